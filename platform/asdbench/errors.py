@@ -1,0 +1,25 @@
+"""The one kind of error that is the user's to mend: bad input, a wrong name, a request that cannot be met."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input: the message names the value, the place and the cure in one sentence.
+
+    The command line prints the message alone and exits with code 2.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Return the error for a name that does not exist, with the nearest existing one or the whole list.
+
+    >>> str(unknown_name("system", "multitask-mell", ["multitask-mel", "adversarial"]))
+    "no system 'multitask-mell'; did you mean 'multitask-mel'?"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return InputError(f"no {kind} {name!r}; did you mean {near[0]!r}?")
+    listed = ", ".join(names) if names else "none"
+    return InputError(f"no {kind} {name!r}; there are: {listed}")

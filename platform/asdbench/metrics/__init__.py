@@ -1,0 +1,1 @@
+"""Metrics as pure functions over arrays: numpy, scipy and scikit-learn only."""
