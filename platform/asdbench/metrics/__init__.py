@@ -1,1 +1,34 @@
-"""Metrics as pure functions over arrays: numpy, scipy and scikit-learn only."""
+"""Metrics as pure functions over arrays: numpy, scipy and scikit-learn only.
+
+Arrays have shape ``(clip,)``; a score is higher for a more anomalous clip; ``anomalous`` and ``target`` are
+arrays of booleans (``target`` is False for the source domain). Metrics are fractions between 0 and 1.
+"""
+
+from asdbench.metrics.intervals import jackknife_half_width, official_half_width, section_half_widths
+from asdbench.metrics.official import (
+    IN_DOMAIN,
+    OFFICIAL,
+    Rule,
+    decision_metrics,
+    official_score,
+    section_metrics,
+    summary,
+)
+from asdbench.metrics.roc import auc, partial_auc
+from asdbench.metrics.threshold import gamma_threshold
+
+__all__ = [
+    "IN_DOMAIN",
+    "OFFICIAL",
+    "Rule",
+    "auc",
+    "decision_metrics",
+    "gamma_threshold",
+    "jackknife_half_width",
+    "official_half_width",
+    "official_score",
+    "partial_auc",
+    "section_half_widths",
+    "section_metrics",
+    "summary",
+]

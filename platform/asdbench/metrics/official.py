@@ -1,0 +1,256 @@
+"""The metrics of DCASE Challenge Task 2 for a machine type and section, and their mean over all of them.
+
+Idea: challenge years differ in few points, so a year is a `Rule`, a record, and the functions have no years.
+
+`OFFICIAL`, 2022 to 2026: the AUC of a domain ranks the normal clips of that domain against the anomalies of
+*both* domains; the pAUC takes all clips of the section; the official score is the harmonic mean of every AUC
+and pAUC over types and sections, values below the float64 epsilon raised to it.
+
+`IN_DOMAIN`, 2021: AUC and pAUC of a domain take the clips of that domain alone. The values that Zhang and
+Li (2023) publish for their systems lie, but for one, on the grid of this rule, which is coarser than the
+official one. They hold one pAUC a type and do not say of which domain:
+``dataclasses.replace(IN_DOMAIN, pauc_of=("source",))`` gives a mean of as many values.
+
+Conventions: ``anomalous`` and ``target`` have shape (clip,), bool, ``target`` False for the source domain.
+Metrics are named ``auc_source``, ``auc_target``, ``pauc``, ``pauc_source``, ``pauc_target``. A domain without
+any clip has no metrics: data of the source domain alone give ``auc_source`` and ``pauc``, and a mean takes
+what there is. A domain that has clips but cannot be scored is an error, so that no metric is lost in silence.
+
+Sources: nttcslab/dcase2023_task2_evaluator; K. Dohi et al., "Description and discussion on DCASE 2023
+challenge task 2", DCASE Workshop 2023; Zhang and Li, "Anomalous sound detection via multitask learning and
+adversarial learning", technical report, DCASE 2023 Challenge Task 2.
+
+Departure: the evaluator's column "arithmetic mean" leaves out the pAUC; `summary` takes all values.
+"""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from asdbench.errors import InputError, unknown_name
+from asdbench.metrics.roc import BoolArray, check_classes, clip_flags, clip_scores, partial_auc
+
+DOMAINS = ("source", "target")
+MEANS: dict[str, Callable[[list[float]], float]] = {
+    "arithmetic": statistics.fmean,
+    "harmonic": statistics.harmonic_mean,
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a challenge counts.
+
+    Attributes
+    ----------
+    anomalies
+        The anomalies against which the normal clips of a domain are ranked: those of "both domains" or of
+        the "own domain".
+    pauc_of
+        The sets of clips that have a pAUC: all clips of the "section", or those that the AUC of the "source"
+        or "target" domain takes.
+    max_fpr
+        The largest false positive rate of the pAUC.
+    mean
+        The mean over metrics, machine types and sections: "harmonic" or "arithmetic".
+    floor
+        Values below it are raised to it before the mean: a harmonic mean of a zero is a zero.
+    """
+
+    anomalies: Literal["both domains", "own domain"] = "both domains"
+    pauc_of: tuple[Literal["section", "source", "target"], ...] = ("section",)
+    max_fpr: float = 0.1
+    mean: Literal["harmonic", "arithmetic"] = "harmonic"
+    floor: float = sys.float_info.epsilon
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (
+            ("choice of anomalies", self.anomalies, ("both domains", "own domain")),
+            *(("set of clips for a pAUC", clips, ("section", *DOMAINS)) for clips in self.pauc_of),
+            ("mean", self.mean, MEANS),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics of a section with both domains, in the order of a table."""
+        paucs = ("pauc" if clips == "section" else f"pauc_{clips}" for clips in self.pauc_of)
+        return (*(f"auc_{domain}" for domain in DOMAINS), *paucs)
+
+
+OFFICIAL = Rule()
+IN_DOMAIN = Rule(anomalies="own domain", pauc_of=("source", "target"))
+
+
+def section_metrics(
+    scores: npt.ArrayLike, anomalous: npt.ArrayLike, target: npt.ArrayLike, *, rule: Rule = OFFICIAL
+) -> dict[str, float]:
+    """Return the metrics of one section of one machine type.
+
+    Parameters
+    ----------
+    scores : shape (clip,)
+        Anomaly scores, finite, higher = more anomalous.
+    anomalous, target : shape (clip,), bool
+        True for an anomaly; True for a clip of the target domain.
+    rule : Rule
+        How to count.
+
+    Returns
+    -------
+    dict
+        The metrics of ``rule.metrics`` by name; those of a domain without any clip are absent.
+
+    Raises
+    ------
+    InputError
+        A score is not finite, lengths differ, the section holds no anomaly or no normal clip, or the clips of
+        a domain that is present do.
+    """
+    scored = clip_scores(scores)
+    flags = clip_flags("anomalous", anomalous, count=scored.size)
+    return {
+        name: partial_auc(scored[clips], flags[clips], max_fpr=max_fpr)
+        for name, (clips, max_fpr) in metric_clips(flags, target, rule=rule).items()
+    }
+
+
+def metric_clips(
+    anomalous: BoolArray, target: npt.ArrayLike, *, rule: Rule
+) -> dict[str, tuple[BoolArray, float]]:
+    """Return for each metric of a section the clips that it takes, shape (clip,), and its ``max_fpr``.
+
+    Raises `InputError` where a metric lacks a normal clip or an anomaly.
+    """
+    in_target = clip_flags("target", target, count=anomalous.size)
+    clips = {"section": np.ones_like(anomalous)}
+    for domain, present in zip(DOMAINS, (~in_target, in_target), strict=True):
+        if present.any():
+            clips[domain] = present | anomalous if rule.anomalies == "both domains" else present
+    for place, taken in clips.items():
+        check_classes(anomalous[taken], "the section" if place == "section" else f"the {place} domain")
+    aucs = {f"auc_{domain}": (clips[domain], 1.0) for domain in DOMAINS if domain in clips}
+    paucs = {
+        "pauc" if place == "section" else f"pauc_{place}": (clips[place], rule.max_fpr)
+        for place in rule.pauc_of
+        if place in clips
+    }
+    return aucs | paucs
+
+
+def official_score(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -> float:
+    """Return the rule's mean of all metrics of all sections; under `OFFICIAL` it is the official score.
+
+    Parameters
+    ----------
+    sections : iterable of mappings
+        For each machine type and section the metrics by name, as `section_metrics` gives them; percentages
+        serve as well as fractions.
+    rule : Rule
+        Its ``metrics`` are the names allowed, its ``mean`` and ``floor`` are applied.
+
+    Raises
+    ------
+    InputError
+        There is no value, a value is not finite, or a metric is none of the rule's.
+    """
+    return _mean(_values(sections, rule), rule.mean, rule.floor)
+
+
+def summary(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -> dict[str, float]:
+    """Return the means over machine types and sections that a table shows.
+
+    Parameters
+    ----------
+    sections : iterable of mappings
+        As for `official_score`.
+    rule : Rule
+        As for `official_score`.
+
+    Returns
+    -------
+    dict
+        ``score``, the rule's mean of all values; ``arithmetic_mean`` of all values; and for each metric that
+        occurs ``harmonic_mean_<metric>``. The rule's floor applies to each of them.
+
+    Raises
+    ------
+    InputError
+        As for `official_score`.
+    """
+    rows = list(sections)
+    means = {
+        "score": official_score(rows, rule=rule),
+        "arithmetic_mean": _mean(_values(rows, rule), "arithmetic", rule.floor),
+    }
+    for metric in rule.metrics:
+        column = [row[metric] for row in rows if metric in row]
+        if column:
+            means[f"harmonic_mean_{metric}"] = _mean(column, "harmonic", rule.floor)
+    return means
+
+
+def decision_metrics(
+    decisions: npt.ArrayLike, anomalous: npt.ArrayLike, target: npt.ArrayLike
+) -> dict[str, float]:
+    """Return precision, recall and F1 of each domain, from the clips of that domain alone.
+
+    Parameters
+    ----------
+    decisions, anomalous, target : shape (clip,), bool
+        True for a clip decided to be an anomaly; True for an anomaly; True for the target domain.
+
+    Returns
+    -------
+    dict
+        ``precision_source``, ``recall_source``, ``f1_source`` and the same of ``target``; those of a domain
+        without any clip are absent. A ratio 0/0 is 0.0, as in the official evaluator: precision where nothing
+        was decided anomalous, recall where nothing is, F1 where both are 0.
+
+    Raises
+    ------
+    InputError
+        Lengths differ, an array is not of booleans, or there is no clip.
+    """
+    count = np.size(decisions)
+    if count == 0:
+        raise InputError("there is no decision; give one decision a clip, of at least one clip")
+    decided = clip_flags("decisions", decisions, count=count)
+    flags = clip_flags("anomalous", anomalous, count=count)
+    in_target = clip_flags("target", target, count=count)
+    metrics = {}
+    for domain, present in zip(DOMAINS, (~in_target, in_target), strict=True):
+        if present.any():
+            hits = int(np.count_nonzero(decided & flags & present))
+            decided_count = int(np.count_nonzero(decided & present))
+            anomaly_count = int(np.count_nonzero(flags & present))
+            metrics[f"precision_{domain}"] = hits / max(decided_count, 1)
+            metrics[f"recall_{domain}"] = hits / max(anomaly_count, 1)
+            metrics[f"f1_{domain}"] = 2 * hits / max(decided_count + anomaly_count, 1)
+    return metrics
+
+
+def _values(sections: Iterable[Mapping[str, float]], rule: Rule) -> list[float]:
+    values = []
+    for section in sections:
+        for metric, value in section.items():
+            if metric not in rule.metrics:
+                raise unknown_name("metric of this rule", metric, rule.metrics)
+            if not np.isfinite(value):
+                raise InputError(
+                    f"{metric} is {value}; a mean needs finite values, so score that section anew"
+                )
+            values.append(float(value))
+    if not values:
+        raise InputError("there are no metrics to average; give those of at least one section")
+    return values
+
+
+def _mean(values: list[float], kind: str, floor: float) -> float:
+    return MEANS[kind]([max(value, floor) for value in values])
