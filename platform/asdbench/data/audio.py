@@ -1,0 +1,184 @@
+"""Reading clips: every file is decoded to its end before it is trusted.
+
+Conventions
+-----------
+A clip that the platform works on is 16-bit, mono and at one sample rate (16 kHz). A 16-bit mono file at that
+rate comes through bit-exact; others are reduced to one channel by a named policy, resampled with soxr
+(quality HQ), scaled to full scale = 32768, rounded to the nearest integer (ties to even) and clipped. The
+``near`` and ``far`` policies keep the first and the last channel (2026: near microphone left, far
+microphone right); ``mean`` averages all.
+
+Source
+------
+libsndfile (through soundfile) decodes; it shortens a cut WAV file silently, so the RIFF chunks are walked
+here and the length that the data chunk promises is compared with the file's.
+
+Known departures
+----------------
+A data chunk length of 0x7FFFF000 or more is what writers to a pipe leave behind: it promises nothing.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from asdbench.errors import InputError, unknown_name
+from asdbench.spec import SAMPLE_RATE_HZ
+
+ChannelPolicy = Literal["near", "far", "mean"]
+CHANNEL_POLICIES: tuple[ChannelPolicy, ...] = get_args(ChannelPolicy)
+
+_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
+_BLOCK_FRAMES = 1 << 20
+_FULL_SCALE = 32768.0
+_UNKNOWN_LENGTH_BYTES = 0x7FFF_F000
+
+
+class BadAudio(InputError):
+    """A file that is not a whole, finite recording; ``reason`` says why without naming the file."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not a usable clip: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ClipAudio:
+    """Facts of one audio file: ``samples`` a channel, and the blake2b hash of the file's bytes (hex)."""
+
+    samples: int
+    sample_rate_hz: int
+    channels: int
+    content_hash: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def inspect_clip(path: Path) -> ClipAudio:
+    """Decode a file to its end, block by block, and return its facts.
+
+    Raises
+    ------
+    BadAudio
+        Empty, without samples, truncated, damaged, NaN or infinite samples, not WAV or FLAC, or unreadable.
+    """
+    with _opened(path) as (file, sound):
+        samples = sum(len(block) for block in _blocks(path, sound, integer="int16"))
+        file.seek(0)
+        content_hash = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        status = os.fstat(file.fileno())
+        return ClipAudio(
+            samples, sound.samplerate, sound.channels, content_hash, status.st_size, status.st_mtime_ns
+        )
+
+
+def facts_or_reason(path: Path) -> ClipAudio | str:
+    """Return what :func:`inspect_clip` finds, or why the file is bad (plain data, for a pool)."""
+    try:
+        return inspect_clip(path)
+    except BadAudio as error:
+        return error.reason
+
+
+def read_clip(
+    path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ, channels: ChannelPolicy
+) -> npt.NDArray[np.int16]:
+    """Read a clip as 16-bit mono at ``sample_rate_hz``: an array (sample,).
+
+    Raises
+    ------
+    InputError
+        An unknown channel policy, or a file that is bad in a way that :func:`inspect_clip` names.
+    """
+    if channels not in CHANNEL_POLICIES:
+        raise unknown_name("channel policy", channels, CHANNEL_POLICIES)
+    with _opened(path) as (_, sound):
+        parts = [_one_channel(block, channels) for block in _blocks(path, sound, integer="float32")]
+        wave = np.concatenate(parts)
+        if sound.samplerate != sample_rate_hz:
+            wave = soxr.resample(wave, sound.samplerate, sample_rate_hz, quality="HQ")
+    if not len(wave):
+        raise BadAudio(path, f"too short to leave a sample at {sample_rate_hz} Hz")
+    clipped: npt.NDArray[np.float32] = np.clip(np.rint(wave * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
+    return clipped.astype(np.int16)
+
+
+def _one_channel(block: npt.NDArray[np.float32], policy: ChannelPolicy) -> npt.NDArray[np.float32]:
+    """Reduce (sample, channel) to (sample,)."""
+    if policy == "mean":
+        return np.asarray(block.mean(axis=1))
+    return block[:, 0 if policy == "near" else -1]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[FileIO, Any]]:
+    """Open a file for reading and decoding; every obstacle becomes a :class:`BadAudio`."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadAudio(path, "a folder or a device, not a file")
+        if status.st_size == 0:
+            raise BadAudio(path, "empty file (0 bytes)")
+        with path.open("rb", buffering=0) as file:
+            if missing := _missing_wav_bytes(file, status.st_size):
+                raise BadAudio(
+                    path, f"truncated: {missing} of the bytes that its header promises are missing"
+                )
+            file.seek(0)
+            with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
+                if sound.format not in _FORMATS:
+                    raise BadAudio(path, f"{sound.format} audio, not WAV or FLAC")
+                yield file, sound
+    except soundfile.LibsndfileError as error:
+        reason = f"not audio, or cut inside its header ({error.error_string.strip().rstrip('.')})"
+        raise BadAudio(path, reason) from error
+    except FileNotFoundError as error:
+        raise BadAudio(path, "a broken link" if path.is_symlink() else "no such file") from error
+    except OSError as error:
+        raise BadAudio(path, f"unreadable ({error.strerror})") from error
+
+
+def _missing_wav_bytes(file: FileIO, size_bytes: int) -> int:
+    """Return how many bytes the data chunk of a RIFF file promises beyond its end; 0 for any other file."""
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return 0
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        if chunk[:4] == b"data":
+            return 0 if length >= _UNKNOWN_LENGTH_BYTES else max(0, file.tell() + length - size_bytes)
+        file.seek(length + length % 2, os.SEEK_CUR)
+    return 0
+
+
+def _blocks(path: Path, sound: Any, *, integer: str) -> Iterator[npt.NDArray[Any]]:
+    """Decode all to blocks (sample, channel): float files as float32, integer files as ``integer``."""
+    is_float = sound.subtype in ("FLOAT", "DOUBLE")
+    frames = 0
+    while True:
+        try:
+            block = sound.read(_BLOCK_FRAMES, dtype="float32" if is_float else integer, always_2d=True)
+        except soundfile.LibsndfileError as error:
+            detail = error.error_string.strip().rstrip(".")
+            raise BadAudio(path, f"truncated or damaged: it does not decode to its end ({detail})") from error
+        if not len(block):
+            break
+        if is_float and not np.isfinite(block).all():
+            raise BadAudio(path, "NaN or infinite samples")
+        frames += len(block)
+        yield block
+    if frames < sound.frames:
+        raise BadAudio(path, f"truncated: {frames} of {sound.frames} promised samples can be read")
+    if frames == 0:
+        raise BadAudio(path, "no samples (zero length)")

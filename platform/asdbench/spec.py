@@ -1,0 +1,30 @@
+"""What a feature is, as data: the parameters that its values depend on. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+SAMPLE_RATE_HZ = 16_000  # of every stored waveform and every DCASE Task 2 data set
+
+
+@dataclass(frozen=True)
+class MelSpec:
+    """A log-mel spectrogram: Hann window of ``n_fft`` samples, power, Slaney mel scale and norm, 10·log10.
+
+    Attributes
+    ----------
+    n_fft : window and transform length, in samples
+    hop_samples : distance of frames; frame t covers samples [hop·t − n_fft/2, hop·t + n_fft/2)
+    n_mels : number of mel bands
+    f_min_hz, f_max_hz : edges of the filter bank
+    floor : least mel power before the logarithm
+    """
+
+    n_fft: int = 1024
+    hop_samples: int = 160
+    n_mels: int = 128
+    f_min_hz: float = 0.0
+    f_max_hz: float = 8000.0
+    floor: float = 1e-10
+
+    def frames(self, samples: int) -> int:
+        """Return the number of frames of a clip of ``samples`` samples."""
+        return 1 + samples // self.hop_samples
