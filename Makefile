@@ -1,0 +1,39 @@
+# make bench: environment, embedded data, all systems, leaderboard.    make test: everything that CI checks.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(shell command -v uv >/dev/null 2>&1 \
+	&& echo 'uv pip install --quiet --python $(BIN)/python' || echo '$(BIN)/pip install --quiet --disable-pip-version-check')
+# uv does not read pip's setting for local wheels
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+
+.PHONY: bench test lint clean
+
+bench: .venv/.installed
+	$(BIN)/python sweeps/all_types.py --preset demo
+
+test: .venv/.installed-dev lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing asdbench into .venv (a few minutes on a fresh machine)"
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml | $(BIN)/python
+	@echo "installing asdbench with its development tools into .venv (a few minutes on a fresh machine)"
+	$(INSTALL) -e '.[dev]'
+	@touch $@ .venv/.installed
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,383 @@
+"""From stored spectrograms to :class:`~asdbench.system.ClipBatch`: training rows, validation, scoring.
+
+What is random is keyed by (seed, purpose, epoch or step), never by process: batch ``step`` has the same rows
+for every number of processes that share it, and each process takes every ``size``-th of them.
+
+This is where a system is kept from what it must not see: training rows come from the training split without
+the hold-out; scoring batches carry neither domain nor attributes; nothing here knows a label or a path.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asdbench.data import store
+from asdbench.data.catalogue import DataSet
+from asdbench.data.holdout import hold_out
+from asdbench.errors import InputError
+from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Facts, Needs
+
+SCORING_ROWS = 2048  # windows of a scoring batch, about
+
+_EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # what a random stream is for
+
+
+def stream(seed: int, *key: int) -> np.random.Generator:
+    """Return the random stream of ``key`` under ``seed``."""
+    return np.random.default_rng([seed, *key])
+
+
+def window_starts(frames: int, window: int, hop: int) -> NDArray[np.int64]:
+    """Return where windows start in a clip: 0, hop, 2·hop, ... while before the last start, and the last.
+
+    >>> window_starts(1001, 256, 128).tolist()
+    [0, 128, 256, 384, 512, 640, 745]
+    """
+    last = frames - window
+    return np.append(np.arange(0, last, hop), last)
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """Mean and deviation of each mel bin, Float[Tensor, "mel"]."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """Columns of training clips of all machine types that a job draws from; shape (clip,) each."""
+
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    machine: NDArray[np.int64]
+    section: NDArray[np.int64]
+    domain: NDArray[np.int64]
+    attributes: NDArray[np.int64]  # (clip, column)
+
+
+class JobData:
+    """The clips of one job: a machine type of a data set, as a system with these needs sees it.
+
+    Parameters
+    ----------
+    data : the data set
+    machine_type : the job's machine type
+    needs, plan : what the system asks for
+    seed : of everything that is random here
+
+    Attributes
+    ----------
+    training_ids, hold_out_ids, test_ids : ids of the machine type's clips by use, sorted
+    facts : what the system may know before training
+    """
+
+    def __init__(self, data: DataSet, machine_type: str, *, needs: Needs, plan: BatchPlan, seed: int) -> None:
+        if plan.draw == "every-window" and (plan.others_share or plan.target_rows):
+            raise ValueError("a batch plan that draws every window has neither others_share nor target_rows")
+        self.data, self.machine_type, self.needs, self.plan, self.seed = data, machine_type, needs, plan, seed
+        self._others = [m for m in data.machine_types if m != machine_type] if plan.others_share else []
+        if plan.others_share and not self._others:
+            raise InputError(
+                f"data set {data.name!r} has one machine type, {machine_type!r}; this system takes "
+                f"pseudo-anomalies from other machine types and needs at least two"
+            )
+        own = data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
+        train = own.filter(pl.col("split") == "train")
+        self.test_ids = own.filter(pl.col("split") == "test")["clip_id"].to_numpy()
+        self.hold_out_ids = np.empty(0, np.int64)
+        if plan.hold_out:
+            try:
+                self.hold_out_ids = hold_out(train, generator=stream(seed, _HOLD_OUT))
+            except InputError as error:
+                raise InputError(
+                    f"machine type {machine_type!r} of data set {data.name!r}: {error}"
+                ) from None
+        training = train.filter(~pl.col("clip_id").is_in(self.hold_out_ids.tolist()))
+        self.training_ids = training["clip_id"].to_numpy()
+        self._training = training
+        self.facts = _facts(training, other_types=len(data.machine_types) - 1)
+
+    @cached_property
+    def _shards(self) -> list[store.Shard]:
+        """The job's own shard, then those of the other types."""
+        return [
+            store.mels(self.data, machine, self.needs.mel, min_frames=self.needs.window_frames)
+            for machine in [self.machine_type, *self._others]
+        ]
+
+    @cached_property
+    def _frames(self) -> list[Tensor]:
+        return [_as_tensor(shard.rows) for shard in self._shards]
+
+    @cached_property
+    def _clips(self) -> _Clips:
+        tables = [self._training] + [
+            self.data.clips.filter((pl.col("machine_type") == other) & (pl.col("split") == "train")).sort(
+                "clip_id"
+            )
+            for other in self._others
+        ]
+        columns = [_columns(table, shard, machine, self.facts) for machine, (table, shard) in
+                   enumerate(zip(tables, self._shards, strict=True))]  # fmt: skip
+        return _Clips(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    # Training rows
+
+    @cached_property
+    def _windows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First frame and clip of every training window of the own type, for ``every-window`` plans."""
+        clips = self._clips
+        counts = clips.stop - clips.start - self.needs.window_frames + 1
+        clip = np.repeat(np.arange(len(counts)), counts)
+        offset = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return clips.start[clip] + offset, clip
+
+    @cached_property
+    def _window_split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Windows that training steps take, and those kept for validation."""
+        count = len(self._windows[0])
+        order = stream(self.seed, _VALIDATION).permutation(count)
+        kept = round(self.plan.validation_share * count)
+        return np.sort(order[kept:]), np.sort(order[:kept])
+
+    @cached_property
+    def _row_counts(self) -> tuple[int, int, int]:
+        """Rows of source clips, target clips and other machine types in a ``window-per-clip`` batch."""
+        others = round(self.plan.others_share * self.plan.size)
+        target = min(self.plan.target_rows, self.plan.size - others)
+        own = self._clips.machine == 0
+        if not (own & (self._clips.domain == 1)).any():
+            target = 0
+        return self.plan.size - others - target, target, others
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Training steps of one epoch."""
+        if self.plan.draw == "every-window":
+            whole, rest = divmod(len(self._window_split[0]), self.plan.size)
+            return whole + (rest > 1) or 1  # batch norm cannot take a single row
+        own_source = int(((self._clips.machine == 0) & (self._clips.domain == 0)).sum())
+        return max(1, -(-own_source // max(1, self._row_counts[0])))
+
+    def batch(self, step: int, *, rank: int = 0, size: int = 1) -> ClipBatch:
+        """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``."""
+        starts, clip, keys = self._rows(step)
+        return self._training_batch(starts[rank::size], clip[rank::size], keys[rank::size])
+
+    def backend_batches(self) -> Iterator[ClipBatch]:
+        """Yield one more pass over the training clips, as training would have gone on.
+
+        ``every-window`` plans give the batches of one more epoch; ``window-per-clip`` plans give each
+        clip's windows as at scoring, with domain and attributes.
+        """
+        if self.plan.draw == "every-window":
+            order = stream(self.seed, _EPOCH, 2**31).permutation(self._window_split[0])
+            for chosen in _chunks(order, self.plan.size):
+                starts, clip = (column[chosen] for column in self._windows)
+                yield self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
+            return
+        clips = self._clips
+        own = np.flatnonzero(clips.machine == 0)
+        for group in _by_rows(own, [self._starts(int(clips.start[c]), int(clips.stop[c])) for c in own]):
+            starts = np.concatenate([start for _, start in group])
+            clip = np.concatenate([np.full(len(start), c) for c, start in group])
+            batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64))
+            yield _regrouped(batch, [len(start) for _, start in group])
+
+    def validation_batches(self) -> Iterator[ClipBatch]:
+        """Yield the windows kept for validation, each batch as if it were one clip."""
+        for chosen in _chunks(self._window_split[1], self.plan.size):
+            starts, clip = (column[chosen] for column in self._windows)
+            batch = self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
+            yield _regrouped(replace(batch, domain=None, attributes=None, row_keys=None), [len(chosen)])
+
+    def _rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """First frame, clip and key of each row of the global batch."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        generator = stream(self.seed, _STEP, step)
+        if self.plan.draw == "every-window":
+            chosen = self._epoch_order(epoch)[place * self.plan.size : (place + 1) * self.plan.size]
+            starts, clip = (column[chosen] for column in self._windows)
+        else:
+            clip = self._draw_clips(epoch, place, step, generator)
+            clips = self._clips
+            room = clips.stop[clip] - clips.start[clip] - self.needs.window_frames
+            starts = clips.start[clip] + generator.integers(0, room + 1)
+        return starts, clip, generator.integers(0, 2**62, len(clip))
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        if getattr(self, "_order_of", None) != epoch:
+            self._order_of = epoch
+            self._order = stream(self.seed, _EPOCH, epoch).permutation(self._window_split[0])
+        return self._order
+
+    def _draw_clips(
+        self, epoch: int, place: int, step: int, generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        source_rows, target_rows, other_rows = self._row_counts
+        clips = self._clips
+        source = np.flatnonzero((clips.machine == 0) & (clips.domain == 0))
+        target = np.flatnonzero((clips.machine == 0) & (clips.domain == 1))
+        order = stream(self.seed, _EPOCH, epoch).permutation(source)
+        drawn = [np.take(order, np.arange(place * source_rows, (place + 1) * source_rows), mode="wrap")]
+        if target_rows:
+            turn = np.arange(step * target_rows, (step + 1) * target_rows)
+            drawn.append(np.take(stream(self.seed, _EPOCH).permutation(target), turn, mode="wrap"))
+        if other_rows:
+            drawn.append(generator.choice(np.flatnonzero(clips.machine > 0), other_rows))
+        return np.concatenate(drawn)
+
+    def _training_batch(
+        self, starts: NDArray[np.int64], clip: NDArray[np.int64], keys: NDArray[np.int64]
+    ) -> ClipBatch:
+        clips = self._clips
+        machine = clips.machine[clip]
+        return ClipBatch(
+            windows=self._gather(machine, starts),
+            clip=torch.arange(len(clip)),
+            clips=len(clip),
+            machine=torch.from_numpy(machine),
+            section=torch.from_numpy(clips.section[clip]),
+            domain=torch.from_numpy(clips.domain[clip]),
+            attributes=torch.from_numpy(clips.attributes[clip]),
+            row_keys=torch.from_numpy(keys),
+        )
+
+    # Scoring
+
+    def scoring_batches(self, clip_ids: Sequence[int] | NDArray[np.int64]) -> Iterator[ClipBatch]:
+        """Yield all windows of the given clips of the job's machine type, several clips a batch, in order."""
+        spans = [self._shards[0].span(int(clip_id)) for clip_id in clip_ids]
+        sections = {
+            row[0]: row[1] for row in self.data.clips.select("clip_id", "section").iter_rows()
+        }  # not part of what a name tells: the organisers give it for every clip
+        index = {section: position for position, section in enumerate(self.facts.sections)}
+        grids = [self._starts(*span) for span in spans]
+        for group in _by_rows(np.arange(len(grids)), grids):
+            starts = np.concatenate([start for _, start in group])
+            section = [index.get(sections[int(clip_ids[c])], UNKNOWN) for c, start in group for _ in start]
+            batch = ClipBatch(
+                windows=self._gather(np.zeros(len(starts), np.int64), starts),
+                clip=torch.empty(0),
+                clips=0,
+                machine=torch.zeros(len(starts), dtype=torch.int64),
+                section=torch.tensor(section),
+            )
+            yield _regrouped(batch, [len(start) for _, start in group])
+
+    def _starts(self, start: int, stop: int) -> NDArray[np.int64]:
+        return start + window_starts(stop - start, self.needs.window_frames, self.needs.window_hop_frames)
+
+    # Spectrograms
+
+    @cached_property
+    def standardisation(self) -> Standardisation | None:
+        """Statistics of the mel bins over the job's training clips, if the system wants z-scores."""
+        if not self.needs.standardise:
+            return None
+        own = self._clips.machine == 0
+        total = torch.zeros(2, self.needs.mel.n_mels, dtype=torch.float64)
+        count = 0
+        for start, stop in zip(self._clips.start[own], self._clips.stop[own], strict=True):
+            frames = self._frames[0][start:stop].double()
+            total += torch.stack([frames.sum(0), frames.square().sum(0)])
+            count += len(frames)
+        mean, square = total / count
+        deviation = (square - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)
+        return Standardisation(mean.float(), deviation.float())
+
+    def _gather(self, machine: NDArray[np.int64], starts: NDArray[np.int64]) -> Tensor:
+        """Return Float[Tensor, "row frame mel"] of the windows that begin at ``starts``."""
+        length = self.needs.window_frames
+        if not machine.any():
+            windows = _windows_at(self._frames[0], starts, length)
+        else:
+            windows = torch.empty(len(starts), length, self.needs.mel.n_mels)
+            for which in np.unique(machine):
+                rows = np.flatnonzero(machine == which)
+                windows[torch.from_numpy(rows)] = _windows_at(self._frames[which], starts[rows], length)
+        if self.standardisation is not None:
+            windows.sub_(self.standardisation.mean).div_(self.standardisation.deviation)
+        return windows
+
+
+def _windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:
+    rows = (starts[:, None] + np.arange(length)).reshape(-1)
+    return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, -1).float()
+
+
+def _as_tensor(rows: NDArray[Any]) -> Tensor:
+    with warnings.catch_warnings():  # the mapped file is read-only, and so are we
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(rows)
+
+
+def _chunks(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _by_rows(
+    clips: NDArray[np.int64], grids: Sequence[NDArray[np.int64]]
+) -> Iterator[list[tuple[int, NDArray[np.int64]]]]:
+    """Group clips with their window starts into batches of about ``SCORING_ROWS`` rows."""
+    group: list[tuple[int, NDArray[np.int64]]] = []
+    rows = 0
+    for clip, starts in zip(clips, grids, strict=True):
+        if group and rows + len(starts) > SCORING_ROWS:
+            yield group
+            group, rows = [], 0
+        group.append((int(clip), starts))
+        rows += len(starts)
+    if group:
+        yield group
+
+
+def _regrouped(batch: ClipBatch, rows_of_clip: list[int]) -> ClipBatch:
+    """Return the batch with its rows, in order, belonging to clips of the given numbers of rows."""
+    clip = torch.repeat_interleave(torch.arange(len(rows_of_clip)), torch.tensor(rows_of_clip))
+    return replace(batch, clip=clip, clips=len(rows_of_clip))
+
+
+def _facts(training: pl.DataFrame, *, other_types: int) -> Facts:
+    values: dict[str, set[str]] = {}
+    for row in training["attributes"].to_list():
+        for attribute in row or []:
+            values.setdefault(attribute["name"], set()).add(attribute["value"])
+    attributes = {name: tuple(sorted(found)) for name, found in sorted(values.items()) if len(found) > 1}
+    return Facts(tuple(sorted(training["section"].unique().to_list())), attributes, other_types)
+
+
+def _columns(
+    table: pl.DataFrame, shard: store.Shard, machine: int, facts: Facts
+) -> tuple[NDArray[np.int64], ...]:
+    spans = np.array([shard.span(clip_id) for clip_id in table["clip_id"]], np.int64).reshape(-1, 2)
+    sections = {section: position for position, section in enumerate(facts.sections)} if machine == 0 else {}
+    classes = {
+        name: {value: position for position, value in enumerate(values)}
+        for name, values in facts.attributes.items()
+    }
+    attributes = np.full((table.height, len(classes)), UNKNOWN, np.int64)
+    if machine == 0:
+        for row, found in enumerate(table["attributes"].to_list()):
+            named = {attribute["name"]: attribute["value"] for attribute in found or []}
+            for column, (name, indices) in enumerate(classes.items()):
+                attributes[row, column] = indices.get(named.get(name, ""), UNKNOWN)
+    return (
+        spans[:, 0],
+        spans[:, 1],
+        np.full(table.height, machine, np.int64),
+        np.array([sections.get(section, UNKNOWN) for section in table["section"]], np.int64),
+        np.array([domain == "target" for domain in table["domain"]], np.int64),
+        attributes,
+    )

@@ -1,0 +1,1 @@
+"""One training loop, scoring, checkpoints, jobs and their store. Knows no cluster."""

@@ -1,0 +1,130 @@
+"""Data-parallel training that does the same work as one process: gradients, batch norm and loss counts.
+
+Each process holds some rows of the global batch. Losses are sums and counts; the count is summed over the
+processes before the division. Batch norm takes its statistics over the global batch, on a CPU too, where
+torch's SyncBatchNorm refuses.
+"""
+
+import copy
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from asdbench.engine.runtime import Runtime
+from asdbench.system import Losses, System
+
+
+def distribute(system: System, runtime: Runtime, *, several_updates: bool) -> nn.Module:
+    """Return what the training loop calls in place of ``system``: itself, or wrapped for several processes."""
+    if runtime.size == 1 or not any(parameter.requires_grad for parameter in system.parameters()):
+        return system
+    for name, module in list(system.named_modules()):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            parent, _, child = name.rpartition(".")
+            setattr(system.get_submodule(parent), child, GlobalBatchNorm(module, runtime.group))
+    devices = [runtime.device] if runtime.device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(
+        system,
+        device_ids=devices,
+        process_group=runtime.group,
+        broadcast_buffers=False,
+        find_unused_parameters=several_updates,
+    )
+
+
+def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what this process differentiates, and the detached means of all parts over the global batch.
+
+    Data-parallel training averages gradients over processes; the total is scaled so that this average is
+    the gradient of the mean over the global batch.
+    """
+    names = list(losses.parts)
+    parts = [losses.parts[name] for name in names]
+    weights = [losses.weights.get(name, 1.0) for name in names]
+    if runtime.size == 1:
+        means = [part.sum / max(part.count, 1) if isinstance(part.count, int) else part.sum / part.count.clamp(min=1)
+                 for part in parts]  # fmt: skip
+        total = means[0] * weights[0] if weights[0] != 1.0 else means[0]
+        for mean, weight in zip(means[1:], weights[1:], strict=True):
+            total = total + weight * mean
+        return total, {name: mean.detach() for name, mean in zip(names, means, strict=True)}
+    counts = torch.stack(
+        [torch.as_tensor(part.count, dtype=torch.float64, device=parts[0].sum.device) for part in parts]
+    )
+    sums = torch.stack([part.sum.detach().double() for part in parts])
+    both = torch.stack([sums, counts])
+    dist.all_reduce(both, group=runtime.group)
+    counts = both[1].clamp(min=1)
+    total = sum(
+        (weight * runtime.size) * part.sum / count.to(part.sum.dtype)
+        for weight, part, count in zip(weights, parts, counts, strict=True)
+    )
+    assert isinstance(total, Tensor)
+    return total, {name: (both[0, k] / counts[k]).float() for k, name in enumerate(names)}
+
+
+class GlobalBatchNorm(nn.Module):
+    """Batch norm over the rows of all processes; takes over the parameters and buffers of ``like``."""
+
+    def __init__(self, like: nn.modules.batchnorm._BatchNorm, group: Any) -> None:
+        super().__init__()
+        if like.momentum is None or not like.track_running_stats:
+            raise ValueError(
+                "batch norm without momentum or running statistics cannot be shared by processes"
+            )
+        self.weight, self.bias = like.weight, like.bias
+        for name, buffer in copy.copy(like._buffers).items():
+            self.register_buffer(name, buffer)
+        self.eps, self.momentum, self.group = like.eps, like.momentum, group
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Normalise Float[Tensor, "row channel ..."] with the statistics of all processes' rows."""
+        if not self.training:
+            return nn.functional.batch_norm(
+                rows, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        axes = [axis for axis in range(rows.dim()) if axis != 1]
+        shape = [1, -1] + [1] * (rows.dim() - 2)
+        wide = rows.float()
+        count = rows.numel() // rows.shape[1] if rows.shape[1] else 0
+        local = torch.cat([wide.sum(axes), wide.new_tensor([float(count)])])
+        summed = _sum_over(local, self.group)
+        total = summed[-1].detach()
+        mean = summed[:-1] / total
+        centred = wide - mean.view(shape)
+        variance = _sum_over(centred.square().sum(axes), self.group) / total
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (total / (total - 1).clamp(min=1)), self.momentum)
+            self.num_batches_tracked.add_(1)
+        normal = centred * torch.rsqrt(variance + self.eps).view(shape)
+        if self.weight is not None:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(rows.dtype)
+
+
+class _SumOver(torch.autograd.Function):
+    """Sum over the group's processes; the gradient is summed likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        summed = values.contiguous().clone()
+        dist.all_reduce(summed, group=group)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        summed = gradient.contiguous().clone()
+        dist.all_reduce(summed, group=ctx.group)
+        return summed, None
+
+
+def _sum_over(values: Tensor, group: Any) -> Tensor:
+    return _SumOver.apply(values, group)  # type: ignore[no-any-return,no-untyped-call]

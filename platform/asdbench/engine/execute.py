@@ -1,0 +1,105 @@
+"""Do what is not done: train, fit the back end, score; all results go to the job store."""
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import torch
+
+from asdbench.engine import scoring, training
+from asdbench.engine.jobs import JobStore, Prepared, Work, load_tensors, save_tensors
+from asdbench.engine.runtime import Runtime
+from asdbench.files import write_json
+from asdbench.system import System
+
+
+def execute(work: Work, runtime: Runtime, store: JobStore, *, checkpoint_epochs: int = 5) -> None:
+    """Bring all jobs of ``work`` to stored component scores.
+
+    Every process of ``runtime``'s group calls this with the same work. Training goes on from its checkpoint
+    if there is one; what is stored is not done again. Only the leading process scores and writes.
+    """
+    with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
+        trained = _trained(work.first, runtime, store, checkpoint_epochs)
+        if not runtime.leads:
+            return
+        for prepared in work.jobs:
+            if not store.is_scored(prepared):
+                _score(prepared, trained, runtime, store)
+
+
+def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> System:
+    """Return the trained system: loaded, or trained now and stored."""
+    folder = store.training(prepared.training_key)
+    training.seed_initial_weights(prepared.job.seed)
+    system = prepared.build_trained(prepared.clips.facts).to(runtime.device)
+    if store.is_trained(prepared):
+        system.load_state_dict(load_tensors(folder / "model.pt"))
+        return system
+    checkpoint = folder / "checkpoint.pt"
+    began = time.time()
+    record = training.train(
+        system,
+        prepared.clips,
+        runtime,
+        seed=prepared.job.seed,
+        checkpoint=checkpoint,
+        checkpoint_epochs=checkpoint_epochs,
+    )
+    if runtime.leads:
+        save_tensors(folder / "model.pt", system.state_dict())
+        record |= {
+            "description": prepared.training_description,
+            "data": prepared.job.data,
+            "parameters": sum(p.numel() for p in system.parameters()),
+            "processes": runtime.size,
+            "device": str(runtime.device),
+            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "began_unix_s": began,
+            "finished": _now(),
+        }
+        write_json(folder / "training.json", record)  # last: it says that the rest is there
+        checkpoint.unlink(missing_ok=True)
+    return system
+
+
+def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStore) -> None:
+    began = time.perf_counter()
+    folder = store.scores(prepared.scoring_key)
+    after_training = {name: value.clone() for name, value in trained.state_dict().items()}
+    scorer = prepared.build_scorer(trained).to(runtime.device).eval()
+    with torch.inference_mode():
+        scorer.fit_backend(batch.to(runtime.device) for batch in prepared.clips.backend_batches())
+    fitted = time.perf_counter()
+    components = scoring.component_scores(scorer, prepared.clips, device=runtime.device)
+    save_tensors(folder / "backend.pt", scoring.backend_state(scorer, after_training))
+    scoring.write_components(folder / "components.parquet", components)
+    record = {
+        "description": prepared.scoring_description,
+        "data": prepared.job.data,
+        "backend_seconds": fitted - began,
+        "scoring_seconds": time.perf_counter() - fitted,
+        "clips_scored": components.height,
+        "finished": _now(),
+    }
+    write_json(folder / "scoring.json", record)  # last: it says that the rest is there
+    trained.load_state_dict(
+        after_training
+    )  # the next system starts from the training, not from this back end
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

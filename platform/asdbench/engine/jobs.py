@@ -1,0 +1,229 @@
+"""Jobs, what their results depend on, and the store that keeps those results.
+
+A job is (system, settings, data set, machine type, seed). Its results live in three places, each named by a
+hash of *all* that the content depends on, so that what is there is right and is never made again:
+
+- ``trainings/<key>/``: checkpoint, final model, timing. Training settings, seed, code, training clips.
+- ``scores/<key>/``: every component score of hold-out and test clips. The training, scoring settings, code,
+  test clips.
+- ``results/<key>.json``: fused scores' metrics. The scores, fusion settings, the truth table.
+
+Systems that score the same training share it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asdbench import registry
+from asdbench.data import catalogue
+from asdbench.data.catalogue import DataSet
+from asdbench.data.loader import JobData
+from asdbench.files import read_json, replacing, write_json
+from asdbench.system import BatchPlan, Facts, Needs, System
+
+_TRAINING_REVISION = 1  # changes whenever the loop, the loader or the features would train another model
+_SCORING_REVISION = 1  # changes whenever the same model would get other component scores
+
+
+@dataclass(frozen=True)
+class Job:
+    """One system on one machine type of a data set, with one seed. Plain data: it travels between machines."""
+
+    system: str
+    settings: Mapping[str, Any]
+    data: str
+    machine_type: str
+    seed: int
+
+
+def _key(described: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job with its system, settings and data set looked up.
+
+    Attributes
+    ----------
+    job : the job
+    configured : its system with settings
+    data : its data set
+    """
+
+    job: Job
+    configured: registry.Configured
+    data: DataSet
+
+    @classmethod
+    def of(cls, job: Job, *, data: DataSet | None = None) -> "Prepared":
+        """Look up a job's system and data set; what is unknown is an :class:`InputError`."""
+        return cls(job, registry.configure(job.system, dict(job.settings)), data or catalogue.load(job.data))
+
+    @property
+    def needs(self) -> Needs:
+        """What the trained system reads of each clip."""
+        trainer = self.configured.trainer
+        return trainer.system.needs(trainer.config)
+
+    @property
+    def plan(self) -> BatchPlan:
+        """How the trained system's batches are made up."""
+        trainer = self.configured.trainer
+        return trainer.system.batch_plan(trainer.config)
+
+    @cached_property
+    def clips(self) -> JobData:
+        """The job's clips, as its system sees them."""
+        return JobData(self.data, self.job.machine_type, needs=self.needs, plan=self.plan, seed=self.job.seed)
+
+    @property
+    def machine_types_read(self) -> list[str]:
+        """Machine types whose training clips the job reads."""
+        return list(self.data.machine_types) if self.plan.others_share else [self.job.machine_type]
+
+    @cached_property
+    def training_description(self) -> dict[str, Any]:
+        """All that the trained model depends on."""
+        trainer = self.configured.trainer
+        return {
+            "revision": _TRAINING_REVISION,
+            "system": trainer.name,
+            "code": registry.source_hash(trainer.name),
+            "settings": trainer.values("training"),
+            "machine_type": self.job.machine_type,
+            "seed": self.job.seed,
+            "clips": {m: self.data.fingerprint(m, split="train") for m in self.machine_types_read},
+        }
+
+    @cached_property
+    def training_key(self) -> str:
+        """Name of the training in the store."""
+        return _key(self.training_description)
+
+    @cached_property
+    def scoring_description(self) -> dict[str, Any]:
+        """All that the component scores depend on."""
+        return {
+            "revision": _SCORING_REVISION,
+            "training": self.training_key,
+            "system": self.job.system,
+            "code": registry.source_hash(self.job.system),
+            "settings": self.configured.values("scoring"),
+            "clips": self.data.fingerprint(self.job.machine_type, split="test"),
+        }
+
+    @cached_property
+    def scoring_key(self) -> str:
+        """Name of the component scores in the store."""
+        return _key(self.scoring_description)
+
+    def build_trained(self, facts: Facts) -> System:
+        """Return the system that is trained, with initial weights from the current random state."""
+        trainer = self.configured.trainer
+        return trainer.system(trainer.config, facts)
+
+    def build_scorer(self, trained: System) -> System:
+        """Return the system that scores ``trained``: itself, or the job's own around it."""
+        if self.configured.trained is None:
+            return trained
+        return self.configured.system(self.configured.config, trained.facts, trained)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Jobs that share one training: what one worker does in one go."""
+
+    jobs: tuple[Prepared, ...]
+
+    @property
+    def first(self) -> Prepared:
+        """The job that stands for the training."""
+        return self.jobs[0]
+
+    @property
+    def size(self) -> int:
+        """Training clips, by which the longest work is found."""
+        clips = self.first.data.clips
+        return clips.filter(
+            (clips["machine_type"] == self.first.job.machine_type) & (clips["split"] == "train")
+        ).height  # fmt: skip
+
+
+def by_training(jobs: Iterable[Prepared]) -> list[Work]:
+    """Group jobs that share a training; the longest first, otherwise in the given order."""
+    grouped: dict[str, list[Prepared]] = {}
+    for prepared in jobs:
+        grouped.setdefault(prepared.training_key, []).append(prepared)
+    return sorted((Work(tuple(group)) for group in grouped.values()), key=lambda work: -work.size)
+
+
+@dataclass(frozen=True)
+class JobStore:
+    """The results of jobs on disk. Every file is written whole or not at all."""
+
+    root: Path = field(default_factory=lambda: catalogue.home() / "jobs")
+
+    def training(self, key: str) -> Path:
+        """Return the folder of a training."""
+        return self.root / "trainings" / key
+
+    def scores(self, key: str) -> Path:
+        """Return the folder of component scores."""
+        return self.root / "scores" / key
+
+    def result(self, key: str) -> Path:
+        """Return the file of a result."""
+        return self.root / "results" / f"{key}.json"
+
+    def is_trained(self, prepared: Prepared) -> bool:
+        """Whether the job's training is finished."""
+        return (self.training(prepared.training_key) / "training.json").exists()
+
+    def is_scored(self, prepared: Prepared) -> bool:
+        """Whether the job's component scores are there."""
+        return (self.scores(prepared.scoring_key) / "scoring.json").exists()
+
+    def is_done(self, work: Work) -> bool:
+        """Whether all jobs of ``work`` are trained and scored."""
+        return all(self.is_scored(prepared) for prepared in work.jobs)
+
+    def steps_per_second(self, system: str) -> float | None:
+        """Return the median training speed of ``system`` in what is stored, ``None`` if it never ran."""
+        rates = []
+        for file in (self.root / "trainings").glob("*/training.json"):
+            record = read_json(file)
+            if record["description"]["system"] == system and record["seconds"] > 0:
+                rates.append(record["steps"] / record["seconds"])
+        return sorted(rates)[len(rates) // 2] if rates else None
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """Write tensors and plain values with ``torch.save``, atomically."""
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_tensors(path: Path) -> Any:
+    """Read what :func:`save_tensors` wrote; nothing in the file is executed."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+__all__ = [
+    "Job",
+    "JobStore",
+    "Prepared",
+    "Work",
+    "by_training",
+    "load_tensors",
+    "read_json",
+    "save_tensors",
+    "write_json",
+]

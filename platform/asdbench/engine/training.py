@@ -1,0 +1,184 @@
+"""The training loop, written once for every system, device and number of processes.
+
+The last epoch's model is the result: choosing an earlier one would need scores that training must not see.
+
+Randomness is keyed by (seed, step): the loop seeds torch before every step and the loader keys its draws the
+same way, so that a training that goes on from a checkpoint takes the same steps as one that never stopped.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from asdbench.data.loader import JobData
+from asdbench.engine.distributed import distribute, total_loss
+from asdbench.engine.jobs import load_tensors, save_tensors
+from asdbench.engine.runtime import Runtime
+from asdbench.errors import InputError
+from asdbench.system import ClipBatch, Stage, System
+
+_INITIAL = -1  # the key of the random state that initial weights are drawn from
+
+
+def seed_torch(seed: int, step: int, *, rank: int = 0) -> None:
+    """Seed torch's generators for one step of one process."""
+    mixed = (seed * 1_000_003 + step) * 65_537 + rank
+    torch.default_generator.manual_seed(mixed % 2**63)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(mixed % 2**63)
+
+
+def seed_initial_weights(seed: int) -> None:
+    """Seed torch's generators for the construction of a system."""
+    seed_torch(seed, _INITIAL)
+
+
+def train(
+    system: System,
+    data: JobData,
+    runtime: Runtime,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    checkpoint_epochs: int = 5,
+) -> dict[str, Any]:
+    """Train ``system`` in place through all its stages.
+
+    Parameters
+    ----------
+    system : with its initial weights, on ``runtime.device``
+    data : the job's clips
+    runtime : where this runs and who shares the work
+    seed : of everything random in training
+    checkpoint : file from which training goes on if it exists and which is rewritten every
+        ``checkpoint_epochs`` epochs; ``None`` keeps none
+    checkpoint_epochs : epochs between checkpoints
+
+    Returns
+    -------
+    dict : ``steps`` and ``seconds`` spent, over interruptions, and ``curve``: per epoch its stage and the
+        means of all parts of the loss
+
+    Raises
+    ------
+    InputError : a loss is no longer finite
+    """
+    stages = list(system.stages(data.steps_per_epoch))
+    model = distribute(system, runtime, several_updates=any(len(stage.updates) > 1 for stage in stages))
+    progress = _resume(system, stages, checkpoint)
+    lengths = [_steps(stage, data.steps_per_epoch) for stage in stages]
+    began = time.perf_counter() - progress["seconds"]
+    curve: list[dict[str, Any]] = progress["curve"]
+    done = sum(lengths[: progress["stage"]]) + progress["step"]
+    system.train()
+    for index in range(progress["stage"], len(stages)):
+        stage, length = stages[index], lengths[index]
+        running: dict[str, torch.Tensor] = {}
+        since = 0
+        for step in range(progress["step"], length):
+            seed_torch(seed, done, rank=runtime.rank)
+            batch = data.batch(done, rank=runtime.rank, size=runtime.size).to(runtime.device)
+            for name, value in _step(model, stage, batch, step / length, runtime).items():
+                running[name] = running[name] + value if name in running else value
+            done += 1
+            since += 1
+            if (step + 1) % data.steps_per_epoch and step + 1 < length:
+                continue
+            losses = {name: float(value) / since for name, value in running.items()}
+            running, since = {}, 0
+            epoch = -(-(step + 1) // data.steps_per_epoch)
+            if not all(map(math.isfinite, losses.values())):
+                raise InputError(
+                    f"training diverged: in epoch {epoch} of stage {stage.name!r} the losses are {losses}; "
+                    f"a lower learning rate is the usual cure"
+                )
+            curve.append({"stage": stage.name, "epoch": epoch, **losses})
+            if runtime.leads:
+                runtime.report({"step": done, "steps": sum(lengths), "epoch": epoch, "losses": losses})
+                last = index == len(stages) - 1 and step + 1 == length
+                if checkpoint is not None and not last and epoch % checkpoint_epochs == 0:
+                    _save(checkpoint, system, stages, index, step + 1, time.perf_counter() - began, curve)
+        progress["step"] = 0
+    return {"steps": done, "seconds": time.perf_counter() - began, "curve": curve}
+
+
+def total_steps(system: System, data: JobData) -> int:
+    """Return the steps of a whole training of ``system`` on ``data``."""
+    return sum(_steps(stage, data.steps_per_epoch) for stage in system.stages(data.steps_per_epoch))
+
+
+def _steps(stage: Stage, steps_per_epoch: int) -> int:
+    if stage.steps is not None:
+        return stage.steps
+    assert stage.epochs is not None
+    return stage.epochs * steps_per_epoch
+
+
+def _step(
+    model: nn.Module, stage: Stage, batch: ClipBatch, progress: float, runtime: Runtime
+) -> dict[str, torch.Tensor]:
+    means: dict[str, torch.Tensor] = {}
+    for update in stage.updates:
+        autocast = torch.autocast(runtime.device.type, torch.bfloat16) if stage.bf16 else nullcontext()
+        with autocast:
+            losses = model(batch, update.name, progress)
+        total, parts = total_loss(losses, runtime)
+        update.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if update.gradient_clip is not None:
+            parameters = [p for group in update.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, update.gradient_clip)
+        update.optimizer.step()
+        if update.scheduler is not None:
+            update.scheduler.step()
+        means |= parts
+    return means
+
+
+def _save(
+    path: Path,
+    system: System,
+    stages: list[Stage],
+    stage: int,
+    step: int,
+    seconds: float,
+    curve: list[dict[str, Any]],
+) -> None:
+    updates = stages[stage].updates
+    save_tensors(
+        path,
+        {
+            "system": system.state_dict(),
+            "optimizers": [update.optimizer.state_dict() for update in updates],
+            "schedulers": [update.scheduler.state_dict() if update.scheduler else None for update in updates],
+            "stage": stage,
+            "step": step,
+            "seconds": seconds,
+            "curve": curve,
+        },
+    )
+
+
+def _resume(system: System, stages: list[Stage], path: Path | None) -> dict[str, Any]:
+    if path is None or not path.exists():
+        return {"stage": 0, "step": 0, "seconds": 0.0, "curve": []}
+    saved: Mapping[str, Any] = load_tensors(path)
+    system.load_state_dict(saved["system"])
+    for update, optimizer, scheduler in zip(
+        stages[saved["stage"]].updates, saved["optimizers"], saved["schedulers"], strict=True
+    ):
+        update.optimizer.load_state_dict(optimizer)
+        if update.scheduler is not None:
+            update.scheduler.load_state_dict(scheduler)
+    return {
+        "stage": saved["stage"],
+        "step": saved["step"],
+        "seconds": saved["seconds"],
+        "curve": saved["curve"],
+    }

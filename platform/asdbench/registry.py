@@ -1,0 +1,232 @@
+"""Systems by name: the files of ``systems/`` and the entry point group ``asdbench.systems``.
+
+The file ``multitask_mel.py`` is the system ``multitask-mel``. A package of one's own adds a system with::
+
+    [project.entry-points."asdbench.systems"]
+    my-system = "my_package.my_module:MySystem"
+
+Listing the names imports nothing; a system's module is imported when the system is asked for.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asdbench.config import checked, make_config, settings_of, values_of
+from asdbench.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from asdbench.system import System
+
+ENTRY_POINTS = "asdbench.systems"
+_ROOMS_IN_SOURCE_HASH = ("asdbench.nn", "asdbench.backends", "asdbench.system", "asdbench.spec")
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a system comes from: the module to import, the class in it (``None``: the only one)."""
+
+    module: str
+    attribute: str | None
+    place: str
+
+
+def names() -> list[str]:
+    """Return the names of all systems, sorted."""
+    return sorted(_sources())
+
+
+def source(name: str) -> Source:
+    """Return where system ``name`` comes from; unknown or defined twice is an :class:`InputError`."""
+    found = _sources()
+    if name not in found:
+        raise unknown_name("system", name, found)
+    places = found[name]
+    if len(places) > 1:
+        listed = " and ".join(place.place for place in places)
+        raise InputError(f"system {name!r} is defined twice, by {listed}; rename or uninstall one of them")
+    return places[0]
+
+
+@cache
+def get(name: str) -> "type[System]":
+    """Import and return the class of system ``name``.
+
+    Raises :class:`InputError` for an unknown name, a name defined twice, a module that cannot be imported
+    or one that does not define exactly one system.
+    """
+    from asdbench.system import System
+
+    origin = source(name)
+    try:
+        module = importlib.import_module(origin.module)
+    except Exception as error:
+        raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}") from error
+    if origin.attribute is not None:
+        found = getattr(module, origin.attribute, None)
+        if not (isinstance(found, type) and issubclass(found, System)):
+            raise InputError(f"system {name!r} ({origin.place}) is not a subclass of asdbench.system.System")
+        return found
+    classes = [
+        member
+        for member in vars(module).values()
+        if isinstance(member, type) and issubclass(member, System) and member.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        raise InputError(
+            f"{origin.place} must define exactly one subclass of System; it defines {len(classes)}"
+        )
+    return classes[0]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A system by name with its settings, and the system that it scores if it trains none of its own."""
+
+    name: str
+    system: "type[System]"
+    config: Any
+    trained: "Configured | None"
+
+    @property
+    def trainer(self) -> "Configured":
+        """The system whose training this one uses: its own or that of ``training_of``."""
+        return self.trained or self
+
+    def values(self, *affects: Any) -> dict[str, Any]:
+        """Return the settings, those of the trained system included, that affect what is named (or all)."""
+        inherited = values_of(self.trained.config, *affects) if self.trained else {}
+        return inherited | values_of(self.config, *affects)
+
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that differ from their defaults."""
+        default = configure(self.name).values()
+        return {name: value for name, value in self.values().items() if value != default[name]}
+
+
+def configure(name: str, values: dict[str, Any] | None = None, *, preset: str | None = None) -> Configured:
+    """Return system ``name`` with a preset's settings, if it has that preset, and ``values`` over them.
+
+    Settings of the system named by ``training_of`` are settings of this one too. Raises
+    :class:`InputError` for an unknown system or setting, or a value that is not allowed.
+    """
+    system = get(name)
+    trainer = get(system.training_of) if system.training_of else None
+    own = settings_of(system.Config)
+    inherited = settings_of(trainer.Config) if trainer else {}
+    both = own.keys() & inherited.keys()
+    if both:
+        raise InputError(
+            f"system {name!r} redefines settings of {system.training_of!r}: {', '.join(sorted(both))}"
+        )
+    if trainer is not None:
+        for setting in own.values():
+            if setting.affects == "training":
+                raise InputError(
+                    f"system {name!r} trains nothing of its own, so its setting {setting.name!r} must be "
+                    f"declared with affects='scoring' or affects='fusion'"
+                )
+    wanted: dict[str, Any] = {}
+    for origin in (trainer, system):
+        if origin is not None and preset is not None:
+            wanted |= origin.presets.get(preset, {})
+    wanted |= values or {}
+    known = inherited | own
+    converted = {key: checked(known, key, value, owner=name) for key, value in wanted.items()}
+    trained = None
+    if trainer is not None and system.training_of is not None:
+        config = make_config(
+            trainer.Config, {k: v for k, v in converted.items() if k in inherited}, owner=name
+        )
+        trained = Configured(system.training_of, trainer, config, None)
+    config = make_config(system.Config, {k: v for k, v in converted.items() if k in own}, owner=name)
+    return Configured(name, system, config, trained)
+
+
+@cache
+def source_hash(name: str) -> str:
+    """Return a hash of the code that a system's results depend on.
+
+    It covers the system's module, what that imports of its own package, and the layers, backends and
+    contract of asdbench that any of these import, as syntax trees without docstrings: a comment or a
+    reworded docstring changes nothing.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    first = get(name).__module__
+    rooms = (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0])
+    todo, seen = [first], set()
+    while todo:
+        module = todo.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        tree = ast.parse(_source_text(module))
+        todo += sorted(_imported(tree, importlib.import_module(module).__package__ or "", rooms))
+        for node in ast.walk(tree):
+            if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(module.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _source_text(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return ""
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _imported(tree: ast.AST, package: str, rooms: Sequence[str]) -> set[str]:
+    """Return the modules in ``rooms`` that the code of a module of ``package`` imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if _within(alias.name, rooms)}
+        elif isinstance(node, ast.ImportFrom):
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            inner = {f"{origin}.{alias.name}" for alias in node.names}
+            inner = {name for name in inner if _within(name, rooms)}
+            found |= {name if _is_module(name) else origin for name in inner}
+    return found
+
+
+def _within(name: str, rooms: Sequence[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _sources() -> dict[str, list[Source]]:
+    found: dict[str, list[Source]] = {}
+    for folder in _system_folders():
+        for file in sorted(folder.glob("*.py")):
+            if not file.name.startswith("_"):
+                module = f"systems.{file.stem}"
+                found.setdefault(file.stem.replace("_", "-"), []).append(
+                    Source(module, None, f"systems/{file.name}")
+                )
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        package = entry.dist.name if entry.dist else "an unknown package"
+        place = f"{entry.value} of package {package}"
+        found.setdefault(entry.name, []).append(Source(entry.module, entry.attr, place))
+    return found
+
+
+def _system_folders() -> list[Path]:
+    spec = importlib.util.find_spec("systems")
+    if spec is None or spec.submodule_search_locations is None:
+        return []
+    return [Path(folder) for folder in spec.submodule_search_locations]

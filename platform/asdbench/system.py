@@ -1,0 +1,232 @@
+"""The contract between a detection system and the platform.
+
+A system is one file with one subclass of :class:`System`. It says what it needs (:class:`Needs`), how its
+training batches are made up (:class:`BatchPlan`), what is optimised (:class:`Stage`), computes its losses in
+``forward`` and its anomaly scores in ``components``. All else - reading, batching, the training loop,
+distribution, checkpoints, hold-out, standardisation, fusion, thresholds, metrics - is the platform's work.
+
+A system never sees a label, a file name or a path. At scoring it sees no domain and no attributes either.
+"""
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from asdbench.spec import MelSpec
+
+UNKNOWN = -1  # class index of an attribute value that is missing or was not seen in training
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a system reads of each clip.
+
+    Attributes
+    ----------
+    mel : log-mel spectrogram, by its parameters
+    window_frames : length of the windows that a clip is cut into, in frames
+    window_hop_frames : distance of window starts at scoring; the last window always ends with the clip
+    standardise : z-score every mel bin with the mean and deviation over the job's training normals
+    """
+
+    mel: MelSpec
+    window_frames: int
+    window_hop_frames: int
+    standardise: bool = False
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How the rows of a training batch are drawn. A row is one window.
+
+    Attributes
+    ----------
+    size : rows of the global batch, whatever number of processes share it
+    draw : ``"every-window"``: an epoch is one pass over all windows (hop 1) of the job's clips;
+        ``"window-per-clip"``: an epoch is one pass over its source clips, a random window of each
+    others_share : share of the rows drawn from other machine types' training normals
+    target_rows : rows of each batch drawn round robin from target-domain clips (if the type has any)
+    validation_share : share of the windows that is left out of training steps and kept for validation
+    hold_out : keep the platform's hold-out of source normals out of training (False only to reproduce
+        figures of systems that had none)
+    """
+
+    size: int
+    draw: Literal["every-window", "window-per-clip"]
+    others_share: float = 0.0
+    target_rows: int = 0
+    validation_share: float = 0.0
+    hold_out: bool = True
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Windows of clips, and what a system may know of them. There is no label field.
+
+    Attributes
+    ----------
+    windows : Float[Tensor, "row frame mel"], log-mel in dB (or z-scores, see ``Needs.standardise``)
+    clip : Long[Tensor, "row"], the clip of each row, from 0 to ``clips - 1``
+    clips : number of clips in the batch
+    machine : Long[Tensor, "row"], 0 for the job's machine type, k for the k-th of the other types
+    section : Long[Tensor, "row"], index into ``Facts.sections`` or ``UNKNOWN``
+    domain : Long[Tensor, "row"], 0 source, 1 target; only in training
+    attributes : Long[Tensor, "row column"], class index by column of ``Facts.attributes`` or ``UNKNOWN``;
+        only in training
+    row_keys : Long[Tensor, "row"], seeds for what is random in a row: equal for equal (seed, step, row)
+        however the batch is spread over processes; only in training
+    """
+
+    windows: Tensor
+    clip: Tensor
+    clips: int
+    machine: Tensor
+    section: Tensor
+    domain: Tensor | None = None
+    attributes: Tensor | None = None
+    row_keys: Tensor | None = None
+
+    def to(self, device: torch.device) -> "ClipBatch":
+        """Return the batch on ``device``."""
+        if self.windows.device == device:
+            return self
+        return ClipBatch(
+            **{
+                name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+                for name, value in vars(self).items()
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a job's training clips before training; part of the model's description.
+
+    Attributes
+    ----------
+    sections : sections of the machine type, sorted
+    attributes : column name to its training values, sorted; columns with one value are left out, they
+        carry no information
+    other_types : number of other machine types in the data set
+    """
+
+    sections: tuple[str, ...]
+    attributes: Mapping[str, tuple[str, ...]]
+    other_types: int
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A loss as a sum over ``count`` terms, so that the mean can be taken over all processes' rows."""
+
+    sum: Tensor
+    count: int | Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, mask: Tensor | None = None) -> "Mean":
+        """Return the mean of ``values`` (of those where ``mask`` is true) as sum and count."""
+        if mask is None:
+            return cls(values.sum(), values.numel())
+        return cls((values * mask).sum(), mask.sum())
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Named parts of a loss; what is minimised is their weighted sum (weight 1 where none is given)."""
+
+    parts: Mapping[str, Mean]
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimizer step within a training step; ``forward`` is called with its name."""
+
+    name: str
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
+    gradient_clip: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training: its length in epochs or steps (one of both) and the updates of each step."""
+
+    name: str
+    updates: Sequence[Update]
+    epochs: int | None = None
+    steps: int | None = None
+    bf16: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(f"stage {self.name!r} must give its length either in epochs or in steps")
+
+
+class System(nn.Module, abc.ABC):
+    """A detection system for one machine type.
+
+    Class attributes
+    ----------------
+    Config : frozen dataclass of settings, each declared with ``asdbench.config.tunable``
+    citation : BibTeX of what the system implements
+    presets : named sets of settings (``demo``: quick on the embedded data; changes no architecture)
+    training_of : name of the system whose trained model this one scores; ``None`` if it trains its own
+
+    The constructor takes ``(config, facts)``; a system with ``training_of`` takes the trained system as
+    a third argument and finds that system's settings in ``trained.config``.
+    """
+
+    Config: ClassVar[type]
+    citation: ClassVar[str] = ""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    training_of: ClassVar[str | None] = None
+
+    def __init__(self, config: Any, facts: Facts) -> None:
+        super().__init__()
+        self.config = config
+        self.facts = facts
+
+    @classmethod
+    def needs(cls, config: Any) -> Needs:
+        """Return what the system reads of each clip."""
+        raise NotImplementedError(f"{cls.__name__} must define needs(cls, config)")
+
+    @classmethod
+    def batch_plan(cls, config: Any) -> BatchPlan:
+        """Return how training batches are made up."""
+        raise NotImplementedError(f"{cls.__name__} must define batch_plan(cls, config)")
+
+    @classmethod
+    def fusion_weights(cls, config: Any) -> Mapping[str, float] | None:
+        """Return the weight of each component in the anomaly score; ``None`` weighs all equally.
+
+        The platform standardises every component on the hold-out normals before it weighs them.
+        """
+        return None
+
+    def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
+        """Return the stages of training, with optimizers over this module's parameters."""
+        raise NotImplementedError(f"{type(self).__name__} must define stages(self, steps_per_epoch)")
+
+    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+        """Return the losses of one update. All that is differentiated passes through here.
+
+        ``progress`` runs from 0 at the first step of the stage towards 1 at its end.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, batch, update, progress)")
+
+    def fit_backend(self, batches: Iterable[ClipBatch]) -> None:  # noqa: B027 - optional, not abstract
+        """Fit what is not trained by gradients, from one more pass over the training batches.
+
+        Runs after training in evaluation mode without gradients. What it finds must be kept in buffers,
+        so that it is part of ``state_dict()``.
+        """
+
+    @abc.abstractmethod
+    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return named anomaly scores, each Float[Tensor, "clip"], higher = more anomalous."""
