@@ -134,7 +134,7 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
     failed = {id(prepared) for failure in failures for prepared in to_do[failure.work].jobs}
     judged = judge([prepared for prepared in jobs if id(prepared) not in failed], jobs_store, console=console)
     if judged:
-        from asdbench.tracking import record, tracking_uri, ui_command
+        from asdbench.tracking.mlflow_runs import record, tracking_uri, ui_command
 
         with console.status(f"recording in MLflow at {tracking_uri()}"):
             record(judged)
@@ -183,7 +183,7 @@ def build_features(jobs: Sequence[Prepared], *, console: Console) -> None:
 def judge(jobs: Sequence[Prepared], jobs_store: JobStore, *, console: Console) -> list[Any]:
     """Evaluate scored jobs; returns one tracking Run for each system, its settings and seed."""
     from asdbench.engine.evaluation import anomaly_scores, evaluate
-    from asdbench.tracking import Run
+    from asdbench.tracking.mlflow_runs import Run
 
     groups: dict[tuple[str, int], list[Prepared]] = {}
     for prepared in jobs:

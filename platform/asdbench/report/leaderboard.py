@@ -1,0 +1,425 @@
+"""The leaderboard: stored results, grouped by system and changed settings, as rows and as a table.
+
+Idea: a row is the mean over seeds of what one seed gives on *all* machine types, so a seed that lacks a
+machine type does not count: a score over fewer types is another number.
+
+Conventions: rows hold fractions between 0 and 1, seconds and clips per second, ``None`` where there is no
+value; what a person reads (table, markdown) is in percent. A spread is the sample standard deviation over
+seeds (n − 1), ``None`` for one seed. Half-widths are those stored with a result: the jackknife's, 95 %, in
+the textbook's scale.
+
+Records are those that `asdbench.engine.evaluation.evaluate` stores. Of several with the same system, changed
+settings, machine type and seed the newest counts.
+"""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from asdbench.errors import InputError, unknown_name
+from asdbench.metrics import OFFICIAL, summary
+
+Record = Mapping[str, Any]
+Row = dict[str, Any]
+Format = Literal["table", "csv", "json", "markdown"]
+
+_TYPE_METRICS = (
+    "official_score",
+    *OFFICIAL.metrics,
+    *(f"{metric}_half_width" for metric in OFFICIAL.metrics),
+    *(f"{metric}_{domain}" for metric in ("precision", "recall", "f1") for domain in ("source", "target")),
+    "threshold",
+)
+
+
+def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bool = False) -> list[Row]:
+    """Return the rows of a leaderboard.
+
+    Parameters
+    ----------
+    records : iterable of mappings
+        Results of one data set, in any order.
+    machine_types : sequence of str
+        The machine types that a complete seed has; records of others are left out.
+    by_type : bool
+        Whether each machine type has a row of its own.
+
+    Returns
+    -------
+    list of dict
+        One row a system and changed settings, the best first, those without a complete seed last:
+        ``system``, ``settings`` (the changed ones), ``official_score`` and ``official_score_std``,
+        ``auc_source``, ``auc_target`` and ``pauc`` (harmonic means over types and sections, averaged over
+        seeds), ``seeds`` (those that count), ``parameters`` (of the largest model), ``training_seconds`` (of
+        all types, averaged over seeds), ``clips_per_second`` (of scoring, over all time spent),
+        ``machine_types`` (number done), ``machine_types_done``, ``machine_types_missing``, ``complete``.
+
+        With ``by_type`` one row a machine type, system and changed settings, in the order of
+        ``machine_types`` and the best first: ``machine_type``, ``system``, ``settings``, ``seeds``,
+        ``official_score_std`` and the means over seeds of `machine_type_metrics`.
+
+    Raises
+    ------
+    InputError
+        The records are of several data sets.
+    """
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in _newest(record for record in records if record["machine_type"] in machine_types):
+        place = (record["machine_type"],) if by_type else ()
+        groups.setdefault((record["system"], _settings_key(record), *place), []).append(record)
+    if by_type:
+        found = [_type_row(group) for group in groups.values()]
+        return sorted(
+            found,
+            key=lambda row: (machine_types.index(row["machine_type"]), -row["official_score"], _name(row)),
+        )
+    found = [_system_row(group, machine_types) for group in groups.values()]
+    return sorted(found, key=lambda row: (-(row["official_score"] or 0), -row["machine_types"], _name(row)))
+
+
+def machine_type_metrics(record: Record) -> dict[str, float]:
+    """Return the metrics of one result, which is of one machine type.
+
+    ``official_score``, ``auc_source``, ``auc_target`` and ``pauc`` are harmonic means over its sections;
+    ``<metric>_half_width`` and precision, recall and F1 of each domain are plain means over them;
+    ``threshold`` is the decision threshold. What a section lacks (a domain without clips) is absent.
+    """
+    sections = record["sections"].values()
+    means = summary([section["official"] for section in sections])
+    half_widths = _means([section["half_width"] for section in sections])
+    return {
+        "official_score": means["score"],
+        **{m: means[f"harmonic_mean_{m}"] for m in OFFICIAL.metrics if f"harmonic_mean_{m}" in means},
+        **{f"{metric}_half_width": half_width for metric, half_width in half_widths.items()},
+        **_means([section["decisions"] for section in sections]),
+        "threshold": record["threshold"],
+    }
+
+
+def assignments(settings: Mapping[str, Any]) -> str:
+    """Return settings as one would type them: ``epochs=30 reproduction=true``."""
+    return " ".join(f"{name}={_typed(value)}" for name, value in settings.items())
+
+
+def render(rows: Sequence[Row], *, format: Format, title: str, console: Console | None = None) -> str | None:
+    """Print a table (and return ``None``), or return the rows as CSV, JSON or a markdown table.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As `rows` gives them, of either kind.
+    format : "table", "csv", "json" or "markdown"
+        The table shows as many columns as the console is wide enough for.
+    title : str
+        Heading of the table and of the markdown.
+    console : rich.console.Console, optional
+        Where the table is printed; standard output by default.
+
+    Raises
+    ------
+    InputError
+        There is no such format.
+    """
+    if format == "json":
+        return json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
+    if format == "csv":
+        return _csv(rows)
+    if format == "markdown":
+        return _markdown(rows, title)
+    if format != "table":
+        raise unknown_name("format", format, ("table", "csv", "json", "markdown"))
+    console = console or Console()
+    table = _table(rows, title, wide=True)
+    unbounded = console.options.update(width=10_000)
+    if console.measure(table, options=unbounded).maximum > console.width:
+        table = _table(rows, title, wide=False)
+    console.print(table)
+    return None
+
+
+# Rows
+
+
+def _newest(records: Iterable[Record]) -> list[Record]:
+    newest: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        key = (record["system"], _settings_key(record), record["machine_type"], record["seed"])
+        if key not in newest or record["finished"] >= newest[key]["finished"]:
+            newest[key] = record
+    data = sorted({record["data"] for record in newest.values()})
+    if len(data) > 1:
+        raise InputError(f"the results are of data sets {', '.join(data)}; a leaderboard takes those of one")
+    return list(newest.values())
+
+
+def _settings_key(record: Record) -> str:
+    return json.dumps(record["changed_settings"], sort_keys=True)
+
+
+def _name(row: Row) -> tuple[str, str]:
+    return row["system"], assignments(row["settings"])
+
+
+def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
+    by_seed: dict[int, list[Record]] = {}
+    for record in group:
+        by_seed.setdefault(record["seed"], []).append(record)
+    whole = {seed: of for seed, of in sorted(by_seed.items()) if len(of) == len(machine_types)}
+    done = {record["machine_type"] for record in max(by_seed.values(), key=len)}
+    means = [
+        summary([section["official"] for record in of for section in record["sections"].values()])
+        for of in whole.values()
+    ]
+    over_seeds = _means(means)
+    return {
+        "system": group[0]["system"],
+        "settings": dict(group[0]["changed_settings"]),
+        "official_score": over_seeds.get("score"),
+        "official_score_std": _spread([mean["score"] for mean in means]),
+        **{metric: over_seeds.get(f"harmonic_mean_{metric}") for metric in OFFICIAL.metrics},
+        "seeds": list(whole),
+        "parameters": max(record["parameters"] for record in group),
+        "training_seconds": statistics.fmean(
+            sum(record["training_seconds"] for record in of) for of in whole.values()
+        )
+        if whole
+        else None,
+        "clips_per_second": statistics.fmean(
+            [record["clips_per_second"] for record in group],
+            weights=[max(record["scoring_seconds"], 1e-9) for record in group],
+        ),
+        "machine_types": len(done),
+        "machine_types_done": [machine_type for machine_type in machine_types if machine_type in done],
+        "machine_types_missing": [machine_type for machine_type in machine_types if machine_type not in done],
+        "complete": bool(whole),
+    }
+
+
+def _type_row(group: Sequence[Record]) -> Row:
+    metrics = [machine_type_metrics(record) for record in group]
+    means = _means(metrics)
+    return {
+        "machine_type": group[0]["machine_type"],
+        "system": group[0]["system"],
+        "settings": dict(group[0]["changed_settings"]),
+        "official_score": means["official_score"],
+        "official_score_std": _spread([of["official_score"] for of in metrics]),
+        **{name: means.get(name) for name in _TYPE_METRICS[1:]},
+        "seeds": sorted(record["seed"] for record in group),
+    }
+
+
+def _means(mappings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each name over the mappings that have it."""
+    names = dict.fromkeys(name for mapping in mappings for name in mapping)
+    return {name: statistics.fmean(of[name] for of in mappings if name in of) for name in names}
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+# Text
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column for people: what stands in a cell, which value is the best, and whether it is always shown."""
+
+    header: str
+    cell: Callable[[Row], str]
+    ranked_by: str | None = None
+    wide: bool = False
+
+
+def _columns(by_type: bool) -> list[_Column]:
+    percents = {"auc_source": "AUC source", "auc_target": "AUC target", "pauc": "pAUC"}
+    columns = [
+        _Column("official score", _score, "official_score"),
+        *(_Column(header, _percent_of(metric), metric) for metric, header in percents.items()),
+        _Column("seeds", lambda row: str(len(row["seeds"]))),
+    ]
+    if by_type:
+        return [
+            *columns,
+            _Column("half-widths", _half_widths, wide=True),
+            _Column("F1 source", _percent_of("f1_source"), "f1_source", wide=True),
+            _Column("F1 target", _percent_of("f1_target"), "f1_target", wide=True),
+        ]
+    return [
+        *columns,
+        _Column("parameters", lambda row: f"{row['parameters']:,}", wide=True),
+        _Column("training", lambda row: _duration(row["training_seconds"]), wide=True),
+        _Column("clips/s", lambda row: f"{row['clips_per_second']:,.0f}", wide=True),
+    ]
+
+
+def _table(rows: Sequence[Row], title: str, *, wide: bool) -> Table:
+    by_type = _is_by_type(rows)
+    columns = [column for column in _columns(by_type) if wide or not column.wide]
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=_caption(rows, half_widths=by_type and wide),
+        caption_justify="left",
+        caption_style="",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("machine type\n  system" if by_type else "system", overflow="fold")
+    for column in columns:
+        first, _, rest = column.header.partition(" ")
+        table.add_column(f"{first}\n{rest}" if rest else first, justify="right", no_wrap=True)
+    best = _best(rows, columns)
+    machine_type = None
+    for row in rows:
+        indent = ""
+        if by_type:
+            indent = "  "
+            if row["machine_type"] != machine_type:
+                machine_type = row["machine_type"]
+                table.add_section()
+                table.add_row(Text(machine_type, style="underline"))
+        name = Text(indent + row["system"])
+        if row["settings"]:
+            name.append("".join(f"\n{indent}  {word}" for word in _short(row["settings"])), style="italic")
+        table.add_row(
+            name,
+            *(
+                Text(column.cell(row), style="bold" if _is_best(row, column, best) else "")
+                for column in columns
+            ),
+        )
+    return table
+
+
+def _markdown(rows: Sequence[Row], title: str) -> str:
+    by_type = _is_by_type(rows)
+    columns = _columns(by_type)
+    best = _best(rows, columns)
+    headers = [*(["machine type"] if by_type else []), "system", "settings", *(c.header for c in columns)]
+    left = len(headers) - len(columns)
+    lines = [headers, [":--"] * left + ["--:"] * len(columns)]
+    for row in rows:
+        settings = " ".join(_short(row["settings"]))
+        cells = [
+            *([row["machine_type"]] if by_type else []),
+            row["system"],
+            f"`{settings}`" if settings else "",
+        ]
+        for column in columns:
+            cell = column.cell(row)
+            cells.append(f"**{cell}**" if _is_best(row, column, best) else cell)
+        lines.append([cell.replace("|", "\\|") for cell in cells])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"**{title}**\n\n{body}\n\n{_caption(rows, half_widths=by_type)}\n"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _csv_cell(value) for name, value in row.items()})
+    return text.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return assignments(value)
+    if isinstance(value, list):
+        return " ".join(str(item) for item in value)
+    return _typed(value) if isinstance(value, bool) else value
+
+
+def _caption(rows: Sequence[Row], *, half_widths: bool) -> str:
+    if not rows:
+        return "There are no results yet."
+    over = "the sections of a machine type" if _is_by_type(rows) else "machine types"
+    seeds = {tuple(row["seeds"]) for row in rows if row["seeds"]}
+    only = next(iter(seeds)) if len(seeds) == 1 else ()
+    if len(only) == 1:
+        spread = f"seed {only[0]} alone, so there is no spread"
+    elif only:
+        spread = f"mean of seeds {', '.join(map(str, only))}; ± is the standard deviation over seeds"
+    else:
+        spread = "mean over the seeds; ± is the standard deviation over seeds"
+    means = f"harmonic mean of AUC (source), AUC (target), pAUC over {over}"
+    said = [f"Official score, in percent: {means}; {spread}."]
+    if half_widths:
+        said.append(
+            "Half-widths: of AUC (source), AUC (target), pAUC, of a 95 % jackknife interval over clips."
+        )
+    if any(row["official_score"] is None for row in rows):
+        said.append("A system has a score as soon as one seed has all machine types.")
+    return " ".join(said)
+
+
+def _is_by_type(rows: Sequence[Row]) -> bool:
+    return bool(rows) and "machine_type" in rows[0]
+
+
+def _best(rows: Sequence[Row], columns: Sequence[_Column]) -> dict[tuple[str | None, str], float]:
+    """Return the highest value of each ranked column, of each machine type if rows have one.
+
+    A column in which nothing is better than anything else has no best value.
+    """
+    values: dict[tuple[str | None, str], list[float]] = {}
+    for row in rows:
+        for column in columns:
+            if column.ranked_by is not None and row[column.ranked_by] is not None:
+                values.setdefault((row.get("machine_type"), column.ranked_by), []).append(
+                    row[column.ranked_by]
+                )
+    return {place: max(of) for place, of in values.items() if min(of) < max(of)}
+
+
+def _is_best(row: Row, column: _Column, best: Mapping[tuple[str | None, str], float]) -> bool:
+    place = (row.get("machine_type"), column.ranked_by or "")
+    return place in best and row[place[1]] == best[place]
+
+
+def _score(row: Row) -> str:
+    if row["official_score"] is None:
+        of = row["machine_types"] + len(row["machine_types_missing"])
+        return f"{row['machine_types']} of {of} types"
+    spread = row["official_score_std"]
+    return _percent(row["official_score"]) + ("" if spread is None else f" ± {_percent(spread)}")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def _percent_of(metric: str) -> Callable[[Row], str]:
+    return lambda row: _percent(row[metric])
+
+
+def _half_widths(row: Row) -> str:
+    return " / ".join(_percent(row[f"{metric}_half_width"]) for metric in OFFICIAL.metrics)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _typed(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _short(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as words, floats with four digits."""
+    return [f"{k}={f'{v:.4g}' if isinstance(v, float) else _typed(v)}" for k, v in settings.items()]

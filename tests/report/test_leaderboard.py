@@ -1,0 +1,298 @@
+import csv
+import io
+import json
+import re
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from asdbench.errors import InputError
+from asdbench.metrics import official_score
+from asdbench.report.leaderboard import assignments, machine_type_metrics, render, rows
+
+TYPES = ("fan", "valve")
+OFFICIAL_METRICS = ("auc_source", "auc_target", "pauc")
+
+
+def section(auc_source: float, auc_target: float, pauc: float, **others: Any) -> dict[str, Any]:
+    return {
+        "official": {"auc_source": auc_source, "auc_target": auc_target, "pauc": pauc},
+        "half_width": {"auc_source": 0.04, "auc_target": 0.05, "pauc": 0.06},
+        "decisions": {f"{m}_{d}": 0.5 for m in ("precision", "recall", "f1") for d in ("source", "target")},
+        **others,
+    }
+
+
+def result(
+    system: str = "baseline-mse",
+    machine_type: str = "fan",
+    seed: int = 0,
+    metrics: tuple[float, float, float] = (0.6, 0.5, 0.55),
+    **others: Any,
+) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "system": system,
+        "settings": {"epochs": 100},
+        "changed_settings": {},
+        "data": "demo",
+        "machine_type": machine_type,
+        "seed": seed,
+        "threshold": 1.5,
+        "sections": {"0": section(*metrics)},
+        "parameters": 1000,
+        "training_seconds": 10.0,
+        "scoring_seconds": 2.0,
+        "clips_per_second": 100.0,
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
+    return record | others
+
+
+def both_types(system: str = "baseline-mse", seed: int = 0, auc: float = 0.6, **others: Any) -> list[Any]:
+    return [result(system, machine_type, seed, (auc, 0.5, 0.55), **others) for machine_type in TYPES]
+
+
+def printed(found: list[dict[str, Any]], *, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    assert render(found, format="table", title="Demo", console=console) is None
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_row_is_the_mean_over_seeds_of_the_score_over_all_sections() -> None:
+    two_sections = {"0": section(0.6, 0.7, 0.5), "1": section(0.9, 0.8, 0.7)}
+    records = [
+        result(machine_type="valve", seed=3, metrics=(0.8, 0.6, 0.5)),
+        result(machine_type="fan", seed=3, sections=two_sections),
+        *both_types(seed=0),
+    ]
+    [row] = rows(records, machine_types=TYPES)
+    scores = [
+        official_score([records[2]["sections"]["0"]["official"]] * 2),
+        official_score(
+            [records[0]["sections"]["0"]["official"], *(s["official"] for s in two_sections.values())]
+        ),
+    ]
+    assert row["official_score"] == pytest.approx(statistics.fmean(scores), abs=1e-12)
+    assert row["official_score_std"] == pytest.approx(statistics.stdev(scores), abs=1e-12)
+    of_seed_3 = statistics.harmonic_mean([0.8, 0.6, 0.9])
+    assert row["auc_source"] == pytest.approx((0.6 + of_seed_3) / 2, abs=1e-12)
+    assert row["seeds"] == [0, 3]
+    assert (row["machine_types"], row["machine_types_done"], row["complete"]) == (2, list(TYPES), True)
+
+
+def test_times_are_of_all_types_and_speed_is_of_all_clips() -> None:
+    records = [
+        result(
+            machine_type="fan",
+            training_seconds=10.0,
+            clips_per_second=100.0,
+            scoring_seconds=3.0,
+            parameters=1007,
+        ),
+        result(
+            machine_type="valve",
+            training_seconds=5.0,
+            clips_per_second=20.0,
+            scoring_seconds=1.0,
+            parameters=1009,
+        ),
+        *both_types(seed=1, training_seconds=20.0, scoring_seconds=0.0),
+    ]
+    [row] = rows(records, machine_types=TYPES)
+    assert row["training_seconds"] == pytest.approx((15 + 40) / 2)
+    assert row["clips_per_second"] == pytest.approx(320 / 4)
+    assert row["parameters"] == 1009
+
+
+def test_one_seed_has_no_spread() -> None:
+    [row] = rows(both_types(), machine_types=TYPES)
+    assert row["official_score_std"] is None
+    assert "±" not in printed([row], width=80)
+
+
+def test_a_seed_without_all_machine_types_does_not_count() -> None:
+    complete = rows(both_types(seed=1), machine_types=TYPES)
+    lone_seed = result(seed=0, metrics=(0.99, 0.99, 0.99))
+    [row] = rows([*both_types(seed=1), lone_seed], machine_types=TYPES)
+    assert (row["official_score"], row["seeds"]) == (complete[0]["official_score"], [1])
+    of_another_type = result(machine_type="pump", seed=1, metrics=(0.9, 0.9, 0.9))
+    assert rows([*both_types(seed=1), of_another_type], machine_types=TYPES) == complete
+
+
+def test_the_best_come_first_and_the_incomplete_last() -> None:
+    records = [
+        result("half-done", "valve", 0, (0.99, 0.99, 0.99)),
+        *both_types("low", auc=0.4),
+        *both_types("high", auc=0.9),
+        *both_types("high", auc=0.7, changed_settings={"epochs": 30}),
+    ]
+    found = rows(records, machine_types=TYPES)
+    order = [(row["system"], row["settings"]) for row in found]
+    assert order == [("high", {}), ("high", {"epochs": 30}), ("low", {}), ("half-done", {})]
+    last = found[-1]
+    assert (last["complete"], last["official_score"], last["auc_source"], last["seeds"]) == (
+        False,
+        None,
+        None,
+        [],
+    )
+    assert (last["machine_types_done"], last["machine_types_missing"]) == (["valve"], ["fan"])
+    assert "1 of 2 types" in printed(found, width=80)
+
+
+def test_of_equal_results_the_newest_counts_in_any_order() -> None:
+    old = both_types(auc=0.9)
+    new = both_types(auc=0.6, finished="2026-02-01T00:00:00+00:00")
+    assert rows([*new, *old], machine_types=TYPES) == rows(new, machine_types=TYPES)
+    assert rows([*old, *new], machine_types=TYPES) == rows(new, machine_types=TYPES)
+
+
+def test_results_of_several_data_sets_are_refused() -> None:
+    with pytest.raises(InputError, match="data sets demo, dev2023;"):
+        rows([*both_types(), *both_types(seed=1, data="dev2023")], machine_types=TYPES)
+
+
+def test_by_type_a_row_holds_the_means_over_seeds_of_one_machine_type() -> None:
+    records = [
+        *both_types("low", seed=0, auc=0.4),
+        *both_types("high", seed=0, auc=0.6),
+        *both_types("high", seed=1, auc=0.8, threshold=2.5),
+    ]
+    found = rows(records, machine_types=("valve", "fan"), by_type=True)
+    places = [(row["machine_type"], row["system"]) for row in found]
+    assert places == [("valve", "high"), ("valve", "low"), ("fan", "high"), ("fan", "low")]
+    row = found[0]
+    scores = [statistics.harmonic_mean([auc, 0.5, 0.55]) for auc in (0.6, 0.8)]
+    assert row["official_score"] == pytest.approx(statistics.fmean(scores), abs=1e-12)
+    assert row["official_score_std"] == pytest.approx(statistics.stdev(scores), abs=1e-12)
+    assert (row["auc_source"], row["auc_target"], row["pauc"]) == pytest.approx((0.7, 0.5, 0.55))
+    assert (row["auc_source_half_width"], row["f1_target"], row["threshold"]) == pytest.approx(
+        (0.04, 0.5, 2.0)
+    )
+    assert row["seeds"] == [0, 1]
+
+
+def test_by_type_a_seed_counts_without_the_other_machine_types() -> None:
+    [row] = rows([result()], machine_types=TYPES, by_type=True)
+    assert (row["machine_type"], row["seeds"], row["official_score_std"]) == ("fan", [0], None)
+
+
+def test_machine_type_metrics_are_harmonic_over_sections_and_leave_out_what_is_missing() -> None:
+    source_only = {"auc_source": 0.8, "pauc": 0.6}
+    sections = {
+        "0": section(0.4, 0.5, 0.6),
+        "1": section(0, 0, 0) | {"official": source_only, "decisions": {}},
+    }
+    metrics = machine_type_metrics(result(sections=sections))
+    assert metrics["auc_source"] == pytest.approx(2 / (1 / 0.4 + 1 / 0.8), abs=1e-12)
+    assert metrics["auc_target"] == pytest.approx(0.5)
+    assert metrics["official_score"] == pytest.approx(statistics.harmonic_mean([0.4, 0.5, 0.6, 0.8, 0.6]))
+    only = result(sections={"1": sections["1"]})
+    assert "auc_target" not in machine_type_metrics(only)
+    [row] = rows([only], machine_types=("fan",), by_type=True)
+    assert row["auc_target"] is None
+    assert row["f1_source"] is None
+    [row] = rows([only], machine_types=("fan",))
+    assert row["auc_target"] is None
+    assert "–" in printed([row], width=80)
+
+
+def test_settings_are_written_as_they_are_typed() -> None:
+    settings = {"epochs": 30, "reproduction": True, "floor": 1e-5, "cap": None, "how": "released"}
+    assert assignments(settings) == "epochs=30 reproduction=true floor=1e-05 cap=none how=released"
+
+
+def test_json_holds_fractions_lists_and_null() -> None:
+    found = rows([*both_types(), result("half-done")], machine_types=TYPES)
+    text = render(found, format="json", title="Demo")
+    assert text is not None
+    first, last = json.loads(text)
+    assert first == found[0]
+    assert first["official_score"] < 1
+    assert (first["official_score_std"], first["seeds"], last["official_score"]) == (None, [0], None)
+
+
+def test_csv_holds_all_columns() -> None:
+    records = [
+        *both_types(changed_settings={"epochs": 30, "reproduction": True}),
+        *both_types("other", seed=1),
+    ]
+    found = rows([*records, *both_types("other", seed=0)], machine_types=TYPES)
+    text = render(found, format="csv", title="Demo")
+    assert text is not None
+    read = list(csv.DictReader(io.StringIO(text)))
+    assert list(read[0]) == list(found[0])
+    assert {row["settings"]: row["seeds"] for row in read} == {"epochs=30 reproduction=true": "0", "": "0 1"}
+    assert float(read[0]["official_score"]) == found[0]["official_score"]
+    assert (read[0]["complete"], read[0]["machine_types_done"]) == ("true", "fan valve")
+
+
+def test_markdown_is_a_pipe_table_with_the_best_in_bold() -> None:
+    settings = {"epochs": 30, "how": "a|b"}
+    records = [*both_types("high", auc=0.9), *both_types("low", auc=0.6, changed_settings=settings)]
+    text = render(rows(records, machine_types=TYPES), format="markdown", title="Demo")
+    assert text is not None
+    title, _, header, rule, first, second, _, caption = text.splitlines()
+    assert title == "**Demo**"
+    assert header.startswith("| system | settings | official score | AUC source |")
+    assert rule.count("|") == header.count("|") == first.count("|") == second.count("|") - 1
+    assert first.startswith("| high |  | **60.86** | **90.00** | 50.00 |")
+    assert second.startswith("| low | `epochs=30 how=a\\|b` | 54.70 | 60.00 |")
+    assert "seed 0 alone" in caption
+
+
+@pytest.mark.parametrize("by_type", [False, True])
+def test_the_table_fits_80_columns_and_shows_more_where_there_is_room(by_type: bool) -> None:
+    changed = {"epochs": 30, "learning_rate": 0.00031622776, "reproduction": True}
+    records = [both_types("adversarial-ensemble", seed=seed, changed_settings=changed) for seed in (0, 1)]
+    records += [both_types("baseline-mse", seed=seed, auc=0.6 + seed / 50) for seed in (0, 1)]
+    found = rows([record for of in records for record in of], machine_types=TYPES, by_type=by_type)
+    narrow, wide = printed(found, width=80), printed(found, width=140)
+    assert max(map(len, narrow.splitlines())) <= 80
+    for shown in ("adversarial-ensemble", "epochs=30", "learning_rate=0.0003162", "reproduction=true"):
+        assert shown in narrow
+    score, spread = (100 * found[0][f"official_score{end}"] for end in ("", "_std"))
+    assert f"{score:.2f} ± {spread:.2f}" in narrow
+    assert "mean of seeds 0, 1; ± is the standard deviation over seeds" in " ".join(narrow.split())
+    optional = "half-widths" if by_type else "parameters"
+    assert optional in wide
+    assert optional not in narrow
+
+
+def test_the_caption_speaks_of_seeds_only_as_far_as_rows_agree() -> None:
+    found = rows([*both_types(seed=0), *both_types("other", seed=1)], machine_types=TYPES)
+    assert "mean over the seeds;" in " ".join(printed(found, width=120).split())
+
+
+def test_the_best_value_of_a_column_is_bold() -> None:
+    found = rows([*both_types("high", auc=0.9), *both_types("low", auc=0.6)], machine_types=TYPES)
+    console = Console(width=120, file=io.StringIO(), force_terminal=True, color_system="standard")
+    render(found, format="table", title="Demo", console=console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    bold = re.findall(r"\x1b\[1m\s*([\d.]+)", text)
+    assert bold == ["60.86", "90.00"]
+
+
+def test_without_results_every_format_says_so() -> None:
+    assert "There are no results yet." in printed([], width=80)
+    assert render([], format="json", title="Demo") == "[]"
+    assert "There are no results yet." in (render([], format="markdown", title="Demo") or "")
+    assert (render([], format="csv", title="Demo") or "").strip() == ""
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(InputError, match="no format 'jsn'; did you mean 'json'"):
+        render([], format="jsn", title="Demo")  # type: ignore[arg-type]
+
+
+def test_the_room_imports_nothing_heavy() -> None:
+    heavy = "[name for name in ('mlflow', 'ray', 'torch') if name in sys.modules]"
+    code = f"import sys, asdbench.report.leaderboard; print({heavy})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

@@ -1,0 +1,333 @@
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from asdbench.errors import InputError
+from asdbench.metrics import official_score
+from asdbench.tracking import mlflow_runs
+from asdbench.tracking.mlflow_runs import Run, record, tracking_uri, ui_command
+
+TYPES = ("fan", "valve")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: creating one takes seconds, copying it does not."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASDBENCH_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name, value in mlflow_runs._ENVIRONMENT.items():
+            patch.setenv(name, value)
+        client().search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Path:
+    shutil.copy(empty_database, tmp_path)
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name, value in mlflow_runs._ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def section(auc: float) -> dict[str, Any]:
+    metrics = {"auc_source": auc, "auc_target": 0.5, "pauc": 0.55}
+    return {
+        "official": metrics,
+        "in_domain": {"auc_source": 0.7, "auc_target": 0.6, "pauc_source": 0.5, "pauc_target": 0.4},
+        "half_width": dict.fromkeys(metrics, 0.04),
+        "decisions": {"f1_source": 0.5, "f1_target": 0.4},
+        "clips": 200,
+    }
+
+
+def result(auc: float, sections: int = 1) -> dict[str, Any]:
+    return {
+        "code": "c0de",
+        "threshold": 1.5,
+        "sections": {str(number): section(auc) for number in range(sections)},
+        "parameters": 1000,
+        "training_seconds": 10.0,
+        "training_steps": 50,
+        "scoring_seconds": 2.0,
+        "clips_per_second": 100.0,
+        "finished": "2026-01-01T00:00:12+00:00",
+    }
+
+
+def finished_run(
+    seed: int = 0, types: tuple[str, ...] = TYPES, *, curve_epochs: int = 3, sections: int = 1, **changed: Any
+) -> Run:
+    system = "baseline-mse"
+    table = pl.DataFrame({"clip_id": [1, 2], "use": ["hold_out", "test"], "score": [0.25, 0.5]})
+    curve = [
+        {"stage": "reconstruction", "epoch": e, "total": 1 / e, "l1": 2 / e}
+        for e in range(1, curve_epochs + 1)
+    ]
+    return Run(
+        system=system,
+        settings={"epochs": 100, "bf16": False, "cap": None} | changed,
+        changed_settings=changed,
+        data="demo",
+        fingerprint="f1f2",
+        seed=seed,
+        records={of: result(0.6 + 0.1 * number, sections) for number, of in enumerate(types)},
+        keys={of: f"{system}-{of}-{seed}-{changed}" for of in types},
+        scores=dict.fromkeys(types, table),
+        curves=dict.fromkeys(types, curve),
+    )
+
+
+def client() -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri())
+
+
+def recorded(data: str = "demo") -> tuple[list[Any], list[Any]]:
+    """Return outer and nested runs, by name."""
+    experiment = client().get_experiment_by_name(f"asdbench/{data}")
+    found = sorted(client().search_runs([experiment.experiment_id]), key=lambda run: run.info.run_name)
+    nested = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in found if run not in nested], nested
+
+
+def test_a_run_has_parameters_tags_metrics_and_times() -> None:
+    run = finished_run(seed=3, epochs=30)
+    record([run])
+    [outer], _ = recorded()
+    assert outer.info.run_name == "baseline-mse seed 3 epochs=30"
+    assert outer.info.status == "FINISHED"
+    assert outer.data.params == {
+        "epochs": "30", "bf16": "false", "cap": "none", "system": "baseline-mse", "data": "demo", "seed": "3"
+    }  # fmt: skip
+    tags = outer.data.tags
+    assert tags["asdbench.key"] == run.key
+    assert tags["asdbench.data_fingerprint"] == "f1f2"
+    assert tags["asdbench.machine_types"] == "fan, valve"
+    assert tags["asdbench.version"]
+    [given] = outer.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("demo", "f1f2")
+    metrics = outer.data.metrics
+    sections = [of["sections"]["0"]["official"] for of in run.records.values()]
+    assert metrics["official_score"] == pytest.approx(official_score(sections), abs=1e-12)
+    assert metrics["arithmetic_mean"] == pytest.approx((0.6 + 0.7 + 2 * 0.5 + 2 * 0.55) / 6)
+    assert metrics["harmonic_mean_auc_source"] == pytest.approx(2 / (1 / 0.6 + 1 / 0.7))
+    assert (metrics["fan/auc_source"], metrics["valve/auc_source"]) == pytest.approx((0.6, 0.7))
+    assert (metrics["training_seconds"], metrics["scoring_seconds"]) == (20.0, 4.0)
+    assert (metrics["clips_per_second"], metrics["parameters"], metrics["training_steps"]) == (
+        100.0,
+        1000.0,
+        100.0,
+    )
+    assert outer.info.end_time - outer.info.start_time == 12_000
+
+
+def test_each_machine_type_is_a_nested_run_with_its_curve() -> None:
+    record([finished_run()])
+    [outer], nested = recorded()
+    assert [run.info.run_name for run in nested] == [f"{of}, baseline-mse seed 0" for of in TYPES]
+    fan = nested[0]
+    assert fan.data.tags["mlflow.parentRunId"] == outer.info.run_id
+    assert fan.data.tags["asdbench.result"] == "baseline-mse-fan-0-{}"
+    assert (fan.data.params["machine_type"], fan.data.params["seed"]) == ("fan", "0")
+    metrics = fan.data.metrics
+    assert (metrics["auc_source"], metrics["auc_source_half_width"]) == (0.6, 0.04)
+    assert metrics["harmonic_mean"] == pytest.approx(official_score([section(0.6)["official"]]), abs=1e-12)
+    assert "official_score" not in metrics
+    assert (metrics["f1_target"], metrics["threshold"], metrics["in_domain/pauc_target"]) == (0.4, 1.5, 0.4)
+    points = client().get_metric_history(fan.info.run_id, "loss/reconstruction/total")
+    assert [(point.step, point.value) for point in points] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert metrics["loss/reconstruction/l1"] == pytest.approx(2 / 3)
+
+
+def test_several_sections_are_told_apart() -> None:
+    record([finished_run(sections=2)])
+    _, [fan, _] = recorded()
+    assert fan.data.metrics["section_1/auc_source"] == 0.6
+    assert fan.data.metrics["section_0/in_domain/auc_target"] == 0.6
+    assert fan.data.metrics["auc_source"] == pytest.approx(0.6)
+
+
+def test_score_tables_lie_beside_the_database(home: Path) -> None:
+    record([finished_run()])
+    [outer], _ = recorded()
+    paths = [file.path for file in client().list_artifacts(outer.info.run_id, "scores")]
+    assert paths == ["scores/fan.csv", "scores/valve.csv"]
+    stored = home / "mlartifacts" / "demo" / outer.info.run_id / "artifacts" / "scores" / "fan.csv"
+    assert stored.read_text() == "clip_id,use,score\n1,hold_out,0.25\n2,test,0.5\n"
+
+
+def test_what_is_recorded_is_not_recorded_again() -> None:
+    record([finished_run(0), finished_run(1)])
+    before = {run.info.run_id for of in recorded() for run in of}
+    record([finished_run(0), finished_run(1), finished_run(0, epochs=30)])
+    outer, nested = recorded()
+    assert before < {run.info.run_id for run in outer + nested}
+    assert (len(outer), len(nested)) == (3, 6)
+
+
+def test_the_key_depends_on_the_results_and_not_on_their_order() -> None:
+    assert finished_run().key == finished_run(types=("valve", "fan")).key
+    assert len({finished_run().key, finished_run(1).key, finished_run(types=("fan",)).key}) == 3
+
+
+def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine_type_metrics = mlflow_runs._machine_type_metrics
+    calls = []
+
+    def interrupted(result: Any) -> dict[str, float]:
+        calls.append(result)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return machine_type_metrics(result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_runs, "_machine_type_metrics", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            record([finished_run()])
+    [left], nested = recorded()
+    assert (left.info.status, len(nested)) == ("RUNNING", 2)
+    record([finished_run()])
+    [outer], nested = recorded()
+    assert outer.info.run_id != left.info.run_id
+    assert [run.info.status for run in (outer, *nested)] == ["FINISHED"] * 3
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {outer.info.run_id}
+
+
+def test_progress_counts_runs() -> None:
+    seen: list[tuple[int, int]] = []
+    record([finished_run(0), finished_run(1)], progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_nothing_to_record_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "new"))
+    record([])
+    assert not (tmp_path / "new").exists()
+
+
+def test_long_curves_are_recorded_whole() -> None:
+    record([finished_run(types=("fan",), curve_epochs=1100)])
+    _, [fan] = recorded()
+    history = client().get_metric_history(fan.info.run_id, "loss/reconstruction/total")
+    assert [point.step for point in history] == list(range(1, 1101))
+
+
+def test_the_git_state_is_recorded_where_asdbench_runs_from_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "checkout" / "asdbench" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.touch()
+    monkeypatch.setattr(mlflow_runs.asdbench, "__file__", str(package))
+    assert mlflow_runs._source_tags() == {}
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        command = ["git", "-C", str(package.parent), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init")
+    assert mlflow_runs._source_tags() == {}
+    git("add", package.name)
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    assert mlflow_runs._source_tags() == {"mlflow.source.git.commit": commit, "asdbench.git_dirty": "false"}
+    package.write_text("x = 1\n")
+    assert mlflow_runs._source_tags()["asdbench.git_dirty"] == "true"
+    record([finished_run(types=("fan",))])
+    [outer], _ = recorded()
+    assert outer.data.tags["mlflow.source.git.commit"] == commit
+
+
+def test_the_environment_is_not_recorded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hush-hush-4711")
+    record([finished_run(types=("fan",))])
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert home / "mlflow.db" in files
+    assert not [path for path in files if b"hush-hush-4711" in path.read_bytes()]
+
+
+def test_the_uri_is_the_users_or_in_the_data_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking_uri() == f"sqlite:///{home}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
+    assert tracking_uri() == "http://tracking.example:5000"
+
+
+def test_the_ui_command_opens_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(ui_command())
+    assert words[:2] == ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "MLFLOW_DISABLE_TELEMETRY=true"]
+    assert words[words.index("--backend-store-uri") + 1] == f"sqlite:///{home}/mlflow.db"
+    assert words[words.index("--artifacts-destination") + 1] == f"{home}/mlartifacts"
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    program = words[2 : words.index("ui")]
+    assert shutil.which(program[0])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///my runs.db")
+    assert "sqlite:///my runs.db" in shlex.split(ui_command())
+    assert "--artifacts-destination" not in ui_command()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
+    assert ui_command() == "python -m webbrowser http://tracking.example:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hush@db/runs")
+    assert "hush" not in ui_command()
+    assert '--backend-store-uri "$MLFLOW_TRACKING_URI"' in ui_command()
+
+
+def test_an_unreachable_server_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hush@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(
+        InputError, match=r"MLflow store http://\*\*\*@127\.0\.0\.1:9 \(.*refused\); .*same command"
+    ) as raised:
+        record([finished_run()])
+    assert "hush" not in str(raised.value)
+    assert len(str(raised.value)) < 250
+
+
+def test_a_broken_database_is_an_input_error_and_soon(home: Path) -> None:
+    (home / "mlflow.db").write_text("this is no database, " * 100)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"mlflow\.db .*not a database"):
+        record([finished_run()])
+    assert time.monotonic() - began < 20
+
+
+def test_a_deleted_experiment_is_an_input_error_with_the_cure() -> None:
+    record([finished_run(types=("fan",))])
+    experiment = client().get_experiment_by_name("asdbench/demo").experiment_id
+    client().delete_experiment(experiment)
+    with pytest.raises(InputError, match=f"mlflow experiments restore --experiment-id {experiment}"):
+        record([finished_run(types=("fan",))])
+
+
+def test_recording_is_silent_and_the_room_imports_mlflow_only_then(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").unlink()
+    code = """
+import sys
+import asdbench.tracking.mlflow_runs as room
+print("mlflow" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
+room.record(
+    [room.Run("s", {}, {}, "demo", "f", 0, {"fan": RESULT}, {"fan": "k"}, {}, {})]
+)
+print(sorted(path.name for path in __import__("pathlib").Path().iterdir()))
+""".replace("RESULT", json.dumps(result(0.6)))
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
+    )
+    assert ran.stdout.splitlines() == ["False False False", "[]"]
+    assert ran.stderr == ""
