@@ -1,8 +1,8 @@
 """Training speed and memory of baseline-mse on 1,000 clips of 10 s, against a plain loop.
 
-The reference is the loop of a tutorial: the same network, a DataLoader whose items are single 640-vectors of one
-in-memory float32 array, Adam. Both are timed in turn in one process with two threads; then two processes with a
-thread each train side by side. Memory is the peak of a training process's anonymous pages.
+The reference is the loop of a tutorial: the same network, a DataLoader whose items are single 640-vectors of
+one in-memory float32 array, Adam. Both are timed in turn in one process with two threads; then two processes
+with a thread each train side by side. Memory is the peak of a training process's anonymous pages.
 """
 
 import multiprocessing
@@ -111,18 +111,22 @@ def main() -> None:
         pairs = [(ours(prepared), reference(vectors, prepared)) for _ in range(ROUNDS)]
         rate, plain = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
-        print(f"one process, two threads: {rate:.0f} steps/s, reference {plain:.0f} steps/s, ratio {ratio:.2f}")
+        print(
+            f"one process, two threads: {rate:.0f} steps/s, reference {plain:.0f} steps/s, ratio {ratio:.2f}"
+        )
         del vectors
         context = multiprocessing.get_context("spawn")
         answers, barrier = context.Queue(), context.Barrier(2)
-        processes = [context.Process(target=side_by_side, args=(f"type{k}", barrier, answers)) for k in range(2)]
+        processes = [
+            context.Process(target=side_by_side, args=(f"type{k}", barrier, answers)) for k in range(2)
+        ]
         for process in processes:
             process.start()
         results = [answers.get() for _ in processes]
         for process in processes:
             process.join()
         both = sum(rate for rate, _ in results)
-        print(f"two processes, a thread each: {both:.0f} steps/s together, ratio to the reference {both / plain:.2f}")
+        print(f"two processes, a thread each: {both:.0f} steps/s, ratio to the reference {both / plain:.2f}")
         print(f"peak memory of a training process: {max(peak for _, peak in results) / 1e9:.2f} GB")
 
 

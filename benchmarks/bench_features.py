@@ -24,7 +24,12 @@ def timed(work) -> float:
 
 def with_librosa(waveform: np.ndarray, spec: MelSpec) -> np.ndarray:
     mel = librosa.feature.melspectrogram(
-        y=waveform, sr=16_000, n_fft=spec.n_fft, hop_length=spec.hop_samples, n_mels=spec.n_mels, pad_mode="constant"
+        y=waveform,
+        sr=16_000,
+        n_fft=spec.n_fft,
+        hop_length=spec.hop_samples,
+        n_mels=spec.n_mels,
+        pad_mode="constant",
     )
     return 10 * np.log10(np.maximum(mel, spec.floor))
 
@@ -44,7 +49,7 @@ def mel_against_librosa() -> None:
         ]
         ratio = statistics.median(a / b for a, b in pairs)
         ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(f"log-mel, hop {spec.hop_samples}: {ours:.0f} clips/s, librosa {theirs:.0f} clips/s, ratio {ratio:.2f}")
+        print(f"log-mel, hop {spec.hop_samples}: {ours:.0f} clips/s, librosa {theirs:.0f}, ratio {ratio:.2f}")
 
 
 def building_and_reading() -> None:
@@ -56,7 +61,9 @@ def building_and_reading() -> None:
         for _ in range(3):
             seconds = {}
             for workers in (1, 2):
-                seconds[workers] = timed(lambda w=workers: store.mels(data, "type0", spec, min_frames=1, workers=w))
+                seconds[workers] = timed(
+                    lambda w=workers: store.mels(data, "type0", spec, min_frames=1, workers=w)
+                )
                 shard = store.Shard(path)
                 path.unlink() if workers == 1 else None
             ratios.append(seconds[1] / seconds[2])

@@ -14,7 +14,9 @@ from asdbench.data.catalogue import DataSet
 
 
 @contextlib.contextmanager
-def noise_data(*, types: int, training_clips: int, test_clips: int = 0, duration_s: float = 10.0) -> Iterator[DataSet]:
+def noise_data(
+    *, types: int, training_clips: int, test_clips: int = 0, duration_s: float = 10.0
+) -> Iterator[DataSet]:
     """Register white noise in the layout of DCASE 2023 and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="asdbench-benchmark-") as folder:
         before = os.environ.get("ASDBENCH_HOME")
@@ -28,7 +30,9 @@ def noise_data(*, types: int, training_clips: int, test_clips: int = 0, duration
                     domain = "target" if split == "train" and index < 10 else "source"
                     label = "anomaly" if split == "test" and index % 2 else "normal"
                     noise = generator.integers(-3000, 3000, int(16_000 * duration_s), dtype=np.int16)
-                    soundfile.write(place / f"section_00_{domain}_{split}_{label}_{index:04d}_spd_1.wav", noise, 16_000)
+                    soundfile.write(
+                        place / f"section_00_{domain}_{split}_{label}_{index:04d}_spd_1.wav", noise, 16_000
+                    )
         try:
             yield catalogue.add("noise", Path(folder) / "recordings")
         finally:

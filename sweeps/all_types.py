@@ -1,4 +1,4 @@
-"""All systems on every machine type: ``python sweeps/all_types.py --data NAME --preset demo --seeds 0 1 2``."""
+"""All systems on every machine type: ``python sweeps/all_types.py --data NAME --seeds 0 1 2``."""
 
 from asdbench.sweep import all_types
 

@@ -1,7 +1,8 @@
-"""The autoencoder baseline of DCASE 2023 Task 2, scored by a Mahalanobis distance (Selective Mahalanobis mode).
+"""The autoencoder baseline of DCASE 2023 Task 2, scored by a (selective) Mahalanobis distance.
 
-Harada et al., 2023, arXiv:2303.00455, section III, equations 2 and 3: the residuals of normal training vectors
-give one covariance a domain; a clip's score is the smaller of its distances under the two.
+Harada et al., 2023, arXiv:2303.00455, section III, equations 2 and 3 (Selective Mahalanobis mode): the
+residuals of normal training vectors give one covariance a domain; a clip's score is the smaller of its
+distances under the two.
 
 The released implementation does not compute the mean of frame-wise distances that the paper describes. It
 averages the whole matrix of products r_i' P r_j over frames i and j, which is the distance m' P m of the
@@ -35,7 +36,8 @@ class BaselineMaha(System):
     Config = Config
     training_of = "baseline-mse"
     citation = """@article{harada2023firstshot,
-  author = {Harada, Noboru and Niizumi, Daisuke and Takeuchi, Daiki and Ohishi, Yasunori and Yasuda, Masahiro},
+  author = {Harada, Noboru and Niizumi, Daisuke and Takeuchi, Daiki and Ohishi, Yasunori and
+            Yasuda, Masahiro},
   title = {First-shot anomaly detection for machine condition monitoring: A domain generalization baseline},
   journal = {arXiv:2303.00455},
   year = {2023}

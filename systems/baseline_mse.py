@@ -44,7 +44,8 @@ class BaselineMse(System):
     Config = Config
     presets = {"demo": {"epochs": 30}}  # noqa: RUF012 - ClassVar in System
     citation = """@article{harada2023firstshot,
-  author = {Harada, Noboru and Niizumi, Daisuke and Takeuchi, Daiki and Ohishi, Yasunori and Yasuda, Masahiro},
+  author = {Harada, Noboru and Niizumi, Daisuke and Takeuchi, Daiki and Ohishi, Yasunori and
+            Yasuda, Masahiro},
   title = {First-shot anomaly detection for machine condition monitoring: A domain generalization baseline},
   journal = {arXiv:2303.00455},
   year = {2023}

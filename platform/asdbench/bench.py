@@ -3,11 +3,11 @@
 What is stored is not done again, so the same call after an interruption goes on where it stopped.
 """
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from asdbench.engine.events import Event, Failure
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training
 from asdbench.errors import InputError, unknown_name
 from asdbench.files import read_json
+from asdbench.report.leaderboard import Format, render, rows
 
 PRESETS = ("demo",)
 
@@ -106,12 +107,7 @@ def prepare(request: Request) -> list[Prepared]:
             for machine in machines:
                 job = Job(name, configured.changed(), data.name, machine, seed)
                 jobs.append(Prepared(job, configured, data))
-    changed = catalogue.changed_files(_of_types(data, machines))
-    if changed:
-        raise InputError(
-            f"{len(changed)} recordings of data set {data.name!r} changed or vanished since they were indexed (the "
-            f"first: {changed[0]}); run 'asdbench data add {data.name} {data.root}' again"
-        )
+    store.check_unchanged(data, data.clips.filter(pl.col("machine_type").is_in(machines)))
     for prepared in {(p.job.machine_type, p.configured.trainer.name): p for p in jobs}.values():
         _ = prepared.clips  # too few clips or machine types are found before any work is done
     return jobs
@@ -143,7 +139,9 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
     console.print(f"{time.perf_counter() - began:.0f} s in all")
     for failure in failures:
         for prepared in to_do[failure.work].jobs:
-            console.print(f"failed: {_label(prepared)}: {failure.message}", style="red", soft_wrap=True, markup=False)
+            console.print(
+                f"failed: {_label(prepared)}: {failure.message}", style="red", soft_wrap=True, markup=False
+            )
     return max((2 if failure.bad_input else 1 for failure in failures), default=0)
 
 
@@ -168,16 +166,11 @@ def build_features(jobs: Sequence[Prepared], *, console: Console) -> None:
     with _progress(console) as progress:
         for machine, spec, least in missing:
             clips = data.clips.filter(pl.col("machine_type") == machine).height
-            for title, build in (
-                ("waveforms", lambda tick, m=machine: store.waveforms(data, m, progress=tick)),
-                (
-                    "log-mel",
-                    lambda tick, m=machine, s=spec, n=least: store.mels(data, m, s, min_frames=n, progress=tick),
-                ),
-            ):
-                task = progress.add_task(f"{machine} {title}", total=clips, detail="")
-                build(lambda n, task=task: progress.advance(task, n))
-                progress.update(task, completed=clips)
+            task = progress.add_task(f"{machine} waveforms", total=clips, detail="")
+            store.waveforms(data, machine, progress=partial(progress.advance, task))
+            progress.update(task, completed=clips)  # they may have been there
+            task = progress.add_task(f"{machine} log-mel", total=clips, detail="")
+            store.mels(data, machine, spec, min_frames=least, progress=partial(progress.advance, task))
 
 
 def judge(jobs: Sequence[Prepared], jobs_store: JobStore, *, console: Console) -> list[Any]:
@@ -221,7 +214,7 @@ def judge(jobs: Sequence[Prepared], jobs_store: JobStore, *, console: Console) -
 
 
 def current_records(data: DataSet, jobs_store: JobStore) -> tuple[list[dict[str, Any]], int]:
-    """Return stored results that hold for the data set and the installed systems as they are, and how many do not."""
+    """Return the stored results that hold for the data and systems as they are now, and how many do not."""
     from asdbench.engine.evaluation import stored_results, truth_fingerprint
 
     truth = truth_fingerprint(catalogue.truth(data.name))
@@ -244,26 +237,18 @@ def current_records(data: DataSet, jobs_store: JobStore) -> tuple[list[dict[str,
     return current, outdated
 
 
-def show_leaderboard(
-    name: str, *, console: Console, by: str | None = None, format: str = "table"
-) -> None:
+def show_leaderboard(name: str, *, console: Console, by_type: bool = False, format: Format = "table") -> None:
     """Print the leaderboard of a data set; other formats than ``table`` go to standard output bare."""
-    from asdbench.report.leaderboard import render, rows
-
-    if by not in (None, "type"):
-        raise InputError(f"--by {by!r} is not one of: type")
-    if format not in ("table", "csv", "json", "markdown"):
-        raise unknown_name("format", format, ("table", "csv", "json", "markdown"))
     data = catalogue.load(name)
     records, outdated = current_records(data, JobStore())
     if outdated:
         console.print(
-            f"note: {outdated} stored results are of other recordings, labels or code than there are now; not shown"
+            f"note: {outdated} stored results are of other recordings, labels or code than now; not shown"
         )
     if not records and format == "table":
         console.print(f"no results on data set {name!r} yet; 'asdbench run SYSTEM --data {name}' makes some")
         return
-    table = rows(records, machine_types=data.machine_types, by_type=by == "type")
+    table = rows(records, machine_types=data.machine_types, by_type=by_type)
     text = render(table, format=format, title=f"Leaderboard of {name}", console=console)
     if text is not None:
         print(text, end="" if text.endswith("\n") else "\n")
@@ -320,7 +305,11 @@ def _do(
         execution.workers, execution.workers_per_type, execution.gpus_per_worker, execution.address
     )
     return run_on_ray(
-        works, jobs_store, placement=placement, checkpoint_epochs=execution.checkpoint_epochs, on_event=on_event
+        works,
+        jobs_store,
+        placement=placement,
+        checkpoint_epochs=execution.checkpoint_epochs,
+        on_event=on_event,
     )
 
 
@@ -361,10 +350,6 @@ def _settings_for(name: str, request: Request) -> dict[str, Any]:
         if not any(key in settings for settings in known.values()):
             raise unknown_name(f"setting of {' or '.join(known)}:", key, set().union(*known.values()))
     return {key: value for key, value in request.settings.items() if key in known[name]}
-
-
-def _of_types(data: DataSet, machines: Sequence[str]) -> DataSet:
-    return dataclasses.replace(data, clips=data.clips.filter(pl.col("machine_type").is_in(list(machines))))
 
 
 def _check_disk(needed: int) -> None:

@@ -1,13 +1,17 @@
-"""The command line. Heavy modules are imported by the commands that need them, so that help answers at once."""
+"""The command line. Commands import heavy modules when they need them, so that help answers at once."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from asdbench import __version__
 from asdbench.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Words = Annotated[list[str], Parameter(consume_multiple=True, negative=())]
 Numbers = Annotated[list[int], Parameter(consume_multiple=True, negative=())]
@@ -81,7 +85,10 @@ def run(
 
 @app.command
 def leaderboard(
-    *, data: str, by: Literal["type"] | None = None, format: Literal["table", "csv", "json", "markdown"] = "table"
+    *,
+    data: str,
+    by: Literal["type"] | None = None,
+    format: Literal["table", "csv", "json", "markdown"] = "table",
 ) -> None:
     """Show the systems on a data set by official score, mean and spread over seeds.
 
@@ -96,7 +103,7 @@ def leaderboard(
     """
     from asdbench.bench import show_leaderboard
 
-    show_leaderboard(data, console=_console(stderr=format != "table"), by=by, format=format)
+    show_leaderboard(data, console=_console(stderr=format != "table"), by_type=by == "type", format=format)
 
 
 @app.command
@@ -123,8 +130,12 @@ def systems(name: str | None = None) -> None:
         console.print(table)
         return
     configured = registry.configure(name)
-    console.print((sys.modules[configured.system.__module__].__doc__ or "").strip(), markup=False, highlight=False)
-    table = Table("setting", "default", "searched over", "a change means", box=None, header_style="bold", pad_edge=False)
+    console.print(
+        (sys.modules[configured.system.__module__].__doc__ or "").strip(), markup=False, highlight=False
+    )
+    table = Table(
+        "setting", "default", "searched over", "a change means", box=None, header_style="bold", pad_edge=False
+    )
     meaning = {"training": "training anew", "scoring": "scoring anew", "fusion": "weighing anew"}
     for part in (configured.trained, configured):
         for setting in settings_of(part.system.Config).values() if part else ():
@@ -215,7 +226,9 @@ def list_data() -> None:
     console = _console()
     names = catalogue.names()
     if not names:
-        console.print("no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' makes one")
+        console.print(
+            "no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' makes one"
+        )
         return
     table = Table("data set", "types", "clips", "folder", box=None, header_style="bold", pad_edge=False)
     for name in names:
@@ -247,7 +260,9 @@ def info(name: str) -> None:
         ("formats", described.formats),
         ("attributes", described.attributes),
     ):
-        table = Table(*frame.columns, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table = Table(
+            *frame.columns, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False
+        )
         for row in frame.iter_rows():
             table.add_row(*("" if v is None else f"{v:.2f}" if isinstance(v, float) else str(v) for v in row))
         console.print()
@@ -274,7 +289,7 @@ def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = 
     _console().print(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
 
 
-class _file_progress:  # noqa: N801 - used like a function
+class _file_progress:
     """A progress bar over files, for functions that call ``progress(done, total)``."""
 
     def __init__(self, verb: str) -> None:
@@ -295,7 +310,7 @@ class _file_progress:  # noqa: N801 - used like a function
         self._bar.update(self._task, completed=done, total=total)
 
 
-def _console(stderr: bool = False):  # type: ignore[no-untyped-def]
+def _console(stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr)
@@ -303,10 +318,12 @@ def _console(stderr: bool = False):  # type: ignore[no-untyped-def]
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input prints one sentence and exits with code 2."""
-    sys.exit(guarded(lambda: app(arguments, result_action="return_value", exit_on_error=False, print_error=False)))
+    sys.exit(
+        guarded(lambda: app(arguments, result_action="return_value", exit_on_error=False, print_error=False))
+    )
 
 
-def guarded(command):  # type: ignore[no-untyped-def]
+def guarded(command: Callable[[], object]) -> int:
     """Call ``command`` and return its exit code, turning bad input and interruptions into messages."""
     from cyclopts import CycloptsError
 
@@ -321,7 +338,10 @@ def guarded(command):  # type: ignore[no-untyped-def]
         print(f"asdbench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nasdbench: interrupted; what is finished is kept, the same command goes on from here", file=sys.stderr)
+        print(
+            "\nasdbench: interrupted; what is finished is kept, the same command goes on from here",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:
         return 1

@@ -186,7 +186,10 @@ def _convert(value: Any, allowed: tuple[type, ...]) -> Any:
                 return kind(value)
             except ValueError:
                 continue
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            if kind is float or float(value).is_integer():
-                return kind(value)
+        elif (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and (kind is float or float(value).is_integer())
+        ):
+            return kind(value)
     return _FAILED

@@ -10,7 +10,7 @@ A system never sees a label, a file name or a path. At scoring it sees no domain
 
 import abc
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -94,12 +94,12 @@ class ClipBatch:
         """Return the batch on ``device``."""
         if self.windows.device == device:
             return self
-        return ClipBatch(
-            **{
-                name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-                for name, value in vars(self).items()
-            }
-        )
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class System(nn.Module, abc.ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, batch, update, progress)")
 
-    def fit_backend(self, batches: Iterable[ClipBatch]) -> None:  # noqa: B027 - optional, not abstract
+    def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Fit what is not trained by gradients, from one more pass over the training batches.
 
         Runs after training in evaluation mode without gradients. What it finds must be kept in buffers,

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ class Home:
         self.folder = folder
         self.environment = {**os.environ, "ASDBENCH_HOME": str(folder)}
         subprocess.run(
-            [sys.executable, "-m", "asdbench", "data", "add", "tiny", str(recordings)], env=self.environment, check=True
+            [sys.executable, "-m", "asdbench", "data", "add", "tiny", str(recordings)],
+            env=self.environment,
+            check=True,
         )
 
     def start(self, *more: str) -> "subprocess.Popen[str]":
@@ -92,10 +94,10 @@ def home(tmp_path: Path, recordings: Path) -> Home:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> Iterator[Home]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> Home:
     found = Home(tmp_path_factory.mktemp("undisturbed"), recordings)
     found.finish("--local")
-    yield found
+    return found
 
 
 def assert_equal_scores(one: Home, other: Home, *, within: float = 0.0) -> None:
@@ -113,7 +115,9 @@ def assert_equal_scores(one: Home, other: Home, *, within: float = 0.0) -> None:
 
 
 def workers() -> list[psutil.Process]:
-    return [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+    return [
+        p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])
+    ]
 
 
 def test_two_workers_give_the_scores_of_one_process_to_the_bit(home: Home, undisturbed: Home) -> None:

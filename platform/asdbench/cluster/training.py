@@ -7,12 +7,14 @@ a CPU that the driver asks. When a worker dies, Ray Train starts all of them aga
 job store does not hold, each from its own checkpoint.
 """
 
+import logging
 import os
 import shutil
 import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,8 @@ class Placement:
             )
         if not 0 < self.gpus_per_worker <= 1 or (self.gpus_per_worker < 1 and self.workers_per_type > 1):
             raise InputError(
-                f"--gpus-per-worker {self.gpus_per_worker:g} must be above 0 and at most 1, and exactly 1 with "
-                f"more than one worker a machine type"
+                f"--gpus-per-worker {self.gpus_per_worker:g} must be above 0 and at most 1, and "
+                f"exactly 1 with more than one worker a machine type"
             )
 
 
@@ -86,7 +88,7 @@ def run_on_ray(
     """
     started = _connect(placement.address)
     scratch = store.root / "ray" / uuid.uuid4().hex
-    board = ray.remote(num_cpus=0)(Board).remote(len(works))
+    board: Any = ray.remote(num_cpus=0)(Board).remote(len(works))
     stop = threading.Event()
     listener = threading.Thread(target=_listen, args=(board, on_event, stop), daemon=True)
     try:
@@ -178,7 +180,7 @@ def _connect(address: str) -> bool:
             address=address,
             include_dashboard=False if address == "local" else None,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             namespace="asdbench",
         )
     except ConnectionError as error:
@@ -190,7 +192,7 @@ def _connect(address: str) -> bool:
 
 def _scaling(placement: Placement, works: int) -> tuple[ScalingConfig, int]:
     """Return the workers' resources and the threads of each."""
-    total = ray.cluster_resources()
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     slots = int(gpus / placement.gpus_per_worker) if gpus else int(cpus)
     workers = placement.workers
@@ -201,7 +203,8 @@ def _scaling(placement: Placement, works: int) -> tuple[ScalingConfig, int]:
     if gpus:
         if workers > slots:
             raise InputError(
-                f"{workers} workers with {placement.gpus_per_worker:g} GPU each do not fit a cluster of {gpus:g} GPUs"
+                f"{workers} workers with {placement.gpus_per_worker:g} GPU each do not fit a cluster of "
+                f"{gpus:g} GPUs; ask for fewer --workers or a smaller --gpus-per-worker"
             )
         resources["GPU"] = placement.gpus_per_worker
     if workers > cpus:  # they share CPUs; a request for more than there is would wait for ever
@@ -248,7 +251,7 @@ def _worker(config: dict[str, Any]) -> None:
             rank=rank - leader,
             size=size,
             group=share,
-            report=lambda event, index=index: board.tell.remote({"work": index, **event}),
+            report=partial(_tell, board, index),
         )
         try:
             work = _prepare(config["jobs"][index])
@@ -260,6 +263,10 @@ def _worker(config: dict[str, Any]) -> None:
         else:
             if rank == leader:
                 ray.get(board.finish.remote(index))
+
+
+def _tell(board: Any, index: int, event: Event) -> None:
+    board.tell.remote({"work": index, **event})
 
 
 def _prepare(jobs: Sequence[Job]) -> Work:

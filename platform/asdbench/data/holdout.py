@@ -24,8 +24,8 @@ def hold_out_size(source_clips: int) -> int:
     """
     if source_clips <= LEAST_CLIPS:
         raise InputError(
-            f"{source_clips} source-domain training clips are too few: {LEAST_CLIPS} are held out of training "
-            f"for standardisation and thresholds, so at least {LEAST_CLIPS + 1} are needed"
+            f"{source_clips} source-domain training clips are too few: {LEAST_CLIPS} are held out of "
+            f"training for standardisation and thresholds, so at least {LEAST_CLIPS + 1} are needed"
         )
     share = 0.2 if source_clips < 80 else 0.1
     return max(LEAST_CLIPS, round(share * source_clips))

@@ -81,7 +81,7 @@ class Shard:
     def clip(self, clip_id: int) -> NDArray[Any]:
         """Return the rows of one clip, mapped."""
         start, stop = self.span(clip_id)
-        return self.rows[start:stop]  # type: ignore[no-any-return]
+        return self.rows[start:stop]
 
 
 def waveform_path(data: DataSet, machine_type: str) -> Path:
@@ -118,7 +118,7 @@ def waveforms(
     if path.exists():
         return Shard(path)
     clips = _clips_of(data, machine_type)
-    _check_unchanged(data, clips)
+    check_unchanged(data, clips)
     lengths = _stored_samples(clips)
 
     def read(row: int) -> NDArray[np.int16]:
@@ -200,12 +200,13 @@ def _path(kind: str, machine_type: str, described: Any) -> Path:
     return catalogue.home() / "store" / f"{machine_type}-{kind}-{digest}.arrow"
 
 
-def _check_unchanged(data: DataSet, clips: pl.DataFrame) -> None:
+def check_unchanged(data: DataSet, clips: pl.DataFrame) -> None:
+    """Raise :class:`InputError` if recordings of ``clips`` changed or vanished since they were indexed."""
     changed = catalogue.changed_files(dataclasses.replace(data, clips=clips))
     if changed:
         raise InputError(
-            f"{len(changed)} recordings of data set {data.name!r} changed or vanished since they were indexed "
-            f"(the first: {changed[0]}); run 'asdbench data add {data.name} {data.root}' again"
+            f"{len(changed)} recordings of data set {data.name!r} changed or vanished since they were "
+            f"indexed (the first: {changed[0]}); run 'asdbench data add {data.name} {data.root}' again"
         )
 
 

@@ -17,7 +17,7 @@ from asdbench.system import Losses, System
 
 
 def distribute(system: System, runtime: Runtime, *, several_updates: bool) -> nn.Module:
-    """Return what the training loop calls in place of ``system``: itself, or wrapped for several processes."""
+    """Return what the training loop calls for ``system``: itself, or wrapped for several processes."""
     if runtime.size == 1 or not any(parameter.requires_grad for parameter in system.parameters()):
         return system
     for name, module in list(system.named_modules()):
@@ -44,8 +44,7 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     parts = [losses.parts[name] for name in names]
     weights = [losses.weights.get(name, 1.0) for name in names]
     if runtime.size == 1:
-        means = [part.sum / max(part.count, 1) if isinstance(part.count, int) else part.sum / part.count.clamp(min=1)
-                 for part in parts]  # fmt: skip
+        means = [part.sum / _at_least_one(part.count) for part in parts]
         total = means[0] * weights[0] if weights[0] != 1.0 else means[0]
         for mean, weight in zip(means[1:], weights[1:], strict=True):
             total = total + weight * mean
@@ -63,6 +62,10 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     )
     assert isinstance(total, Tensor)
     return total, {name: (both[0, k] / counts[k]).float() for k, name in enumerate(names)}
+
+
+def _at_least_one(count: int | Tensor) -> int | Tensor:
+    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
 
 
 class GlobalBatchNorm(nn.Module):
@@ -120,7 +123,7 @@ class _SumOver(torch.autograd.Function):
         return summed
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         summed = gradient.contiguous().clone()
         dist.all_reduce(summed, group=ctx.group)
         return summed, None

@@ -51,7 +51,7 @@ def anomaly_scores(prepared: Prepared, store: JobStore) -> pl.DataFrame:
 
 
 def decision_threshold(scores: pl.DataFrame) -> float:
-    """Return the threshold above which a clip is called anomalous, from the rows that are not of test clips."""
+    """Return the score above which a clip is called anomalous, from the rows that are not of test clips."""
     return gamma_threshold(scores.filter(pl.col("use") != "test")["score"].to_numpy())
 
 
@@ -75,8 +75,8 @@ def evaluate(prepared: Prepared, store: JobStore) -> Result:
     )
     if judged.is_empty():
         raise InputError(
-            f"no test clip of machine type {prepared.job.machine_type!r} of data set {prepared.data.name!r} has a "
-            f"known label, so its scores cannot be judged"
+            f"no test clip of machine type {prepared.job.machine_type!r} of data set {prepared.data.name!r} "
+            f"has a known label, so its scores cannot be judged"
         )
     training = read_json(store.training(prepared.training_key) / "training.json")
     scoring = read_json(store.scores(prepared.scoring_key) / "scoring.json")

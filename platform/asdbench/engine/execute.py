@@ -68,13 +68,16 @@ def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_e
 def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStore) -> None:
     began = time.perf_counter()
     folder = store.scores(prepared.scoring_key)
-    after_training = {name: value.clone() for name, value in trained.state_dict().items()}
-    scorer = prepared.build_scorer(trained).to(runtime.device).eval()
-    with torch.inference_mode():
+    # A system of this job's own: another job's has other scoring settings, and its back end's traces.
+    fresh = prepared.build_trained(trained.facts)
+    fresh.load_state_dict(trained.state_dict())
+    scorer = prepared.build_scorer(fresh).to(runtime.device).eval()
+    training.seed_back_end(prepared.job.seed)
+    with torch.no_grad():  # not inference mode: nothing could be loaded into tensors made there
         scorer.fit_backend(batch.to(runtime.device) for batch in prepared.clips.backend_batches())
     fitted = time.perf_counter()
     components = scoring.component_scores(scorer, prepared.clips, device=runtime.device)
-    save_tensors(folder / "backend.pt", scoring.backend_state(scorer, after_training))
+    save_tensors(folder / "backend.pt", scoring.backend_state(scorer, trained.state_dict()))
     scoring.write_components(folder / "components.parquet", components)
     record = {
         "description": prepared.scoring_description,
@@ -85,9 +88,6 @@ def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStor
         "finished": _now(),
     }
     write_json(folder / "scoring.json", record)  # last: it says that the rest is there
-    trained.load_state_dict(
-        after_training
-    )  # the next system starts from the training, not from this back end
 
 
 def _now() -> str:

@@ -34,7 +34,7 @@ _SCORING_REVISION = 1  # changes whenever the same model would get other compone
 
 @dataclass(frozen=True)
 class Job:
-    """One system on one machine type of a data set, with one seed. Plain data: it travels between machines."""
+    """One system on one machine type of a data set, with one seed; plain data that travels."""
 
     system: str
     settings: Mapping[str, Any]

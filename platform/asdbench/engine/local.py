@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -19,7 +20,7 @@ def run_local(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     failures = []
     for index, work in enumerate(works):
-        runtime = Runtime(device=device, report=lambda event, index=index: on_event({"work": index, **event}))
+        runtime = Runtime(device=device, report=partial(_tell, on_event, index))
         try:
             execute(work, runtime, store, checkpoint_epochs=checkpoint_epochs)
         except Exception as error:
@@ -27,6 +28,10 @@ def run_local(
         else:
             on_event({"work": index, "done": True})
     return failures
+
+
+def _tell(on_event: Callable[[Event], None], index: int, event: Event) -> None:
+    on_event({"work": index, **event})
 
 
 def failure_of(index: int, error: Exception) -> Failure:

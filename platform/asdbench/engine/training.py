@@ -23,20 +23,25 @@ from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
 
-_INITIAL = -1  # the key of the random state that initial weights are drawn from
+_INITIAL, _BACK_END = -1, -2  # keys of the random states of initial weights and of the back end's fit
 
 
 def seed_torch(seed: int, step: int, *, rank: int = 0) -> None:
     """Seed torch's generators for one step of one process."""
     mixed = (seed * 1_000_003 + step) * 65_537 + rank
     torch.default_generator.manual_seed(mixed % 2**63)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(mixed % 2**63)
 
 
 def seed_initial_weights(seed: int) -> None:
     """Seed torch's generators for the construction of a system."""
     seed_torch(seed, _INITIAL)
+
+
+def seed_back_end(seed: int) -> None:
+    """Seed torch's generators for a back end's fit: the same after a training and after loading one."""
+    seed_torch(seed, _BACK_END)
 
 
 def train(

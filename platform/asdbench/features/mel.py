@@ -17,7 +17,6 @@ from torch import Tensor
 
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 
-
 _CHUNK_FRAMES = 128
 _BLOCKS = 4
 

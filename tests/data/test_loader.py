@@ -1,0 +1,404 @@
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import soundfile
+import torch
+
+from asdbench.data import catalogue
+from asdbench.data.catalogue import DataSet
+from asdbench.data.loader import JobData, window_starts
+from asdbench.errors import InputError
+from asdbench.features.mel import log_mel
+from asdbench.spec import MelSpec
+from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Needs
+from asdbench.testing import write_tiny
+
+NEEDS = Needs(MelSpec(hop_samples=512, n_mels=8), window_frames=5, window_hop_frames=1)
+EVERY = BatchPlan(64, draw="every-window", validation_share=0.1)
+CLIPS = BatchPlan(16, draw="window-per-clip", others_share=0.5, target_rows=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    base = tmp_path_factory.mktemp("loader")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASDBENCH_HOME", str(base / "home"))
+        yield catalogue.add("tiny", write_tiny(base / "clips", machine_types=("fan", "pump", "valve")))
+
+
+def job(data: DataSet, *, needs: Needs = NEEDS, plan: BatchPlan = EVERY, seed: int = 3) -> JobData:
+    return JobData(data, "pump", needs=needs, plan=plan, seed=seed)
+
+
+def windows_of(found: JobData, clip_ids: Any, *, length: int = 5) -> Counter[bytes]:
+    """Return every window of the given clips, as bytes, from the stored frames."""
+    shard = found._shards[0]
+    return Counter(
+        shard.clip(int(clip_id))[start : start + length].astype(np.float32).tobytes()
+        for clip_id in clip_ids
+        for start in range(len(shard.clip(int(clip_id))) - length + 1)
+    )
+
+
+def content(batch: ClipBatch) -> list[bytes]:
+    return [row.numpy().tobytes() for row in batch.windows]
+
+
+def same(one: ClipBatch, other: ClipBatch) -> bool:
+    return all(
+        torch.equal(value, vars(other)[name])
+        if isinstance(value, torch.Tensor)
+        else value == vars(other)[name]
+        for name, value in vars(one).items()
+    )
+
+
+# Windows
+
+
+@pytest.mark.parametrize(("duration_s", "expected"), [(10, 7), (12, 9), (6, 4), (2.5, 1)])
+def test_the_windows_of_a_clip(duration_s: float, expected: int) -> None:
+    frames = max(256, MelSpec().frames(round(16000 * duration_s)))
+    starts = window_starts(frames, 256, 128)
+    assert len(starts) == expected
+    assert starts[-1] + 256 == frames
+    assert len(set(starts.tolist())) == expected
+    assert (np.diff(starts) <= 128).all()
+
+
+def test_window_starts_in_full() -> None:
+    assert window_starts(1001, 256, 128).tolist() == [0, 128, 256, 384, 512, 640, 745]
+    assert window_starts(512, 256, 128).tolist() == [0, 128, 256]  # the last is not given twice
+    assert window_starts(313, 5, 1).tolist() == list(range(309))
+    assert window_starts(256, 256, 128).tolist() == [0]
+
+
+# Which clips
+
+
+@pytest.mark.parametrize("plan", [EVERY, CLIPS, replace(EVERY, hold_out=False)])
+def test_every_clip_has_one_use(data: DataSet, plan: BatchPlan) -> None:
+    found = job(data, plan=plan)
+    uses = [found.training_ids.tolist(), found.hold_out_ids.tolist(), found.test_ids.tolist()]
+    assert [len(ids) for ids in uses] == ([16, 8, 8] if plan.hold_out else [24, 0, 8])
+    own = data.clips.filter(pl.col("machine_type") == "pump")
+    assert sorted(uses[0] + uses[1] + uses[2]) == sorted(own["clip_id"])
+    assert set(uses[2]) == set(own.filter(pl.col("split") == "test")["clip_id"])
+
+
+def test_the_seed_draws_the_hold_out(data: DataSet) -> None:
+    assert job(data).hold_out_ids.tolist() == job(data, plan=CLIPS).hold_out_ids.tolist()
+    assert job(data).hold_out_ids.tolist() != job(data, seed=4).hold_out_ids.tolist()
+
+
+def test_too_few_clips_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    data = catalogue.add("few", write_tiny(tmp_path / "clips", machine_types=["pump"], source_clips=8))
+    with pytest.raises(
+        InputError, match=r"machine type 'pump' of data set 'few': 8 source-domain .* too few"
+    ):
+        job(data)
+
+
+def test_facts_come_from_training_clips_alone(data: DataSet) -> None:
+    own = data.clips.filter((pl.col("machine_type") == "pump") & (pl.col("split") == "train"))
+    told = [[{"name": "spd", "value": f"{k:02d}"}, {"name": "mic", "value": "A"}] for k in range(24)]
+    own = own.with_columns(pl.Series("attributes", told, dtype=data.clips.schema["attributes"]))
+    rest = data.clips.join(own, on="clip_id", how="anti")
+    found = job(replace(data, clips=pl.concat([own, rest])))
+    assert len(found.training_ids) == 16
+    expected = [
+        row[0]["value"]
+        for row in own.filter(pl.col("clip_id").is_in(found.training_ids.tolist()))["attributes"]
+    ]
+    assert dict(found.facts.attributes) == {
+        "spd": tuple(sorted(expected))
+    }  # mic has one value: it tells nothing
+    assert found.facts.sections == ("00",)
+    assert found.facts.other_types == 2
+
+
+# Every window
+
+
+def test_an_epoch_takes_every_training_window_once(data: DataSet) -> None:
+    found = job(data)
+    kept = Counter(row for batch in found.validation_batches() for row in content(batch))
+    orders = []
+    for epoch in range(2):
+        steps = range(epoch * found.steps_per_epoch, (epoch + 1) * found.steps_per_epoch)
+        rows = [row for step in steps for row in content(found.batch(step))]
+        assert Counter(rows) + kept == windows_of(found, found.training_ids)
+        orders.append(rows)
+    assert orders[0] != orders[1]
+    assert kept.total() == round(0.1 * (kept.total() + len(orders[0])))
+
+
+def test_the_pass_for_the_back_end_takes_every_training_window_once(data: DataSet) -> None:
+    found = job(data)
+    batches = list(found.backend_batches())
+    kept = Counter(row for batch in found.validation_batches() for row in content(batch))
+    assert Counter(r for batch in batches for r in content(batch)) + kept == windows_of(
+        found, found.training_ids
+    )
+    assert {batch.windows.shape[0] for batch in batches[:-1]} == {64}
+    domains = torch.cat([batch.domain for batch in batches if batch.domain is not None])
+    assert set(domains.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(("size", "dropped"), [(1, 0), (2, 1)])
+def test_a_last_batch_of_one_row_is_left_out(data: DataSet, size: int, dropped: int) -> None:
+    """Batch norm cannot take it."""
+    windows = windows_of(job(data), job(data).training_ids).total()
+    whole = job(data, plan=BatchPlan(windows if size == 1 else windows - 1, draw="every-window"))
+    assert whole.steps_per_epoch == 1
+    assert len(whole.batch(0).windows) == windows - dropped
+
+
+def test_validation_batches_say_no_more_than_scoring_batches(data: DataSet) -> None:
+    for batch in job(data).validation_batches():
+        assert batch.clips == 1
+        assert (batch.clip == 0).all()
+        assert batch.domain is batch.attributes is batch.row_keys is None
+
+
+def test_every_window_has_no_rows_of_others(data: DataSet) -> None:
+    for plan in (replace(EVERY, others_share=0.5), replace(EVERY, target_rows=1)):
+        with pytest.raises(ValueError, match="neither others_share nor target_rows"):
+            job(data, plan=plan)
+
+
+# A window per clip
+
+
+@pytest.mark.parametrize(
+    ("target_rows", "others_share"), [(1, 0.5), (4, 0.5), (2, 0.0), (0, 0.25), (3, 0.75)]
+)
+def test_what_a_batch_is_made_of(data: DataSet, target_rows: int, others_share: float) -> None:
+    found = job(
+        data, plan=BatchPlan(16, "window-per-clip", others_share=others_share, target_rows=target_rows)
+    )
+    source_rows = 16 - int(16 * others_share) - target_rows
+    assert found.steps_per_epoch == -(-13 // source_rows)
+    for step in range(3 * found.steps_per_epoch):
+        batch = found.batch(step)
+        assert batch.windows.shape == (16, 5, 8)
+        assert batch.domain is not None
+        assert batch.attributes is not None
+        own = batch.machine == 0
+        assert (~own).sum() == 16 * others_share
+        assert batch.domain[own].sum() == target_rows
+        assert (batch.section[own] == 0).all()
+        assert (batch.section[~own] == UNKNOWN).all()
+        assert (batch.attributes[own] != UNKNOWN).all()
+        assert (batch.attributes[~own] == UNKNOWN).all()
+        assert batch.clips == 16
+        assert batch.clip.tolist() == list(range(16))
+
+
+def test_own_rows_are_training_windows(data: DataSet) -> None:
+    found = job(data, plan=CLIPS)
+    allowed = windows_of(found, found.training_ids)
+    for step in range(20):
+        batch = found.batch(step)
+        assert set(content(replace(batch, windows=batch.windows[batch.machine == 0]))) <= set(allowed)
+
+
+def test_rows_of_others_are_their_training_windows(data: DataSet) -> None:
+    found = job(data, plan=CLIPS)
+    train = data.clips.filter(pl.col("split") == "train")
+    seen = set()
+    for machine, name in ((1, "fan"), (2, "valve")):
+        shard = found._shards[machine]
+        allowed = {
+            shard.clip(clip_id)[start : start + 5].astype(np.float32).tobytes()
+            for clip_id in train.filter(pl.col("machine_type") == name)["clip_id"]
+            for start in range(len(shard.clip(clip_id)) - 4)
+        }
+        for step in range(20):
+            batch = found.batch(step)
+            rows = content(replace(batch, windows=batch.windows[batch.machine == machine]))
+            assert set(rows) <= allowed
+            seen |= {machine} if rows else set()
+    assert seen == {1, 2}
+
+
+def test_an_epoch_takes_every_source_clip(data: DataSet) -> None:
+    found = job(data, plan=BatchPlan(8, "window-per-clip", others_share=0.25, target_rows=1))
+    for epoch in range(3):
+        steps = range(epoch * found.steps_per_epoch, (epoch + 1) * found.steps_per_epoch)
+        clips = [clip for step in steps for clip in found._rows(step)[1]]
+        source = Counter(c for c in clips if found._clips.machine[c] == 0 and found._clips.domain[c] == 0)
+        assert len(source) == 13
+        assert set(source.values()) <= {1, 2}
+
+
+def test_target_clips_take_turns(data: DataSet) -> None:
+    found = job(data, plan=BatchPlan(8, "window-per-clip", target_rows=2))
+    turns = [c for step in range(30) for c in found._rows(step)[1] if found._clips.domain[c] == 1]
+    assert set(Counter(turns).values()) == {20}
+    assert len(set(turns)) == 3
+
+
+def test_a_type_without_target_clips_fills_up_with_source_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    folder = write_tiny(tmp_path / "clips", machine_types=["pump"], target_clips=0)
+    batch = job(
+        catalogue.add("no-target", folder), plan=BatchPlan(8, "window-per-clip", target_rows=2)
+    ).batch(0)
+    assert batch.domain is not None
+    assert batch.domain.tolist() == [0] * 8
+
+
+def test_windows_start_anywhere(data: DataSet) -> None:
+    found = job(data, plan=CLIPS)
+    starts: dict[int, set[int]] = {}
+    for step in range(300):
+        for start, clip in zip(*found._rows(step)[:2], strict=True):
+            starts.setdefault(int(clip), set()).add(int(start - found._clips.start[clip]))
+    room = found._clips.stop - found._clips.start - 5
+    own = [clip for clip in starts if found._clips.machine[clip] == 0]
+    assert all(min(starts[clip]) >= 0 and max(starts[clip]) <= room[clip] for clip in starts)
+    assert any(max(starts[clip]) == room[clip] for clip in own)
+    assert any(min(starts[clip]) == 0 for clip in own)
+
+
+def test_pseudo_anomalies_need_a_second_machine_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    data = catalogue.add("lonely", write_tiny(tmp_path / "clips", machine_types=["pump"]))
+    with pytest.raises(
+        InputError, match=r"data set 'lonely' has one machine type, 'pump'; .* needs at least two"
+    ):
+        job(data, plan=CLIPS)
+
+
+def test_the_back_end_gets_the_scoring_windows_of_training_clips(data: DataSet) -> None:
+    found = job(data, plan=CLIPS, needs=replace(NEEDS, window_hop_frames=4))
+    seen: Counter[bytes] = Counter()
+    clips = 0
+    for batch in found.backend_batches():
+        assert batch.domain is not None
+        assert (batch.machine == 0).all()
+        seen.update(content(batch))
+        clips += batch.clips
+    scored = Counter(row for batch in found.scoring_batches(found.training_ids) for row in content(batch))
+    assert seen == scored
+    assert clips == len(found.training_ids)
+
+
+# Randomness
+
+
+@pytest.mark.parametrize("plan", [EVERY, CLIPS])
+def test_a_step_has_the_same_rows_whenever_it_is_asked_for(data: DataSet, plan: BatchPlan) -> None:
+    one, other = job(data, plan=plan), job(data, plan=plan)
+    last = 2 * one.steps_per_epoch + 1
+    for step in (0, 1, last, 0):
+        assert same(one.batch(step), other.batch(step))
+    assert not same(one.batch(0), job(data, plan=plan, seed=4).batch(0))
+    assert not same(one.batch(0), one.batch(one.steps_per_epoch))
+
+
+@pytest.mark.parametrize("plan", [EVERY, CLIPS])
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_processes_share_the_rows_of_a_step(data: DataSet, plan: BatchPlan, size: int) -> None:
+    found = job(data, plan=plan)
+    for step in (0, found.steps_per_epoch - 1):
+        whole = found.batch(step)
+        parts = [found.batch(step, rank=rank, size=size) for rank in range(size)]
+        for name in ("windows", "machine", "section", "domain", "attributes", "row_keys"):
+            joined = torch.empty_like(vars(whole)[name])
+            for rank, part in enumerate(parts):
+                joined[rank::size] = vars(part)[name]
+            assert torch.equal(joined, vars(whole)[name])
+
+
+def test_row_keys_differ(data: DataSet) -> None:
+    found = job(data, plan=CLIPS)
+    keys = torch.cat([keys for step in range(10) if (keys := found.batch(step).row_keys) is not None])
+    assert len(keys.unique()) == 160
+
+
+# Scoring
+
+
+def test_scoring_batches_hold_every_window_and_no_hint(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asdbench.data.loader.SCORING_ROWS", 60)
+    found = job(data, needs=replace(NEEDS, window_hop_frames=3))
+    ids = [*found.test_ids, *found.hold_out_ids]
+    scored = []
+    batches = list(found.scoring_batches(ids))
+    assert len(batches) > 3
+    for batch in batches:
+        assert batch.domain is batch.attributes is batch.row_keys is None
+        assert (batch.section == 0).all()
+        assert (batch.machine == 0).all()
+        assert batch.clip.unique().tolist() == list(range(batch.clips))
+        scored += [batch.windows[batch.clip == clip] for clip in range(batch.clips)]
+    assert len(scored) == len(ids)
+    for clip_id, windows in zip(ids, scored, strict=True):
+        frames = found._shards[0].clip(int(clip_id)).astype(np.float32)
+        starts = window_starts(len(frames), 5, 3)
+        assert np.array_equal(windows.numpy(), np.stack([frames[start : start + 5] for start in starts]))
+
+
+def test_a_section_that_training_lacks_is_unknown(data: DataSet) -> None:
+    test = pl.col("split") == "test"
+    clips = data.clips.with_columns(section=pl.when(test).then(pl.lit("05")).otherwise(pl.col("section")))
+    found = job(replace(data, clips=clips))
+    assert all((batch.section == UNKNOWN).all() for batch in found.scoring_batches(found.test_ids))
+
+
+def test_a_short_clip_fills_a_window(data: DataSet) -> None:
+    needs = Needs(MelSpec(n_mels=8), window_frames=256, window_hop_frames=128)
+    found = job(data, needs=needs)
+    (batch,) = found.scoring_batches(found.test_ids)
+    assert batch.windows.shape == (8, 256, 8)  # 1.5 s at most, a window each
+
+
+# Standardisation
+
+
+@pytest.mark.parametrize("plan", [EVERY, CLIPS])
+def test_standardised_training_frames_have_zero_mean_and_unit_deviation(
+    data: DataSet, plan: BatchPlan
+) -> None:
+    found = job(data, needs=replace(NEEDS, standardise=True, window_frames=1), plan=plan)
+    windows = torch.cat([batch.windows for batch in found.scoring_batches(found.training_ids)]).flatten(0, 1)
+    torch.testing.assert_close(windows.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
+    torch.testing.assert_close(windows.std(0), torch.ones(8), atol=1e-2, rtol=0)
+
+
+def test_every_row_is_standardised_with_the_jobs_own_statistics(data: DataSet) -> None:
+    plain, scored = job(data, plan=CLIPS), job(data, plan=CLIPS, needs=replace(NEEDS, standardise=True))
+    found = scored.standardisation
+    assert found is not None
+    for make in (lambda d: d.batch(0), lambda d: next(d.scoring_batches(d.test_ids))):
+        expected = (make(plain).windows - found.mean) / found.deviation
+        torch.testing.assert_close(make(scored).windows, expected)
+
+
+def test_a_constant_bin_is_not_divided_by_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    data = catalogue.add("tiny", write_tiny(tmp_path / "clips", machine_types=["pump"]))
+    needs = replace(NEEDS, standardise=True, mel=replace(NEEDS.mel, floor=1e9))
+    batch = job(data, needs=needs).batch(0)
+    assert (batch.windows == 0).all()
+
+
+def test_features_are_those_of_the_file(data: DataSet) -> None:
+    found = job(data)
+    clip_id = int(found.test_ids[0])
+    path = data.clips.filter(pl.col("clip_id") == clip_id)["path"].item()
+    frames = log_mel(torch.from_numpy(soundfile.read(data.root / path, dtype="float32")[0]), NEEDS.mel)
+    (batch,) = found.scoring_batches([clip_id])
+    torch.testing.assert_close(batch.windows[:, 0], frames[: len(batch.windows)], rtol=1e-3, atol=1e-2)

@@ -1,0 +1,166 @@
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from asdbench.data import catalogue
+from asdbench.engine.distributed import GlobalBatchNorm, distribute, total_loss
+from asdbench.engine.evaluation import anomaly_scores
+from asdbench.engine.execute import execute, threads
+from asdbench.engine.jobs import Job, JobStore, Prepared, Work
+from asdbench.engine.runtime import Runtime
+from asdbench.files import read_json
+from asdbench.system import Losses, Mean
+from asdbench.testing import write_tiny
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """A group of this process alone."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 11), (2, 5, 3, 4)])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.usefixtures("group")
+def test_one_process_has_plain_batch_norm(shape: tuple[int, ...], affine: bool) -> None:
+    torch.manual_seed(0)
+    kinds: dict[int, Any] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
+    plain = kinds[len(shape)](5, eps=1e-3, momentum=0.1, affine=affine)
+    if affine:
+        nn.init.normal_(plain.weight)
+        nn.init.normal_(plain.bias)
+    shared = GlobalBatchNorm(copy.deepcopy(plain), None)
+    assert list(shared.state_dict()) == list(plain.state_dict())
+    for _ in range(3):
+        rows = (3 * torch.randn(shape) + 2).requires_grad_()
+        same = rows.detach().clone().requires_grad_()
+        weights = torch.randn(shape)
+        expected, found = plain(rows), shared(same)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        (expected * weights).sum().backward()
+        (found * weights).sum().backward()
+        torch.testing.assert_close(same.grad, rows.grad, rtol=1e-4, atol=1e-5)
+    for (name, one), other in zip(plain.named_parameters(), shared.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-5, msg=name)
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(dict(shared.named_buffers())[name], buffer, rtol=1e-5, atol=1e-6)
+    rows = torch.randn(shape)
+    torch.testing.assert_close(shared.eval()(rows), plain.eval()(rows))
+
+
+def test_batch_norm_that_cannot_be_shared_is_refused() -> None:
+    for unsuitable in (nn.BatchNorm1d(3, momentum=None), nn.BatchNorm1d(3, track_running_stats=False)):
+        with pytest.raises(ValueError, match="cannot be shared"):
+            GlobalBatchNorm(unsuitable, None)
+
+
+def test_a_single_process_is_not_wrapped() -> None:
+    model: Any = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    assert distribute(model, Runtime(), several_updates=False) is model
+    assert isinstance(model[1], nn.BatchNorm1d)
+
+
+class _Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1))
+
+    def forward(self, rows: torch.Tensor, some: torch.Tensor) -> Losses:
+        values = self.layers(rows).flatten()
+        return Losses({"all": Mean.of(values.square()), "some": Mean.of(values, some)}, {"some": 0.3})
+
+
+def _given() -> tuple[_Model, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    return _Model(), torch.randn(9, 4), torch.arange(9) % 3 == 0
+
+
+def _one_step(rank: int, size: int, folder: str) -> None:
+    """Take gradients of the global batch's loss; 9 rows are shared unevenly."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
+    model, rows, some = _given()
+    runtime = Runtime(rank=rank, size=size)
+    wrapped = distribute(model, runtime, several_updates=False)  # type: ignore[arg-type]
+    total, parts = total_loss(wrapped(rows[rank::size], some[rank::size]), runtime)
+    total.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    torch.save(
+        {"gradients": gradients, "parts": parts, "buffers": dict(model.named_buffers())},
+        f"{folder}/{rank}.pt",
+    )
+    dist.destroy_process_group()
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("size", [2, 3])
+def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path: Path, size: int) -> None:
+    model, rows, some = _given()
+    total, parts = total_loss(model(rows, some), Runtime())
+    total.backward()
+    _start(_one_step, size, str(tmp_path))
+    for rank in range(size):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(found["gradients"][name], parameter.grad, rtol=1e-4, atol=1e-6)
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(found["buffers"][name], buffer)
+        assert {k: float(v) for k, v in found["parts"].items()} == {
+            k: pytest.approx(float(v), rel=1e-5) for k, v in parts.items()
+        }
+
+
+def _job() -> Job:
+    settings = {"epochs": 4, "hidden": 16, "n_mels": 16, "batch_size": 64}
+    return Job("baseline-mse", settings, "tiny", "fan", seed=1)
+
+
+def _work(rank: int, size: int, folder: str) -> None:
+    os.environ["ASDBENCH_HOME"] = f"{folder}/home"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
+    work = Work((Prepared.of(_job()),))
+    execute(work, Runtime(rank=rank, size=size), JobStore(Path(folder) / "shared"))
+    dist.destroy_process_group()
+
+
+@pytest.mark.cluster
+def test_two_processes_train_what_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    catalogue.add("tiny", write_tiny(tmp_path / "clips"))
+    prepared = Prepared.of(_job())
+    alone, shared = JobStore(tmp_path / "alone"), JobStore(tmp_path / "shared")
+    with threads(1):
+        execute(Work((prepared,)), Runtime(), alone)
+    _start(_work, 2, str(tmp_path))
+    records = [
+        read_json(store.training(prepared.training_key) / "training.json") for store in (alone, shared)
+    ]
+    assert [record["processes"] for record in records] == [1, 2]
+    losses = [[entry["reconstruction"] for entry in record["curve"]] for record in records]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert losses[0][-1] < losses[0][0]
+    tables = [
+        pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
+        for store in (alone, shared)
+    ]
+    np.testing.assert_allclose(tables[1]["mse"], tables[0]["mse"], rtol=1e-3)
+    scores = [anomaly_scores(prepared, store)["score"] for store in (alone, shared)]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-3, atol=1e-3)
+
+
+def _start(function: Any, size: int, folder: str) -> None:
+    """Run ``function(rank, size, folder)`` in ``size`` processes."""
+    mp.spawn(function, (size, folder), nprocs=size)  # type: ignore[no-untyped-call]

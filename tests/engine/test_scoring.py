@@ -1,0 +1,86 @@
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from asdbench.engine.scoring import _scores_of, _table, backend_state, fuse
+from asdbench.errors import InputError
+from asdbench.system import ClipBatch
+
+
+def table(**components: list[float]) -> pl.DataFrame:
+    """Return a component table; the first half of the rows is held out."""
+    count = len(next(iter(components.values())))
+    use = ["hold-out"] * (count // 2) + ["test"] * (count - count // 2)
+    return pl.DataFrame({"clip_id": list(range(count)), "use": use, **components})
+
+
+def test_components_are_standardised_on_the_hold_out_and_weighed() -> None:
+    rows = np.random.default_rng(0).normal([5.0, -100.0], [2.0, 30.0], (40, 2))
+    found = fuse(table(a=rows[:, 0].tolist(), b=rows[:, 1].tolist()), {"a": 0.25, "b": 0.75})
+    z = (rows - rows[:20].mean(axis=0)) / rows[:20].std(axis=0)
+    np.testing.assert_allclose(found["score"], 0.25 * z[:, 0] + 0.75 * z[:, 1])
+    assert found.columns == ["clip_id", "use", "score"]
+
+
+def test_all_components_weigh_the_same_unless_told_otherwise() -> None:
+    given = table(a=[0.0, 1.0, 2.0, 3.0], b=[5.0, 1.0, 0.0, 9.0])
+    assert fuse(given, None).equals(fuse(given, {"a": 0.5, "b": 0.5}))
+    assert not fuse(given, None).equals(fuse(given, {"a": 1.0}))
+
+
+def test_without_a_hold_out_nothing_is_standardised() -> None:
+    given = table(a=[0.0, 1.0, 2.0, 3.0]).with_columns(use=pl.lit("test"))
+    assert fuse(given, None)["score"].to_list() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_scale_or_shift_of_a_component_changes_no_order() -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 30))
+    plain = fuse(table(a=a.tolist(), b=b.tolist()), None)["score"].to_numpy()
+    moved = fuse(table(a=(7 * a - 3).tolist(), b=b.tolist()), None)["score"].to_numpy()
+    np.testing.assert_allclose(moved, plain, rtol=1e-9, atol=1e-9)
+
+
+def test_a_constant_hold_out_gives_finite_scores() -> None:
+    assert np.isfinite(fuse(table(a=[1.0, 1.0, 1.0, 2.0]), None)["score"].to_numpy()).all()
+
+
+def test_a_weight_of_no_component_is_refused() -> None:
+    with pytest.raises(InputError, match="fusion weights name component 'c'; the system has: a"):
+        fuse(table(a=[0.0, 1.0]), {"c": 1.0})
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(InputError, match="component 'a' has 2 scores that are not finite"):
+        _table("test", [1, 2, 3], {"a": np.array([np.nan, 1.0, np.inf])})
+
+
+def test_a_system_must_give_one_value_a_clip() -> None:
+    class Wrong:
+        def components(self, batch: ClipBatch) -> dict[str, Tensor]:
+            return {"a": torch.zeros(batch.clips, 1)}
+
+    zeros = torch.zeros(4, dtype=torch.int64)
+    batch = ClipBatch(torch.zeros(4, 1, 1), zeros, 2, zeros, zeros)
+    wrong: Any = Wrong()
+    with pytest.raises(InputError, match=r"Wrong.components gives \(2, 1\) values of 'a' for 2 clips"):
+        _scores_of(wrong, [batch], torch.device("cpu"))
+
+
+def test_the_back_ends_state_is_what_training_did_not_leave() -> None:
+    class Scorer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trained = torch.nn.Linear(2, 2)
+            self.own = torch.nn.Linear(2, 2)
+            self.register_buffer("mean", torch.ones(3))
+            self.register_buffer("same", torch.ones(3))
+
+    scorer: Any = Scorer()
+    after_training = {"own.weight": scorer.own.weight, "own.bias": scorer.own.bias, "same": torch.ones(3)}
+    assert list(backend_state(scorer, after_training)) == ["mean"]
+    assert list(backend_state(scorer, after_training | {"same": torch.zeros(3)})) == ["mean", "same"]
+    assert list(backend_state(scorer, after_training | {"mean": torch.ones(2)})) == ["mean"]

@@ -1,0 +1,351 @@
+import importlib
+import importlib.metadata
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from asdbench import registry
+from asdbench.data import catalogue
+from asdbench.data.loader import JobData
+from asdbench.engine import training
+from asdbench.engine.distributed import total_loss
+from asdbench.engine.evaluation import anomaly_scores
+from asdbench.engine.execute import execute, threads
+from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training, load_tensors
+from asdbench.engine.runtime import Runtime
+from asdbench.errors import InputError
+from asdbench.files import read_json
+from asdbench.system import Losses, Mean
+from asdbench.testing import write_tiny
+
+QUICK = {"epochs": 4, "hidden": 16, "n_mels": 16, "batch_size": 64}
+
+THEIRS = '''
+"""Two stages with a scheduler each, dropout, and a back end that is drawn at random."""
+
+import torch
+from dataclasses import dataclass
+from asdbench.config import tunable
+from asdbench.spec import MelSpec
+from asdbench.system import BatchPlan, Losses, Mean, Needs, Stage, System, Update
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int = tunable(3)
+    scale: float = tunable(1.0, affects="scoring")
+
+
+class Theirs(System):
+    Config = Config
+
+    def __init__(self, config, facts):
+        super().__init__(config, facts)
+        self.one = torch.nn.Sequential(torch.nn.Linear(40, 40), torch.nn.Dropout(0.5))
+        self.two = torch.nn.Linear(40, 40)
+        self.register_buffer("direction", torch.zeros(40))
+
+    @classmethod
+    def needs(cls, config):
+        mel = MelSpec(hop_samples=512, n_mels=8)
+        return Needs(mel, window_frames=5, window_hop_frames=5, standardise=True)
+
+    @classmethod
+    def batch_plan(cls, config):
+        return BatchPlan(8, "window-per-clip", others_share=0.25, target_rows=1)
+
+    def stages(self, steps_per_epoch):
+        def stage(name, module, **length):
+            optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.7)
+            return Stage(name, [Update(name, optimizer, scheduler, gradient_clip=1.0)], **length)
+        return [stage("one", self.one, epochs=self.config.epochs), stage("two", self.two, steps=5)]
+
+    def forward(self, batch, update, progress):
+        vectors = batch.windows.flatten(1)
+        error = (getattr(self, update)(vectors) - vectors).square() * (1 + progress)
+        own = Mean.of(error.mean(1), batch.machine == 0)
+        return Losses({"all": Mean.of(error), "own": own}, {"own": 0.5})
+
+    def fit_backend(self, batches):
+        count = sum(batch.clips for batch in batches)
+        self.direction = count * torch.randn(40)
+
+    def components(self, batch):
+        score = (self.two(self.one(batch.windows.flatten(1))) @ self.direction).square() * self.config.scale
+        rows = torch.bincount(batch.clip, minlength=batch.clips)
+        return {"theirs": torch.zeros(batch.clips).index_add_(0, batch.clip, score) / rows}
+'''
+
+
+class Interruption(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    base = tmp_path_factory.mktemp("engine")
+    (base / "code").mkdir()
+    (base / "code/their_engine_system.py").write_text(THEIRS)
+    entry = importlib.metadata.EntryPoint("theirs", "their_engine_system:Theirs", registry.ENTRY_POINTS)
+    with pytest.MonkeyPatch.context() as patch, threads(1):
+        patch.setenv("ASDBENCH_HOME", str(base / "home"))
+        patch.syspath_prepend(str(base / "code"))
+        patch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+        catalogue.add("tiny", write_tiny(base / "clips"))
+        yield base
+    registry.get.cache_clear()
+    registry.source_hash.cache_clear()
+    sys.modules.pop("their_engine_system", None)
+
+
+def job(system: str = "baseline-mse", *, seed: int = 1, **settings: Any) -> Job:
+    return Job(system, ({} if system == "theirs" else QUICK) | settings, "tiny", "fan", seed)
+
+
+def done(given: Job, store: JobStore, **options: Any) -> Prepared:
+    prepared = Prepared.of(given)
+    execute(Work((prepared,)), options.pop("runtime", Runtime()), store, **options)
+    return prepared
+
+
+def model(prepared: Prepared, store: JobStore) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_tensors(store.training(prepared.training_key) / "model.pt")
+    return found
+
+
+def record(prepared: Prepared, store: JobStore) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(store.training(prepared.training_key) / "training.json")
+    return found
+
+
+def components(prepared: Prepared, store: JobStore) -> pl.DataFrame:
+    return pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+# Going on from a checkpoint
+
+
+@pytest.mark.parametrize("system", ["baseline-mse", "theirs"])
+@pytest.mark.parametrize("checkpoint_epochs", [1, 2])
+def test_a_resumed_training_equals_an_undisturbed_one(
+    tmp_path: Path, system: str, checkpoint_epochs: int
+) -> None:
+    undisturbed, disturbed = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
+    prepared = done(job(system), undisturbed)
+    checkpoint = disturbed.training(prepared.training_key) / "checkpoint.pt"
+    interruptions, seen = 0, set()
+
+    def report(event: dict[str, Any]) -> None:
+        if event["step"] not in seen:
+            seen.add(event["step"])
+            raise Interruption
+
+    while True:
+        try:
+            done(job(system), disturbed, runtime=Runtime(report=report), checkpoint_epochs=checkpoint_epochs)
+            break
+        except Interruption:
+            interruptions += 1
+            assert checkpoint.exists() == (interruptions > checkpoint_epochs)
+            torch.rand(interruptions)  # the process's own random state has no say
+    assert interruptions == len(record(prepared, undisturbed)["curve"])
+    assert not checkpoint.exists()
+    assert_same(model(prepared, disturbed), model(prepared, undisturbed))
+    assert record(prepared, disturbed)["curve"] == record(prepared, undisturbed)["curve"]
+    assert record(prepared, disturbed)["steps"] == record(prepared, undisturbed)["steps"]
+    assert components(prepared, disturbed).equals(components(prepared, undisturbed))
+
+
+def test_what_is_there_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(tmp_path)
+    prepared = done(job(), store)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert store.is_done(Work((prepared,)))
+    done(job(), store)
+    done(job("baseline-maha"), store)  # scores the training that is there
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_scores_do_not_depend_on_who_trained(tmp_path: Path) -> None:
+    """A back end that draws numbers draws the same ones after training and after loading the training."""
+    fresh, loaded = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
+    prepared = done(job("theirs"), fresh)
+    trained = done(job("theirs", scale=2.0), loaded)
+    assert trained.training_key == prepared.training_key
+    done(job("theirs"), loaded)
+    assert components(prepared, loaded).equals(components(prepared, fresh))
+
+
+def test_scorers_of_one_work_do_not_disturb_each_other(tmp_path: Path) -> None:
+    together, apart = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
+    jobs = [Prepared.of(job("theirs", scale=scale)) for scale in (1.0, 2.0)]
+    execute(Work(tuple(jobs)), Runtime(), together)
+    for prepared in reversed(jobs):
+        execute(Work((prepared,)), Runtime(), apart)
+    for prepared in jobs:
+        assert components(prepared, together).equals(components(prepared, apart))
+
+
+def test_the_random_state_of_the_caller_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    done(job(), JobStore(tmp_path))
+    assert torch.equal(torch.rand(3), expected)
+
+
+# Keys
+
+
+def test_both_baselines_share_one_training(tmp_path: Path) -> None:
+    mse, maha = Prepared.of(job()), Prepared.of(job("baseline-maha", maha_mode="per_frame"))
+    assert mse.training_key == maha.training_key
+    assert mse.scoring_key != maha.scoring_key
+    (work,) = by_training([mse, maha])
+    store = JobStore(tmp_path)
+    execute(work, Runtime(), store)
+    assert len(list((tmp_path / "trainings").iterdir())) == 1
+    assert components(mse, store).columns == ["clip_id", "use", "mse"]
+    assert components(maha, store).columns == ["clip_id", "use", "released", "per_frame"]
+
+
+def test_a_setting_changes_what_it_affects() -> None:
+    maha = Prepared.of(job("baseline-maha"))
+    fused = Prepared.of(job("baseline-maha", maha_mode="per_frame"))
+    assert (fused.training_key, fused.scoring_key) == (maha.training_key, maha.scoring_key)
+    theirs, scored = Prepared.of(job("theirs")), Prepared.of(job("theirs", scale=2.0))
+    assert scored.training_key == theirs.training_key
+    assert scored.scoring_key != theirs.scoring_key
+    for changed in (job(epochs=5), job(bf16=True), job(seed=2), replace(job(), machine_type="valve")):
+        assert Prepared.of(changed).training_key != Prepared.of(job()).training_key
+        assert Prepared.of(changed).scoring_key != Prepared.of(job()).scoring_key
+    assert Prepared.of(job(epochs="4", learning_rate="0.001")).training_key == Prepared.of(job()).training_key
+
+
+def test_a_fusion_setting_changes_the_score_alone(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    scores = [
+        anomaly_scores(done(job("baseline-maha", maha_mode=mode), store), store)["score"].to_numpy()
+        for mode in ("released", "per_frame")
+    ]
+    assert not np.allclose(*scores)
+    assert len(list((tmp_path / "scores").iterdir())) == 1
+
+
+def test_other_machine_types_count_where_they_are_read(home: Path, tmp_path: Path) -> None:
+    other = catalogue.add("other", write_tiny(tmp_path / "clips", seed=0))
+    valve = pl.col("machine_type") == "valve"
+    changed = other.clips.with_columns(
+        content_hash=pl.when(valve).then(pl.lit("0")).otherwise(pl.col("content_hash"))
+    )
+    changed_set = replace(other, clips=changed)
+    for system, same in (("baseline-mse", True), ("theirs", False)):
+        keys = {Prepared.of(job(system), data=data).training_key for data in (other, changed_set)}
+        assert (len(keys) == 1) is same
+
+
+def test_test_clips_change_scores_and_no_training() -> None:
+    data = catalogue.load("tiny")
+    test = pl.col("split") == "test"
+    changed = data.clips.with_columns(
+        content_hash=pl.when(test).then(pl.lit("0")).otherwise(pl.col("content_hash"))
+    )
+    found = Prepared.of(job(), data=replace(data, clips=changed))
+    assert found.training_key == Prepared.of(job()).training_key
+    assert found.scoring_key != Prepared.of(job()).scoring_key
+
+
+# The loop
+
+
+def test_a_diverged_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = registry.get("baseline-mse").forward
+
+    def diverging(self: Any, batch: Any, update: str, progress: float) -> Losses:
+        part = forward(self, batch, update, progress).parts["reconstruction"]
+        return Losses({"reconstruction": Mean(part.sum * (math.nan if progress >= 0.5 else 1.0), part.count)})
+
+    monkeypatch.setattr(registry.get("baseline-mse"), "forward", diverging)
+    store = JobStore(tmp_path)
+    with pytest.raises(
+        InputError, match=r"diverged: in epoch 3 of stage 'reconstruction' .* lower learning rate"
+    ):
+        done(job(), store)
+    assert not store.is_trained(Prepared.of(job()))
+
+
+@pytest.mark.parametrize("system", ["baseline-mse", "theirs"])
+def test_progress_is_reported_every_epoch(tmp_path: Path, system: str) -> None:
+    events: list[dict[str, Any]] = []
+    prepared = done(job(system), JobStore(tmp_path), runtime=Runtime(report=events.append))
+    steps = [event["step"] for event in events if "step" in event]
+    total = training.total_steps(prepared.build_trained(prepared.clips.facts), prepared.clips)
+    assert steps == sorted(set(steps))
+    assert steps[-1] == total == record(prepared, JobStore(tmp_path))["steps"]
+    assert {event["steps"] for event in events if "step" in event} == {total}
+    if system == "theirs":
+        stages = [entry["stage"] for entry in record(prepared, JobStore(tmp_path))["curve"]]
+        assert stages == ["one"] * 3 + ["two"] * math.ceil(5 / prepared.clips.steps_per_epoch)
+        assert total == 3 * prepared.clips.steps_per_epoch + 5
+
+
+def test_the_curve_holds_means_of_every_part() -> None:
+    prepared = Prepared.of(job("theirs", epochs=1))
+    with torch.random.fork_rng(devices=[]):
+        system = prepared.build_trained(prepared.clips.facts)
+        initial = {name: value.clone() for name, value in system.state_dict().items()}
+        curve = training.train(system, prepared.clips, Runtime(), seed=1)["curve"]
+        system.load_state_dict(initial)
+        losses = by_hand(prepared.clips, system)
+    assert curve[0] == {"stage": "one", "epoch": 1, **{name: pytest.approx(v) for name, v in losses.items()}}
+
+
+def by_hand(data: JobData, system: Any) -> dict[str, float]:
+    stage = system.train().stages(data.steps_per_epoch)[0]
+    (update,) = stage.updates
+    sums = {"all": 0.0, "own": 0.0}
+    for step in range(data.steps_per_epoch):
+        training.seed_torch(1, step)
+        losses = system(data.batch(step), "one", step / data.steps_per_epoch)
+        means = {name: part.sum / part.count for name, part in losses.parts.items()}
+        total, _ = total_loss(losses, Runtime())
+        torch.testing.assert_close(total, means["all"] + 0.5 * means["own"])
+        update.optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(system.one.parameters(), 1.0)
+        update.optimizer.step()
+        update.scheduler.step()
+        sums = {name: sums[name] + float(means[name].detach()) for name in sums}
+    return {name: value / data.steps_per_epoch for name, value in sums.items()}
+
+
+def test_a_mean_over_no_rows_is_zero() -> None:
+    values = torch.ones(3, requires_grad=True)
+    total, parts = total_loss(Losses({"none": Mean.of(values, torch.zeros(3, dtype=torch.bool))}), Runtime())
+    assert float(total.detach()) == float(parts["none"]) == 0.0
+
+
+@pytest.mark.parametrize("other", [(1, 1, 0), (2, 0, 0), (1, 0, 1)])
+def test_random_numbers_differ_by_seed_step_and_rank(other: tuple[int, int, int]) -> None:
+    def drawn(seed: int, step: int, rank: int) -> torch.Tensor:
+        training.seed_torch(seed, step, rank=rank)
+        return torch.rand(4)
+
+    with torch.random.fork_rng(devices=[]):
+        assert torch.equal(drawn(1, 0, 0), drawn(1, 0, 0))
+        assert not torch.equal(drawn(1, 0, 0), drawn(*other))

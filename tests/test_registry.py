@@ -1,0 +1,266 @@
+import importlib
+import importlib.metadata
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdbench import registry
+from asdbench.errors import InputError
+
+HEAD = """
+from dataclasses import dataclass
+from asdbench.config import tunable
+from asdbench.system import System
+
+@dataclass(frozen=True)
+class Config:
+    {settings}
+
+"""
+SYSTEM = """
+class {name}(System):
+    Config = Config
+    {body}
+
+    def components(self, batch):
+        return {{}}
+"""
+
+
+def code(*names: str, settings: str = "width: int = tunable(3)", body: str = "pass") -> str:
+    return HEAD.format(settings=settings) + "".join(SYSTEM.format(name=name, body=body) for name in names)
+
+
+@dataclass(frozen=True)
+class Package:
+    """Stands for an installed distribution."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Stands for an entry point."""
+
+    name: str
+    value: str
+    dist: Package | None = Package("their-package")
+
+    @property
+    def module(self) -> str:
+        return self.value.partition(":")[0]
+
+    @property
+    def attr(self) -> str | None:
+        return self.value.partition(":")[2] or None
+
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Give a function that puts modules on the path and entry points into the group."""
+    registry.get.cache_clear()
+    registry.source_hash.cache_clear()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entries: list[Entry] = []
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: entries if group == registry.ENTRY_POINTS else []
+    )
+    written: set[str] = set()
+
+    def function(module: str, text: str, **names: str) -> None:
+        path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        importlib.invalidate_caches()
+        written.add(module.partition(".")[0])
+        entries.extend(Entry(name.replace("_", "-"), value) for name, value in names.items())
+
+    yield function
+    for name in [n for n in sys.modules if n.partition(".")[0] in written]:
+        del sys.modules[name]
+    registry.get.cache_clear()
+    registry.source_hash.cache_clear()
+
+
+def test_files_of_systems_are_found_by_their_names() -> None:
+    assert {"baseline-mse", "baseline-maha"} <= set(registry.names())
+    assert registry.source("baseline-mse").place == "systems/baseline_mse.py"
+    assert registry.get("baseline-mse").__name__ == "BaselineMse"
+
+
+def test_listing_imports_nothing(install: Install) -> None:
+    install("their_broken", "raise RuntimeError('listed, not imported')", theirs="their_broken:Theirs")
+    assert "theirs" in registry.names()
+    assert "their_broken" not in sys.modules
+
+
+@pytest.mark.parametrize("function", [registry.source, registry.get, registry.configure])
+def test_an_unknown_name_is_refused_with_the_nearest(function: Callable[[str], Any]) -> None:
+    with pytest.raises(InputError, match="no system 'baseline-mze'; did you mean 'baseline-mse'"):
+        function("baseline-mze")
+
+
+def test_an_entry_point_adds_a_system(install: Install) -> None:
+    install("their_module", code("Theirs", "Another"), theirs="their_module:Theirs")
+    assert registry.get("theirs").__name__ == "Theirs"
+    assert registry.configure("theirs", {"width": "4"}).values() == {"width": 4}
+
+
+def test_a_module_without_a_class_name_gives_its_only_system(install: Install) -> None:
+    install("their_module", code("Theirs"), theirs="their_module")
+    assert registry.get("theirs").__name__ == "Theirs"
+
+
+def test_a_name_defined_twice_names_both_places(install: Install) -> None:
+    install("their_module", code("Theirs"), baseline_mse="their_module:Theirs")
+    with pytest.raises(
+        InputError, match=r"systems/baseline_mse\.py and their_module:Theirs of package their-package"
+    ):
+        registry.get("baseline-mse")
+    assert registry.names().count("baseline-mse") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "message"),
+    [
+        (code("One", "Two"), "their_module", "must define exactly one subclass of System; it defines 2"),
+        ("", "their_module", "it defines 0"),
+        ("import no_such_module_anywhere", "their_module:Theirs", "cannot be imported: ModuleNotFoundError"),
+        ("1 / 0", "their_module:Theirs", "cannot be imported: ZeroDivisionError"),
+        (code("One"), "their_module:Theirs", "is not a subclass"),
+        ("Theirs = int", "their_module:Theirs", "is not a subclass"),
+    ],
+)
+def test_a_broken_module_is_named(install: Install, text: str, value: str, message: str) -> None:
+    install("their_module", text, theirs=value)
+    with pytest.raises(InputError, match=message) as caught:
+        registry.get("theirs")
+    assert "their_module" in str(caught.value)
+    assert registry.get("baseline-mse")  # the others still work
+
+
+def test_settings_of_the_trained_system_are_settings_too() -> None:
+    configured = registry.configure("baseline-maha", {"epochs": "3", "maha_mode": "per_frame"})
+    assert configured.trained is not None
+    assert configured.trained.config.epochs == 3
+    assert configured.trainer.name == "baseline-mse"
+    assert configured.config.maha_mode == "per_frame"
+    assert configured.values()["epochs"] == 3
+    assert configured.values("fusion") == {"maha_mode": "per_frame"}
+    assert configured.changed() == {"epochs": 3, "maha_mode": "per_frame"}
+    with pytest.raises(InputError, match="no setting of baseline-maha 'epoch'; did you mean 'epochs'"):
+        registry.configure("baseline-maha", {"epoch": 3})
+
+
+def test_a_system_that_trains_is_its_own_trainer() -> None:
+    configured = registry.configure("baseline-mse")
+    assert configured.trainer is configured
+    assert configured.changed() == {}
+
+
+def test_a_preset_lies_between_defaults_and_wishes() -> None:
+    assert registry.configure("baseline-mse", preset="demo").changed() == {"epochs": 30}
+    assert registry.configure("baseline-maha", preset="demo").changed() == {"epochs": 30}
+    assert registry.configure("baseline-mse", {"epochs": 4, "hidden": 8}, preset="demo").changed() == {
+        "epochs": 4, "hidden": 8,
+    }  # fmt: skip
+
+
+def test_a_scorer_may_not_redefine_a_setting(install: Install) -> None:
+    text = code(
+        "Theirs", settings='epochs: int = tunable(3, affects="scoring")', body='training_of = "baseline-mse"'
+    )
+    install("their_module", text, theirs="their_module:Theirs")
+    with pytest.raises(InputError, match="redefines settings of 'baseline-mse': epochs"):
+        registry.configure("theirs")
+
+
+def test_a_scorer_may_not_have_training_settings(install: Install) -> None:
+    """They would be in no key of the job store: the training's holds the trained system's settings only."""
+    install("their_module", code("Theirs", body='training_of = "baseline-mse"'), theirs="their_module:Theirs")
+    with pytest.raises(InputError, match=r"'width' must be declared with affects"):
+        registry.configure("theirs")
+
+
+def hash_of(install: Install, text: str) -> str:
+    sys.modules.pop("their_module", None)
+    install("their_module", text, theirs="their_module:Theirs")
+    registry.get.cache_clear()
+    registry.source_hash.cache_clear()
+    found = registry.source_hash("theirs")
+    del importlib.metadata.entry_points(group=registry.ENTRY_POINTS)[:]  # type: ignore[attr-defined]
+    return found
+
+
+def test_the_source_hash_follows_the_code_alone(install: Install) -> None:
+    plain = hash_of(install, code("Theirs"))
+    assert hash_of(install, "# a comment\n" + code("Theirs") + "\n\n# another") == plain
+    for words in ("These.", "Others."):
+        head = "class Theirs(System):\n"
+        documented = code("Theirs").replace(head, f'{head}    """{words}"""\n')
+        assert words in documented
+        assert hash_of(install, f'"""Of the module: {words}"""\n{documented}') == plain
+    assert hash_of(install, code("Theirs", settings="width: int = tunable(4)")) != plain
+    assert hash_of(install, code("Theirs", body="depth = 2")) != plain
+
+
+def test_the_source_hash_covers_what_a_system_imports_of_asdbench(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from asdbench.nn.their_layers import WIDTH\n" + code("Theirs")
+    hashes = set()
+    for layers in ("WIDTH = 1\n", "WIDTH = 2\n", "WIDTH = 2  # a comment\n"):
+        module = types.ModuleType("asdbench.nn.their_layers")
+        module.WIDTH = 1  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "asdbench.nn.their_layers", module)
+        read = registry._source_text
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                registry, "_source_text",
+                lambda m, layers=layers, read=read: layers if m == "asdbench.nn.their_layers" else read(m),
+            )  # fmt: skip
+            hashes.add(hash_of(install, text))
+    assert len(hashes) == 2
+
+
+def test_the_source_hash_covers_the_rest_of_a_systems_own_package(install: Install) -> None:
+    hashes = set()
+    install("their_package.__init__", "")
+    for width in (1, 2):
+        for name in [n for n in sys.modules if n.startswith("their_package")]:
+            del sys.modules[name]
+        install("their_package.layers", f"WIDTH = {width}\n")
+        hashes.add(hash_of(install, "from their_package.layers import WIDTH\n" + code("Theirs")))
+    assert len(hashes) == 1  # another package than the system's own: not followed
+    for statement in (
+        "from their_package.layers import WIDTH",
+        "from . import layers",
+        "from .layers import WIDTH",
+    ):
+        hashes = set()
+        for width in (1, 2):
+            for name in [n for n in sys.modules if n.startswith("their_package")]:
+                del sys.modules[name]
+            install("their_package.layers", f"WIDTH = {width}\n")
+            install(
+                "their_package.system",
+                statement + "\n" + code("Theirs"),
+                theirs="their_package.system:Theirs",
+            )
+            registry.get.cache_clear()
+            registry.source_hash.cache_clear()
+            hashes.add(registry.source_hash("theirs"))
+            del importlib.metadata.entry_points(group=registry.ENTRY_POINTS)[:]  # type: ignore[attr-defined]
+        assert len(hashes) == 2, statement
+
+
+def test_the_trained_systems_code_is_not_the_scorers() -> None:
+    assert registry.source_hash("baseline-mse") != registry.source_hash("baseline-maha")
