@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from asdbench import registry
+from asdbench.cluster.placement import Placement
 from asdbench.data import catalogue, store
 from asdbench.data.catalogue import DataSet
 from asdbench.engine.events import Event, Failure
@@ -63,22 +64,21 @@ class Execution:
     Attributes
     ----------
     local : in this process, without Ray
-    workers, workers_per_type, gpus_per_worker, address : see :class:`asdbench.cluster.training.Placement`
+    placement : how the works are spread over the cluster
+    address : Ray cluster; ``"local"`` starts one for this run and ends it
     checkpoint_epochs : epochs between checkpoints
     """
 
     local: bool = False
-    workers: int | None = None
-    workers_per_type: int = 1
-    gpus_per_worker: float = 1.0
+    placement: Placement = field(default_factory=Placement)
     address: str = "local"
     checkpoint_epochs: int = 5
 
     def __post_init__(self) -> None:
         if self.checkpoint_epochs < 1:
             raise InputError(f"--checkpoint-epochs {self.checkpoint_epochs} must be at least 1")
-        if self.local and (self.workers is not None or self.workers_per_type != 1):
-            raise InputError("--local runs in one process; leave --workers and --workers-per-type out")
+        if self.local and self.placement != Placement():
+            raise InputError("--local runs in one process; leave the options that place workers out")
 
 
 def prepare(request: Request) -> list[Prepared]:
@@ -122,11 +122,12 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
     build_features(jobs, console=console)
     works = by_training(jobs)
     to_do = [work for work in works if not jobs_store.is_done(work)]
+    do = _starting(execution) if to_do else None  # it goes on while the plan is made
     console.print(_plan(data, works, to_do, jobs_store))
     failures: list[Failure] = []
-    if to_do:
-        with Watch(to_do, jobs_store, console) as watch:
-            failures = _do(to_do, jobs_store, execution, watch.tell)
+    if do is not None:
+        with Watch(to_do, console) as watch:
+            failures = do(to_do, jobs_store, on_event=watch.tell)
     failed = {id(prepared) for failure in failures for prepared in to_do[failure.work].jobs}
     judged = judge([prepared for prepared in jobs if id(prepared) not in failed], jobs_store, console=console)
     if judged:
@@ -257,7 +258,7 @@ def show_leaderboard(name: str, *, console: Console, by_type: bool = False, form
 class Watch:
     """The live view of works under way; on what is not a terminal, a line for each work done."""
 
-    def __init__(self, works: Sequence[Work], jobs_store: JobStore, console: Console) -> None:
+    def __init__(self, works: Sequence[Work], console: Console) -> None:
         self._works = works
         self._console = console
         self._progress = _progress(console)
@@ -292,24 +293,22 @@ class Watch:
         self._progress.update(task, total=event["steps"], completed=event["step"], detail=detail)
 
 
-def _do(
-    works: Sequence[Work], jobs_store: JobStore, execution: Execution, on_event: Callable[[Event], None]
-) -> list[Failure]:
+def _starting(execution: Execution) -> Callable[..., list[Failure]]:
+    """Begin to start what will do the works, and return the function that does them."""
     if execution.local:
         from asdbench.engine.local import run_local
 
-        return run_local(works, jobs_store, checkpoint_epochs=execution.checkpoint_epochs, on_event=on_event)
-    from asdbench.cluster.training import Placement, run_on_ray
+        return partial(run_local, checkpoint_epochs=execution.checkpoint_epochs)
+    from asdbench.cluster.connection import Connection
 
-    placement = Placement(
-        execution.workers, execution.workers_per_type, execution.gpus_per_worker, execution.address
-    )
-    return run_on_ray(
-        works,
-        jobs_store,
-        placement=placement,
+    connection = Connection(execution.address)
+    from asdbench.cluster.training import run_on_ray
+
+    return partial(
+        run_on_ray,
+        connection=connection,
+        placement=execution.placement,
         checkpoint_epochs=execution.checkpoint_epochs,
-        on_event=on_event,
     )
 
 

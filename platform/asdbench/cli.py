@@ -76,10 +76,12 @@ def run(
     """
     from asdbench.bench import Execution, Request
     from asdbench.bench import run as run_request
+    from asdbench.cluster.placement import Placement
     from asdbench.config import parse_assignments
 
     request = Request(systems, data, seeds, machines, parse_assignments(set), preset)
-    execution = Execution(local, workers, workers_per_type, gpus_per_worker, address, checkpoint_epochs)
+    placement = Placement(workers, workers_per_type, gpus_per_worker)
+    execution = Execution(local, placement, address, checkpoint_epochs)
     return run_request(request, execution, console=_console())
 
 

@@ -49,6 +49,7 @@ def all_types() -> None:
 
         from asdbench import registry
         from asdbench.bench import Execution, Request, run
+        from asdbench.cluster.placement import Placement
         from asdbench.data import catalogue
 
         if data is None:
@@ -56,7 +57,7 @@ def all_types() -> None:
             if data not in catalogue.names():
                 write_and_register_demo()
         request = Request(systems or registry.names(), data, seeds, preset=preset)
-        execution = Execution(local, workers, workers_per_type, address=address)
+        execution = Execution(local, Placement(workers, workers_per_type), address)
         return run(request, execution, console=Console())
 
     sys.exit(guarded(lambda: app(result_action="return_value", exit_on_error=False, print_error=False)))

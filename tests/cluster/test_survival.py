@@ -14,13 +14,11 @@ import polars as pl
 import psutil
 import pytest
 
-from asdbench.data import catalogue
 from asdbench.testing.tiny import write_tiny
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 EPOCHS = 400
-SETTINGS = [f"epochs={EPOCHS}", "batch_size=64"]
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +28,10 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(*more: str) -> list[str]:
+def command(*more: str, epochs: int = EPOCHS) -> list[str]:
     return [
         *(sys.executable, "-m", "asdbench", "run", "baseline-mse", "baseline-maha", "--data", "tiny"),
-        *("--checkpoint-epochs", "2", "--set", *SETTINGS, *more),
+        *("--checkpoint-epochs", "2", "--set", f"epochs={epochs}", "batch_size=64", *more),
     ]
 
 
@@ -49,13 +47,17 @@ class Home:
             check=True,
         )
 
-    def start(self, *more: str) -> "subprocess.Popen[str]":
+    def start(self, *more: str, epochs: int = EPOCHS) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            command(*more), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command(*more, epochs=epochs),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
-    def finish(self, *more: str) -> str:
-        process = self.start(*more)
+    def finish(self, *more: str, epochs: int = EPOCHS) -> str:
+        process = self.start(*more, epochs=epochs)
         output, _ = process.communicate(timeout=200)
         assert process.returncode == 0, output
         return output
@@ -130,24 +132,12 @@ def test_two_workers_give_the_scores_of_one_process_to_the_bit(home: Home, undis
     assert home.records() == before
 
 
-def test_two_processes_sharing_each_type_give_the_scores_of_one(home: Home, undisturbed: Home) -> None:
-    home.finish("--workers", "2", "--workers-per-type", "2", "--set", "epochs=20", "batch_size=64")
-    alone = Home(home.folder / "alone", Path(catalogue_root(home)))
-    alone.finish("--local", "--set", "epochs=20", "batch_size=64")
+def test_two_processes_sharing_each_type_give_the_scores_of_one(home: Home, recordings: Path) -> None:
+    home.finish("--workers", "2", "--workers-per-type", "2", epochs=20)
+    alone = Home(home.folder / "alone", recordings)
+    alone.finish("--local", epochs=20)
     assert {record["processes"] for record in home.records().values()} == {2}
     assert_equal_scores(home, alone, within=1e-3)
-
-
-def catalogue_root(home: Home) -> str:
-    before = os.environ.get("ASDBENCH_HOME")
-    os.environ["ASDBENCH_HOME"] = str(home.folder)
-    try:
-        return str(catalogue.load("tiny").root)
-    finally:
-        if before is None:
-            del os.environ["ASDBENCH_HOME"]
-        else:
-            os.environ["ASDBENCH_HOME"] = before
 
 
 def kill_worker(process: "subprocess.Popen[str]") -> None:

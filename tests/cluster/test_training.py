@@ -2,7 +2,8 @@
 
 import pytest
 
-from asdbench.cluster.training import Board, Placement
+from asdbench.cluster.board import Board
+from asdbench.cluster.placement import Placement
 from asdbench.engine.events import Failure
 from asdbench.errors import InputError
 

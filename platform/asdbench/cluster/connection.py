@@ -1,0 +1,75 @@
+"""The connection to a Ray cluster, or a cluster of this machine for as long as a run takes."""
+
+import logging
+import os
+import threading
+
+# Ray Train asks its workers how they are every 2 s by default, which is how long an end or a death would go
+# unnoticed. The other two would start processes whose work nobody looks at.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+# The behaviour of Ray's next version on machines without GPUs, chosen so that Ray does not warn of it.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+from asdbench.errors import InputError
+
+
+class Connection:
+    """A cluster that is being connected to; ``with`` waits for it, and ends it if it was started for this.
+
+    Starting takes seconds, mostly of other processes; the driver has other work meanwhile.
+
+    Parameters
+    ----------
+    address : of a Ray cluster; ``"local"`` starts one on this machine
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._started = not ray.is_initialized()
+        self._error: BaseException | None = None
+        self._ready, self._over = threading.Event(), threading.Event()
+        threading.Thread(target=self._connect, daemon=True).start()
+
+    def __enter__(self) -> "Connection":
+        self._ready.wait()
+        if isinstance(self._error, ConnectionError):
+            raise InputError(
+                f"no Ray cluster answers at {self._address!r} ({self._error}); start one, or leave "
+                f"--address out for one on this machine"
+            ) from None
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._started:
+            ray.shutdown()
+        self._over.set()
+
+    def _connect(self) -> None:
+        if self._started:
+            self._init()
+        self._ready.set()
+        # The kernel ends Ray's processes with the thread that started them: it stays until all is over.
+        self._over.wait()
+
+    def _init(self) -> None:
+        local = self._address == "local"
+        try:
+            ray.init(
+                address=self._address,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                namespace="asdbench",
+                # every worker that Ray starts ahead would import what it needs and then not be used
+                _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False}
+                if local
+                else None,
+            )
+        except BaseException as error:
+            self._error = error
