@@ -103,3 +103,9 @@ def test_a_clip_of_unknown_recording_stands_for_itself(seed: int) -> None:
 def test_something_is_left_to_train_on() -> None:
     for seed in range(10):
         assert len(drawn(table(40, recordings=[f"r{k // 20}" for k in range(40)]), seed)) == 20
+
+
+def test_recordings_too_large_to_be_held_out_are_split() -> None:
+    recordings: list[str | None] = ["one"] * 99 + ["other"]
+    for seed in range(5):
+        assert len(drawn(table(100, recordings=recordings), seed)) == 10

@@ -126,9 +126,15 @@ def test_facts_come_from_training_clips_alone(data: DataSet) -> None:
 # Every window
 
 
+def validation(found: JobData) -> list[Any]:
+    """Rows of the windows that training steps leave out."""
+    epoch = Counter(row for step in range(found.steps_per_epoch) for row in content(found.batch(step)))
+    return list((windows_of(found, found.training_ids) - epoch).elements())
+
+
 def test_an_epoch_takes_every_training_window_once(data: DataSet) -> None:
     found = job(data)
-    kept = Counter(row for batch in found.validation_batches() for row in content(batch))
+    kept = Counter(validation(found))
     orders = []
     for epoch in range(2):
         steps = range(epoch * found.steps_per_epoch, (epoch + 1) * found.steps_per_epoch)
@@ -142,7 +148,7 @@ def test_an_epoch_takes_every_training_window_once(data: DataSet) -> None:
 def test_the_pass_for_the_back_end_takes_every_training_window_once(data: DataSet) -> None:
     found = job(data)
     batches = list(found.backend_batches())
-    kept = Counter(row for batch in found.validation_batches() for row in content(batch))
+    kept = Counter(validation(found))
     assert Counter(r for batch in batches for r in content(batch)) + kept == windows_of(
         found, found.training_ids
     )
@@ -160,8 +166,12 @@ def test_a_last_batch_of_one_row_is_left_out(data: DataSet, size: int, dropped: 
     assert len(whole.batch(0).windows) == windows - dropped
 
 
-def test_validation_batches_say_no_more_than_scoring_batches(data: DataSet) -> None:
-    for batch in job(data).validation_batches():
+def test_without_a_hold_out_batches_of_training_and_validation_windows_serve_as_clips(data: DataSet) -> None:
+    found = job(data, plan=replace(EVERY, hold_out=False))
+    batches = list(found.threshold_batches())
+    rows = Counter(row for batch in batches for row in content(batch))
+    assert rows == windows_of(found, found.training_ids)
+    for batch in batches:
         assert batch.clips == 1
         assert (batch.clip == 0).all()
         assert batch.domain is batch.attributes is batch.row_keys is None

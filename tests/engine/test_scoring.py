@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from asdbench.engine.scoring import _scores_of, _table, backend_state, fuse
+from asdbench.engine.scoring import _scores_of, _table, fuse
+from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch
 
@@ -84,3 +85,28 @@ def test_the_back_ends_state_is_what_training_did_not_leave() -> None:
     assert list(backend_state(scorer, after_training)) == ["mean"]
     assert list(backend_state(scorer, after_training | {"same": torch.zeros(3)})) == ["mean", "same"]
     assert list(backend_state(scorer, after_training | {"mean": torch.ones(2)})) == ["mean"]
+
+
+class Bank(torch.nn.Module):
+    """Layers, and a back end whose bank gets its size when it is fitted."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+        self.register_buffer("bank", torch.zeros(size))
+
+
+def test_a_training_is_loaded_whatever_the_size_of_the_back_end() -> None:
+    trained: Any = Bank(3)
+    other: Any = Bank(5)
+    load_trained(other, trained.state_dict())
+    assert other.layer.weight.equal(trained.layer.weight)
+    assert other.bank.shape == (5,)
+    load_backend(other, {"bank": torch.ones(7)})
+    assert other.bank.equal(torch.ones(7))
+
+
+def test_a_training_without_a_layer_is_refused() -> None:
+    system: Any = Bank(3)
+    with pytest.raises(ValueError, match=r"has no 'layer\.bias'"):
+        load_trained(system, {"layer.weight": torch.zeros(2, 2)})

@@ -2,7 +2,8 @@
 
 A tenth of a machine type's source-domain training clips (a fifth where there are fewer than 80), never fewer
 than 8, drawn at random but in proportion over the combinations of attribute values. Where several clips were
-cut from one recording, whole recordings are drawn instead, until there are enough clips; a clip of unknown
+cut from one recording, whole recordings are drawn instead, until there are enough clips, but no more than
+half of all; where the recordings are too large for that, clips are drawn after all. A clip of unknown
 recording stands for itself. Target-domain clips stay in training: there are too few of them.
 """
 
@@ -47,9 +48,8 @@ def hold_out(clips: pl.DataFrame, *, generator: np.random.Generator) -> NDArray[
     recordings = source["recording"].to_list()
     known = [recording for recording in recordings if recording]
     groups = [(recording or "", 0 if recording else k) for k, recording in enumerate(recordings)]
-    if len(set(known)) < len(known) and len(set(groups)) > 1:
-        chosen = _whole_groups(groups, wanted, generator)
-    else:
+    chosen = _whole_groups(groups, wanted, generator) if len(set(known)) < len(known) else []
+    if len(chosen) < LEAST_CLIPS:
         combinations = [
             tuple((a["name"], a["value"]) for a in row or []) for row in source["attributes"].to_list()
         ]
@@ -65,10 +65,10 @@ def _whole_groups(
         members.setdefault(group, []).append(position)
     chosen: list[int] = []
     order = sorted(members)
-    for pick in generator.permutation(len(order))[:-1]:  # at least one recording stays in training
-        if len(chosen) >= wanted:
-            break
-        chosen += members[order[pick]]
+    for pick in generator.permutation(len(order)):
+        whole = members[order[pick]]
+        if len(chosen) < wanted and len(chosen) + len(whole) <= len(groups) // 2:
+            chosen += whole
     return chosen
 
 

@@ -194,12 +194,23 @@ class JobData:
             batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64))
             yield _regrouped(batch, [len(start) for _, start in group])
 
-    def validation_batches(self) -> Iterator[ClipBatch]:
-        """Yield the windows kept for validation, each batch as if it were one clip."""
-        for chosen in _chunks(self._window_split[1], self.plan.size):
-            starts, clip = (column[chosen] for column in self._windows)
-            batch = self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
-            yield _regrouped(replace(batch, domain=None, attributes=None, row_keys=None), [len(chosen)])
+    def threshold_batches(self) -> Iterator[ClipBatch]:
+        """Yield what a decision threshold is found from where there is no hold-out.
+
+        ``every-window`` plans give batches of training and of validation windows, each as if it were one
+        clip, as the released DCASE 2023 baseline does; ``window-per-clip`` plans give the training clips.
+        """
+        if self.plan.draw == "window-per-clip":
+            yield from self.scoring_batches(self.training_ids)
+            return
+        for part in (
+            stream(self.seed, _EPOCH, 2**31).permutation(self._window_split[0]),
+            self._window_split[1],
+        ):
+            for chosen in _chunks(part, self.plan.size):
+                starts, clip = (column[chosen] for column in self._windows)
+                batch = self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
+                yield _regrouped(replace(batch, domain=None, attributes=None, row_keys=None), [len(chosen)])
 
     def _rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """First frame, clip and key of each row of the global batch."""

@@ -11,6 +11,7 @@ import torch
 from asdbench.engine import scoring, training
 from asdbench.engine.jobs import JobStore, Prepared, Work, load_tensors, save_tensors
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.state import backend_state, load_trained
 from asdbench.files import write_json
 from asdbench.system import System
 
@@ -36,7 +37,7 @@ def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_e
     training.seed_initial_weights(prepared.job.seed)
     system = prepared.build_trained(prepared.clips.facts).to(runtime.device)
     if store.is_trained(prepared):
-        system.load_state_dict(load_tensors(folder / "model.pt"))
+        load_trained(system, load_tensors(folder / "model.pt"))
         return system
     checkpoint = folder / "checkpoint.pt"
     began = time.time()
@@ -70,14 +71,14 @@ def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStor
     folder = store.scores(prepared.scoring_key)
     # A system of this job's own: another job's has other scoring settings, and its back end's traces.
     fresh = prepared.build_trained(trained.facts)
-    fresh.load_state_dict(trained.state_dict())
+    load_trained(fresh, trained.state_dict())
     scorer = prepared.build_scorer(fresh).to(runtime.device).eval()
     training.seed_back_end(prepared.job.seed)
     with torch.no_grad():  # not inference mode: nothing could be loaded into tensors made there
         scorer.fit_backend(batch.to(runtime.device) for batch in prepared.clips.backend_batches())
     fitted = time.perf_counter()
     components = scoring.component_scores(scorer, prepared.clips, device=runtime.device)
-    save_tensors(folder / "backend.pt", scoring.backend_state(scorer, trained.state_dict()))
+    save_tensors(folder / "backend.pt", backend_state(scorer, trained.state_dict()))
     scoring.write_components(folder / "components.parquet", components)
     record = {
         "description": prepared.scoring_description,

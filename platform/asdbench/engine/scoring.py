@@ -6,7 +6,6 @@ hold-out normals, then weighed. Without a hold-out nothing is standardised.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,9 +24,9 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
 
     Returns
     -------
-    DataFrame with columns ``clip_id``, ``use`` (``"hold-out"``, ``"validation"`` or ``"test"``) and one
-    column a component. Rows of use ``validation`` are the batches of validation windows, each scored as
-    if it were a clip, with ``clip_id`` null; they are there only where there is no hold-out.
+    DataFrame with columns ``clip_id``, ``use`` (``"hold-out"``, ``"training"`` or ``"test"``) and one
+    column a component. Rows of use ``training`` are what :meth:`JobData.threshold_batches` gives, with
+    ``clip_id`` null; they are there only where there is no hold-out.
     """
     system.eval()
     tables = []
@@ -36,13 +35,8 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
             if len(ids):
                 tables.append(_table(use, ids, _scores_of(system, data.scoring_batches(ids), device)))
         if not len(data.hold_out_ids):
-            scores = _scores_of(system, data.validation_batches(), device)
-            if scores:
-                tables.append(_table("validation", [None] * len(next(iter(scores.values()))), scores))
-    if not tables:
-        raise InputError(
-            f"machine type {data.machine_type!r} of data set {data.data.name!r} has no clips to score"
-        )
+            scores = _scores_of(system, data.threshold_batches(), device)
+            tables.append(_table("training", [None] * len(next(iter(scores.values()))), scores))
     return pl.concat(tables)
 
 
@@ -93,16 +87,6 @@ def fuse(components: pl.DataFrame, weights: Mapping[str, float] | None) -> pl.Da
             values = (values - normal.mean()) / max(normal.std(), 1e-12)
         score += weight * values
     return components.select("clip_id", "use", pl.Series("score", score))
-
-
-def backend_state(system: System, trained: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the entries of the system's state that ``trained``, its state after training, does not hold."""
-    own = {name: value for name, value in system.state_dict().items() if not name.startswith("trained.")}
-    return {
-        name: value
-        for name, value in own.items()
-        if name not in trained or trained[name].shape != value.shape or not torch.equal(trained[name], value)
-    }
 
 
 def write_components(path: Path, components: pl.DataFrame) -> None:

@@ -20,6 +20,7 @@ from asdbench.data.loader import JobData
 from asdbench.engine.distributed import distribute, total_loss
 from asdbench.engine.jobs import load_tensors, save_tensors
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.state import load_trained
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
 
@@ -174,7 +175,7 @@ def _resume(system: System, stages: list[Stage], path: Path | None) -> dict[str,
     if path is None or not path.exists():
         return {"stage": 0, "step": 0, "seconds": 0.0, "curve": []}
     saved: Mapping[str, Any] = load_tensors(path)
-    system.load_state_dict(saved["system"])
+    load_trained(system, saved["system"])
     for update, optimizer, scheduler in zip(
         stages[saved["stage"]].updates, saved["optimizers"], saved["schedulers"], strict=True
     ):

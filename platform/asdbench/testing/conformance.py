@@ -32,9 +32,10 @@ from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores
 from asdbench.engine.execute import execute, threads
-from asdbench.engine.jobs import Job, JobStore, Prepared, Work, load_tensors
+from asdbench.engine.jobs import Job, JobStore, Prepared, Work
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
+from asdbench.engine.state import restored
 from asdbench.errors import InputError
 from asdbench.files import read_json
 from asdbench.spec import SAMPLE_RATE_HZ
@@ -75,13 +76,7 @@ class Bench:
 
     def restored(self) -> System:
         """Return the scoring system with the stored state of training and back end."""
-        system = self.prepared.build_trained(self.prepared.clips.facts)
-        system.load_state_dict(load_tensors(self.store.training(self.prepared.training_key) / "model.pt"))
-        scorer = self.prepared.build_scorer(system).eval()
-        state = load_tensors(self.store.scores(self.prepared.scoring_key) / "backend.pt")
-        unexpected = scorer.load_state_dict(state, strict=False).unexpected_keys
-        assert not unexpected, f"the back end's state holds {unexpected}, which a new system has no place for"
-        return scorer
+        return restored(self.prepared, self.store)
 
 
 def run_job(

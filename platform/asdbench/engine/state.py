@@ -1,0 +1,56 @@
+"""Saved models: what training leaves and what a back end adds to it.
+
+A back end's buffers may get another shape when they are fitted (a bank of embeddings, the number of mixture
+components), so they are not part of what a training is: its state is loaded over parameters and buffers of
+equal shape, and what the back end added is put in their place afterwards.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from asdbench.engine.jobs import JobStore, Prepared, load_tensors
+from asdbench.system import System
+
+State = Mapping[str, Tensor]
+
+
+def load_trained(system: System, state: State) -> None:
+    """Load what training left; buffers of another shape are left as they are, for the back end to fit."""
+    own = system.state_dict()
+    parameters = {name for name, _ in system.named_parameters()}
+    fitting = {name: value for name, value in state.items() if _fits(name, value, own, parameters)}
+    missing = parameters - fitting.keys()
+    if missing:
+        raise ValueError(f"the stored model of {type(system).__name__} has no {sorted(missing)[0]!r}")
+    system.load_state_dict(fitting, strict=False)
+
+
+def _fits(name: str, value: Tensor, own: State, parameters: set[str]) -> bool:
+    return name in parameters or (name in own and own[name].shape == value.shape)
+
+
+def backend_state(system: System, trained: State) -> dict[str, Tensor]:
+    """Return the entries of the system's state that ``trained``, its state after training, does not hold."""
+    own = {name: value for name, value in system.state_dict().items() if not name.startswith("trained.")}
+    return {
+        name: value
+        for name, value in own.items()
+        if name not in trained or trained[name].shape != value.shape or not trained[name].equal(value)
+    }
+
+
+def load_backend(system: System, state: State) -> None:
+    """Put a fitted back end's buffers in place, whatever their shapes."""
+    for name, value in state.items():
+        place, _, buffer = name.rpartition(".")
+        system.get_submodule(place).register_buffer(buffer, value)
+
+
+def restored(prepared: Prepared, store: JobStore) -> System:
+    """Return the scoring system of a scored job, ready to score."""
+    system = prepared.build_trained(prepared.clips.facts)
+    load_trained(system, load_tensors(store.training(prepared.training_key) / "model.pt"))
+    scorer = prepared.build_scorer(system)
+    load_backend(scorer, load_tensors(store.scores(prepared.scoring_key) / "backend.pt"))
+    return scorer.eval()
