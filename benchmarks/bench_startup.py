@@ -1,0 +1,58 @@
+"""From the command to the first training step, and what each further job costs beside its training.
+
+The command runs on a built store: 7 machine types of the embedded data set, few epochs each. The reference of
+the start is the time in which this machine imports torch and Ray Train, which every worker has to do.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def asdbench(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "asdbench", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def timed(*command: str) -> float:
+    began = time.time()
+    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+    return time.time() - began
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["ASDBENCH_HOME"] = home
+        asdbench("data", "demo", "--clips-per-type", "40")
+        asdbench("features", "demo", "--systems", "baseline-mse")
+        print(f"asdbench --help: {min(timed('-m', 'asdbench', '--help') for _ in range(5)):.2f} s")
+        importing = statistics.median(timed("-c", "import ray.train.torch") for _ in range(3))
+        print(f"import of torch and Ray Train: {importing:.1f} s")
+        for epochs, mode in enumerate((("--local",), ("--workers", "2"), ("--workers", "1")), start=3):
+            began = time.time()
+            asdbench("run", "baseline-mse", "--data", "demo", "--set", f"epochs={epochs}", *mode)
+            records = [record for record in trainings(Path(home)) if epochs_of(record) == epochs]
+            records.sort(key=lambda record: record["began_unix_s"])
+            first, last = records[0]["began_unix_s"], records[-1]["began_unix_s"]
+            said = f"{' '.join(mode)}: first training step after {first - began:.1f} s, "
+            said += f"{(first - began) / importing:.1f} times the import"
+            if mode != ("--workers", "2"):  # one after another
+                beside = last - first - sum(record["seconds"] for record in records[:-1])
+                said += f"; a further job costs {beside / (len(records) - 1):.2f} s beside its training"
+            print(said)
+
+
+def trainings(home: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in (home / "jobs" / "trainings").glob("*/training.json")]
+
+
+def epochs_of(record: dict) -> int:
+    return record["description"]["settings"]["epochs"]
+
+
+if __name__ == "__main__":
+    main()
