@@ -131,12 +131,13 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
     failed = {id(prepared) for failure in failures for prepared in to_do[failure.work].jobs}
     judged = judge([prepared for prepared in jobs if id(prepared) not in failed], jobs_store, console=console)
     if judged:
-        from asdbench.tracking.mlflow_runs import record, tracking_uri, ui_command
+        from asdbench.tracking.mlflow_runs import record, runs_page, tracking_uri, ui_command
 
         with console.status(f"recording in MLflow at {tracking_uri()}"):
-            record(judged)
+            experiments = record(judged)
         show_leaderboard(data.name, console=console)
         console.print(f"MLflow UI: {ui_command()}", soft_wrap=True, highlight=False)
+        console.print(f"  then open {runs_page(experiments[data.name])}", soft_wrap=True, highlight=False)
     console.print(f"{time.perf_counter() - began:.0f} s in all")
     for failure in failures:
         for prepared in to_do[failure.work].jobs:

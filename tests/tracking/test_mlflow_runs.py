@@ -14,7 +14,7 @@ import pytest
 from asdbench.errors import InputError
 from asdbench.metrics import official_score
 from asdbench.tracking import mlflow_runs
-from asdbench.tracking.mlflow_runs import Run, record, tracking_uri, ui_command
+from asdbench.tracking.mlflow_runs import Run, record, runs_page, tracking_uri, ui_command
 
 TYPES = ("fan", "valve")
 
@@ -331,3 +331,12 @@ print(sorted(path.name for path in __import__("pathlib").Path().iterdir()))
     )
     assert ran.stdout.splitlines() == ["False False False", "[]"]
     assert ran.stderr == ""
+
+
+def test_the_page_of_runs_is_at_the_server_or_at_the_local_ui(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert runs_page("3").startswith("http://127.0.0.1:5000/#/experiments/3/runs?")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@tracking.example/")
+    page = runs_page("3")
+    assert "/#/experiments/3/runs?" in page
+    assert "secret" not in page

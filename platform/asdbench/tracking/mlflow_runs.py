@@ -51,6 +51,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+_PORT = 5000
+_LOCAL_UI = f"http://127.0.0.1:{_PORT}"
 _DATABASE_ATTEMPTS = 4  # 1.1 s in all; MLflow's own ten attempts take 102 s
 
 
@@ -108,14 +110,26 @@ def ui_command() -> str:
     mlflow = "mlflow" if on_path else f"{shlex.quote(str(python))} -m mlflow"
     command = (
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true "
-        f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shown}"
+        f"{mlflow} ui --host 127.0.0.1 --port {_PORT} --backend-store-uri {shown}"
     )
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         command += f" --artifacts-destination {shlex.quote(str(_artifacts()))}"
     return command
 
 
-def record(runs: Sequence[Run], *, progress: Progress | None = None) -> None:
+def runs_page(experiment: str) -> str:
+    """Return the address of the page of an experiment's runs, by official score, once the UI is up."""
+    uri = tracking_uri()
+    base = (
+        _without_password(uri).replace("***@", "").rstrip("/")
+        if uri.startswith(("http://", "https://"))
+        else _LOCAL_UI
+    )
+    order = "orderByKey=metrics.%60official_score%60&orderByAsc=false"
+    return f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning&{order}"
+
+
+def record(runs: Sequence[Run], *, progress: Progress | None = None) -> dict[str, str]:
     """Record ``runs`` at `tracking_uri`, in the experiments ``asdbench/<data set>``.
 
     A run that is recorded already stays as it is. To be called by one process at a time.
@@ -127,6 +141,11 @@ def record(runs: Sequence[Run], *, progress: Progress | None = None) -> None:
     progress : callable, optional
         Called after each run with the number done and the number of all.
 
+    Returns
+    -------
+    dict
+        The id of the experiment of each data set.
+
     Raises
     ------
     InputError
@@ -134,7 +153,7 @@ def record(runs: Sequence[Run], *, progress: Progress | None = None) -> None:
         job store all the same.
     """
     if not runs:
-        return
+        return {}
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow.store.db.utils
@@ -157,6 +176,7 @@ def record(runs: Sequence[Run], *, progress: Progress | None = None) -> None:
             f"cannot record to the MLflow store {_without_password(tracking_uri())} ({_reason(error)}); the "
             f"results are kept, and the same command records them once the store can be reached"
         ) from error
+    return experiments
 
 
 def _experiment(client: Any, data: str) -> str:
