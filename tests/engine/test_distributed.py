@@ -10,16 +10,20 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
+from torch import Tensor, nn
 
-from asdbench.data import catalogue
+from asdbench.data import catalogue, store
+from asdbench.data.loader import JobData
 from asdbench.engine.distributed import GlobalBatchNorm, distribute, total_loss
 from asdbench.engine.evaluation import anomaly_scores
 from asdbench.engine.execute import execute, threads
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.scoring import component_scores
+from asdbench.engine.training import train
 from asdbench.files import read_json
-from asdbench.system import Losses, Mean
+from asdbench.spec import MelSpec
+from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
 from asdbench.testing import write_tiny
 
 
@@ -159,6 +163,69 @@ def test_two_processes_train_what_one_trains(tmp_path: Path, monkeypatch: pytest
     np.testing.assert_allclose(tables[1]["mse"], tables[0]["mse"], rtol=1e-3)
     scores = [anomaly_scores(prepared, store)["score"] for store in (alone, shared)]
     np.testing.assert_allclose(scores[1], scores[0], rtol=1e-3, atol=1e-3)
+
+
+class Exact(System):
+    """An autoencoder in float64 without what only amplifies rounding: biases ahead of batch norm."""
+
+    Config = type(None)
+
+    def __init__(self) -> None:
+        super().__init__(None, Facts(("00",), {}, 0))
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((48, 16), (16, 4), (4, 16)):
+            layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
+        self.network = nn.Sequential(*layers, nn.Linear(16, 48)).double()
+
+    def stages(self, steps_per_epoch: int) -> list[Stage]:
+        return [Stage("all", [Update("all", torch.optim.Adam(self.parameters(), lr=1e-2))], epochs=10)]
+
+    def _errors(self, batch: ClipBatch) -> Tensor:
+        vectors = batch.windows.flatten(1).double() / 50
+        return (self.network(vectors) - vectors).square()
+
+    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+        return Losses({"error": Mean.of(self._errors(batch))})
+
+    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        sums = torch.zeros(batch.clips, dtype=torch.float64)
+        return {"error": sums.index_add_(0, batch.clip, self._errors(batch).sum(dim=1))}
+
+
+def _train_exact(rank: int, size: int, folder: str) -> None:
+    os.environ["ASDBENCH_HOME"] = f"{folder}/home"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group{size}", rank=rank, world_size=size)
+    needs = Needs(MelSpec(n_mels=16), window_frames=3, window_hop_frames=1)
+    data = JobData(
+        catalogue.load("tiny"), "fan", needs=needs, plan=BatchPlan(65, draw="every-window"), seed=0
+    )
+    torch.manual_seed(0)
+    system = Exact()
+    record = train(system, data, Runtime(rank=rank, size=size), seed=0)
+    if rank == 0:
+        restored = Exact()
+        restored.load_state_dict(system.state_dict())
+        table = component_scores(restored, data, device=torch.device("cpu"))
+        curve = torch.tensor([row["error"] for row in record["curve"]])
+        torch.save([curve, torch.from_numpy(table["error"].to_numpy())], f"{folder}/{size}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.cluster
+def test_a_training_in_double_precision_is_the_same_on_one_and_three_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    data = catalogue.add("tiny", write_tiny(tmp_path / "clips"))
+    store.mels(data, "fan", MelSpec(n_mels=16), min_frames=3)
+    for size in (1, 3):
+        _start(_train_exact, size, str(tmp_path))
+    curve, scores = torch.load(tmp_path / "1.pt")
+    assert curve[-1] < curve[0] / 2
+    other_curve, other_scores = torch.load(tmp_path / "3.pt")
+    torch.testing.assert_close(other_curve, curve, rtol=1e-6, atol=0)
+    torch.testing.assert_close(other_scores, scores, rtol=1e-6, atol=0)
 
 
 def _start(function: Any, size: int, folder: str) -> None:

@@ -94,7 +94,7 @@ class GlobalBatchNorm(nn.Module):
             )
         axes = [axis for axis in range(rows.dim()) if axis != 1]
         shape = [1, -1] + [1] * (rows.dim() - 2)
-        wide = rows.float()
+        wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
         count = rows.numel() // rows.shape[1] if rows.shape[1] else 0
         local = torch.cat([wide.sum(axes), wide.new_tensor([float(count)])])
         summed = _sum_over(local, self.group)
