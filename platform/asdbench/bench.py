@@ -3,6 +3,7 @@
 What is stored is not done again, so the same call after an interruption goes on where it stopped.
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -122,29 +123,33 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
     build_features(jobs, console=console)
     works = by_training(jobs)
     to_do = [work for work in works if not jobs_store.is_done(work)]
-    do = _starting(execution) if to_do else None  # it goes on while the plan is made
-    console.print(_plan(data, works, to_do, jobs_store))
-    failures: list[Failure] = []
+    failures: list[tuple[str, str, bool]] = []
+    do = _doer(execution) if to_do else None  # its start goes on while the plan is made
+    to_do = plan(data, works, to_do, jobs_store, console=console)
     if do is not None:
         with Watch(to_do, console) as watch:
-            failures = do(to_do, jobs_store, on_event=watch.tell)
-    failed = {id(prepared) for failure in failures for prepared in to_do[failure.work].jobs}
-    judged = judge([prepared for prepared in jobs if id(prepared) not in failed], jobs_store, console=console)
+            failures = [
+                (_label(to_do[failure.work], failure.systems), failure.message, failure.bad_input)
+                for failure in do(to_do, jobs_store, on_event=watch.tell)
+            ]
+    scored = [prepared for prepared in jobs if jobs_store.is_scored(prepared)]
+    judged, unjudged = judge(scored, jobs_store, console=console)
+    failures += unjudged
+    if judged:
+        show_leaderboard(data.name, console=console)
+    for label, message, _ in failures:
+        console.print(
+            f"failed: {label}: {message}", style="red", soft_wrap=True, markup=False, highlight=False
+        )
     if judged:
         from asdbench.tracking.mlflow_runs import record, runs_page, tracking_uri, ui_command
 
         with console.status(f"recording in MLflow at {tracking_uri()}"):
             experiments = record(judged)
-        show_leaderboard(data.name, console=console)
         console.print(f"MLflow UI: {ui_command()}", soft_wrap=True, highlight=False)
         console.print(f"  then open {runs_page(experiments[data.name])}", soft_wrap=True, highlight=False)
     console.print(f"{time.perf_counter() - began:.0f} s in all")
-    for failure in failures:
-        for prepared in to_do[failure.work].jobs:
-            console.print(
-                f"failed: {_label(prepared)}: {failure.message}", style="red", soft_wrap=True, markup=False
-            )
-    return max((2 if failure.bad_input else 1 for failure in failures), default=0)
+    return max((2 if bad_input else 1 for _, _, bad_input in failures), default=0)
 
 
 def build_features(jobs: Sequence[Prepared], *, console: Console) -> None:
@@ -175,74 +180,76 @@ def build_features(jobs: Sequence[Prepared], *, console: Console) -> None:
             store.mels(data, machine, spec, min_frames=least, progress=partial(progress.advance, task))
 
 
-def judge(jobs: Sequence[Prepared], jobs_store: JobStore, *, console: Console) -> list[Any]:
-    """Evaluate scored jobs; returns one tracking Run for each system, its settings and seed."""
-    from asdbench.engine.evaluation import anomaly_scores, evaluate
+def judge(
+    jobs: Sequence[Prepared], jobs_store: JobStore, *, console: Console
+) -> tuple[list[Any], list[tuple[str, str, bool]]]:
+    """Evaluate scored jobs.
+
+    Returns one tracking Run for each system, its settings and seed, over all machine types that are scored,
+    and what could not be judged: label, message and whether the input is to blame.
+    """
+    from asdbench.engine.evaluation import NoLabels, anomaly_scores, evaluate, labelled_types
     from asdbench.tracking.mlflow_runs import Run
 
     groups: dict[tuple[str, int], list[Prepared]] = {}
     for prepared in jobs:
         groups.setdefault((prepared.job.system, prepared.job.seed), []).append(prepared)
-    runs = []
-    for (system, seed), group in groups.items():
+    runs, failures = [], []
+    for group in groups.values():
+        first = group[0]
         results, scores, curves = {}, {}, {}
-        for prepared in group:
+        for prepared in _with_earlier_types(group, jobs_store):
+            machine = prepared.job.machine_type
             try:
-                results[prepared.job.machine_type] = evaluate(prepared, jobs_store)
-            except InputError as error:
+                results[machine] = evaluate(prepared, jobs_store)
+            except NoLabels as error:
                 console.print(f"note: {error}", markup=False)
                 continue
-            scores[prepared.job.machine_type] = anomaly_scores(prepared, jobs_store)
-            training = read_json(jobs_store.training(prepared.training_key) / "training.json")
-            curves[prepared.job.machine_type] = training["curve"]
+            except InputError as error:
+                failures.append((_label(Work((prepared,)), ()), str(error), True))
+                continue
+            scores[machine] = anomaly_scores(prepared, jobs_store)
+            curves[machine] = read_json(jobs_store.training(prepared.training_key) / "training.json")["curve"]
         if not results:
             continue
-        first = group[0]
         runs.append(
             Run(
-                system=system,
+                system=first.job.system,
                 settings=first.configured.values(),
                 changed_settings=first.configured.changed(),
                 data=first.data.name,
                 fingerprint=first.data.fingerprint(),
-                seed=seed,
+                seed=first.job.seed,
+                complete=results.keys() >= set(labelled_types(first.data)),
                 records={machine: result.record for machine, result in results.items()},
                 keys={machine: result.key for machine, result in results.items()},
                 scores=scores,
                 curves=curves,
             )
         )
-    return runs
+    return runs, failures
 
 
-def current_records(data: DataSet, jobs_store: JobStore) -> tuple[list[dict[str, Any]], int]:
-    """Return the stored results that hold for the data and systems as they are now, and how many do not."""
-    from asdbench.engine.evaluation import stored_results, truth_fingerprint
-
-    truth = truth_fingerprint(catalogue.truth(data.name))
-    fingerprints = {machine: data.fingerprint(machine) for machine in data.machine_types}
-    current, outdated = [], 0
-    for record in stored_results(jobs_store):
-        if record["data"] != data.name:
-            continue
-        try:
-            code = registry.source_hash(record["system"])
-        except InputError:
-            code = None
-        holds = (
-            record["fingerprint"] == fingerprints.get(record["machine_type"])
-            and record["truth"] == truth
-            and record["code"] == code
-        )
-        current += [record] if holds else []
-        outdated += not holds
-    return current, outdated
+def _with_earlier_types(group: Sequence[Prepared], jobs_store: JobStore) -> list[Prepared]:
+    """Return the jobs of a system and seed, with those of machine types that earlier runs have scored."""
+    first = group[0]
+    own = {prepared.job.machine_type: prepared for prepared in group}
+    for machine in first.data.machine_types:
+        if machine not in own:
+            other = Prepared(
+                dataclasses.replace(first.job, machine_type=machine), first.configured, first.data
+            )
+            if jobs_store.is_scored(other):
+                own[machine] = other
+    return [own[machine] for machine in sorted(own)]
 
 
 def show_leaderboard(name: str, *, console: Console, by_type: bool = False, format: Format = "table") -> None:
     """Print the leaderboard of a data set; other formats than ``table`` go to standard output bare."""
+    from asdbench.engine.evaluation import current_results, labelled_types
+
     data = catalogue.load(name)
-    records, outdated = current_records(data, JobStore())
+    records, outdated = current_results(data, JobStore())
     if outdated:
         console.print(
             f"note: {outdated} stored results are of other recordings, labels or code than now; not shown"
@@ -250,7 +257,10 @@ def show_leaderboard(name: str, *, console: Console, by_type: bool = False, form
     if not records and format == "table":
         console.print(f"no results on data set {name!r} yet; 'asdbench run SYSTEM --data {name}' makes some")
         return
-    table = rows(records, machine_types=data.machine_types, by_type=by_type)
+    labelled = labelled_types(data)
+    for machine in sorted(set(data.machine_types) - set(labelled)):
+        console.print(f"note: no test clip of {machine} has a known label; it is not on the leaderboard")
+    table = rows(records, machine_types=labelled, by_type=by_type)
     text = render(table, format=format, title=f"Leaderboard of {name}", console=console)
     if text is not None:
         print(text, end="" if text.endswith("\n") else "\n")
@@ -277,7 +287,7 @@ class Watch:
     def tell(self, event: Event) -> None:
         """Show one event of a worker."""
         index = event["work"]
-        label = _label(self._works[index].first)
+        label = _label(self._works[index], [self._works[index].first.configured.trainer.name])
         if index not in self._tasks:
             self._tasks[index] = self._progress.add_task(label, total=None, detail="")
         task = self._tasks[index]
@@ -294,7 +304,7 @@ class Watch:
         self._progress.update(task, total=event["steps"], completed=event["step"], detail=detail)
 
 
-def _starting(execution: Execution) -> Callable[..., list[Failure]]:
+def _doer(execution: Execution) -> Callable[..., list[Failure]]:
     """Begin to start what will do the works, and return the function that does them."""
     if execution.local:
         from asdbench.engine.local import run_local
@@ -313,34 +323,39 @@ def _starting(execution: Execution) -> Callable[..., list[Failure]]:
     )
 
 
-def _plan(data: DataSet, works: Sequence[Work], to_do: Sequence[Work], jobs_store: JobStore) -> str:
-    """Say what there is to do and what it will cost."""
+def plan(
+    data: DataSet, works: Sequence[Work], to_do: Sequence[Work], jobs_store: JobStore, *, console: Console
+) -> list[Work]:
+    """Say what there is to do and what it will cost; returns ``to_do`` with the longest work first."""
     from asdbench.engine.training import total_steps
 
-    trainings = [work for work in to_do if not jobs_store.is_trained(work.first)]
     jobs = sum(len(work.jobs) for work in works)
+    stored = sum(jobs_store.is_trained(work.first) for work in works)
     said = (
         f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips; {jobs} jobs over "
-        f"{len(works)} trainings, of which {len(works) - len(trainings)} are stored"
+        f"{len(works)} trainings, of which {stored} are stored"
     )
-    if not trainings:
-        return said
     steps: dict[tuple[str, str, str], int] = {}
-    total, seconds, known = 0, 0.0, True
-    for work in trainings:
-        first = work.first
-        trainer = first.configured.trainer
+    rates: dict[str, float | None] = {}
+    costs: dict[int, tuple[int, float]] = {}
+    for work in to_do:
+        first, trainer = work.first, work.first.configured.trainer
+        if jobs_store.is_trained(first):
+            costs[id(work)] = (0, 0.0)
+            continue
         like = (trainer.name, first.job.machine_type, repr(trainer.values()))
         if like not in steps:
             steps[like] = total_steps(first.build_trained(first.clips.facts), first.clips)
-        total += steps[like]
-        rate = jobs_store.steps_per_second(trainer.name)
-        known = known and rate is not None
-        seconds += steps[like] / rate if rate else 0.0
-    said += f"; {total:,} steps to train"
-    if known:
-        said += f", about {_duration(seconds)} of one worker at the speed of earlier trainings"
-    return said
+        if trainer.name not in rates:
+            rates[trainer.name] = jobs_store.steps_per_second(trainer.name)
+        costs[id(work)] = (steps[like], steps[like] / (rates[trainer.name] or 1.0))
+    if any(count for count, _ in costs.values()):
+        said += f"; {sum(count for count, _ in costs.values()):,} steps to train"
+        if all(rates.values()):
+            seconds = sum(seconds for _, seconds in costs.values())
+            said += f", about {_duration(seconds)} of one worker at the speed of earlier trainings"
+    console.print(said)
+    return sorted(to_do, key=lambda work: -costs[id(work)][1])
 
 
 def _settings_for(name: str, request: Request) -> dict[str, Any]:
@@ -376,9 +391,9 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _label(prepared: Prepared) -> str:
-    trainer = prepared.configured.trainer
-    return f"{prepared.job.machine_type} {trainer.name} seed {prepared.job.seed}"
+def _label(work: Work, systems: Sequence[str] = ()) -> str:
+    job = work.first.job
+    return f"{job.machine_type} {', '.join(systems or work.systems)} seed {job.seed}"
 
 
 def _duration(seconds: float) -> str:

@@ -111,12 +111,10 @@ class Facts:
     sections : sections of the machine type, sorted
     attributes : column name to its training values, sorted; columns with one value are left out, they
         carry no information
-    other_types : number of other machine types in the data set
     """
 
     sections: tuple[str, ...]
     attributes: Mapping[str, tuple[str, ...]]
-    other_types: int
 
 
 @dataclass(frozen=True)

@@ -17,24 +17,28 @@ def test_a_new_attempt_gets_what_was_not_finished_and_did_not_fail() -> None:
     board = Board(4)
     for _ in range(3):
         board.take("first")
-    board.finish(0)
-    board.fail(Failure(1, "no", bad_input=False))
+    board.finish(0, [])
+    board.finish(1, [Failure(1, ("a",), "no", bad_input=False)])
     assert [board.take("second") for _ in range(3)] == [2, 3, None]
+    assert board.failures() == [Failure(1, ("a",), "no", bad_input=False)]
+
+
+def test_work_that_kills_its_workers_is_given_up_and_work_that_goes_on_is_not() -> None:
+    board = Board(2)
+    for attempt in range(5):
+        while (work := board.take(str(attempt))) is not None:
+            board.tell({"work": work, "step": 10 * attempt if work else 7})
+    assert [failure.work for failure in board.failures()] == [0]
+    assert "died 3 times" in board.failures()[0].message
+    assert board.unfinished() == [1]
 
 
 def test_events_are_handed_over_once() -> None:
     board = Board(1)
     board.tell({"work": 0, "step": 1})
-    board.finish(0)
+    board.finish(0, [])
     assert board.listen() == [{"work": 0, "step": 1}, {"work": 0, "done": True}]
     assert board.listen() == []
-
-
-def test_the_first_failure_of_a_work_is_the_one_reported() -> None:
-    board = Board(1)
-    board.fail(Failure(0, "the cause", bad_input=True))
-    board.fail(Failure(0, "its echo", bad_input=False))
-    assert board.failures() == [Failure(0, "the cause", bad_input=True)]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from asdbench.data import catalogue, store
 from asdbench.data.loader import JobData
 from asdbench.engine.distributed import GlobalBatchNorm, distribute, total_loss
 from asdbench.engine.evaluation import anomaly_scores
-from asdbench.engine.execute import execute, threads
+from asdbench.engine.execute import execute
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
@@ -25,6 +25,7 @@ from asdbench.files import read_json
 from asdbench.spec import MelSpec
 from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
 from asdbench.testing import write_tiny
+from asdbench.testing.conformance import threads
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ class Exact(System):
     Config = type(None)
 
     def __init__(self) -> None:
-        super().__init__(None, Facts(("00",), {}, 0))
+        super().__init__(None, Facts(("00",), {}))
         layers: list[nn.Module] = []
         for inputs, outputs in ((48, 16), (16, 4), (4, 16)):
             layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]

@@ -18,13 +18,14 @@ from asdbench.data.loader import JobData
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores
-from asdbench.engine.execute import execute, threads
+from asdbench.engine.execute import execute
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training, load_tensors
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 from asdbench.files import read_json
 from asdbench.system import Losses, Mean
 from asdbench.testing import write_tiny
+from asdbench.testing.conformance import threads
 
 QUICK = {"epochs": 4, "hidden": 16, "n_mels": 16, "batch_size": 64}
 
@@ -349,3 +350,44 @@ def test_random_numbers_differ_by_seed_step_and_rank(other: tuple[int, int, int]
     with torch.random.fork_rng(devices=[]):
         assert torch.equal(drawn(1, 0, 0), drawn(1, 0, 0))
         assert not torch.equal(drawn(1, 0, 0), drawn(*other))
+
+
+def test_a_job_whose_scoring_fails_leaves_the_others_of_its_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both baselines score one training; only one of them fails."""
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    catalogue.add("tiny", write_tiny(tmp_path / "clips"))
+    settings = {"epochs": 2, "hidden": 8, "batch_size": 64}
+    jobs = [Prepared.of(Job(s, settings, "tiny", "fan", 0)) for s in ("baseline-maha", "baseline-mse")]
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no covariance today")
+
+    monkeypatch.setattr(registry.get("baseline-maha"), "fit_backend", broken)
+    store = JobStore(tmp_path / "jobs")
+    (work,) = by_training(jobs)
+    ((failed, error),) = execute(work, Runtime(), store)
+    assert failed.job.system == "baseline-maha"
+    assert "no covariance today" in str(error)
+    assert store.is_scored(jobs[1])
+    assert not store.is_scored(jobs[0])
+    assert not store.is_done(work)
+
+
+def test_results_whose_files_were_removed_count_as_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    catalogue.add("tiny", write_tiny(tmp_path / "clips"))
+    prepared = Prepared.of(Job("baseline-mse", {"epochs": 2, "hidden": 8}, "tiny", "fan", 0))
+    store = JobStore(tmp_path / "jobs")
+    execute(Work((prepared,)), Runtime(), store)
+    assert store.is_done(Work((prepared,)))
+    scores = store.scores(prepared.scoring_key)
+    (scores / "components.parquet").unlink()
+    assert store.is_trained(prepared)
+    assert not store.is_scored(prepared)
+    execute(Work((prepared,)), Runtime(), store)
+    (store.training(prepared.training_key) / "model.pt").unlink()
+    assert not store.is_done(Work((prepared,)))

@@ -13,7 +13,7 @@ from asdbench import registry
 from asdbench.data.loader import window_starts
 from asdbench.system import ClipBatch, Facts, System
 
-FACTS = Facts(sections=("00",), attributes={}, other_types=1)
+FACTS = Facts(sections=("00",), attributes={})
 MELS, FRAMES = 8, 5
 
 

@@ -15,11 +15,10 @@ import torch
 from asdbench import registry
 from asdbench.data import catalogue
 from asdbench.data.loader import JobData
-from asdbench.engine.execute import threads
 from asdbench.engine.jobs import Job, JobStore
 from asdbench.errors import InputError
 from asdbench.testing import SystemConformance, conformance, write_tiny
-from asdbench.testing.conformance import Bench, run_job
+from asdbench.testing.conformance import Bench, run_job, threads
 
 SOUND = '''
 """A linear predictor of frames."""

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shlex
@@ -83,6 +84,7 @@ def finished_run(
         data="demo",
         fingerprint="f1f2",
         seed=seed,
+        complete=True,
         records={of: result(0.6 + 0.1 * number, sections) for number, of in enumerate(types)},
         keys={of: f"{system}-{of}-{seed}-{changed}" for of in types},
         scores=dict.fromkeys(types, table),
@@ -179,9 +181,22 @@ def test_what_is_recorded_is_not_recorded_again() -> None:
     assert (len(outer), len(nested)) == (3, 6)
 
 
-def test_the_key_depends_on_the_results_and_not_on_their_order() -> None:
-    assert finished_run().key == finished_run(types=("valve", "fan")).key
-    assert len({finished_run().key, finished_run(1).key, finished_run(types=("fan",)).key}) == 3
+def test_a_run_is_known_by_system_settings_and_seed_and_its_results_by_their_keys() -> None:
+    assert finished_run().key == finished_run(types=("valve", "fan")).key == finished_run(types=("fan",)).key
+    assert finished_run().key != finished_run(1).key
+    assert finished_run().results == finished_run(types=("valve", "fan")).results
+    assert finished_run().results != finished_run(types=("fan",)).results
+
+
+def test_a_run_with_more_machine_types_takes_the_place_of_a_partial_one() -> None:
+    record([dataclasses.replace(finished_run(types=("fan",)), complete=False)])
+    [partial], _ = recorded()
+    assert "official_score" not in partial.data.metrics
+    record([finished_run()])
+    [whole], nested = recorded()
+    assert "official_score" in whole.data.metrics
+    assert len(nested) == 2
+    assert whole.info.run_id != partial.info.run_id
 
 
 def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +334,7 @@ import sys
 import asdbench.tracking.mlflow_runs as room
 print("mlflow" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
 room.record(
-    [room.Run("s", {}, {}, "demo", "f", 0, {"fan": RESULT}, {"fan": "k"}, {}, {})]
+    [room.Run("s", {}, {}, "demo", "f", 0, True, {"fan": RESULT}, {"fan": "k"}, {}, {})]
 )
 print(sorted(path.name for path in __import__("pathlib").Path().iterdir()))
 """.replace("RESULT", json.dumps(result(0.6)))

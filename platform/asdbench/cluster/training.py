@@ -12,6 +12,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,12 @@ from asdbench.data import catalogue
 from asdbench.engine.events import Event, Failure
 from asdbench.engine.execute import execute
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work
-from asdbench.engine.local import failure_of
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 
 _POLL_S = 0.2
-_RESTARTS = 10  # of the worker group; a work whose code raises is not tried again
+_RESTARTS_PER_WORK = 3  # of the worker group; the board gives a work up before that
+_PATIENCE = timedelta(days=2)
 
 
 def run_on_ray(
@@ -57,7 +58,7 @@ def run_on_ray(
         trainer = TorchTrainer(
             _worker,
             train_loop_config={
-                "jobs": [[prepared.job for prepared in work.jobs] for work in works],
+                "works": [[(prepared.job, prepared.keys) for prepared in work.jobs] for work in works],
                 "store": str(store.root.resolve()),
                 "home": str(catalogue.home().resolve()),
                 "workers_per_type": placement.workers_per_type,
@@ -70,12 +71,19 @@ def run_on_ray(
             run_config=RunConfig(
                 name="run",
                 storage_path=str(scratch.resolve()),
-                failure_config=FailureConfig(max_failures=_RESTARTS),
+                failure_config=FailureConfig(max_failures=10 + _RESTARTS_PER_WORK * len(works)),
             ),
         )
         try:
             _fit(trainer, board, on_event)
             return ray.get(board.failures.remote())  # type: ignore[no-any-return]
+        except ray.exceptions.RayError as error:  # what is finished is worth showing all the same
+            ended = f"the cluster gave up: {error}"
+            return [
+                Failure(index, work.systems, ended, bad_input=False)
+                for index, work in enumerate(works)
+                if not store.is_done(work)
+            ]
         finally:
             ray.kill(board)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -102,26 +110,35 @@ def _fit(trainer: TorchTrainer, board: Any, on_event: Callable[[Event], None]) -
 
 
 def _scaling(placement: Placement, works: int) -> tuple[ScalingConfig, int]:
-    """Return the workers' resources and the threads of each."""
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    slots = int(gpus / placement.gpus_per_worker) if gpus else int(cpus)
-    workers = placement.workers
+    """Return the workers' resources and the threads of each.
+
+    Raises :class:`InputError` where the cluster can never hold them.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    cpus = [node.get("CPU", 0.0) for node in nodes]
+    a_gpu = int(1 / placement.gpus_per_worker + 1e-9)
+    gpu_slots = sum(int(node.get("GPU", 0.0)) * a_gpu for node in nodes)
+    slots = gpu_slots or int(sum(cpus))
+    workers, size = placement.workers, placement.workers_per_type
     if workers is None:
-        groups = max(1, min(works, slots // placement.workers_per_type))
-        workers = groups * placement.workers_per_type
-    resources: dict[str, float] = {"CPU": 1.0}
-    if gpus:
-        if workers > slots:
-            raise InputError(
-                f"{workers} workers with {placement.gpus_per_worker:g} GPU each do not fit a cluster of "
-                f"{gpus:g} GPUs; ask for fewer --workers or a smaller --gpus-per-worker"
-            )
-        resources["GPU"] = placement.gpus_per_worker
-    if workers > cpus:  # they share CPUs; a request for more than there is would wait for ever
-        resources["CPU"] = max(0.01, int(100 * cpus / workers) / 100)
-    threads = max(1, int(cpus // workers))
-    return ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources), threads
+        workers = max(1, min(works, slots // size)) * size
+    if not sum(cpus):
+        raise InputError(
+            "the Ray cluster has no CPU for a worker; start its nodes with --num-cpus of 1 or more"
+        )
+    if gpu_slots and workers > gpu_slots:
+        raise InputError(
+            f"{workers} workers with {placement.gpus_per_worker:g} GPU each do not fit the cluster's "
+            f"{gpu_slots // a_gpu} GPUs, which hold {gpu_slots}; ask for fewer workers or smaller shares"
+        )
+    share = 1  # workers of a CPU: more than there are CPUs share them, since else they would wait for ever
+    while sum(int(count) * share for count in cpus) < workers:
+        share += 1
+    resources = {"CPU": int(1000 / share) / 1000} | ({"GPU": placement.gpus_per_worker} if gpu_slots else {})
+    threads = max(1, int(sum(cpus) // workers))
+    return ScalingConfig(
+        num_workers=workers, use_gpu=bool(gpu_slots), resources_per_worker=resources
+    ), threads
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -137,10 +154,8 @@ def _worker(config: dict[str, Any]) -> None:
     leader = rank - rank % size
     board, store = config["board"], JobStore(Path(config["store"]))
     while True:
-        taken = [ray.get(board.take.remote(attempt[0])) if rank == leader else None]
-        if size > 1:
-            dist.broadcast_object_list(taken, src=leader, group=talk)
-        index = taken[0]
+        taken = ray.get(board.take.remote(attempt[0])) if rank == leader else None
+        index = _agree(talk, leader, taken)
         if index is None:
             return
         runtime = Runtime(
@@ -149,26 +164,45 @@ def _worker(config: dict[str, Any]) -> None:
             size=size,
             group=share,
             report=partial(_tell, board, index),
+            agree=partial(_agree, talk, leader),
         )
+        jobs = config["works"][index]
         try:
-            work = _prepare(config["jobs"][index])
-            execute(work, runtime, store, checkpoint_epochs=config["checkpoint_epochs"])
+            work = _prepare(jobs)
+            failed = execute(work, runtime, store, checkpoint_epochs=config["checkpoint_epochs"])
+            failures = [Failure.of(index, (prepared.job.system,), error) for prepared, error in failed]
         except Exception as error:
-            ray.get(board.fail.remote(failure_of(index, error)))
-            if size > 1:
-                raise  # the others of the group wait for this process: all must start anew
-        else:
-            if rank == leader:
-                ray.get(board.finish.remote(index))
+            failures = [Failure.of(index, tuple(job.system for job, _ in jobs), error)]
+            if size > 1 and not isinstance(error, InputError):
+                ray.get(board.finish.remote(index, failures))
+                raise  # the others of the group may wait for this process: all must start anew
+        if rank == leader:
+            ray.get(board.finish.remote(index, failures))
+
+
+def _agree(talk: Any, leader: int, value: Any) -> Any:
+    if talk is None:
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared, src=leader, group=talk)
+    return shared[0]
 
 
 def _tell(board: Any, index: int, event: Event) -> None:
     board.tell.remote({"work": index, **event})
 
 
-def _prepare(jobs: Sequence[Job]) -> Work:
-    first = Prepared.of(jobs[0])
-    return Work((first, *(Prepared.of(job, data=first.data) for job in jobs[1:])))
+def _prepare(jobs: Sequence[tuple[Job, tuple[str, str]]]) -> Work:
+    """Look up a work's jobs here, and see that they are what the driver means by them."""
+    data = catalogue.load(jobs[0][0].data)
+    work = Work(tuple(Prepared.of(job, data=data) for job, _ in jobs))
+    for prepared, (_, keys) in zip(work.jobs, jobs, strict=True):
+        if prepared.keys != keys:
+            raise InputError(
+                f"system {prepared.job.system!r} or data set {data.name!r} is not what it was when the run "
+                f"began, or differs on this machine; give the same command again"
+            )
+    return work
 
 
 def _groups(world: int, size: int, rank: int, device: torch.device) -> tuple[Any, Any]:
@@ -178,7 +212,7 @@ def _groups(world: int, size: int, rank: int, device: torch.device) -> tuple[Any
     mine: tuple[Any, Any] = (None, None)
     for first in range(0, world, size):
         ranks = list(range(first, first + size))
-        talk = dist.new_group(ranks, backend="gloo")
+        talk = dist.new_group(ranks, backend="gloo", timeout=_PATIENCE)  # while the leader scores
         share = dist.new_group(ranks, backend="nccl") if device.type == "cuda" else talk
         if rank in ranks:
             mine = (talk, share)

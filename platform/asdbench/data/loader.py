@@ -105,7 +105,7 @@ class JobData:
         training = train.filter(~pl.col("clip_id").is_in(self.hold_out_ids.tolist()))
         self.training_ids = training["clip_id"].to_numpy()
         self._training = training
-        self.facts = _facts(training, other_types=len(data.machine_types) - 1)
+        self.facts = _facts(training)
 
     @cached_property
     def _shards(self) -> list[store.Shard]:
@@ -193,6 +193,12 @@ class JobData:
             clip = np.concatenate([np.full(len(start), c) for c, start in group])
             batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64))
             yield _regrouped(batch, [len(start) for _, start in group])
+
+    def validation_batches(self) -> Iterator[ClipBatch]:
+        """Yield the windows that training steps leave out, as training batches."""
+        for chosen in _chunks(self._window_split[1], self.plan.size):
+            starts, clip = (column[chosen] for column in self._windows)
+            yield self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
 
     def threshold_batches(self) -> Iterator[ClipBatch]:
         """Yield what a decision threshold is found from where there is no hold-out.
@@ -324,7 +330,7 @@ class JobData:
 
 def _windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:
     rows = (starts[:, None] + np.arange(length)).reshape(-1)
-    return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, -1).float()
+    return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, frames.shape[1]).float()
 
 
 def _as_tensor(rows: NDArray[Any]) -> Tensor:
@@ -360,13 +366,13 @@ def _regrouped(batch: ClipBatch, rows_of_clip: list[int]) -> ClipBatch:
     return replace(batch, clip=clip, clips=len(rows_of_clip))
 
 
-def _facts(training: pl.DataFrame, *, other_types: int) -> Facts:
+def _facts(training: pl.DataFrame) -> Facts:
     values: dict[str, set[str]] = {}
     for row in training["attributes"].to_list():
         for attribute in row or []:
             values.setdefault(attribute["name"], set()).add(attribute["value"])
     attributes = {name: tuple(sorted(found)) for name, found in sorted(values.items()) if len(found) > 1}
-    return Facts(tuple(sorted(training["section"].unique().to_list())), attributes, other_types)
+    return Facts(tuple(sorted(training["section"].unique().to_list())), attributes)
 
 
 def _columns(

@@ -1,20 +1,21 @@
 """Results: stored scores, fused, thresholded, joined with the truth and judged. Truth is joined here alone.
 
-The decision threshold comes from normal clips only: those of the hold-out, or without one the batches of
-validation windows, scored as if they were clips.
+The decision threshold comes from normal clips only: those of the hold-out, or without one what
+:meth:`asdbench.data.loader.JobData.threshold_batches` gives.
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from asdbench.data import catalogue
-from asdbench.engine.execute import _now
-from asdbench.engine.jobs import JobStore, Prepared, _key
+from asdbench.data.catalogue import DataSet
+from asdbench.engine.execute import now
+from asdbench.engine.jobs import Job, JobStore, Prepared, key_of
 from asdbench.engine.scoring import fuse
 from asdbench.errors import InputError
 from asdbench.files import read_json, write_json
@@ -28,6 +29,10 @@ from asdbench.metrics import (
 )
 
 _REVISION = 1  # changes whenever the same scores would be judged differently
+
+
+class NoLabels(InputError):
+    """Scores that cannot be judged, since no test clip has a label: an evaluation set without its truth."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,11 @@ def decision_threshold(scores: pl.DataFrame) -> float:
 def evaluate(prepared: Prepared, store: JobStore) -> Result:
     """Return the metrics of a scored job, from the store if they are there.
 
-    Raises :class:`InputError` where no test clip of the machine type has a known label.
+    Raises :class:`NoLabels` where no test clip of the machine type has a known label, :class:`InputError`
+    where the labels allow no metric.
     """
     truth = catalogue.truth(prepared.data.name)
-    key = _key(_description(prepared, truth))
+    key = result_key(prepared, truth)
     path = store.result(key)
     if path.exists():
         return Result(key, read_json(path))
@@ -74,7 +80,7 @@ def evaluate(prepared: Prepared, store: JobStore) -> Result:
         .sort("clip_id")
     )
     if judged.is_empty():
-        raise InputError(
+        raise NoLabels(
             f"no test clip of machine type {prepared.job.machine_type!r} of data set {prepared.data.name!r} "
             f"has a known label, so its scores cannot be judged"
         )
@@ -88,8 +94,7 @@ def evaluate(prepared: Prepared, store: JobStore) -> Result:
         "machine_type": prepared.job.machine_type,
         "seed": prepared.job.seed,
         "keys": {"training": prepared.training_key, "scoring": prepared.scoring_key},
-        "fingerprint": prepared.data.fingerprint(prepared.job.machine_type),
-        "truth": truth_fingerprint(truth),
+        "fingerprint": prepared.fingerprint(),
         "code": scoring["description"]["code"],
         "threshold": threshold,
         "sections": {
@@ -102,33 +107,55 @@ def evaluate(prepared: Prepared, store: JobStore) -> Result:
         "training_steps": training["steps"],
         "scoring_seconds": scoring["scoring_seconds"],
         "clips_per_second": scoring["clips_scored"] / max(scoring["scoring_seconds"], 1e-9),
-        "finished": _now(),
+        "finished": now(),
     }
     write_json(path, record)
     return Result(key, record)
 
 
-def stored_results(store: JobStore) -> Iterable[dict[str, Any]]:
-    """Yield the records of all stored results."""
+def current_results(data: DataSet, store: JobStore) -> tuple[list[dict[str, Any]], int]:
+    """Return the stored results that data, labels and code of now would give, and the number of others."""
+    truth = catalogue.truth(data.name)
+    current, outdated = [], 0
     for path in sorted((store.root / "results").glob("*.json")):
-        yield read_json(path)
+        try:
+            record = read_json(path)
+            if record["data"] != data.name:
+                continue
+            job = Job(
+                record["system"],
+                record["changed_settings"],
+                data.name,
+                record["machine_type"],
+                record["seed"],
+            )
+            holds = result_key(Prepared.of(job, data=data), truth) == path.stem
+        except (ValueError, KeyError):  # a damaged file, a system or machine type that is gone
+            holds = False
+        current += [record] if holds else []
+        outdated += not holds
+    return current, outdated
 
 
-def truth_fingerprint(truth: pl.DataFrame) -> str:
-    """Return a hash of a truth table."""
+def result_key(prepared: Prepared, truth: pl.DataFrame) -> str:
+    """Return the name of a job's result in the store."""
     rows = sorted(truth.iter_rows())
-    return hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
+    return key_of(
+        {
+            "revision": _REVISION,
+            "scoring": prepared.scoring_key,
+            "fusion": prepared.configured.values("fusion"),
+            "data": prepared.data.name,
+            "fingerprint": prepared.fingerprint(),
+            "truth": hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest(),
+        }
+    )
 
 
-def _description(prepared: Prepared, truth: pl.DataFrame) -> dict[str, Any]:
-    return {
-        "revision": _REVISION,
-        "scoring": prepared.scoring_key,
-        "fusion": prepared.configured.values("fusion"),
-        "data": prepared.data.name,
-        "fingerprint": prepared.data.fingerprint(prepared.job.machine_type),
-        "truth": truth_fingerprint(truth),
-    }
+def labelled_types(data: DataSet) -> list[str]:
+    """Return the machine types that have test clips with known labels, sorted."""
+    judged = data.clips.join(catalogue.truth(data.name), on="clip_id", how="semi")
+    return sorted(judged["machine_type"].unique())
 
 
 def _judge(rows: pl.DataFrame, threshold: float) -> dict[str, Any]:
@@ -137,8 +164,20 @@ def _judge(rows: pl.DataFrame, threshold: float) -> dict[str, Any]:
     target = (rows["domain"] == "target").fill_null(False).to_numpy()
     return {
         "official": section_metrics(scores, anomalous, target, rule=OFFICIAL),
-        "in_domain": section_metrics(scores, anomalous, target, rule=IN_DOMAIN),
+        "in_domain": _in_domain(scores, anomalous, target),
         "decisions": decision_metrics(scores > threshold, anomalous, target),
         "half_width": section_half_widths(scores, anomalous, target, rule=OFFICIAL, scale="textbook"),
         "clips": int(np.size(scores)),
     }
+
+
+def _in_domain(
+    scores: NDArray[np.float64], anomalous: NDArray[np.bool_], target: NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return the metrics of each domain that has normal clips and anomalies of its own."""
+    found: dict[str, float] = {}
+    for domain in (False, True):
+        own = target == domain
+        if own.any() and 0 < anomalous[own].sum() < own.sum():
+            found |= section_metrics(scores[own], anomalous[own], target[own], rule=IN_DOMAIN)
+    return found

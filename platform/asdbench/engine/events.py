@@ -1,7 +1,10 @@
 """What workers tell of their work, and what became of it."""
 
+import traceback
 from dataclasses import dataclass
 from typing import Any
+
+from asdbench.errors import InputError
 
 Event = dict[str, Any]
 """``{"work": index, "step": n, "steps": n, "epoch": n, "losses": {...}}`` as training goes on, and
@@ -15,10 +18,19 @@ class Failure:
     Attributes
     ----------
     work : its place in the list of works
+    systems : names of the systems whose jobs failed; all of the work if its training did
     message : why, for the user
     bad_input : whether the user's input is the cause, rather than the code of the system or the platform
     """
 
     work: int
+    systems: tuple[str, ...]
     message: str
     bad_input: bool
+
+    @classmethod
+    def of(cls, work: int, systems: tuple[str, ...], error: Exception) -> "Failure":
+        """Return the failure that ``error`` means: a sentence if input is to blame, else the traceback."""
+        if isinstance(error, InputError):
+            return cls(work, systems, str(error), bad_input=True)
+        return cls(work, systems, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)

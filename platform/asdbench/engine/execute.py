@@ -1,9 +1,7 @@
 """Do what is not done: train, fit the back end, score; all results go to the job store."""
 
-import contextlib
 import resource
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import torch
@@ -16,19 +14,25 @@ from asdbench.files import write_json
 from asdbench.system import System
 
 
-def execute(work: Work, runtime: Runtime, store: JobStore, *, checkpoint_epochs: int = 5) -> None:
-    """Bring all jobs of ``work`` to stored component scores.
+def execute(
+    work: Work, runtime: Runtime, store: JobStore, *, checkpoint_epochs: int = 5
+) -> list[tuple[Prepared, Exception]]:
+    """Bring the jobs of ``work`` to stored component scores; returns those whose scoring failed, with why.
 
     Every process of ``runtime``'s group calls this with the same work. Training goes on from its checkpoint
-    if there is one; what is stored is not done again. Only the leading process scores and writes.
+    if there is one; what is stored is not done again. Only the leading process scores and writes. An error
+    of the training is raised.
     """
+    failed: list[tuple[Prepared, Exception]] = []
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         trained = _trained(work.first, runtime, store, checkpoint_epochs)
-        if not runtime.leads:
-            return
-        for prepared in work.jobs:
+        for prepared in work.jobs if runtime.leads else ():
             if not store.is_scored(prepared):
-                _score(prepared, trained, runtime, store)
+                try:
+                    _score(prepared, trained, runtime, store)
+                except Exception as error:
+                    failed.append((prepared, error))
+    return failed
 
 
 def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> System:
@@ -36,10 +40,11 @@ def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_e
     folder = store.training(prepared.training_key)
     training.seed_initial_weights(prepared.job.seed)
     system = prepared.build_trained(prepared.clips.facts).to(runtime.device)
-    if store.is_trained(prepared):
+    checkpoint = folder / "checkpoint.pt"
+    is_trained, resume = runtime.agree((store.is_trained(prepared), checkpoint.exists()))
+    if is_trained:
         load_trained(system, load_tensors(folder / "model.pt"))
         return system
-    checkpoint = folder / "checkpoint.pt"
     began = time.time()
     record = training.train(
         system,
@@ -47,6 +52,7 @@ def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_e
         runtime,
         seed=prepared.job.seed,
         checkpoint=checkpoint,
+        resume=resume,
         checkpoint_epochs=checkpoint_epochs,
     )
     if runtime.leads:
@@ -59,7 +65,7 @@ def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_e
             "device": str(runtime.device),
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "began_unix_s": began,
-            "finished": _now(),
+            "finished": now(),
         }
         write_json(folder / "training.json", record)  # last: it says that the rest is there
         checkpoint.unlink(missing_ok=True)
@@ -70,6 +76,7 @@ def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStor
     began = time.perf_counter()
     folder = store.scores(prepared.scoring_key)
     # A system of this job's own: another job's has other scoring settings, and its back end's traces.
+    training.seed_back_end(prepared.job.seed)
     fresh = prepared.build_trained(trained.facts)
     load_trained(fresh, trained.state_dict())
     scorer = prepared.build_scorer(fresh).to(runtime.device).eval()
@@ -86,21 +93,11 @@ def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStor
         "backend_seconds": fitted - began,
         "scoring_seconds": time.perf_counter() - fitted,
         "clips_scored": components.height,
-        "finished": _now(),
+        "finished": now(),
     }
     write_json(folder / "scoring.json", record)  # last: it says that the rest is there
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time of day, UTC, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

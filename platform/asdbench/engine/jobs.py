@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from asdbench import registry
 from asdbench.data import catalogue
 from asdbench.data.catalogue import DataSet
 from asdbench.data.loader import JobData
-from asdbench.files import read_json, replacing, write_json
+from asdbench.files import read_json, replacing
 from asdbench.system import BatchPlan, Facts, Needs, System
 
 _TRAINING_REVISION = 1  # changes whenever the loop, the loader or the features would train another model
@@ -43,7 +43,13 @@ class Job:
     seed: int
 
 
-def _key(described: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=1024)  # data sets do not change, and their hash is their identity
+def _fingerprint(data: DataSet, machine_type: str, split: str | None) -> str:
+    return data.fingerprint(machine_type, split=split)
+
+
+def key_of(described: Mapping[str, Any]) -> str:
+    """Return the hash that names what depends on all of ``described`` and nothing else."""
     return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
@@ -100,13 +106,13 @@ class Prepared:
             "settings": trainer.values("training"),
             "machine_type": self.job.machine_type,
             "seed": self.job.seed,
-            "clips": {m: self.data.fingerprint(m, split="train") for m in self.machine_types_read},
+            "clips": {m: _fingerprint(self.data, m, "train") for m in self.machine_types_read},
         }
 
     @cached_property
     def training_key(self) -> str:
         """Name of the training in the store."""
-        return _key(self.training_description)
+        return key_of(self.training_description)
 
     @cached_property
     def scoring_description(self) -> dict[str, Any]:
@@ -117,13 +123,22 @@ class Prepared:
             "system": self.job.system,
             "code": registry.source_hash(self.job.system),
             "settings": self.configured.values("scoring"),
-            "clips": self.data.fingerprint(self.job.machine_type, split="test"),
+            "clips": _fingerprint(self.data, self.job.machine_type, "test"),
         }
 
     @cached_property
     def scoring_key(self) -> str:
         """Name of the component scores in the store."""
-        return _key(self.scoring_description)
+        return key_of(self.scoring_description)
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Names of training and scores in the store."""
+        return self.training_key, self.scoring_key
+
+    def fingerprint(self) -> str:
+        """Return the hash of all clips of the job's machine type."""
+        return _fingerprint(self.data, self.job.machine_type, None)
 
     def build_trained(self, facts: Facts) -> System:
         """Return the system that is trained, with initial weights from the current random state."""
@@ -149,20 +164,17 @@ class Work:
         return self.jobs[0]
 
     @property
-    def size(self) -> int:
-        """Training clips, by which the longest work is found."""
-        clips = self.first.data.clips
-        return clips.filter(
-            (clips["machine_type"] == self.first.job.machine_type) & (clips["split"] == "train")
-        ).height  # fmt: skip
+    def systems(self) -> tuple[str, ...]:
+        """Names of the jobs' systems."""
+        return tuple(prepared.job.system for prepared in self.jobs)
 
 
 def by_training(jobs: Iterable[Prepared]) -> list[Work]:
-    """Group jobs that share a training; the longest first, otherwise in the given order."""
+    """Group jobs that share a training, in the given order."""
     grouped: dict[str, list[Prepared]] = {}
     for prepared in jobs:
         grouped.setdefault(prepared.training_key, []).append(prepared)
-    return sorted((Work(tuple(group)) for group in grouped.values()), key=lambda work: -work.size)
+    return [Work(tuple(group)) for group in grouped.values()]
 
 
 @dataclass(frozen=True)
@@ -185,11 +197,12 @@ class JobStore:
 
     def is_trained(self, prepared: Prepared) -> bool:
         """Whether the job's training is finished."""
-        return (self.training(prepared.training_key) / "training.json").exists()
+        return _has_all(self.training(prepared.training_key), "training.json", "model.pt")
 
     def is_scored(self, prepared: Prepared) -> bool:
-        """Whether the job's component scores are there."""
-        return (self.scores(prepared.scoring_key) / "scoring.json").exists()
+        """Whether the job's component scores are there, and the training that they are of."""
+        files = ("scoring.json", "components.parquet", "backend.pt")
+        return self.is_trained(prepared) and _has_all(self.scores(prepared.scoring_key), *files)
 
     def is_done(self, work: Work) -> bool:
         """Whether all jobs of ``work`` are trained and scored."""
@@ -199,10 +212,17 @@ class JobStore:
         """Return the median training speed of ``system`` in what is stored, ``None`` if it never ran."""
         rates = []
         for file in (self.root / "trainings").glob("*/training.json"):
-            record = read_json(file)
+            try:
+                record = read_json(file)
+            except ValueError:  # it serves an estimate only
+                continue
             if record["description"]["system"] == system and record["seconds"] > 0:
                 rates.append(record["steps"] / record["seconds"])
         return sorted(rates)[len(rates) // 2] if rates else None
+
+
+def _has_all(folder: Path, *files: str) -> bool:
+    return all((folder / file).exists() for file in files)
 
 
 def save_tensors(path: Path, content: Any) -> None:
@@ -214,16 +234,3 @@ def save_tensors(path: Path, content: Any) -> None:
 def load_tensors(path: Path) -> Any:
     """Read what :func:`save_tensors` wrote; nothing in the file is executed."""
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-__all__ = [
-    "Job",
-    "JobStore",
-    "Prepared",
-    "Work",
-    "by_training",
-    "load_tensors",
-    "read_json",
-    "save_tensors",
-    "write_json",
-]

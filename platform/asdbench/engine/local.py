@@ -1,6 +1,5 @@
 """Do works one after another in this process, without Ray."""
 
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -10,7 +9,6 @@ from asdbench.engine.events import Event, Failure
 from asdbench.engine.execute import execute
 from asdbench.engine.jobs import JobStore, Work
 from asdbench.engine.runtime import Runtime
-from asdbench.errors import InputError
 
 
 def run_local(
@@ -22,20 +20,14 @@ def run_local(
     for index, work in enumerate(works):
         runtime = Runtime(device=device, report=partial(_tell, on_event, index))
         try:
-            execute(work, runtime, store, checkpoint_epochs=checkpoint_epochs)
+            failed = execute(work, runtime, store, checkpoint_epochs=checkpoint_epochs)
         except Exception as error:
-            failures.append(failure_of(index, error))
+            failures.append(Failure.of(index, work.systems, error))
         else:
-            on_event({"work": index, "done": True})
+            failures += [Failure.of(index, (prepared.job.system,), error) for prepared, error in failed]
+        on_event({"work": index, "done": True})
     return failures
 
 
 def _tell(on_event: Callable[[Event], None], index: int, event: Event) -> None:
     on_event({"work": index, **event})
-
-
-def failure_of(index: int, error: Exception) -> Failure:
-    """Return the failure that ``error``, which is being handled, means for work ``index``."""
-    if isinstance(error, InputError):
-        return Failure(index, str(error), bad_input=True)
-    return Failure(index, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)

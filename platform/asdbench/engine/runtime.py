@@ -13,6 +13,10 @@ def _silent(_: dict[str, Any]) -> None:
     return None
 
 
+def _alone(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True)
 class Runtime:
     """One process's view of the group of processes that share a job.
@@ -23,6 +27,7 @@ class Runtime:
     rank, size : place in the group and the number of its processes
     group : torch.distributed process group; ``None`` for the default group or a single process
     report : is told of progress, by rank 0 only
+    agree : gives every process of the group the value that rank 0 calls it with
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -30,6 +35,7 @@ class Runtime:
     size: int = 1
     group: Any = None
     report: Report = _silent
+    agree: Callable[[Any], Any] = _alone
 
     @property
     def leads(self) -> bool:

@@ -26,6 +26,16 @@ def load_trained(system: System, state: State) -> None:
     system.load_state_dict(fitting, strict=False)
 
 
+def load_whole(system: System, state: State) -> None:
+    """Load a state saved in the middle of a training, all of it, whatever shapes its buffers have got."""
+    own = system.state_dict()
+    parameters = {name for name, _ in system.named_parameters()}
+    load_backend(
+        system, {n: v for n, v in state.items() if n not in parameters and not _fits(n, v, own, set())}
+    )
+    system.load_state_dict(state)
+
+
 def _fits(name: str, value: Tensor, own: State, parameters: set[str]) -> bool:
     return name in parameters or (name in own and own[name].shape == value.shape)
 

@@ -20,7 +20,7 @@ from asdbench.data.loader import JobData
 from asdbench.engine.distributed import distribute, total_loss
 from asdbench.engine.jobs import load_tensors, save_tensors
 from asdbench.engine.runtime import Runtime
-from asdbench.engine.state import load_trained
+from asdbench.engine.state import load_whole
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
 
@@ -52,6 +52,7 @@ def train(
     *,
     seed: int,
     checkpoint: Path | None = None,
+    resume: bool = False,
     checkpoint_epochs: int = 5,
 ) -> dict[str, Any]:
     """Train ``system`` in place through all its stages.
@@ -62,22 +63,23 @@ def train(
     data : the job's clips
     runtime : where this runs and who shares the work
     seed : of everything random in training
-    checkpoint : file from which training goes on if it exists and which is rewritten every
-        ``checkpoint_epochs`` epochs; ``None`` keeps none
+    checkpoint : file that is rewritten every ``checkpoint_epochs`` epochs; ``None`` keeps none
+    resume : go on from ``checkpoint``, which exists
     checkpoint_epochs : epochs between checkpoints
 
     Returns
     -------
-    dict : ``steps`` and ``seconds`` spent, over interruptions, and ``curve``: per epoch its stage and the
-        means of all parts of the loss
+    dict : ``steps`` and ``seconds`` spent, over interruptions; ``curve``: per epoch its stage and the means
+        of all parts of the loss; from the leading process ``validation``: the means over the windows that
+        training left out, where the batch plan leaves out some
 
     Raises
     ------
     InputError : a loss is no longer finite
     """
     stages = list(system.stages(data.steps_per_epoch))
-    model = distribute(system, runtime, several_updates=any(len(stage.updates) > 1 for stage in stages))
-    progress = _resume(system, stages, checkpoint)
+    model = distribute(system, runtime, several_updates=sum(len(stage.updates) for stage in stages) > 1)
+    progress = _resume(system, stages, checkpoint if resume else None)
     lengths = [_steps(stage, data.steps_per_epoch) for stage in stages]
     began = time.perf_counter() - progress["seconds"]
     curve: list[dict[str, Any]] = progress["curve"]
@@ -111,7 +113,23 @@ def train(
                 if checkpoint is not None and not last and epoch % checkpoint_epochs == 0:
                     _save(checkpoint, system, stages, index, step + 1, time.perf_counter() - began, curve)
         progress["step"] = 0
-    return {"steps": done, "seconds": time.perf_counter() - began, "curve": curve}
+    record = {"steps": done, "seconds": time.perf_counter() - began, "curve": curve}
+    if runtime.leads and data.plan.validation_share and stages:
+        record["validation"] = _validation(system, data, stages[-1], runtime)
+    return record
+
+
+def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -> dict[str, float]:
+    """Return the means of the loss parts over the windows that training left out."""
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    system.eval()
+    with torch.no_grad():
+        for batch in data.validation_batches():
+            for name, part in system(batch.to(runtime.device), stage.updates[-1].name, 1.0).parts.items():
+                sums[name] = sums.get(name, 0.0) + float(part.sum)
+                counts[name] = counts.get(name, 0.0) + float(part.count)
+    return {name: sums[name] / max(counts[name], 1.0) for name in sums}
 
 
 def total_steps(system: System, data: JobData) -> int:
@@ -147,6 +165,14 @@ def _step(
     return means
 
 
+def _optimizers(stages: list[Stage]) -> tuple[list[Any], list[Any]]:
+    """Return the optimizers and schedulers of all stages, each once, in order."""
+    updates = [update for stage in stages for update in stage.updates]
+    optimizers = {id(update.optimizer): update.optimizer for update in updates}
+    schedulers = {id(update.scheduler): update.scheduler for update in updates if update.scheduler}
+    return list(optimizers.values()), list(schedulers.values())
+
+
 def _save(
     path: Path,
     system: System,
@@ -156,13 +182,13 @@ def _save(
     seconds: float,
     curve: list[dict[str, Any]],
 ) -> None:
-    updates = stages[stage].updates
+    optimizers, schedulers = _optimizers(stages)
     save_tensors(
         path,
         {
             "system": system.state_dict(),
-            "optimizers": [update.optimizer.state_dict() for update in updates],
-            "schedulers": [update.scheduler.state_dict() if update.scheduler else None for update in updates],
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in schedulers],
             "stage": stage,
             "step": step,
             "seconds": seconds,
@@ -172,16 +198,13 @@ def _save(
 
 
 def _resume(system: System, stages: list[Stage], path: Path | None) -> dict[str, Any]:
-    if path is None or not path.exists():
+    if path is None:
         return {"stage": 0, "step": 0, "seconds": 0.0, "curve": []}
     saved: Mapping[str, Any] = load_tensors(path)
-    load_trained(system, saved["system"])
-    for update, optimizer, scheduler in zip(
-        stages[saved["stage"]].updates, saved["optimizers"], saved["schedulers"], strict=True
-    ):
-        update.optimizer.load_state_dict(optimizer)
-        if update.scheduler is not None:
-            update.scheduler.load_state_dict(scheduler)
+    load_whole(system, saved["system"])
+    for users, states in zip(_optimizers(stages), (saved["optimizers"], saved["schedulers"]), strict=True):
+        for user, state in zip(users, states, strict=True):
+            user.load_state_dict(state)
     return {
         "stage": saved["stage"],
         "step": saved["step"],

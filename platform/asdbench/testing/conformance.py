@@ -31,7 +31,7 @@ from asdbench.data import catalogue
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores
-from asdbench.engine.execute import execute, threads
+from asdbench.engine.execute import execute
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
@@ -45,6 +45,17 @@ from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
 _DATA = "tiny"
 _SHORT_SAMPLES = 300
 _OVERFITTING_STEPS = 20
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Interruption(BaseException):
@@ -84,7 +95,10 @@ def run_job(
 ) -> Bench:
     """Bring a job to scores in ``store`` and return them."""
     prepared = Prepared.of(job)
-    execute(Work((prepared,)), runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs)
+    for _, error in execute(
+        Work((prepared,)), runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs
+    ):
+        raise error
     components = pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
     return Bench(prepared, store, components, anomaly_scores(prepared, store))
 

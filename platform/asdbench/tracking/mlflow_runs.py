@@ -41,7 +41,7 @@ from asdbench.report.leaderboard import assignments, machine_type_metrics
 
 Progress = Callable[[int, int], None]
 
-_KEY = "asdbench.key"
+_KEY, _RESULTS = "asdbench.key", "asdbench.results"
 _PARENT = "mlflow.parentRunId"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -68,6 +68,7 @@ class Run:
     data : name of the data set
     fingerprint : hash of the data set's content
     seed : of the training
+    complete : whether every machine type that can be judged is there; only then is there an official score
     records : machine type to result record, as ``evaluate`` stores it
     keys : machine type to the result's key in the job store
     scores : machine type to a table of ``clip_id``, ``use`` and ``score``
@@ -80,6 +81,7 @@ class Run:
     data: str
     fingerprint: str
     seed: int
+    complete: bool
     records: Mapping[str, Mapping[str, Any]]
     keys: Mapping[str, str]
     scores: Mapping[str, pl.DataFrame]
@@ -87,6 +89,12 @@ class Run:
 
     @property
     def key(self) -> str:
+        """What makes it the same run: a later one with other results takes its place."""
+        identity = [self.system, assignments(self.settings), self.data, self.fingerprint, str(self.seed)]
+        return hashlib.blake2b("\n".join(identity).encode(), digest_size=12).hexdigest()
+
+    @property
+    def results(self) -> str:
         """A hash of the results' keys."""
         return hashlib.blake2b("\n".join(sorted(self.keys.values())).encode(), digest_size=12).hexdigest()
 
@@ -167,7 +175,7 @@ def record(runs: Sequence[Run], *, progress: Progress | None = None) -> dict[str
         client = MlflowClient(tracking_uri())
         experiments = {data: _experiment(client, data) for data in sorted({run.data for run in runs})}
         for done, run in enumerate(runs, start=1):
-            if not _is_recorded(client, experiments[run.data], run.key):
+            if not _is_recorded(client, experiments[run.data], run):
                 _record_run(client, experiments[run.data], run, source)
             if progress is not None:
                 progress(done, len(runs))
@@ -196,11 +204,13 @@ def _experiment(client: Any, data: str) -> str:
     return str(found.experiment_id)
 
 
-def _is_recorded(client: Any, experiment: str, key: str) -> bool:
-    """Whether a finished run of ``key`` is there; what an interruption left of others is deleted."""
-    found = client.search_runs([experiment], f"tags.`{_KEY}` = '{key}'", max_results=1000)
+def _is_recorded(client: Any, experiment: str, wanted: Run) -> bool:
+    """Whether ``wanted`` is there, finished and with these results; others in its place are deleted."""
+    found = client.search_runs([experiment], f"tags.`{_KEY}` = '{wanted.key}'", max_results=1000)
     finished = {
-        run.info.run_id for run in found if _PARENT not in run.data.tags and run.info.status == "FINISHED"
+        run.info.run_id
+        for run in found
+        if run.info.status == "FINISHED" and run.data.tags.get(_RESULTS) == wanted.results
     }
     for run in found:
         if run.data.tags.get(_PARENT, run.info.run_id) not in finished:
@@ -211,6 +221,7 @@ def _is_recorded(client: Any, experiment: str, key: str) -> bool:
 def _record_run(client: Any, experiment: str, run: Run, source: Mapping[str, str]) -> None:
     tags = {
         _KEY: run.key,
+        _RESULTS: run.results,
         "asdbench.version": asdbench.__version__,
         "asdbench.data_fingerprint": run.fingerprint,
         "asdbench.machine_types": ", ".join(run.records),
@@ -290,9 +301,9 @@ def _run_metrics(run: Run) -> dict[str, float]:
     """Return the metrics of the outer run."""
     records = list(run.records.values())
     means = summary([section["official"] for record in records for section in record["sections"].values()])
+    score = means.pop("score")
     return {
-        "official_score": means.pop("score"),
-        **means,
+        **({"official_score": score, **means} if run.complete else {}),
         **_timings(records),
         **{
             f"{machine_type}/{name}": value
