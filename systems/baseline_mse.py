@@ -25,15 +25,15 @@ from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, St
 class Config:
     """Settings; the defaults are those of the released baseline."""
 
-    epochs: int = tunable(100, Range(20, 200, log=True), minimum=1)
-    batch_size: int = tunable(256, Range(64, 1024, log=True), minimum=2)
-    learning_rate: float = tunable(1e-3, Range(1e-4, 1e-2, log=True), minimum=0.0)
-    frames: int = tunable(5, Range(1, 10), minimum=1)
-    hidden: int = tunable(128, Range(32, 256, log=True), minimum=1)
-    bottleneck: int = tunable(8, Range(2, 32, log=True), minimum=1)
-    n_fft: int = tunable(1024, minimum=64)
-    hop_samples: int = tunable(512, minimum=16)
-    n_mels: int = tunable(128, minimum=8)
+    epochs: int = tunable(100, Range(20, 200, log=True), minimum=1, maximum=100_000)
+    batch_size: int = tunable(256, Range(64, 1024, log=True), minimum=2, maximum=65_536)
+    learning_rate: float = tunable(1e-3, Range(1e-4, 1e-2, log=True), minimum=1e-8)
+    frames: int = tunable(5, Range(1, 10), minimum=1, maximum=64)
+    hidden: int = tunable(128, Range(32, 256, log=True), minimum=1, maximum=4096)
+    bottleneck: int = tunable(8, Range(2, 32, log=True), minimum=1, maximum=4096)
+    n_fft: int = tunable(1024, minimum=64, maximum=16_384)
+    hop_samples: int = tunable(512, minimum=16, maximum=16_384)
+    n_mels: int = tunable(128, minimum=8, maximum=512)
     bf16: bool = tunable(False)
     reproduction: bool = tunable(False)
 

@@ -13,6 +13,7 @@ from asdbench import registry
 from asdbench.cli import main
 from asdbench.data import catalogue
 from asdbench.registry import Source
+from asdbench.sweep import all_types
 from asdbench.testing import write_tiny
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8", "batch_size=64")
@@ -140,6 +141,20 @@ def test_relabelled_clips_are_judged_anew_without_training(
         ),
         (("run", "baseline-mse", "--data", "tiny", "--checkpoint-epochs", "0"), "must be at least 1"),
         (("run", "baseline-mse", "--data", "tiny", "--sceds", "1"), "--sceds"),
+        (("run", "baseline-mse", "--data", "tiny", "--seeds", "0", "1.5"), "--seeds: '1.5' is not a whole"),
+        (("run", "baseline-mse", "--data", "tiny", "--workers", "2.5"), "--workers: '2.5' is not a whole"),
+        (("run", "baseline-mse", "--data", "tiny", "--workers-per-type", "1.4"), "'1.4' is not a whole"),
+        (("run", "baseline-mse", "--data", "tiny", "--checkpoint-epochs", "1.5"), "'1.5' is not a whole"),
+        (("data", "demo", "--clips-per-type", "20.4"), "--clips-per-type: '20.4' is not a whole"),
+        (("data", "demo", "--seed", "0.6"), "--seed: '0.6' is not a whole"),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--local", "--address", "10.0.0.1:6379"),
+            "--local runs in this process and --address 10.0.0.1:6379 on a cluster",
+        ),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--set", "hidden=100000000"),
+            "hidden=100000000 is above the highest allowed value",
+        ),
         (("run", "baseline-mse"), "--data"),
         (("leaderboard", "--data", "nothing"), "no data set 'nothing'"),
         (("systems", "nothing"), "no system 'nothing'"),
@@ -256,3 +271,123 @@ def test_the_embedded_data_set_is_written_and_registered(
     assert catalogue.load("demo").machine_types == (
         *("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve"),
     )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["epochs", "batch_size", "frames", "hidden", "bottleneck", "n_fft", "hop_samples", "n_mels"],
+)
+def test_sizes_have_upper_bounds(tiny: str, capsys: pytest.CaptureFixture[str], setting: str) -> None:
+    assert asdbench("run", "baseline-mse", "--data", tiny, "--local", "--set", f"{setting}=100000000") == 2
+    assert f"{setting}=100000000 is above the highest allowed value" in capsys.readouterr().err
+
+
+def test_a_cluster_named_by_the_environment_does_not_forbid_local(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert asdbench("run", "baseline-mse", "--data", tiny, "--machines", "fan", *QUICK) == 0
+
+
+def test_a_cluster_named_by_the_environment_is_used(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert asdbench("run", "baseline-mse", "--data", tiny, "--machines", "fan", *QUICK[1:]) == 2
+    assert "no Ray cluster answers at '127.0.0.1:1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "demo", "--clips-per-type", "20"),
+        ("data", "add", "new", "RECORDINGS"),
+        ("features", "tiny"),
+        ("run", "baseline-mse", "--data", "tiny", *QUICK),
+        ("SWEEP", "--local"),
+    ],
+)
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_home_that_cannot_be_written_is_one_sentence(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    place: str,
+) -> None:
+    folder = write_tiny(tmp_path / "recordings", machine_types=("fan",))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / place))
+    words = [str(folder) if word == "RECORDINGS" else word for word in arguments]
+    assert (sweep(*words[1:]) if words[0] == "SWEEP" else asdbench(*words)) == 2
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1
+    assert "cannot write to the data home" in said
+    assert "set ASDBENCH_HOME to another" in said
+
+
+@pytest.fixture
+def broken_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_plugin.py").write_text("raise RuntimeError('[/red] no licence')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sources = registry._sources()
+    place = Source("their_plugin", None, "their_plugin.py")
+    monkeypatch.setattr(registry, "_sources", lambda: {**sources, "theirs": [place]})
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_a_broken_plugin_is_listed_as_broken(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("systems") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "systems/baseline_mse.py" in said
+    assert "theirs broken: system 'theirs' (their_plugin.py) cannot be imported" in said
+    assert "[/red] no licence" in said
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("--data", tiny, "--machines", "fan", *QUICK) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "left out: system 'theirs' (their_plugin.py) cannot be imported" in said
+    assert "2 jobs over 1 trainings" in said
+    assert sweep("--data", tiny, "--systems", "theirs", *QUICK) == 2
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_features_are_built_for_the_systems_that_work(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("features", tiny) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "left out: system 'theirs'" in said
+    assert "the features of tiny are there" in said
+
+
+def sweep(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        all_types(list(arguments))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_a_sweep_takes_the_options_of_a_run(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--systems", "baseline-mse", "--gpus-per-worker", "1", "--checkpoint-epochs", "2", "--seeds", "3")
+    assert sweep("--data", tiny, "--machines", "fan", *more, *QUICK) == 0
+    assert "1 jobs over 1 trainings" in " ".join(capsys.readouterr().out.split())
+    assert sweep("--data", tiny, "--seeds", "1.5") == 2
+    assert "'1.5' is not a whole number" in capsys.readouterr().err
+
+
+def test_a_sweep_without_data_takes_the_embedded_data_set_alone(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "recordings")
+    catalogue.add("demo", folder)
+    assert sweep("--systems", "baseline-mse", *QUICK) == 2
+    said = capsys.readouterr().err
+    assert f"the data set 'demo' is the folder '{folder}' and not the embedded one" in said
+    assert len(said.strip().splitlines()) == 1
+    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
+    assert sweep("--systems", "baseline-mse", "--machines", "fan", *QUICK) == 0
+    assert "Leaderboard of demo" in capsys.readouterr().out

@@ -27,6 +27,14 @@ class {name}(System):
     Config = Config
     {body}
 
+    @classmethod
+    def needs(cls, config): ...
+
+    @classmethod
+    def batch_plan(cls, config): ...
+
+    def stages(self, steps_per_epoch): ...
+
     def components(self, batch):
         return {{}}
 """
@@ -145,6 +153,49 @@ def test_a_broken_module_is_named(install: Install, text: str, value: str, messa
         registry.get("theirs")
     assert "their_module" in str(caught.value)
     assert registry.get("baseline-mse")  # the others still work
+
+
+def without(member: str) -> str:
+    return code("Theirs").replace(f"def {member}(", "def something_else(")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (code("Theirs").replace("    Config = Config\n", ""), r"Theirs\.Config must be a dataclass declared"),
+        (code("Theirs").replace("Config = Config", "Config = dict"), r"Theirs\.Config must be a dataclass"),
+        (code("Theirs").replace("(frozen=True)", ""), r"declared with @dataclass\(frozen=True\)"),
+        (code("Theirs", settings="width: int = 3"), r"Config\.width must be declared with tunable"),
+        (code("Theirs", settings="width: 'Int' = tunable(3)"), r"'Int' is not defined \(in Theirs\.Config\)"),
+        (without("needs"), "Theirs must define needs,"),
+        (without("batch_plan"), "Theirs must define batch_plan,"),
+        (without("stages"), "Theirs must define stages,"),
+        (without("components"), "Theirs must define components,"),
+        (code("Theirs").replace("@classmethod", "", 1), r"Theirs\.needs must be a @classmethod"),
+        ("raise SystemExit(3)", r"cannot be imported: SystemExit\(3\)"),
+    ],
+)
+@pytest.mark.parametrize("value", ["their_module", "their_module:Theirs"])
+def test_a_system_that_does_not_keep_the_contract_is_refused(
+    install: Install, text: str, value: str, message: str
+) -> None:
+    install("their_module", text, theirs=value)
+    with pytest.raises(InputError, match=rf"system 'theirs' \({value} of package .* {message}"):
+        registry.get("theirs")
+    assert list(registry.broken()) == ["theirs"]
+
+
+def test_a_scorer_needs_none_of_what_trains(install: Install) -> None:
+    text = code(
+        "Theirs",
+        settings='width: int = tunable(3, affects="scoring")',
+        body='training_of = "baseline-mse"',
+    )
+    for member in ("needs", "batch_plan", "stages"):
+        text = text.replace(f"def {member}(", f"def other_{member}(")
+    install("their_module", text, theirs="their_module:Theirs")
+    assert registry.configure("theirs").trainer.name == "baseline-mse"
+    assert registry.broken() == {}
 
 
 def test_settings_of_the_trained_system_are_settings_too() -> None:

@@ -1,11 +1,13 @@
 """The command line. Commands import heavy modules when they need them, so that help answers at once."""
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CoercionError, Parameter, Token
 
 from asdbench import __version__
 from asdbench.errors import InputError
@@ -13,8 +15,18 @@ from asdbench.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-Words = Annotated[list[str], Parameter(consume_multiple=True, negative=())]
-Numbers = Annotated[list[int], Parameter(consume_multiple=True, negative=())]
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """Read a whole number; cyclopts would round one with a fraction."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise CoercionError(msg=f"{tokens[0].value!r} is not a whole number", token=tokens[0]) from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole, n_tokens=1)]
+Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)]
+Numbers = Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 
 DEMO_CLIPS = 100  # training clips of a machine type of the embedded data set
@@ -28,31 +40,13 @@ data_app = App(name="data", help="Register, list and describe data sets.")
 app.command(data_app)
 
 
-@app.command
-def run(
-    *systems: str,
-    data: str,
-    seeds: Numbers = [0],  # noqa: B006 - cyclopts copies it
-    machines: Words = [],  # noqa: B006
-    set: Words = [],  # noqa: B006
-    preset: str | None = None,
-    local: Flag = False,
-    workers: int | None = None,
-    workers_per_type: int = 1,
-    gpus_per_worker: float = 1.0,
-    address: Annotated[str, Parameter(env_var="RAY_ADDRESS")] = "local",
-    checkpoint_epochs: int = 5,
-) -> int:
-    """Train and score systems on a data set, judge them and show the leaderboard.
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run takes beside systems and data.
 
-    What is stored is not done again: after an interruption the same command goes on.
-
-    Parameters
+    Attributes
     ----------
-    systems
-        Names of systems; 'asdbench systems' lists them.
-    data
-        Name of a registered data set.
     seeds
         Seeds, one run each: --seeds 0 1 2.
     machines
@@ -70,19 +64,68 @@ def run(
     gpus_per_worker
         GPUs of a process; below 1, several share one.
     address
-        Ray cluster to run on; 'local' starts one on this machine.
+        Ray cluster to run on; RAY_ADDRESS if not given, or 'local', which starts one on this machine.
     checkpoint_epochs
         Epochs between checkpoints.
     """
+
+    seeds: Numbers = (0,)
+    machines: Words = ()
+    set: Words = ()
+    preset: str | None = None
+    local: Flag = False
+    workers: Whole | None = None
+    workers_per_type: Whole = 1
+    gpus_per_worker: float = 1.0
+    address: str | None = None
+    checkpoint_epochs: Whole = 5
+
+
+@app.command
+def run(*systems: str, data: str, options: RunOptions = RunOptions()) -> int:
+    """Train and score systems on a data set, judge them and show the leaderboard.
+
+    What is stored is not done again: after an interruption the same command goes on.
+
+    Parameters
+    ----------
+    systems
+        Names of systems; 'asdbench systems' lists them.
+    data
+        Name of a registered data set.
+    """
+    return run_systems(systems, data, options)
+
+
+def run_systems(systems: Sequence[str], data: str, options: RunOptions) -> int:
+    """Run systems on a registered data set; returns the exit code."""
     from asdbench.bench import Execution, Request
     from asdbench.bench import run as run_request
     from asdbench.cluster.placement import Placement
     from asdbench.config import parse_assignments
+    from asdbench.data import catalogue
 
-    request = Request(systems, data, seeds, machines, parse_assignments(set), preset)
-    placement = Placement(workers, workers_per_type, gpus_per_worker)
-    execution = Execution(local, placement, address, checkpoint_epochs)
+    if options.local and options.address is not None:
+        raise InputError(
+            f"--local runs in this process and --address {options.address} on a cluster; leave one out"
+        )
+    catalogue.writable_home()
+    settings = parse_assignments(options.set)
+    request = Request(systems, data, options.seeds, options.machines, settings, options.preset)
+    placement = Placement(options.workers, options.workers_per_type, options.gpus_per_worker)
+    address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+    execution = Execution(options.local, placement, address, options.checkpoint_epochs)
     return run_request(request, execution, console=_console())
+
+
+def usable_systems() -> list[str]:
+    """Return the names of all systems that can be used; those that cannot are named and left out."""
+    from asdbench import registry
+
+    broken = registry.broken()
+    for error in broken.values():
+        _console().print(f"left out: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return [name for name in registry.names() if name not in broken]
 
 
 @app.command
@@ -118,6 +161,7 @@ def systems(name: str | None = None) -> None:
         A system, whose settings are listed.
     """
     from rich.table import Table
+    from rich.text import Text
 
     from asdbench import registry
     from asdbench.config import Choice, Range, settings_of
@@ -125,10 +169,14 @@ def systems(name: str | None = None) -> None:
     console = _console()
     if name is None:
         table = Table("system", "from", "what it is", box=None, header_style="bold", pad_edge=False)
+        broken = registry.broken()
         for found in registry.names():
+            if found in broken:
+                table.add_row(found, "", Text(f"broken: {broken[found]}", style="red"))
+                continue
             system = registry.get(found)
             described = (sys.modules[system.__module__].__doc__ or "").strip().partition("\n\n")[0]
-            table.add_row(found, registry.source(found).place, " ".join(described.split()))
+            table.add_row(found, registry.source(found).place, Text(" ".join(described.split())))
         console.print(table)
         return
     configured = registry.configure(name)
@@ -152,7 +200,7 @@ def systems(name: str | None = None) -> None:
 
 
 @app.command
-def features(name: str, *, systems: Words = [], preset: str | None = None) -> None:  # noqa: B006
+def features(name: str, *, systems: Words = (), preset: str | None = None) -> None:
     """Build the features that systems read from a data set, ahead of a run.
 
     Parameters
@@ -160,15 +208,16 @@ def features(name: str, *, systems: Words = [], preset: str | None = None) -> No
     name
         A registered data set.
     systems
-        Names of systems; all if not given.
+        Names of systems; all that can be used if not given.
     preset
         Named settings of the systems: demo.
     """
-    from asdbench import registry
     from asdbench.bench import Request, build_features, prepare
+    from asdbench.data import catalogue
 
+    catalogue.writable_home()
     console = _console()
-    jobs = prepare(Request(systems or registry.names(), name, preset=preset))
+    jobs = prepare(Request(systems or usable_systems(), name, preset=preset))
     build_features(jobs, console=console)
     console.print(f"the features of {name} are there")
 
@@ -203,7 +252,7 @@ def add(
 
 
 @data_app.command
-def demo(*, name: str = "demo", clips_per_type: int | None = None, seed: int = 0) -> None:
+def demo(*, name: str = "demo", clips_per_type: Whole | None = None, seed: Whole = 0) -> None:
     """Write the embedded data set, synthetic sounds of seven machine types, and register it.
 
     Parameters
@@ -283,7 +332,7 @@ def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = 
     from asdbench.data.demo import write_demo
 
     clips = DEMO_CLIPS if clips_per_type is None else clips_per_type
-    folder = catalogue.home() / "recordings" / f"demo-{clips}-seed{seed}"
+    folder = catalogue.writable_home() / "recordings" / f"demo-{clips}-seed{seed}"
     with _file_progress("writing") as progress:
         write_demo(folder, clips_per_type=clips, seed=seed, progress=progress)
     with _file_progress("reading") as progress:

@@ -32,7 +32,6 @@ class Range:
     low: float
     high: float
     log: bool = False
-    step: float | None = None
 
 
 @dataclass(frozen=True, init=False)

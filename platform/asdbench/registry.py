@@ -9,14 +9,17 @@ Listing the names imports nothing; a system's module is imported when the system
 """
 
 import ast
+import dataclasses
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from asdbench.config import checked, make_config, settings_of, values_of
@@ -60,16 +63,36 @@ def source(name: str) -> Source:
 def get(name: str) -> "type[System]":
     """Import and return the class of system ``name``.
 
-    Raises :class:`InputError` for an unknown name, a name defined twice, a module that cannot be imported
-    or one that does not define exactly one system.
+    Raises :class:`InputError` for an unknown name, a name defined twice, a module that cannot be imported,
+    one that does not define exactly one system, or a class that does not keep the contract.
     """
-    from asdbench.system import System
-
     origin = source(name)
     try:
         module = importlib.import_module(origin.module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}") from error
+    found = _class_in(module, name, origin)
+    flaw = _flaw(found)
+    if flaw is not None:
+        raise InputError(f"system {name!r} ({origin.place}) cannot be used: {flaw}")
+    return found
+
+
+def broken() -> dict[str, InputError]:
+    """Import all systems; return why one cannot be used, by name, for those that cannot."""
+    reasons = {}
+    for name in names():
+        try:
+            configure(name)
+        except InputError as error:
+            reasons[name] = error
+    return reasons
+
+
+def _class_in(module: ModuleType, name: str, origin: Source) -> "type[System]":
+    """Return the class of a system in its module."""
+    from asdbench.system import System
+
     if origin.attribute is not None:
         found = getattr(module, origin.attribute, None)
         if not (isinstance(found, type) and issubclass(found, System)):
@@ -85,6 +108,28 @@ def get(name: str) -> "type[System]":
             f"{origin.place} must define exactly one subclass of System; it defines {len(classes)}"
         )
     return classes[0]
+
+
+def _flaw(system: "type[System]") -> str | None:
+    """Say what a class lacks of the contract in :mod:`asdbench.system`; ``None`` if nothing."""
+    from asdbench.system import System
+
+    config = getattr(system, "Config", None)
+    if not (
+        isinstance(config, type) and dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    ):
+        return f"{system.__name__}.Config must be a dataclass declared with @dataclass(frozen=True)"
+    try:
+        settings_of(config)
+    except (TypeError, NameError) as error:
+        return f"{error} (in {system.__name__}.Config)"
+    own = () if system.training_of else ("needs", "batch_plan", "stages")
+    for member in (*own, "components"):
+        if inspect.getattr_static(system, member) is inspect.getattr_static(System, member):
+            return f"{system.__name__} must define {member}, see asdbench.system.System"
+        if member in ("needs", "batch_plan") and not inspect.ismethod(getattr(system, member)):
+            return f"{system.__name__}.{member} must be a @classmethod"
+    return None
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,23 @@
 """What the scripts in ``sweeps/`` call: whole experiments as one statement."""
 
 import sys
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from asdbench.cli import Flag, Numbers, Words, guarded, write_and_register_demo
+from asdbench.cli import RunOptions, Words, guarded, run_systems, usable_systems, write_and_register_demo
+from asdbench.errors import InputError
 
 
-def all_types() -> None:
-    """Run every registered system on every machine type; the arguments are those of the command line."""
+def all_types(arguments: list[str] | None = None) -> None:
+    """Run every registered system on every machine type; the options are those of ``asdbench run``."""
     app = App(name="all_types.py", help="Run all systems on every machine type and show the leaderboard.")
 
     @app.default
     def sweep(
         *,
         data: str | None = None,
-        systems: Words = [],  # noqa: B006
-        seeds: Numbers = [0],  # noqa: B006
-        preset: str | None = None,
-        local: Flag = False,
-        workers: int | None = None,
-        workers_per_type: int = 1,
-        address: Annotated[str, Parameter(env_var="RAY_ADDRESS")] = "local",
+        systems: Words = (),
+        options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
     ) -> int:
         """Run all systems on every machine type and show the leaderboard.
 
@@ -31,33 +26,25 @@ def all_types() -> None:
         data
             Name of a registered data set; the embedded one, written if need be, if not given.
         systems
-            Names of systems; all if not given.
-        seeds
-            Seeds, one run each.
-        preset
-            Named settings of the systems: demo (quick, for the embedded data).
-        local
-            Run in this process, without Ray.
-        workers
-            Processes; as many as fit if not given.
-        workers_per_type
-            Processes that share the training of one machine type.
-        address
-            Ray cluster to run on; 'local' starts one on this machine.
+            Names of systems; all that can be used if not given.
         """
-        from rich.console import Console
+        return run_systems(systems or usable_systems(), data or _embedded(), options)
 
-        from asdbench import registry
-        from asdbench.bench import Execution, Request, run
-        from asdbench.cluster.placement import Placement
-        from asdbench.data import catalogue
+    sys.exit(
+        guarded(lambda: app(arguments, result_action="return_value", exit_on_error=False, print_error=False))
+    )
 
-        if data is None:
-            data = "demo"
-            if data not in catalogue.names():
-                write_and_register_demo()
-        request = Request(systems or registry.names(), data, seeds, preset=preset)
-        execution = Execution(local, Placement(workers, workers_per_type), address)
-        return run(request, execution, console=Console())
 
-    sys.exit(guarded(lambda: app(result_action="return_value", exit_on_error=False, print_error=False)))
+def _embedded() -> str:
+    """Return the name of the embedded data set, which is written and registered if no ``demo`` is there."""
+    from asdbench.data import catalogue
+
+    if "demo" not in catalogue.names():
+        write_and_register_demo()
+    root = catalogue.load("demo").root
+    if not root.is_relative_to((catalogue.home() / "recordings").resolve()):
+        raise InputError(
+            f"the data set 'demo' is the folder {str(root)!r} and not the embedded one; name it with --data "
+            f"demo, or get the embedded one back with 'asdbench data demo'"
+        )
+    return "demo"

@@ -18,7 +18,7 @@ from asdbench.testing.tiny import write_tiny
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-EPOCHS = 400
+EPOCHS = 200
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(*more: str, epochs: int = EPOCHS) -> list[str]:
     return [
         *(sys.executable, "-m", "asdbench", "run", "baseline-mse", "baseline-maha", "--data", "tiny"),
-        *("--checkpoint-epochs", "2", "--set", f"epochs={epochs}", "batch_size=64", *more),
+        *("--checkpoint-epochs", "2", "--set", f"epochs={epochs}", "batch_size=64", "hidden=16", *more),
     ]
 
 

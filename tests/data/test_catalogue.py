@@ -2,8 +2,10 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -333,3 +335,58 @@ def test_a_data_set_is_described(folder: Path) -> None:
 def test_a_data_set_without_attributes_is_described(tmp_path: Path) -> None:
     write_clip(tmp_path / "set" / "fan" / "train" / "section_00_source_train_normal_0000_noAttribute.wav", 1)
     assert catalogue.describe(catalogue.add("mine", tmp_path / "set")).attributes.is_empty()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: {"format": 1},
+        lambda record: {key: value for key, value in record.items() if key != "truth"},
+        lambda record: {**record, "root": 3},
+        lambda record: {**record, "created": "yesterday"},
+        lambda record: {**record, "channels": "left"},
+        lambda record: {**record, "left_out": [{"file": "a.wav"}]},
+        lambda record: {**record, "left_out": [3]},
+    ],
+)
+def test_a_registration_that_lacks_something_is_damaged_and_can_be_made_again(
+    folder: Path, data_home: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    catalogue.add("mine", folder)
+    file = data_home / "data" / "mine" / "dataset.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(InputError, match=r"registration of data set 'mine' is damaged \(.*asdbench data add"):
+        catalogue.load("mine")
+    assert_equal(catalogue.add("mine", folder), catalogue.load("mine"))
+
+
+def test_a_registration_that_is_no_json_is_damaged(folder: Path, data_home: Path) -> None:
+    catalogue.add("mine", folder)
+    (data_home / "data" / "mine" / "dataset.json").write_text("{")
+    with pytest.raises(
+        InputError, match=r"data set 'mine' is damaged \(Expecting [^;]*\); register its folder"
+    ):
+        catalogue.truth("mine")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/asdbench"])
+def test_a_home_that_cannot_be_written_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / place))
+    for attempt in (catalogue.writable_home, lambda: catalogue.add("mine", folder)):
+        with pytest.raises(InputError, match=rf"home '.*{place}' \(.*\); set ASDBENCH_HOME to another"):
+            attempt()
+
+
+def test_a_home_that_is_read_only_is_named(data_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert catalogue.writable_home() == data_home
+    assert list(data_home.iterdir()) == []
+
+    def refuse(**_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(catalogue.tempfile, "TemporaryFile", refuse)  # root may write anywhere
+    with pytest.raises(InputError, match=r"cannot write to the data home .*Permission denied"):
+        catalogue.writable_home()

@@ -189,3 +189,9 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("")
     with pytest.raises(InputError, match="is a file"):
         one_type(tmp_path / "demo")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot make the folder '.*/file/demo' \(Not a directory\)"):
+        one_type(tmp_path / "file" / "demo")

@@ -245,3 +245,26 @@ def test_workers_change_nothing(data: DataSet, home: Path) -> None:
     for path in (home / "store").iterdir():
         path.unlink()
     assert store.mels(data, "fan", SPEC, min_frames=1, workers=4).path.read_bytes() == one
+
+
+@pytest.mark.parametrize("left", [0, 5, 0.5, 0.999, "words"])
+@pytest.mark.parametrize("kind", ["waveform", "mel"])
+def test_a_file_that_was_cut_short_is_built_again(
+    data: DataSet, home: Path, kind: str, left: float | str
+) -> None:
+    expected = store.mels(data, "fan", SPEC, min_frames=1).path.read_bytes()
+    (file,) = (home / "store").glob(f"fan-{kind}-*")
+    whole = file.read_bytes()
+    if isinstance(left, str):
+        file.write_text(left)
+    else:
+        file.write_bytes(whole[: left if isinstance(left, int) else int(left * len(whole))])
+    wanted = [("fan", SPEC, 1)]
+    if kind == "mel":
+        assert store.missing(data, wanted) == wanted
+        assert store.bytes_to_build(data, wanted) > 0
+    else:
+        (home / "store" / store.mel_path(data, "fan", SPEC, min_frames=1)).unlink()
+    assert store.mels(data, "fan", SPEC, min_frames=1).path.read_bytes() == expected
+    assert file.read_bytes() == whole
+    assert store.missing(data, wanted) == []

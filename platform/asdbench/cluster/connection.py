@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 
 # Ray Train asks its workers how they are every 2 s by default, which is how long an end or a death would go
@@ -16,11 +17,14 @@ import ray
 
 from asdbench.errors import InputError
 
+_PROBE_S = 2.0
+
 
 class Connection:
     """A cluster that is being connected to; ``with`` waits for it, and ends it if it was started for this.
 
-    Starting takes seconds, mostly of other processes; the driver has other work meanwhile.
+    Starting takes seconds, mostly of other processes; the driver has other work meanwhile. If it never
+    comes to the ``with``, the cluster ends with this process, which does not wait for it.
 
     Parameters
     ----------
@@ -36,14 +40,20 @@ class Connection:
 
     def __enter__(self) -> "Connection":
         self._ready.wait()
-        if isinstance(self._error, ConnectionError):
-            raise InputError(
-                f"no Ray cluster answers at {self._address!r} ({self._error}); start one, or leave "
-                f"--address out for one on this machine"
-            ) from None
-        if self._error is not None:
+        if self._error is None:
+            return self
+        self._over.set()
+        if not isinstance(self._error, Exception):
             raise self._error
-        return self
+        why = " ".join(str(self._error).split()) or repr(self._error)
+        if self._address == "local":
+            message = f"Ray cannot start on this machine ({why}); mend that, or run without it by --local"
+        else:
+            message = (
+                f"no Ray cluster answers at {self._address!r} ({why}); start one, correct --address (or "
+                f"RAY_ADDRESS), or give --address local for one on this machine"
+            )
+        raise InputError(message) from self._error
 
     def __exit__(self, *_: object) -> None:
         if self._started:
@@ -60,6 +70,7 @@ class Connection:
     def _init(self) -> None:
         local = self._address == "local"
         try:
+            _probe(self._address)
             ray.init(
                 address=self._address,
                 include_dashboard=False if local else None,
@@ -73,3 +84,10 @@ class Connection:
             )
         except BaseException as error:
             self._error = error
+
+
+def _probe(address: str) -> None:
+    """Raise ``OSError`` if nothing listens at an address with a port, which Ray takes minutes to find."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()

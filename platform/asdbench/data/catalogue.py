@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -34,6 +35,16 @@ from asdbench.files import read_json, replacing, write_json
 from asdbench.spec import SAMPLE_RATE_HZ
 
 _FORMAT = 1
+_RECORD = {
+    "root": str,
+    "channels": str,
+    "created": str,
+    "licence": str | None,
+    "left_out": list,
+    "notes": list,
+    "clips": str,
+    "truth": str,
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LICENCE_FILE = re.compile(r"(licen[cs]e|readme)", re.IGNORECASE)
 _LICENCE_WORD = re.compile(r"licen[cs]e", re.IGNORECASE)
@@ -128,6 +139,17 @@ def home() -> Path:
     return Path(os.environ.get("ASDBENCH_HOME") or platformdirs.user_data_path("asdbench"))
 
 
+def writable_home() -> Path:
+    """Return the data home, made if need be; :class:`InputError` if it cannot be written."""
+    place = home()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            return place
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
 def names() -> list[str]:
     """Return the names of all registered data sets, sorted."""
     return sorted(path.parent.name for path in (home() / "data").glob("*/dataset.json"))
@@ -158,11 +180,7 @@ def add(
         raise InputError(f"{name!r} cannot name a data set; use letters, digits, '.', '_' and '-'")
     if channels not in CHANNEL_POLICIES:
         raise unknown_name("channel policy", channels, CHANNEL_POLICIES)
-    place = home() / "data" / name
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(error) from error
+    place = writable_home() / "data" / name
     root = folder.resolve()
     index = index_folder(root, previous=_previous_clips(name, root), progress=progress)
     if index.bad and not skip_bad:
@@ -214,7 +232,10 @@ def load(name: str) -> DataSet:
         raise _damaged(name, error) from error
     if clips.schema != CLIP_SCHEMA:
         raise _damaged(name, "its clip table has other columns")
-    return _data_set(name, record, clips)
+    try:
+        return _data_set(name, record, clips)
+    except (TypeError, ValueError) as error:
+        raise _damaged(name, error) from error
 
 
 def truth(name: str) -> pl.DataFrame:
@@ -295,13 +316,18 @@ def _record(name: str) -> dict[str, Any]:
     try:
         record = read_json(home() / "data" / name / "dataset.json")
     except (OSError, ValueError) as error:
-        raise _damaged(name, error) from error
+        raise _damaged(name, error.__cause__ or error) from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise _damaged(name, f"it is not of format {_FORMAT}")
+    for key, kind in _RECORD.items():
+        if not isinstance(record.get(key), kind):
+            raise _damaged(name, f"its {key!r} is missing or of another type")
     return record
 
 
 def _data_set(name: str, record: dict[str, Any], clips: pl.DataFrame) -> DataSet:
+    if record["channels"] not in CHANNEL_POLICIES:
+        raise unknown_name("channel policy", record["channels"], CHANNEL_POLICIES)
     return DataSet(
         name=name,
         root=Path(record["root"]),
@@ -363,7 +389,7 @@ def _licence(root: Path, machine_types: Iterable[str]) -> str | None:
 def _unwritable(error: OSError) -> InputError:
     place = repr(str(home()))
     return InputError(
-        f"cannot write to the data home {place} ({error.strerror}); set ASDBENCH_HOME to another"
+        f"cannot write to the data home {place} ({error.strerror or error}); set ASDBENCH_HOME to another"
     )
 
 

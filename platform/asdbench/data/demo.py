@@ -153,10 +153,14 @@ def write_attributes(folder: Path, clips: Sequence[Clip]) -> None:
 @contextmanager
 def _new_folder(folder: Path, readme: str) -> Iterator[Path]:
     """Give a temporary folder; it becomes ``folder`` on success and is removed on an error."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
     try:
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {str(folder)!r} ({error.strerror}); give one where you can write"
+        ) from error
+    try:
         yield temporary
         (temporary / "README.txt").write_text(readme, encoding="utf-8")
         try:
@@ -208,7 +212,8 @@ def write_demo(
     Raises
     ------
     InputError
-        If ``folder`` holds something else, a machine type is unknown, or a number is out of range.
+        If ``folder`` holds something else or cannot be made, a machine type is unknown, or a number is out of
+        range.
     """
     chosen = list(dict.fromkeys(MACHINE_TYPES if machine_types is None else machine_types))
     for name in chosen:

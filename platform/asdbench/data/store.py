@@ -3,8 +3,9 @@
 One file holds the clips of one machine type: a single record batch, so that all its clips are one contiguous
 array of samples or frames, with the clip ids and the first row of each clip in the schema's metadata. A file
 is named by a hash of all that its content depends on (the clips' content, channel policy, feature parameters,
-this format), is written under a temporary name and never changed: what exists is right. A changed recording
-rebuilds the files of its machine type and no others.
+this format), is written under a temporary name and never changed: what exists is right. A file that cannot be
+opened, because something else cut it short, is built again. A changed recording rebuilds the files of its
+machine type and no others.
 """
 
 import dataclasses
@@ -84,6 +85,16 @@ class Shard:
         return self.rows[start:stop]
 
 
+def stored(path: Path) -> Shard | None:
+    """Return the clips in ``path``; ``None`` if it is not there or cannot be opened."""
+    shard = Shard(path)
+    try:
+        whole = path.exists() and len(shard.rows) == shard.starts[-1]
+    except (OSError, ValueError, TypeError, LookupError, pa.ArrowException):  # cut short, or of other content
+        return None
+    return shard if whole else None
+
+
 def waveform_path(data: DataSet, machine_type: str) -> Path:
     """Return where the waveforms of a machine type are or will be stored."""
     clips = _clips_of(data, machine_type)
@@ -115,8 +126,8 @@ def waveforms(
     Raises :class:`InputError` if a recording has vanished or changed since the data set was indexed.
     """
     path = waveform_path(data, machine_type)
-    if path.exists():
-        return Shard(path)
+    if (there := stored(path)) is not None:
+        return there
     clips = _clips_of(data, machine_type)
     check_unchanged(data, clips)
     lengths = _stored_samples(clips)
@@ -144,8 +155,8 @@ def mels(
     A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
     """
     path = mel_path(data, machine_type, spec, min_frames=min_frames)
-    if path.exists():
-        return Shard(path)
+    if (there := stored(path)) is not None:
+        return there
     import torch
 
     from asdbench.features.mel import log_mel
@@ -163,11 +174,11 @@ def mels(
 
 
 def missing(data: DataSet, wanted: Sequence[tuple[str, MelSpec, int]]) -> list[tuple[str, MelSpec, int]]:
-    """Return those of (machine type, spec, min_frames) whose spectrograms are not stored yet."""
+    """Return those of (machine type, spec, min_frames) whose spectrograms are not stored (whole)."""
     return [
         (m, spec, least)
         for m, spec, least in wanted
-        if not mel_path(data, m, spec, min_frames=least).exists()
+        if stored(mel_path(data, m, spec, min_frames=least)) is None
     ]
 
 
@@ -178,7 +189,7 @@ def bytes_to_build(data: DataSet, wanted: Sequence[tuple[str, MelSpec, int]]) ->
     for machine_type, spec, least in missing(data, wanted):
         samples = _stored_samples(_clips_of(data, machine_type))
         total += int(np.maximum(1 + samples // spec.hop_samples, least).sum()) * spec.n_mels * 2
-        if machine_type not in waves and not waveform_path(data, machine_type).exists():
+        if machine_type not in waves and stored(waveform_path(data, machine_type)) is None:
             waves.add(machine_type)
             total += int(samples.sum()) * 2
     return total

@@ -1,0 +1,74 @@
+"""What an address that leads nowhere says, and how soon."""
+
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+import ray
+
+from asdbench.cluster.connection import Connection
+from asdbench.errors import InputError
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["foo", "foo:bar", "nowhere.invalid:6379", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_named_with_the_cure(address: str) -> None:
+    with (
+        pytest.raises(InputError, match=rf"no Ray cluster answers at '{address}' \(.*\); .* --address local"),
+        Connection(address),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_dead_address_is_told_at_once(scheme: str, capfd: pytest.CaptureFixture[str]) -> None:
+    address = f"{scheme}127.0.0.1:{free_port()}"
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"answers at '{address}' .*refused"), Connection(address):
+        pass
+    assert time.monotonic() - began < 3
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "message"), [("local", "cannot start on this machine"), ("auto", "answers")]
+)
+def test_whatever_ray_raises_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, address: str, message: str
+) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("it\n  broke")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(InputError, match=rf"{message}.* \(it broke\)"), Connection(address):
+        pass
+
+
+def test_a_port_that_answers_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
+    monkeypatch.setattr(ray, "shutdown", lambda: asked.append("ended"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with Connection(address):
+            pass
+    assert asked == [address, "ended"]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("delay_s", [0.0, 1.0, 5.0])
+def test_a_connection_that_is_never_used_lets_the_process_end(delay_s: float) -> None:
+    program = (
+        "import time; from asdbench.cluster.connection import Connection; "
+        f"Connection('local'); time.sleep({delay_s})"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
