@@ -524,7 +524,7 @@ MACHINES: Mapping[str, Machine] = {
         toy_train,
         product("B1 C1 D1", "7 8 10", "1"),
         product("A1 E1", "6 9", "2"),
-        {"flat_wheel": (0.15, 0.7), "loose_joint": (0.15, 0.8), "dry_axle": (0.06, 0.35)},
+        {"flat_wheel": (0.21, 0.98), "loose_joint": (0.21, 1.12), "dry_axle": (0.11, 0.63)},
     ),
     "bearing": Machine(
         bearing,
@@ -563,7 +563,7 @@ MACHINES: Mapping[str, Machine] = {
         valve,
         combinations("pat", "00", "01"),
         combinations("pat", "02", "03"),
-        {"leak": (0.1, 0.6), "sticking": (0.5, 2.5), "bounce": (0.4, 1.8)},
+        {"leak": (0.1, 0.5), "sticking": (0.3, 1.6), "bounce": (0.2, 1.0)},
         shift_db=1.2,
         snr_db=(-4.0, 3.0),
     ),
