@@ -16,7 +16,7 @@ import pytest
 
 from asdbench.testing.tiny import write_tiny
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 EPOCHS = 200
 
