@@ -218,8 +218,8 @@ def test_a_system_that_trains_is_its_own_trainer() -> None:
 
 
 def test_a_preset_lies_between_defaults_and_wishes() -> None:
-    assert registry.configure("baseline-mse", preset="demo").changed() == {"epochs": 30}
-    assert registry.configure("baseline-maha", preset="demo").changed() == {"epochs": 30}
+    assert registry.configure("baseline-mse", preset="demo").changed() == {"epochs": 60}
+    assert registry.configure("baseline-maha", preset="demo").changed() == {"epochs": 60}
     assert registry.configure("baseline-mse", {"epochs": 4, "hidden": 8}, preset="demo").changed() == {
         "epochs": 4, "hidden": 8,
     }  # fmt: skip

@@ -34,6 +34,7 @@ DEMO_CLIPS = 100  # training clips of a machine type of the embedded data set
 app = App(
     name="asdbench",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # guarded() says how to go on
     help="A bench for detectors of anomalous machine sound (DCASE Challenge Task 2).",
 )
 data_app = App(name="data", help="Register, list and describe data sets.")

@@ -10,7 +10,11 @@ from asdbench.errors import InputError
 
 def all_types(arguments: list[str] | None = None) -> None:
     """Run every registered system on every machine type; the options are those of ``asdbench run``."""
-    app = App(name="all_types.py", help="Run all systems on every machine type and show the leaderboard.")
+    app = App(
+        name="all_types.py",
+        help="Run all systems on every machine type and show the leaderboard.",
+        suppress_keyboard_interrupt=False,  # guarded() says how to go on
+    )
 
     @app.default
     def sweep(

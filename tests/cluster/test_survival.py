@@ -40,7 +40,7 @@ class Home:
 
     def __init__(self, folder: Path, recordings: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "ASDBENCH_HOME": str(folder)}
+        self.environment = {**os.environ, "ASDBENCH_HOME": str(folder), "OMP_NUM_THREADS": "1"}
         subprocess.run(
             [sys.executable, "-m", "asdbench", "data", "add", "tiny", str(recordings)],
             env=self.environment,

@@ -270,13 +270,17 @@ def _in_threads(work: Callable[[int], None], count: int, workers: int) -> None:
     """Run ``work`` on 0 .. count-1. Decoding and transforms run outside Python's lock, a thread each."""
     import torch
 
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(work, item) for item in range(count)]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            futures = [pool.submit(work, item) for item in range(count)]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                for future in futures:
+                    future.cancel()
             for future in futures:
-                future.cancel()
-        for future in futures:
-            if not future.cancelled():
-                future.result()
+                if not future.cancelled():
+                    future.result()
+    finally:
+        torch.set_num_threads(before)  # the threads' setting holds for the whole process
