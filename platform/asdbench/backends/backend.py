@@ -1,0 +1,127 @@
+"""The contract of a back end, and the checks that all share.
+
+Conventions: an embedding belongs to one window of a clip; ``target`` is true in the target domain. Scores are
+float64, higher = more anomalous, and that of a window does not depend on the windows beside it. What a back
+end has found lies in buffers, empty before ``fit``, of whatever shape afterwards, and nowhere else: a fitted
+back end is restored by putting its buffers in place.
+"""
+
+import abc
+
+import torch
+from torch import Tensor, nn
+
+from asdbench.errors import InputError
+
+
+class Backend(nn.Module, abc.ABC):
+    """Scores embeddings by how far they lie from those of training normals.
+
+    A subclass names its buffers; the last axis of the first one is the embedding's dimension.
+    """
+
+    def __init__(self, *state: str) -> None:
+        super().__init__()
+        for name in state:
+            self.register_buffer(name, torch.empty(0))
+
+    @torch.no_grad()
+    def fit(self, embeddings: Tensor, target: Tensor, *, clip: Tensor, seed: int) -> None:
+        """Fit to the windows of training normals; equal inputs and seeds give equal buffers.
+
+        A single window counts as two equal ones.
+
+        Parameters
+        ----------
+        embeddings : Float[Tensor, "window dim"]
+        target : Bool[Tensor, "window"], true in the target domain
+        clip : Long[Tensor, "window"], the clip of each window, numbered over the whole training set
+        seed : int
+            For what is random in the fit.
+
+        Raises
+        ------
+        InputError
+            There is no window, the shapes or types are not these, or an embedding is not finite.
+        """
+        _check_embeddings(embeddings)
+        if not embeddings.numel():
+            raise InputError(
+                f"embeddings have shape {tuple(embeddings.shape)}; a back end needs at least one window of a "
+                "training normal"
+            )
+        for name, values, allowed in (
+            ("target", target, (torch.bool,)),
+            ("clip", clip, (torch.int64, torch.int32)),
+        ):
+            if values.shape != embeddings.shape[:1] or values.dtype not in allowed:
+                raise InputError(
+                    f"{name} has shape {tuple(values.shape)} and type {values.dtype} beside "
+                    f"{len(embeddings)} windows; give one {allowed[0]} a window"
+                )
+        if not embeddings.isfinite().all():
+            raise InputError(
+                f"{int((~embeddings.isfinite()).any(dim=1).sum())} of {len(embeddings)} training embeddings "
+                "are not finite; the training has diverged, lower its learning rate"
+            )
+        count = 2 if len(embeddings) == 1 else 1
+        windows = [  # copies
+            values.to(embeddings.device).repeat_interleave(count, dim=0)
+            for values in (embeddings, target, clip)
+        ]
+        self._fit(windows[0], windows[1], windows[2], seed)
+
+    def score(self, embeddings: Tensor) -> Tensor:
+        """Return the anomaly score of each window.
+
+        Parameters
+        ----------
+        embeddings : Float[Tensor, "window dim"], on the back end's device
+
+        Returns
+        -------
+        Float64[Tensor, "window"]
+
+        Raises
+        ------
+        InputError
+            The embeddings have another dimension than those that the back end was fitted to.
+        RuntimeError
+            The back end has not been fitted.
+        """
+        return self._score(self._checked(embeddings))
+
+    def _checked(self, embeddings: Tensor) -> Tensor:
+        dim = next(self.buffers()).shape[-1]
+        if not dim:
+            raise RuntimeError(f"{type(self).__name__} has not been fitted; call fit before score")
+        _check_embeddings(embeddings)
+        if embeddings.shape[1] != dim:
+            raise InputError(
+                f"embeddings have {embeddings.shape[1]} dimensions, those that {type(self).__name__} was "
+                f"fitted to have {dim}; fit it to the same embeddings"
+            )
+        return embeddings.double()
+
+    @abc.abstractmethod
+    def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
+        """Set the buffers from at least two windows, all tensors on one device."""
+
+    @abc.abstractmethod
+    def _score(self, embeddings: Tensor) -> Tensor:
+        """Return Float64[Tensor, "window"] for Float64[Tensor, "window dim"]."""
+
+
+def _check_embeddings(embeddings: Tensor) -> None:
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        raise InputError(
+            f"embeddings have shape {tuple(embeddings.shape)} and type {embeddings.dtype}; give floating "
+            "point numbers of shape (window, dim)"
+        )
+
+
+def at_least(name: str, value: int, least: int = 1) -> int:
+    """Return ``value``, or raise `InputError` where it is below ``least``."""
+    if value < least:
+        raise InputError(f"{name} is {value}; give at least {least}")
+    return value

@@ -1,0 +1,60 @@
+"""All back ends of an embedding system, fitted and scored together.
+
+A system stores the scores of all as components; which of them count is decided when scores are fused, so that
+trying another back end costs no second pass through the network.
+"""
+
+from torch import Tensor, nn
+
+from asdbench.backends.backend import Backend
+from asdbench.backends.gaussian import GaussianMixture, Mahalanobis
+from asdbench.backends.neighbours import DensityNormalisedNeighbours, LocalOutlierFactor, NearestNeighbours
+
+SCORES = ("gmm", "gmm-max", "knn", "knn-density", "mahalanobis", "mahalanobis-shared", "lof")
+
+
+class BackendBank(nn.Module):
+    """One back end of each kind; their scores are named as in ``SCORES``.
+
+    Parameters
+    ----------
+    gmm_components, gmm_reg_covar : of :class:`GaussianMixture`
+    neighbours : of :class:`NearestNeighbours` and :class:`DensityNormalisedNeighbours`
+    density_neighbours : of :class:`DensityNormalisedNeighbours`
+    lof_neighbours : of :class:`LocalOutlierFactor`
+    """
+
+    def __init__(
+        self,
+        *,
+        gmm_components: int = 2,
+        gmm_reg_covar: float = 1e-3,
+        neighbours: int = 1,
+        density_neighbours: int = 4,
+        lof_neighbours: int = 20,
+    ) -> None:
+        super().__init__()
+        self.gmm = GaussianMixture(gmm_components, reg_covar=gmm_reg_covar)
+        self.others = nn.ModuleDict(
+            {
+                "knn": NearestNeighbours(neighbours),
+                "knn-density": DensityNormalisedNeighbours(neighbours, density_neighbours=density_neighbours),
+                "mahalanobis": Mahalanobis(shared=False),
+                "mahalanobis-shared": Mahalanobis(shared=True),
+                "lof": LocalOutlierFactor(lof_neighbours),
+            }
+        )
+
+    def fit(self, embeddings: Tensor, target: Tensor, *, clip: Tensor, seed: int) -> None:
+        """Fit all; parameters and errors are those of :meth:`Backend.fit`."""
+        for backend in (self.gmm, *self.others.values()):
+            assert isinstance(backend, Backend)
+            backend.fit(embeddings, target, clip=clip, seed=seed)
+
+    def score(self, embeddings: Tensor) -> dict[str, Tensor]:
+        """Return the scores of each window by name, each Float64[Tensor, "window"]; see `Backend.score`."""
+        scores = {"gmm": self.gmm.score(embeddings), "gmm-max": self.gmm.score_max(embeddings)}
+        for name, backend in self.others.items():
+            assert isinstance(backend, Backend)
+            scores[name] = backend.score(embeddings)
+        return scores
