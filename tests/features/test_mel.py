@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from asdbench.features.mel import log_mel
+from asdbench.features.mel import log_mel, log_mel_of_padded
 from asdbench.features.torchaudio_import import torchaudio
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 
@@ -100,3 +100,23 @@ def test_torchaudio_works_beside_any_build_of_torch() -> None:
         bank = torchaudio.functional.melscale_fbanks(513, 0.0, 8000.0, 64, 16000)
     assert bank.shape == (513, 64)
     assert torchaudio.transforms.Spectrogram is not None
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_crops_have_the_frames_of_the_whole_clip(spec: MelSpec) -> None:
+    waves = [noise(160_000, seed) for seed in range(3)]
+    padded = [np.pad(wave, (spec.n_fft // 2, spec.n_fft)) for wave in waves]
+    begins = (0, 30, spec.frames(160_000) - 256)
+    length = 255 * spec.hop_samples + spec.n_fft
+    crops = [wave[spec.hop_samples * begin :][:length] for wave, begin in zip(padded, begins, strict=True)]
+    found = log_mel_of_padded(torch.from_numpy(np.stack(crops)), spec)
+    assert found.shape == (3, 256, spec.n_mels)
+    for row, (wave, begin) in enumerate(zip(waves, begins, strict=True)):
+        np.testing.assert_allclose(found[row], computed(wave, spec)[begin : begin + 256], atol=1e-4)
+
+
+def test_crops_are_left_as_they_were() -> None:
+    crops = torch.from_numpy(noise(5000)).view(2, 2500)
+    before = crops.clone()
+    log_mel_of_padded(crops, MelSpec())
+    assert torch.equal(crops, before)

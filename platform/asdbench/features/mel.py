@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of single clips, fast on a CPU.
+"""Log-mel spectrograms of clips and of crops, fast on a CPU.
 
 Hann window (periodic), power spectrum, Slaney mel scale and norm, 10·log10(max(·, floor)): the convention of
 the DCASE 2023 Task 2 baseline (Harada et al., 2023, arXiv:2303.00455). The clip is zero-padded by n_fft/2 at
@@ -60,11 +60,28 @@ def log_mel(waveform: Tensor, spec: MelSpec, *, min_frames: int = 1) -> Tensor:
     least = (min_frames - 1) * spec.hop_samples
     if len(waveform) < least:
         waveform = waveform.repeat(-(-least // len(waveform)))[:least]
-    window, blocks = _constants(spec)
     before = spec.n_fft // 2
     padded = torch.nn.functional.pad(waveform, (before, spec.n_fft - before))
-    mels = []
-    for frames in torch.split(padded.unfold(0, spec.n_fft, spec.hop_samples), _CHUNK_FRAMES):
-        squares = torch.view_as_real(torch.fft.rfft(frames * window)).square_().flatten(1)
-        mels.append(torch.cat([squares[:, stretch] @ bands for stretch, bands in blocks], dim=1))
-    return torch.cat(mels).clamp_(min=spec.floor).log10_().mul_(10.0)
+    return log_mel_of_padded(padded[None], spec)[0]
+
+
+def log_mel_of_padded(samples: Tensor, spec: MelSpec) -> Tensor:
+    """Return the log-mel spectrograms of crops that hold all samples their frames cover.
+
+    Parameters
+    ----------
+    samples : Float[Tensor, "row sample"], full scale = 1, 16 kHz; frame t covers [hop·t, hop·t + n_fft)
+    spec : parameters
+
+    Returns
+    -------
+    Float[Tensor, "row frame mel"], in dB
+    """
+    window, blocks = _constants(spec)
+    frames = samples.unfold(1, spec.n_fft, spec.hop_samples)
+    mels = samples.new_empty(*frames.shape[:2], spec.n_mels)
+    for row, mel in zip(frames, mels, strict=True):
+        for some, out in zip(row.split(_CHUNK_FRAMES), mel.split(_CHUNK_FRAMES), strict=True):
+            squares = torch.view_as_real(torch.fft.rfft(some * window)).square_().flatten(1)
+            torch.cat([squares[:, stretch] @ bands for stretch, bands in blocks], dim=1, out=out)
+    return mels.clamp_(min=spec.floor).log10_().mul_(10.0)
