@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdbench.data.audio import BadAudio, facts_or_reason, inspect_clip, read_clip
+from asdbench.data.audio import BadAudio, facts_or_reason, inspect_clip, kept_channels, read_clip
 from asdbench.errors import InputError
 
 RNG_SEED = 7
@@ -77,6 +77,21 @@ def test_long_recordings_are_decoded_in_blocks(tmp_path: Path, monkeypatch: pyte
     soundfile.write(tmp_path / "a.flac", noise(12345), 16000)
     assert inspect_clip(tmp_path / "a.flac").samples == 12345
     np.testing.assert_array_equal(read_clip(tmp_path / "a.flac", channels="mean"), noise(12345))
+
+
+def test_both_microphones_follow_one_another(tmp_path: Path) -> None:
+    path = tmp_path / "stereo.wav"
+    wave = np.stack([noise(1000), noise(1000)[::-1], noise(1000) // 2], axis=1)
+    soundfile.write(path, wave, 16000)
+    found = read_clip(path, channels="both")
+    assert np.array_equal(found, np.concatenate([wave[:, 0], wave[:, 2]]))
+    assert kept_channels(3, "both") == kept_channels(2, "both") == 2
+    soundfile.write(path, wave, 48000)
+    alone = [read_clip(path, channels=policy) for policy in ("near", "far")]
+    assert np.array_equal(read_clip(path, channels="both"), np.concatenate(alone))
+    soundfile.write(path, wave[:, 0], 16000)
+    assert np.array_equal(read_clip(path, channels="both"), wave[:, 0])
+    assert kept_channels(1, "both") == kept_channels(2, "near") == kept_channels(2, "mean") == 1
 
 
 def write_bad(path: Path, kind: str) -> None:

@@ -15,6 +15,7 @@ import soundfile
 from asdbench.data import catalogue, clips
 from asdbench.data.audio import facts_or_reason
 from asdbench.data.catalogue import BadFolder, DataSet
+from asdbench.data.layout import SECTIONS, TWO_MICROPHONES
 from asdbench.errors import InputError
 
 NAMES = [
@@ -307,12 +308,12 @@ def test_a_data_set_is_described(folder: Path) -> None:
         write_clip(folder / "fan" / name, 70 + offset, sample_rate_hz=48000, channels=2)
     shutil.copy(folder / "valve" / NAMES[0], folder / "valve" / NAMES[1])
     told = catalogue.describe(catalogue.add("mine", folder, channels="far"))
-    assert told.counts.columns == ["machine_type", "section", "split", "domain", "clips"]
+    assert told.counts.columns == ["machine_type", "section", "subset", "split", "domain", "clips"]
     assert told.counts.rows()[:4] == [
-        ("fan", "00", "test", "source", 1),
-        ("fan", "00", "test", "target", 1),
-        ("fan", "00", "train", "source", 3),
-        ("fan", "00", "train", "target", 1),
+        ("fan", "00", "dev", "test", "source", 1),
+        ("fan", "00", "dev", "test", "target", 1),
+        ("fan", "00", "dev", "train", "source", 3),
+        ("fan", "00", "dev", "train", "target", 1),
     ]
     assert told.durations.filter(machine_type="fan", split="train").row(0) == pytest.approx(
         ("fan", "train", 4, 320 / 48000, (321 / 48000 + 322 / 16000) / 2, 323 / 16000)
@@ -330,6 +331,64 @@ def test_a_data_set_is_described(folder: Path) -> None:
         f"valve/train: 1 clip repeats another's content (valve/{NAMES[1]} = valve/{NAMES[0]})",
         "fan: 2 clips: the last of 2 channels is used, 48000 Hz is resampled to 16000 Hz",
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("both", "the first and then the last of 2 channels is used"),
+        ("mean", "the mean of 2 channels is used"),
+    ],
+)
+def test_what_becomes_of_channels_is_said(folder: Path, policy: Any, said: str) -> None:
+    write_clip(folder / "fan" / NAMES[0], 70, channels=2)
+    assert catalogue.describe(catalogue.add("mine", folder, channels=policy)).notes == (
+        f"fan: 1 clips: {said}",
+    )
+
+
+def test_the_layout_is_kept_and_says_what_becomes_of_channels(folder: Path) -> None:
+    added = catalogue.add("mine", folder, layout=TWO_MICROPHONES)
+    assert (added.layout, added.channels, added.manifest) == ("two-microphones", "near", None)
+    assert_equal(added, catalogue.load("mine"))
+    assert added.add_command == f"asdbench data add mine {folder} --channels near --layout two-microphones"
+    assert catalogue.add("mine", folder, layout=TWO_MICROPHONES, channels="far").channels == "far"
+    found = catalogue.add("mine", folder)
+    assert (found.layout, found.channels) == ("sections", "mean")
+    with pytest.raises(
+        InputError, match=r"a manifest \('clips.csv'\) stands in place of a layout \(sections\)"
+    ):
+        catalogue.add("mine", folder, layout=SECTIONS, manifest=Path("clips.csv"))
+
+
+def test_a_registration_from_before_subsets_and_layouts_still_holds(folder: Path, data_home: Path) -> None:
+    added = catalogue.add("mine", folder)
+    (table,) = (data_home / "data" / "mine").glob("clips-*.parquet")
+    pl.read_parquet(table).drop("subset").write_parquet(table)
+    file = table.with_name("dataset.json")
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in record.items() if k not in ("layout", "manifest")}))
+    loaded = catalogue.load("mine")
+    assert loaded.clips.equals(added.clips)
+    assert loaded.fingerprint() == added.fingerprint()
+    assert (loaded.layout, loaded.manifest) == (None, None)
+    assert loaded.add_command == f"asdbench data add mine {folder} --channels mean"
+
+
+def test_the_fingerprint_ignores_subsets(folder: Path) -> None:
+    mine = catalogue.add("mine", folder)
+    other = mine.clips.with_columns(subset=pl.lit("eval"))
+    assert dataclasses.replace(mine, clips=other).fingerprint() == mine.fingerprint()
+
+
+def test_licences_of_subsets_side_by_side_are_found(folder: Path) -> None:
+    root = folder.with_name("both")
+    shutil.copytree(folder, root / "dev_data")
+    (root / "README.md").write_text("Licence: of all\n")
+    (root / "dev_data" / "LICENSE").write_text("of the development data\n\nmore\n")
+    (root / "dev_data" / "fan" / "LICENSE").write_text("of the fans\n")
+    added = catalogue.add("mine", root)
+    assert added.licence == "all: Licence: of all\nall: of the development data\nfan: of the fans"
 
 
 def test_a_data_set_without_attributes_is_described(tmp_path: Path) -> None:

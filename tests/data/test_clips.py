@@ -12,6 +12,7 @@ import soundfile
 from asdbench.data import clips as clips_module
 from asdbench.data.audio import facts_or_reason
 from asdbench.data.clips import CLIP_SCHEMA, index_folder
+from asdbench.data.layout import DOMAIN_FOLDERS
 from asdbench.data.truth import TRUTH_SCHEMA, load_truth, save_truth
 from asdbench.errors import InputError
 
@@ -295,9 +296,9 @@ def test_what_lies_aside_is_noted(tmp_path: Path) -> None:
     assert index.bad == []
     assert index.notes == [
         "fan/train: 1 hidden files were ignored",
-        "fan has no test clips",
         "fan/supplemental/ was not looked into",
         "papers/ was not looked into",
+        "fan has no test clips",
     ]
 
 
@@ -358,20 +359,102 @@ def test_a_folder_name_that_cannot_be_shown_is_refused_and_a_file_name_is_bad(tm
         index_folder(tmp_path)
 
 
+def test_development_and_evaluation_data_may_lie_side_by_side(tmp_path: Path) -> None:
+    write_type(tmp_path / "dev_data", "fan", seed=1)
+    write_type(tmp_path / "dev_data", "valve", seed=2)
+    names = [name.replace("section_00", "section_03") for name in NAMES if name.startswith("train")]
+    write_type(tmp_path / "eval_data", "fan", seed=3, names=[*names, "test/section_03_0000.wav"])
+    (tmp_path / "eval_data" / "fan" / "attributes_00.csv").rename(
+        tmp_path / "eval_data" / "fan" / "attributes_03.csv"
+    )
+    table = tmp_path / "eval_data" / "fan" / "attributes_03.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if "/test/" not in line))
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "eval_data" / "notes").mkdir()
+    index = index_folder(tmp_path)
+    assert index.bad == []
+    assert index.notes == [
+        "eval_data/notes/ was not looked into",
+        "papers/ was not looked into",
+    ]
+    counts = index.clips.group_by("machine_type", "subset", "section").len().sort(pl.all()).rows()
+    assert counts == [("fan", "dev", "00", 9), ("fan", "eval", "03", 6), ("valve", "dev", "00", 9)]
+    assert all(
+        path.startswith(f"{subset}_data/")
+        for path, subset in index.clips.select("path", "subset").iter_rows()
+    )
+    (only,) = set(index_folder(tmp_path / "eval_data").clips["subset"])
+    assert only == "eval"
+
+    table.write_text(table.read_text() + f"\nfan/{names[0]},spd,5,m-n,A\nfan/train/gone.wav,spd,1,m-n,A\n")
+    found = {bad.path: bad.reason for bad in index_folder(tmp_path).bad}
+    assert found.keys() == {f"eval_data/fan/{names[0]}", "eval_data/fan/train/gone.wav"}
+
+
+def test_a_section_without_any_label_is_of_the_evaluation_subset(tmp_path: Path) -> None:
+    train = "train/section_0{}_source_train_normal_0000_spd_1.wav"
+    names = [
+        *(train.format(section) for section in range(4)),
+        "test/section_00_0000.wav",
+        "test/section_00_0001.wav",
+        "test/section_01_source_test_normal_0000_spd_1.wav",
+        "test/section_01_0001.wav",
+        "test/section_02_source_test_anomaly_0000_spd_1.wav",
+    ]
+    for seed, name in enumerate(names):
+        write_clip(tmp_path / "fan" / name, seed)
+    clips = index_folder(tmp_path).clips
+    assert dict(clips.group_by("section").agg(pl.col("subset").unique().first()).iter_rows()) == {
+        "00": "eval",
+        "01": "dev",
+        "02": "dev",
+        "03": "dev",
+    }
+    assert clips.group_by("section").agg(pl.col("subset").n_unique())["subset"].max() == 1
+
+
+def test_supplemental_clips_are_a_split_of_their_own_and_must_not_be_test_clips(tmp_path: Path) -> None:
+    write_type(tmp_path)
+    write_clip(tmp_path / "fan" / "supplemental" / "section_00_machine_0001_.wav", 50)
+    shutil.copy(
+        tmp_path / "fan" / NAMES[-1], tmp_path / "fan" / "supplemental" / "section_00_machine_0002_.wav"
+    )
+    index = index_folder(tmp_path)
+    assert index.layout is not None
+    assert index.layout.name == "sections-with-supplement"
+    extra = index.clips.filter(split="supplemental")
+    assert extra.select("section", "domain").unique().rows() == [("00", None)]
+    assert extra.height == 2
+    assert not set(extra["clip_id"]) & set(index.truth["clip_id"])
+    (bad,) = index.bad
+    assert bad.path == f"fan/{NAMES[-1]}"
+    assert (
+        "a leak: its content equals that of the supplemental clip fan/supplemental/section_00_machine_"
+        in (bad.reason)
+    )
+
+
+def test_a_layout_may_be_given(tmp_path: Path) -> None:
+    write_clip(tmp_path / "fan" / "train" / "section_00_source_train_normal_0000_strength_1_ambient.wav", 1)
+    (bad,) = {bad.reason for bad in index_folder(tmp_path).bad if "train/" in bad.path}
+    assert "names and values in turn" in bad
+    index = index_folder(tmp_path, layout=DOMAIN_FOLDERS)
+    assert index.bad == []
+    assert index.clips["attributes"].to_list() == [[{"name": "condition", "value": "strength_1_ambient"}]]
+
+
 def test_folders_that_hold_no_data_set_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder '.*nowhere'"):
         index_folder(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no machine types in"):
         index_folder(tmp_path)
-    write_type(tmp_path / "dev_data")
-    with pytest.raises(InputError, match=r"did you mean '.*dev_data'"):
+    write_type(tmp_path / "sounds")
+    with pytest.raises(InputError, match=r"did you mean '.*sounds'"):
         index_folder(tmp_path)
-    with pytest.raises(
-        InputError, match=r"one machine type's folder; give the folder around it, '.*dev_data'"
-    ):
-        index_folder(tmp_path / "dev_data" / "fan")
+    with pytest.raises(InputError, match=r"one machine type's folder; give the folder around it, '.*sounds'"):
+        index_folder(tmp_path / "sounds" / "fan")
     with pytest.raises(InputError, match="workers is 0"):
-        index_folder(tmp_path / "dev_data", workers=0)
+        index_folder(tmp_path / "sounds", workers=0)
 
 
 def test_the_truth_survives_the_disk_and_damage_is_told(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_target_clips_stay_in_training() -> None:
     assert max(drawn(table(100, target=100))) < 100
 
 
+def test_clips_of_no_domain_count_as_source() -> None:
+    clips = table(100).with_columns(domain=pl.lit(None, pl.Utf8))
+    assert drawn(clips) == drawn(table(100))
+
+
 def test_every_combination_gives_its_share() -> None:
     speeds = [0] * 500 + [1] * 300 + [2] * 190
     held = drawn(table(990, speeds=speeds))

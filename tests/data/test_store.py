@@ -191,11 +191,28 @@ def test_lengths_after_resampling_are_foretold(rate_hz: int) -> None:
         *range(rate_hz // 1000, rate_hz // 1000 + 40),
         *np.random.default_rng(rate_hz).integers(50, 40_000, 40),
     ]
-    clips = pl.DataFrame({"samples": lengths, "sample_rate_hz": [rate_hz] * len(lengths)})
+    clips = pl.DataFrame(
+        {"samples": lengths, "sample_rate_hz": [rate_hz] * len(lengths), "channels": [2] * len(lengths)}
+    )
     found = [
         len(soxr.resample(np.zeros(n, np.float32), rate_hz, SAMPLE_RATE_HZ, quality="HQ")) for n in lengths
     ]
-    assert store._stored_samples(clips).tolist() == found
+    assert store._stored_samples(clips, "near").tolist() == found
+    assert store._stored_samples(clips, "both").tolist() == [2 * samples for samples in found]
+
+
+def test_both_microphones_are_stored_one_after_the_other(data: DataSet) -> None:
+    path = data.root / "fan" / "train" / "section_00_source_train_normal_0000_spd_1_mic_A.wav"
+    near = soundfile.read(path, dtype="int16")[0]
+    soundfile.write(path, np.stack([near, near // 2], axis=1), SAMPLE_RATE_HZ)
+    both = catalogue.add("both", data.root, channels="both")
+    clip_id = rows_of(both, "fan").filter(channels=2)["clip_id"][0]
+    foretold = store.bytes_to_build(both, [("fan", SPEC, 1)])
+    shard = store.mels(both, "fan", SPEC, min_frames=1)
+    wave = store.waveforms(both, "fan").clip(clip_id)
+    assert np.array_equal(wave, np.concatenate([near, near // 2]))
+    assert len(shard.clip(clip_id)) == 1 + 2 * len(near) // SPEC.hop_samples
+    assert foretold == 2 * (shard.rows.size + len(store.waveforms(both, "fan").rows))
 
 
 @pytest.mark.parametrize(

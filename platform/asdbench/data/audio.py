@@ -5,8 +5,9 @@ Conventions
 A clip that the platform works on is 16-bit, mono and at one sample rate (16 kHz). A 16-bit mono file at that
 rate comes through bit-exact; others are reduced to one channel by a named policy, resampled with soxr
 (quality HQ), scaled to full scale = 32768, rounded to the nearest integer (ties to even) and clipped. The
-``near`` and ``far`` policies keep the first and the last channel (2026: near microphone left, far
-microphone right); ``mean`` averages all.
+``near`` and ``far`` policies keep the first and the last channel (near microphone left, far microphone
+right); ``both`` keeps these two, the far channel after the near one, so that the clip becomes twice as long
+and each microphone is trained on and scored; ``mean`` averages all channels.
 
 Source
 ------
@@ -15,7 +16,8 @@ here and the length that the data chunk promises is compared with the file's.
 
 Known departures
 ----------------
-A data chunk length of 0x7FFFF000 or more is what writers to a pipe leave behind: it promises nothing.
+A data chunk length of 0x7FFFF000 or more is what writers to a pipe leave behind: it promises nothing. Where
+``both`` joins two channels, a window may span the joint.
 """
 
 import hashlib
@@ -36,7 +38,7 @@ import soxr
 from asdbench.errors import InputError, unknown_name
 from asdbench.spec import SAMPLE_RATE_HZ
 
-ChannelPolicy = Literal["near", "far", "mean"]
+ChannelPolicy = Literal["near", "far", "both", "mean"]
 CHANNEL_POLICIES: tuple[ChannelPolicy, ...] = get_args(ChannelPolicy)
 
 _FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
@@ -94,7 +96,7 @@ def facts_or_reason(path: Path) -> ClipAudio | str:
 def read_clip(
     path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ, channels: ChannelPolicy
 ) -> npt.NDArray[np.int16]:
-    """Read a clip as 16-bit mono at ``sample_rate_hz``: an array (sample,).
+    """Read a clip as 16-bit at ``sample_rate_hz``: an array (sample,), longer where two channels are kept.
 
     Raises
     ------
@@ -104,21 +106,28 @@ def read_clip(
     if channels not in CHANNEL_POLICIES:
         raise unknown_name("channel policy", channels, CHANNEL_POLICIES)
     with _opened(path) as (_, sound):
-        parts = [_one_channel(block, channels) for block in _blocks(path, sound, integer="float32")]
+        parts = [_kept_channels(block, channels) for block in _blocks(path, sound, integer="float32")]
         wave = np.concatenate(parts)
         if sound.samplerate != sample_rate_hz:
             wave = soxr.resample(wave, sound.samplerate, sample_rate_hz, quality="HQ")
     if not len(wave):
         raise BadAudio(path, f"too short to leave a sample at {sample_rate_hz} Hz")
-    clipped: npt.NDArray[np.float32] = np.clip(np.rint(wave * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
+    joined = wave.T.reshape(-1)  # one channel after the other
+    clipped: npt.NDArray[np.float32] = np.clip(np.rint(joined * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
     return clipped.astype(np.int16)
 
 
-def _one_channel(block: npt.NDArray[np.float32], policy: ChannelPolicy) -> npt.NDArray[np.float32]:
-    """Reduce (sample, channel) to (sample,)."""
+def kept_channels(channels: int, policy: ChannelPolicy) -> int:
+    """Return how many of ``channels`` channels a policy keeps, one after the other."""
+    return min(channels, 2) if policy == "both" else 1
+
+
+def _kept_channels(block: npt.NDArray[np.float32], policy: ChannelPolicy) -> npt.NDArray[np.float32]:
+    """Reduce (sample, channel) to (sample, kept channel)."""
     if policy == "mean":
-        return np.asarray(block.mean(axis=1))
-    return block[:, 0 if policy == "near" else -1]
+        return np.asarray(block.mean(axis=1, keepdims=True))
+    channels = {"near": [0], "far": [-1], "both": [0, -1][: block.shape[1]]}[policy]
+    return block[:, channels]
 
 
 @contextmanager

@@ -7,29 +7,33 @@ The data home is ``ASDBENCH_HOME`` or the platform's user data folder. A registr
 file is written last and atomically: until then the old registration holds, whatever happens. Recordings stay
 where they are and are only read.
 
+A clip table without the column ``subset`` is of a registration before there were subsets: all of it is dev.
+
 A data set's fingerprint covers what a result can depend on (content, machine type, section, split, domain,
-attributes, recording, channel policy) and nothing else: not file names, paths, times or labels.
+attributes, recording, channel policy) and nothing else: not file names, paths, times, labels or subsets.
 """
 
 import hashlib
 import json
 import os
 import re
+import shlex
 import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import platformdirs
 import polars as pl
 
 from asdbench.data.audio import CHANNEL_POLICIES, ChannelPolicy
-from asdbench.data.clips import CLIP_SCHEMA, BadFile, Progress, index_folder
-from asdbench.data.filenames import SPLITS
-from asdbench.data.truth import load_truth, save_truth
+from asdbench.data.clips import CLIP_SCHEMA, Progress, index_folder, index_manifest
+from asdbench.data.entries import BadFile
+from asdbench.data.layout import SPLITS, Layout
+from asdbench.data.truth import TRUTH_SCHEMA, load_truth, save_truth
 from asdbench.errors import InputError, unknown_name
 from asdbench.files import read_json, replacing, write_json
 from asdbench.spec import SAMPLE_RATE_HZ
@@ -44,7 +48,11 @@ _RECORD = {
     "notes": list,
     "clips": str,
     "truth": str,
+    "layout": str | None,
+    "manifest": str | None,
 }
+_ADDED_LATER = {"layout": None, "manifest": None}  # keys that older registrations lack
+_LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "domain": pl.Utf8()})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LICENCE_FILE = re.compile(r"(licen[cs]e|readme)", re.IGNORECASE)
 _LICENCE_WORD = re.compile(r"licen[cs]e", re.IGNORECASE)
@@ -75,6 +83,8 @@ class DataSet:
     licence : what the folder's licence and readme files say about the licence, a line for each place, or None
     left_out : bad files that were left out on request
     notes : what was remarkable when the folder was indexed
+    layout : the name of the layout that the folder was read in; None for a manifest, or where it was not kept
+    manifest : the manifest that described the clips, or None
     """
 
     name: str
@@ -85,6 +95,23 @@ class DataSet:
     licence: str | None
     left_out: tuple[BadFile, ...]
     notes: tuple[str, ...]
+    layout: str | None = None
+    manifest: Path | None = None
+
+    @property
+    def add_command(self) -> str:
+        """The command that registers the same recordings again."""
+        words = ["asdbench", "data", "add", self.name, str(self.root), "--channels", self.channels]
+        if self.manifest is not None:
+            words += ["--manifest", str(self.manifest)]
+        elif self.layout is not None:
+            words += ["--layout", self.layout]
+        return shlex.join(words)
+
+    @property
+    def known_files(self) -> set[str]:
+        """Paths of the files that were looked at: clips, and bad files that were left out."""
+        return {*self.clips["path"], *(bad.path for bad in self.left_out)}
 
     @property
     def machine_types(self) -> tuple[str, ...]:
@@ -118,7 +145,7 @@ class Description:
 
     Attributes
     ----------
-    counts : machine_type, section, split, domain, clips
+    counts : machine_type, section, subset, split, domain, clips
     durations : machine_type, split, clips, min_s, median_s, max_s
     formats : machine_type, sample_rate_hz, channels, clips
     attributes : machine_type, split, name, value, clips
@@ -159,53 +186,130 @@ def add(
     name: str,
     folder: Path,
     *,
-    channels: ChannelPolicy = "mean",
+    layout: Layout | None = None,
+    manifest: Path | None = None,
+    channels: ChannelPolicy | None = None,
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
-    """Index ``folder`` and register it as ``name``; a data set of that name is replaced.
+    """Index ``folder`` and register it as ``name``; a data set of that name is replaced, with its truth.
 
     Files that are unchanged since they were registered under this name from this folder are not decoded
-    again.
+    again, and what `label` entered about their evaluation clips stays.
+
+    Parameters
+    ----------
+    name
+        What to call the data set.
+    folder
+        The folder of the recordings.
+    layout
+        How to read it; told from the folder if not given.
+    manifest
+        A table that describes the clips instead of folders and names (see ``manifest``).
+    channels
+        What becomes of several channels; what the layout says if not given, and otherwise their mean.
+    skip_bad
+        Leave bad files out, instead of refusing the folder.
+    progress
+        Called with (files done, files in all).
 
     Raises
     ------
     BadFolder
         The folder holds bad files and ``skip_bad`` is not given, or nothing is left without them.
     InputError
-        The name, the channel policy or the folder is not valid, or the data home cannot be written.
+        The name, the channel policy, the folder or the manifest is not valid, layout and manifest are both
+        given, the folder mixes layouts, or the data home cannot be written.
         Whatever is raised, nothing is registered or changed.
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!r} cannot name a data set; use letters, digits, '.', '_' and '-'")
-    if channels not in CHANNEL_POLICIES:
+    if channels is not None and channels not in CHANNEL_POLICIES:
         raise unknown_name("channel policy", channels, CHANNEL_POLICIES)
-    place = writable_home() / "data" / name
+    if layout is not None and manifest is not None:
+        raise InputError(
+            f"a manifest ({str(manifest)!r}) stands in place of a layout ({layout.name}); give one"
+        )
+    writable_home()
     root = folder.resolve()
-    index = index_folder(root, previous=_previous_clips(name, root), progress=progress)
+    previous = _previous_clips(name, root)
+    if manifest is not None:
+        manifest = manifest.resolve()
+        index = index_manifest(root, manifest, previous=previous, progress=progress)
+    else:
+        index = index_folder(root, layout=layout, previous=previous, progress=progress)
     if index.bad and not skip_bad:
         raise BadFolder(root, index.bad, "mend or remove them, or leave them out with --skip-bad")
     if index.clips.is_empty():
         raise BadFolder(root, index.bad, "nothing is left without them: mend them")
 
-    token = uuid.uuid4().hex[:12]
     record: dict[str, Any] = {
         "format": _FORMAT,
         "root": str(root),
-        "channels": channels,
+        "channels": channels or (index.layout.channels if index.layout else "mean"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "licence": _licence(root, index.clips["machine_type"].unique().sort()),
+        "licence": _licence(root, index.clips),
         "left_out": [asdict(bad) for bad in index.bad],
         "notes": index.notes,
-        "clips": f"clips-{token}.parquet",
-        "truth": f"truth-{token}.parquet",
+        "layout": index.layout.name if index.layout else None,
+        "manifest": str(manifest) if manifest else None,
     }
+    entered = pl.DataFrame(schema=_LABEL_SCHEMA) if previous is None else _entered_labels(name, previous)
+    entered = entered.join(index.clips, on="clip_id", how="semi").join(index.truth, on="clip_id", how="anti")
+    return _register(name, record, *_labelled(index.clips, index.truth, entered))
+
+
+def label(name: str, labels: pl.DataFrame) -> DataSet:
+    """Enter what was found out about test clips: labels in the truth, domains in the clip table.
+
+    Parameters
+    ----------
+    name
+        A registered data set.
+    labels
+        Columns clip_id, anomaly and domain (null where it is not known), a row a clip. They stand in place of
+        what was known before; the other clips' labels and domains stay.
+
+    Raises
+    ------
+    InputError
+        No data set has that name, its registration is damaged, or the data home cannot be written.
+    """
+    return _register(name, _record(name), *_labelled(load(name).clips, truth(name), labels))
+
+
+def _labelled(
+    clips: pl.DataFrame, truth_table: pl.DataFrame, labels: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the clip table with the labels' domains, and the truth table with the labels."""
+    told = labels.select("clip_id", told_domain="domain")
+    clips = clips.join(told, on="clip_id", how="left", maintain_order="left")
+    clips = clips.with_columns(domain=pl.coalesce("told_domain", "domain")).select(list(CLIP_SCHEMA))
+    others = truth_table.join(labels, on="clip_id", how="anti")
+    return clips, pl.concat([others, labels.select(list(TRUTH_SCHEMA))]).sort("clip_id")
+
+
+def _entered_labels(name: str, clips: pl.DataFrame) -> pl.DataFrame:
+    """Return the labels of the evaluation clips of the data set ``name``."""
+    evaluation = clips.filter(pl.col("subset") == "eval").select("clip_id", "domain")
+    try:
+        return truth(name).join(evaluation, on="clip_id").select(list(_LABEL_SCHEMA))
+    except InputError:  # a damaged truth table, which is about to be replaced
+        return pl.DataFrame(schema=_LABEL_SCHEMA)
+
+
+def _register(name: str, record: dict[str, Any], clips: pl.DataFrame, truth_table: pl.DataFrame) -> DataSet:
+    """Write the tables and, last, the record that names them; what was there before is removed after that."""
+    token = uuid.uuid4().hex[:12]
+    record = record | {"clips": f"clips-{token}.parquet", "truth": f"truth-{token}.parquet"}
+    place = writable_home() / "data" / name
     replaced = _tables(name)
     tables = (place / record["clips"], place / record["truth"])
     try:
         with replacing(tables[0]) as temporary:
-            index.clips.write_parquet(temporary)
-        save_truth(tables[1], index.truth)
+            clips.write_parquet(temporary)
+        save_truth(tables[1], truth_table)
         write_json(place / "dataset.json", record)
     except BaseException as error:
         _remove(tables)
@@ -213,7 +317,7 @@ def add(
             raise _unwritable(error) from error
         raise
     _remove(replaced)
-    return _data_set(name, record, index.clips)
+    return _data_set(name, record, clips)
 
 
 def load(name: str) -> DataSet:
@@ -230,6 +334,10 @@ def load(name: str) -> DataSet:
         clips = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _damaged(name, error) from error
+    if "subset" not in clips.columns:  # registered before there were subsets
+        clips = clips.with_columns(subset=pl.lit("dev"))
+    if set(clips.columns) == set(CLIP_SCHEMA):
+        clips = clips.select(list(CLIP_SCHEMA))
     if clips.schema != CLIP_SCHEMA:
         raise _damaged(name, "its clip table has other columns")
     try:
@@ -283,7 +391,7 @@ def describe(dataset: DataSet) -> Description:
     formats = counted(clips, "machine_type", "sample_rate_hz", "channels")
     each_attribute = clips.explode("attributes").drop_nulls("attributes").unnest("attributes")
     return Description(
-        counts=counted(clips, "machine_type", "section", "split", "domain"),
+        counts=counted(clips, "machine_type", "section", "subset", "split", "domain"),
         durations=durations.sort("machine_type", "split"),
         formats=formats,
         attributes=counted(each_attribute, "machine_type", "split", "name", "value"),
@@ -298,7 +406,12 @@ def _conversions(formats: pl.DataFrame, policy: ChannelPolicy) -> list[str]:
     for machine_type, sample_rate_hz, channels, clips in formats.iter_rows():
         steps = []
         if channels > 1:
-            kept = {"near": "the first", "far": "the last", "mean": "the mean"}[policy]
+            kept = {
+                "near": "the first",
+                "far": "the last",
+                "both": "the first and then the last",
+                "mean": "the mean",
+            }[policy]
             steps.append(f"{kept} of {channels} channels is used")
         if sample_rate_hz != SAMPLE_RATE_HZ:
             steps.append(f"{sample_rate_hz} Hz is resampled to {SAMPLE_RATE_HZ} Hz")
@@ -319,8 +432,9 @@ def _record(name: str) -> dict[str, Any]:
         raise _damaged(name, error.__cause__ or error) from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise _damaged(name, f"it is not of format {_FORMAT}")
+    record = _ADDED_LATER | record
     for key, kind in _RECORD.items():
-        if not isinstance(record.get(key), kind):
+        if not isinstance(record.get(key, ...), kind):
             raise _damaged(name, f"its {key!r} is missing or of another type")
     return record
 
@@ -337,6 +451,8 @@ def _data_set(name: str, record: dict[str, Any], clips: pl.DataFrame) -> DataSet
         licence=record["licence"],
         left_out=tuple(BadFile(**bad) for bad in record["left_out"]),
         notes=tuple(record["notes"]),
+        layout=record["layout"],
+        manifest=Path(record["manifest"]) if record["manifest"] else None,
     )
 
 
@@ -363,16 +479,19 @@ def _previous_clips(name: str, root: Path) -> pl.DataFrame | None:
     return dataset.clips if dataset.root == root else None
 
 
-def _licence(root: Path, machine_types: Iterable[str]) -> str | None:
+def _licence(root: Path, clips: pl.DataFrame) -> str | None:
     """Return what is said about the licence, a line each: of all, then of each machine type.
 
     Of a licence file that is its first paragraph, of a readme every paragraph with the word.
     """
+    places: dict[Path, str] = {root: "all"}
+    for machine_type, path in clips.select("machine_type", "path").unique().sort(pl.all()).iter_rows():
+        of_type, *around = PurePosixPath(path).parents[1:] or [PurePosixPath(".")]
+        for place in around:
+            places.setdefault(root / place, "all")
+        places.setdefault(root / of_type, machine_type)
     said = []
-    for whose, folder in [
-        ("all", root),
-        *((machine_type, root / machine_type) for machine_type in machine_types),
-    ]:
+    for folder, whose in sorted(places.items(), key=lambda item: (item[1] != "all", item[1], item[0])):
         for file in sorted(folder.iterdir()):
             if not (_LICENCE_FILE.match(file.name) and file.is_file() and os.access(file, os.R_OK)):
                 continue
@@ -383,7 +502,7 @@ def _licence(root: Path, machine_types: Iterable[str]) -> str | None:
             else:
                 paragraphs = paragraphs[:1]
             said += [f"{whose}: {' '.join(paragraph.split())}" for paragraph in paragraphs]
-    return "\n".join(said) or None
+    return "\n".join(dict.fromkeys(said)) or None
 
 
 def _unwritable(error: OSError) -> InputError:

@@ -4,7 +4,8 @@ A tenth of a machine type's source-domain training clips (a fifth where there ar
 than 8, drawn at random but in proportion over the combinations of attribute values. Where several clips were
 cut from one recording, whole recordings are drawn instead, until there are enough clips, but no more than
 half of all; where the recordings are too large for that, clips are drawn after all. A clip of unknown
-recording stands for itself. Target-domain clips stay in training: there are too few of them.
+recording stands for itself. Target-domain clips stay in training: there are too few of them. Where there are
+no domains, every clip counts as source.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def hold_out(clips: pl.DataFrame, *, generator: np.random.Generator) -> NDArray[
     generator
         Decides which clips are drawn; the order of ``clips`` does not matter.
     """
-    source = clips.filter(pl.col("domain") != "target").sort("clip_id")
+    source = clips.filter(pl.col("domain").ne_missing("target")).sort("clip_id")
     wanted = hold_out_size(source.height)
     ids = source["clip_id"].to_numpy()
     recordings = source["recording"].to_list()

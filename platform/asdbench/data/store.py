@@ -26,7 +26,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from asdbench.data import catalogue
-from asdbench.data.audio import read_clip
+from asdbench.data.audio import ChannelPolicy, kept_channels, read_clip
 from asdbench.data.catalogue import DataSet
 from asdbench.errors import InputError
 from asdbench.files import replacing
@@ -130,7 +130,7 @@ def waveforms(
         return there
     clips = _clips_of(data, machine_type)
     check_unchanged(data, clips)
-    lengths = _stored_samples(clips)
+    lengths = _stored_samples(clips, data.channels)
 
     def read(row: int) -> NDArray[np.int16]:
         return read_clip(
@@ -187,7 +187,7 @@ def bytes_to_build(data: DataSet, wanted: Sequence[tuple[str, MelSpec, int]]) ->
     total = 0
     waves = set()
     for machine_type, spec, least in missing(data, wanted):
-        samples = _stored_samples(_clips_of(data, machine_type))
+        samples = _stored_samples(_clips_of(data, machine_type), data.channels)
         total += int(np.maximum(1 + samples // spec.hop_samples, least).sum()) * spec.n_mels * 2
         if machine_type not in waves and stored(waveform_path(data, machine_type)) is None:
             waves.add(machine_type)
@@ -199,11 +199,12 @@ def _clips_of(data: DataSet, machine_type: str) -> pl.DataFrame:
     return data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
 
 
-def _stored_samples(clips: pl.DataFrame) -> NDArray[np.int64]:
-    """Samples of each clip after resampling, as soxr counts them: rounded to the nearest."""
+def _stored_samples(clips: pl.DataFrame, policy: ChannelPolicy) -> NDArray[np.int64]:
+    """Samples of each clip's kept channels after resampling, as soxr counts them: rounded to the nearest."""
     samples = clips["samples"].to_numpy()
     rate = clips["sample_rate_hz"].to_numpy()
-    return (samples * SAMPLE_RATE_HZ + rate // 2) // rate  # type: ignore[no-any-return]
+    kept = np.array([kept_channels(channels, policy) for channels in clips["channels"]], np.int64)
+    return kept * ((samples * SAMPLE_RATE_HZ + rate // 2) // rate)  # type: ignore[no-any-return]
 
 
 def _path(kind: str, machine_type: str, described: Any) -> Path:
@@ -217,7 +218,7 @@ def check_unchanged(data: DataSet, clips: pl.DataFrame) -> None:
     if changed:
         raise InputError(
             f"{len(changed)} recordings of data set {data.name!r} changed or vanished since they were "
-            f"indexed (the first: {changed[0]}); run 'asdbench data add {data.name} {data.root}' again"
+            f"indexed (the first: {changed[0]}); run '{data.add_command}' again"
         )
 
 

@@ -61,7 +61,7 @@ def write_tiny(
                 stem = f"section_00_{domain}_{split}_{label}_{index:04d}_spd_{_SPEEDS[speed]}_mic_{mic}"
                 path = f"{machine_type}/{split}/{stem}.wav"
                 rows.append([path, "spd", _SPEEDS[speed], "mic", mic])
-                wave = _sound(
+                wave = tone(
                     generator,
                     pitch_hz=300.0 * (1 + place) * (1 + 0.2 * speed),
                     overtone=2.7 if label == "anomaly" else 2.0,
@@ -74,7 +74,7 @@ def write_tiny(
     return folder
 
 
-def _sound(
+def tone(
     generator: np.random.Generator, *, pitch_hz: float, overtone: float, noise: float, duration_s: float
 ) -> NDArray[np.float64]:
     """Return samples (sample,) between -1 and 1."""
