@@ -12,6 +12,7 @@ from asdbench.errors import InputError
 from asdbench.metrics import (
     IN_DOMAIN,
     OFFICIAL,
+    WITHOUT_DOMAINS,
     Rule,
     decision_metrics,
     official_score,
@@ -282,3 +283,87 @@ def test_nothing_decided_and_nothing_anomalous_give_zeros():
 def test_decisions_that_do_not_fit_are_refused(decisions, anomalous, target, message):
     with pytest.raises(InputError, match=message):
         decision_metrics(decisions, anomalous, target)
+
+
+# Properties of every rule
+
+RULES = {"official": OFFICIAL, "in domain": IN_DOMAIN, "without domains": WITHOUT_DOMAINS}
+MONOTONE = {
+    "cube": lambda scores: scores**3,
+    "exponential": np.exp,
+    "arc tangent": np.arctan,
+    "ranks": lambda scores: np.unique(scores, return_inverse=True)[1].astype(float),
+    "affine": lambda scores: 1e6 * scores + 3,
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("transform", MONOTONE.values(), ids=MONOTONE)
+def test_a_monotone_transform_of_the_scores_changes_nothing(rule, transform):
+    scores, anomalous, target = random_section(np.random.default_rng(31))
+    metrics = section_metrics(scores, anomalous, target, rule=rule)
+    assert section_metrics(transform(scores), anomalous, target, rule=rule) == metrics
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_the_order_of_clips_and_of_sections_changes_nothing(rule):
+    rng = np.random.default_rng(32)
+    sections = [random_section(rng) for _ in range(4)]
+    rows = [section_metrics(*section, rule=rule) for section in sections]
+    shuffled = []
+    for scores, anomalous, target in sections:
+        order = rng.permutation(scores.size)
+        shuffled.append(section_metrics(scores[order], anomalous[order], target[order], rule=rule))
+    assert [pytest.approx(row, abs=1e-14) for row in rows] == shuffled
+    assert official_score(rows[::-1], rule=rule) == pytest.approx(official_score(rows, rule=rule), abs=1e-15)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_inverted_scores_turn_an_auc_around(rule):
+    scores, anomalous, target = random_section(np.random.default_rng(33))
+    metrics = section_metrics(scores, anomalous, target, rule=rule)
+    inverted = section_metrics(-scores, anomalous, target, rule=rule)
+    for name in (name for name in rule.metrics if name.startswith("auc")):
+        assert inverted[name] == pytest.approx(1 - metrics[name], abs=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("scores", [np.zeros(200), np.full(200, 7.5)])
+def test_constant_scores_are_chance(rule, scores):
+    _, anomalous, target = random_section(np.random.default_rng(34))
+    metrics = section_metrics(scores, anomalous, target, rule=rule)
+    assert tuple(metrics) == rule.metrics
+    assert official_score([metrics], rule=rule) == pytest.approx(0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("only", [False, True])
+def test_a_section_of_one_class_is_a_clear_error(rule, only):
+    missing = "no normal clip" if only else "no anomaly"
+    with pytest.raises(InputError, match=f"there is {missing} among the 200 clips of the section; an AUC"):
+        section_metrics(np.arange(200.0), np.full(200, only), np.arange(200) % 2 == 0, rule=rule)
+
+
+def test_without_domains_there_is_one_auc_and_one_pauc_and_their_plain_mean():
+    scores, anomalous, target = random_section(np.random.default_rng(35))
+    metrics = section_metrics(scores, anomalous, target, rule=WITHOUT_DOMAINS)
+    expected = {
+        "auc": roc_auc_score(anomalous, scores),
+        "pauc": roc_auc_score(anomalous, scores, max_fpr=0.1),
+    }
+    assert metrics == pytest.approx(expected, abs=1e-12)
+    assert tuple(metrics) == WITHOUT_DOMAINS.metrics
+    assert official_score([metrics], rule=WITHOUT_DOMAINS) == pytest.approx(np.mean([*expected.values()]))
+    assert (WITHOUT_DOMAINS.domains, IN_DOMAIN.domains) == ((), ("source", "target"))
+
+
+def test_without_domains_a_domain_of_one_class_is_no_error():
+    scores, anomalous, _ = random_section(np.random.default_rng(36))
+    assert section_metrics(scores, anomalous, ~anomalous, rule=WITHOUT_DOMAINS).keys() == {"auc", "pauc"}
+    with pytest.raises(InputError, match="the source domain"):
+        section_metrics(scores, anomalous, ~anomalous, rule=IN_DOMAIN)
+
+
+def test_a_rule_with_an_unknown_set_of_clips_is_refused():
+    with pytest.raises(InputError, match="no set of clips for an AUC 'sorce'; did you mean 'source'"):
+        Rule(auc_of=("sorce",))

@@ -3,7 +3,13 @@ import pytest
 from scipy import stats
 
 from asdbench.errors import InputError
-from asdbench.metrics import gamma_threshold
+from asdbench.metrics import (
+    THRESHOLDS,
+    empirical_threshold,
+    gamma_threshold,
+    tail_threshold,
+    threshold,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +85,105 @@ def test_scores_without_a_fit_are_refused(scores, message):
 def test_a_percentile_outside_its_range_is_refused(percentile):
     with pytest.raises(InputError, match=f"percentile is {percentile}; give a fraction"):
         gamma_threshold([0.0, 1.0], percentile=percentile)
+
+
+# All methods
+
+
+@pytest.mark.parametrize("method", ["empirical", "tail"])
+@pytest.mark.parametrize(
+    "distribution",
+    [stats.norm(), stats.gamma(5), stats.t(4), stats.uniform(), stats.lognorm(1), stats.norm(-1000, 0.01)],
+    ids=["normal", "gamma-5", "t-4", "uniform", "lognormal", "normal-shifted"],
+)
+@pytest.mark.parametrize(("clips", "percentile"), [(99, 0.9), (99, 0.98), (990, 0.9)])
+def test_without_a_distribution_the_mean_false_alarm_rate_is_near_the_nominal_one(
+    method, distribution, clips, percentile
+):
+    rng = np.random.default_rng(15)
+    rates = [
+        distribution.sf(
+            threshold(distribution.rvs(clips, random_state=rng), method=method, percentile=percentile)
+        )
+        for _ in range(300)
+    ]
+    assert np.mean(rates) == pytest.approx(1 - percentile, abs=0.012)
+
+
+def test_the_empirical_threshold_is_the_score_of_rank_percentile_times_n_plus_1():
+    scores = np.random.default_rng(16).permutation(np.arange(99.0))
+    assert empirical_threshold(scores, percentile=0.9) == pytest.approx(89.0)  # the 90th of 99
+    assert empirical_threshold(scores, percentile=0.5) == pytest.approx(49.0)
+    assert empirical_threshold(scores, percentile=0.995) == 98.0
+    assert empirical_threshold([1.0, 2.0, 4.0], percentile=0.625) == pytest.approx(3.0)
+
+
+def test_the_tail_threshold_is_the_quantile_of_the_pareto_distribution_of_the_tail():
+    distribution = stats.genpareto(0.2, loc=3, scale=2)
+    scores = distribution.rvs(20_000, random_state=np.random.default_rng(17))
+    for percentile in (0.8, 0.9, 0.99, 0.9999):
+        expected = distribution.ppf(percentile)
+        assert tail_threshold(scores, percentile=percentile) == pytest.approx(expected, rel=0.06)
+
+
+def test_the_tail_alone_counts():
+    rng = np.random.default_rng(18)
+    tail = np.sort(rng.exponential(size=30)) + 5
+    one, other = np.append(rng.uniform(0, 5, 90), tail), np.append(rng.gamma(5, 0.01, 90), tail)
+    assert tail_threshold(one, tail_share=0.2) == pytest.approx(
+        tail_threshold(other, tail_share=0.2), rel=1e-9
+    )
+    assert tail_threshold(one, tail_share=0.9) != pytest.approx(
+        tail_threshold(other, tail_share=0.9), rel=1e-3
+    )
+
+
+def test_the_tail_threshold_may_lie_beyond_all_scores():
+    scores = np.random.default_rng(19).exponential(size=50)
+    assert tail_threshold(scores, percentile=0.9999) > scores.max()
+    assert empirical_threshold(scores, percentile=0.9999) == scores.max()
+
+
+@pytest.mark.parametrize("method", THRESHOLDS)
+@pytest.mark.parametrize(("scale", "shift"), [(2.0, 0.0), (1e-6, -3.0), (1e150, 0.0)])
+def test_every_threshold_moves_along_with_its_scores(method, scale, shift):
+    scores = np.random.default_rng(20).gamma(3, size=50)
+    moved = threshold(scale * scores + shift, method=method)
+    assert (moved - shift) / scale == pytest.approx(threshold(scores, method=method), rel=1e-7)
+
+
+@pytest.mark.parametrize("method", THRESHOLDS)
+@pytest.mark.parametrize("scores", [[-3.25], [-3.25, -3.25], [-3.25] * 99])
+def test_equal_scores_are_the_threshold_of_every_method(method, scores):
+    assert threshold(scores, method=method) == -3.25
+
+
+@pytest.mark.parametrize("method", THRESHOLDS)
+def test_a_few_scores_suffice_for_every_method(method):
+    rng = np.random.default_rng(21)
+    for clips in (2, 3, 4, 8, 11):
+        scores = rng.normal(size=clips)
+        assert scores.min() < threshold(scores, method=method) < scores.max() + 2 * np.ptp(scores)
+
+
+@pytest.mark.parametrize("method", THRESHOLDS)
+def test_a_higher_percentile_never_lowers_the_threshold(method):
+    scores = np.round(np.random.default_rng(22).normal(size=60), 1)
+    found = [threshold(scores, method=method, percentile=p) for p in (0.8, 0.9, 0.95, 0.99)]
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("method", THRESHOLDS)
+def test_every_method_refuses_what_it_cannot_use(method):
+    with pytest.raises(InputError, match="score of clip 1 is nan"):
+        threshold([0.0, np.nan], method=method)
+    with pytest.raises(InputError, match=r"percentile is 1\.5"):
+        threshold([0.0, 1.0], method=method, percentile=1.5)
+
+
+def test_unknown_methods_and_tails_without_the_threshold_are_refused():
+    with pytest.raises(InputError, match="no threshold method 'gama'; did you mean 'gamma'"):
+        threshold([0.0, 1.0], method="gama")
+    for share in (0.05, 1.0, -1):
+        with pytest.raises(InputError, match=f"tail_share is {share}; the tail must hold the threshold"):
+            tail_threshold([0.0, 1.0], tail_share=share)

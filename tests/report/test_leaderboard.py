@@ -44,6 +44,7 @@ def result(
         "threshold": 1.5,
         "sections": {"0": section(*metrics)},
         "parameters": 1000,
+        "macs_per_clip": 2_500_000,
         "training_seconds": 10.0,
         "scoring_seconds": 2.0,
         "clips_per_second": 100.0,

@@ -8,6 +8,7 @@ from asdbench.metrics.intervals import jackknife_half_width, official_half_width
 from asdbench.metrics.official import (
     IN_DOMAIN,
     OFFICIAL,
+    WITHOUT_DOMAINS,
     Rule,
     decision_metrics,
     official_score,
@@ -15,14 +16,23 @@ from asdbench.metrics.official import (
     summary,
 )
 from asdbench.metrics.roc import auc, partial_auc
-from asdbench.metrics.threshold import gamma_threshold
+from asdbench.metrics.threshold import (
+    THRESHOLDS,
+    empirical_threshold,
+    gamma_threshold,
+    tail_threshold,
+    threshold,
+)
 
 __all__ = [
     "IN_DOMAIN",
     "OFFICIAL",
+    "THRESHOLDS",
+    "WITHOUT_DOMAINS",
     "Rule",
     "auc",
     "decision_metrics",
+    "empirical_threshold",
     "gamma_threshold",
     "jackknife_half_width",
     "official_half_width",
@@ -31,4 +41,6 @@ __all__ = [
     "section_half_widths",
     "section_metrics",
     "summary",
+    "tail_threshold",
+    "threshold",
 ]

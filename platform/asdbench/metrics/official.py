@@ -1,22 +1,30 @@
 """The metrics of DCASE Challenge Task 2 for a machine type and section, and their mean over all of them.
 
-Idea: challenge years differ in few points, so a year is a `Rule`, a record, and the functions have no years.
+Idea: challenges differ in few points, so what differs is a `Rule`, a record, and the functions are the same
+for all. `asdbench.data.challenges` says which rule a challenge has.
 
-`OFFICIAL`, 2022 to 2026: the AUC of a domain ranks the normal clips of that domain against the anomalies of
-*both* domains; the pAUC takes all clips of the section; the official score is the harmonic mean of every AUC
-and pAUC over types and sections, values below the float64 epsilon raised to it.
+`OFFICIAL`, where a system must cope with both domains without being told which it hears: the AUC of a domain
+ranks the normal clips of that domain against the anomalies of *both* domains; the pAUC takes all clips of the
+section; the official score is the harmonic mean of every AUC and pAUC over types and sections, values below
+the float64 epsilon raised to it.
 
-`IN_DOMAIN`, 2021: AUC and pAUC of a domain take the clips of that domain alone. The values that Zhang and
-Li (2023) publish for their systems lie, but for one, on the grid of this rule, which is coarser than the
-official one. They hold one pAUC a type and do not say of which domain:
+`IN_DOMAIN`, where the domain of a test clip is known: AUC and pAUC of a domain take the clips of that domain
+alone. The values that Zhang and Li (2023) publish for their systems lie, but for one, on the grid of this
+rule, which is coarser than the official one. They hold one pAUC a type and do not say of which domain:
 ``dataclasses.replace(IN_DOMAIN, pauc_of=("source",))`` gives a mean of as many values.
 
-Conventions: ``anomalous`` and ``target`` have shape (clip,), bool, ``target`` False for the source domain.
-Metrics are named ``auc_source``, ``auc_target``, ``pauc``, ``pauc_source``, ``pauc_target``. A domain without
-any clip has no metrics: data of the source domain alone give ``auc_source`` and ``pauc``, and a mean takes
-what there is. A domain that has clips but cannot be scored is an error, so that no metric is lost in silence.
+`WITHOUT_DOMAINS`, where there are none: one AUC and one pAUC a machine (here: section), arithmetic means. The
+challenge ranked by the average AUC, then by the average pAUC, and had no single score; the score here is the
+mean of both.
 
-Sources: nttcslab/dcase2023_task2_evaluator; K. Dohi et al., "Description and discussion on DCASE 2023
+Conventions: ``anomalous`` and ``target`` have shape (clip,), bool, ``target`` False for the source domain.
+Metrics are named ``auc``, ``auc_source``, ``auc_target``, ``pauc``, ``pauc_source``, ``pauc_target``. A
+domain without any clip has no metrics: data of the source domain alone give ``auc_source`` and ``pauc``, and
+a mean takes what there is. A domain that has clips but cannot be scored is an error, so that no metric is
+lost in silence.
+
+Sources: the evaluators y-kawagu/dcase2020_task2_evaluator, y-kawagu/dcase2021_task2_evaluator and
+nttcslab/dcase2023_task2_evaluator; K. Dohi et al., "Description and discussion on DCASE 2023
 challenge task 2", DCASE Workshop 2023; Zhang and Li, "Anomalous sound detection via multitask learning and
 adversarial learning", technical report, DCASE 2023 Challenge Task 2.
 
@@ -35,6 +43,8 @@ import numpy.typing as npt
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.roc import BoolArray, check_classes, clip_flags, clip_scores, partial_auc
 
+Clips = Literal["section", "source", "target"]
+
 DOMAINS = ("source", "target")
 MEANS: dict[str, Callable[[list[float]], float]] = {
     "arithmetic": statistics.fmean,
@@ -51,9 +61,10 @@ class Rule:
     anomalies
         The anomalies against which the normal clips of a domain are ranked: those of "both domains" or of
         the "own domain".
+    auc_of
+        The sets of clips that have an AUC: all clips of the "section", or the "source" or "target" domain.
     pauc_of
-        The sets of clips that have a pAUC: all clips of the "section", or those that the AUC of the "source"
-        or "target" domain takes.
+        The sets of clips that have a pAUC, in the same way.
     max_fpr
         The largest false positive rate of the pAUC.
     mean
@@ -63,7 +74,8 @@ class Rule:
     """
 
     anomalies: Literal["both domains", "own domain"] = "both domains"
-    pauc_of: tuple[Literal["section", "source", "target"], ...] = ("section",)
+    auc_of: tuple[Clips, ...] = ("source", "target")
+    pauc_of: tuple[Clips, ...] = ("section",)
     max_fpr: float = 0.1
     mean: Literal["harmonic", "arithmetic"] = "harmonic"
     floor: float = sys.float_info.epsilon
@@ -71,6 +83,7 @@ class Rule:
     def __post_init__(self) -> None:
         for kind, name, known in (
             ("choice of anomalies", self.anomalies, ("both domains", "own domain")),
+            *(("set of clips for an AUC", clips, ("section", *DOMAINS)) for clips in self.auc_of),
             *(("set of clips for a pAUC", clips, ("section", *DOMAINS)) for clips in self.pauc_of),
             ("mean", self.mean, MEANS),
         ):
@@ -80,12 +93,17 @@ class Rule:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of the metrics of a section with both domains, in the order of a table."""
-        paucs = ("pauc" if clips == "section" else f"pauc_{clips}" for clips in self.pauc_of)
-        return (*(f"auc_{domain}" for domain in DOMAINS), *paucs)
+        return (*(_named("auc", clips) for clips in self.auc_of), *(_named("pauc", c) for c in self.pauc_of))
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that have metrics of their own."""
+        return tuple(domain for domain in DOMAINS if domain in (*self.auc_of, *self.pauc_of))
 
 
 OFFICIAL = Rule()
 IN_DOMAIN = Rule(anomalies="own domain", pauc_of=("source", "target"))
+WITHOUT_DOMAINS = Rule(auc_of=("section",), mean="arithmetic")
 
 
 def section_metrics(
@@ -131,16 +149,12 @@ def metric_clips(
     in_target = clip_flags("target", target, count=anomalous.size)
     clips = {"section": np.ones_like(anomalous)}
     for domain, present in zip(DOMAINS, (~in_target, in_target), strict=True):
-        if present.any():
+        if domain in rule.domains and present.any():
             clips[domain] = present | anomalous if rule.anomalies == "both domains" else present
     for place, taken in clips.items():
         check_classes(anomalous[taken], "the section" if place == "section" else f"the {place} domain")
-    aucs = {f"auc_{domain}": (clips[domain], 1.0) for domain in DOMAINS if domain in clips}
-    paucs = {
-        "pauc" if place == "section" else f"pauc_{place}": (clips[place], rule.max_fpr)
-        for place in rule.pauc_of
-        if place in clips
-    }
+    aucs = {_named("auc", place): (clips[place], 1.0) for place in rule.auc_of if place in clips}
+    paucs = {_named("pauc", place): (clips[place], rule.max_fpr) for place in rule.pauc_of if place in clips}
     return aucs | paucs
 
 
@@ -234,6 +248,10 @@ def decision_metrics(
             metrics[f"recall_{domain}"] = hits / max(anomaly_count, 1)
             metrics[f"f1_{domain}"] = 2 * hits / max(decided_count + anomaly_count, 1)
     return metrics
+
+
+def _named(metric: str, clips: str) -> str:
+    return metric if clips == "section" else f"{metric}_{clips}"
 
 
 def _values(sections: Iterable[Mapping[str, float]], rule: Rule) -> list[float]:

@@ -14,7 +14,7 @@ Departure: ``sklearn.metrics.roc_auc_score``, with and without ``max_fpr``, give
 where a class is missing; here that is an error.
 """
 
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -94,10 +94,11 @@ def normals_above_and_tied(normal: FloatArray, anomaly: FloatArray) -> tuple[Cou
     return normal.size - not_above, not_above - np.searchsorted(normal, anomaly, side="left")
 
 
-def areas(above: CountArray, tied: CountArray, *, limit: float) -> FloatArray:
+def areas(above: npt.NDArray[Any], tied: npt.NDArray[Any], *, limit: float) -> FloatArray:
     """Return the area that each anomaly adds left of ``limit``, a number of normal clips; shape (anomaly,).
 
     Its step is 0 over the first ``above`` normal clips, rises to 1 over the next ``tied`` and stays there.
+    Clips may count several times; the counts may have axes before the last.
     """
     reached = limit - above
     ramp: FloatArray = np.clip(reached, 0, tied)

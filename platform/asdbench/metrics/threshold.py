@@ -1,41 +1,61 @@
-"""The decision threshold: a quantile of the gamma distribution fitted to the scores of normal clips.
+"""Decision thresholds by name: what a share of normal clips does not exceed, from normal clips alone.
 
-Idea: a clip is called an anomaly where its score exceeds what all but, say, 10 % of normal clips reach. The
-gamma distribution turns that into a number from few clips.
+Idea: a clip is called an anomaly where its score exceeds what all but, say, 10 % of normal clips reach. Three
+ways to say what that is, from few clips:
 
-Source: the official baseline (N. Harada et al., "First-shot anomaly sound detection for machine condition
-monitoring: a domain generalization baseline", EUSIPCO 2023) fits shape, location and scale by maximum
-likelihood and takes the 0.9 quantile.
+- ``gamma``: the quantile of a gamma distribution fitted to all scores.
+- ``empirical``: the quantile of the scores themselves, at rank percentile · (n + 1). Of n + 1 clips drawn
+  alike, any is equally likely to have any rank, so a further normal clip exceeds the k-th of n scores with
+  chance 1 − k/(n + 1), whatever the distribution. Between ranks it is interpolated; beyond the last it is the
+  largest score, and the false alarm rate then is 1/(n + 1) at best.
+- ``tail``: the quantile of a generalised Pareto distribution fitted to the scores in the upper tail alone,
+  which is the limit of the tail of nearly all distributions; what the bulk of the scores looks like does not
+  matter, and the threshold may lie beyond all scores.
 
-Departure: the location is fixed at one standard deviation of the scores below their minimum; shape and scale
-are fitted. Standardised scores are negative for half of the clips, so 0 cannot be the location, and a free
-location leaves the likelihood without a maximum (it is unbounded near the smallest score), so that the result
-depends on where the optimiser starts. The distance matters: a location immediately below the minimum lets
-that one score rule the fit. With 99 scores and a nominal false alarm rate of 10 %, a distance of 1e-6 of
-the mean excess over the minimum gave 1.6 % for Gaussian scores and 5.9 % for gamma scores of shape 5; one
-standard deviation gave 8.1 % and 10.7 %.
+Conventions: ``scores`` has shape (clip,), of either sign; a clip is decided anomalous where its score is
+*above* the threshold. Scores that are scaled and shifted give the threshold scaled and shifted. Equal scores,
+or a single one, give that score, so that none of them is called an anomaly. 1 − percentile is the nominal
+false alarm rate.
+
+Sources: for ``gamma`` the official baseline (N. Harada et al., "First-shot anomaly sound detection for
+machine condition monitoring: a domain generalization baseline", EUSIPCO 2023), which fits shape, location and
+scale by maximum likelihood and takes the 0.9 quantile. For ``tail`` J. Pickands, "Statistical inference using
+extreme order statistics", Annals of Statistics 3(1), 1975; its parameters are estimated by
+probability-weighted moments, J. R. M. Hosking and J. R. Wallis, "Parameter and quantile estimation for the
+generalized Pareto distribution", Technometrics 29(3), 1987, which vary less than maximum likelihood in
+samples this small.
+
+Departure: the gamma distribution's location is fixed at one standard deviation of the scores below their
+minimum; shape and scale are fitted. Standardised scores are negative for half of the clips, so 0 cannot be
+the location, and a free location leaves the likelihood without a maximum (it is unbounded near the smallest
+score), so that the result depends on where the optimiser starts. The distance matters: a location immediately
+below the minimum lets that one score rule the fit. With 99 scores and a nominal false alarm rate of 10 %, a
+distance of 1e-6 of the mean excess over the minimum gave 1.6 % for Gaussian scores and 5.9 % for gamma scores
+of shape 5; one standard deviation gave 8.1 % and 10.7 %.
 """
 
+import math
+from collections.abc import Callable
+
+import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from asdbench.errors import InputError
-from asdbench.metrics.roc import clip_scores
+from asdbench.errors import InputError, unknown_name
+from asdbench.metrics.roc import FloatArray, clip_scores
+
+_LEAST_TAIL = 10  # scores that a tail is fitted to, where there are as many
 
 
 def gamma_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
-    """Return the score that a share ``percentile`` of normal clips does not exceed.
-
-    A clip is decided anomalous where its score is *above* the threshold. Scores that are scaled and shifted
-    give the threshold scaled and shifted. Equal scores, or a single one, give that score, so that none of
-    them is called an anomaly.
+    """Return the score that a share ``percentile`` of normal clips does not exceed, by a gamma distribution.
 
     Parameters
     ----------
     scores : shape (clip,)
         Anomaly scores of normal clips, finite, of either sign.
     percentile : float
-        The share, a fraction between 0 and 1; 1 − percentile is the nominal false alarm rate.
+        The share, a fraction between 0 and 1.
 
     Returns
     -------
@@ -47,9 +67,7 @@ def gamma_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
     InputError
         There is no score, a score is NaN or infinite, or ``percentile`` lies outside (0, 1).
     """
-    scored = clip_scores(scores)
-    if not 0 < percentile < 1:
-        raise InputError(f"percentile is {percentile}; give a fraction between 0 and 1, such as 0.9")
+    scored = _checked(scores, percentile)
     lowest = scored.min()
     spread = scored.max() - lowest
     if spread == 0:
@@ -60,3 +78,93 @@ def gamma_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
     shape, _, size = stats.gamma.fit(relative / deviation + 1, floc=0)
     quantile = stats.gamma.ppf(percentile, shape, scale=size)
     return float(lowest + spread * deviation * (quantile - 1))
+
+
+def empirical_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
+    """Return the score that a share ``percentile`` of normal clips does not exceed, by the scores' ranks.
+
+    The parameters, the result and the errors are those of `gamma_threshold`.
+    """
+    return float(np.quantile(_checked(scores, percentile), percentile, method="weibull"))
+
+
+def tail_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9, tail_share: float = 0.25) -> float:
+    """Return the score that a share ``percentile`` of normal clips does not exceed, by their upper tail.
+
+    Parameters
+    ----------
+    scores, percentile
+        As for `gamma_threshold`.
+    tail_share : float
+        The share of the highest scores that a generalised Pareto distribution is fitted to; they are at least
+        ten, or all but one where there are fewer.
+
+    Returns
+    -------
+    float
+        As for `gamma_threshold`.
+
+    Raises
+    ------
+    InputError
+        As for `gamma_threshold`, and where ``tail_share`` does not lie between 1 − percentile and 1.
+    """
+    scored = np.sort(_checked(scores, percentile))
+    if not 1 - percentile <= tail_share < 1:
+        raise InputError(
+            f"tail_share is {tail_share}; the tail must hold the threshold, so give a fraction from "
+            f"{1 - percentile:.4g} (1 − percentile) to below 1"
+        )
+    spread = scored[-1] - scored[0]
+    if spread == 0:
+        return float(scored[0])
+    count = min(max(math.ceil(tail_share * scored.size), _LEAST_TAIL), scored.size - 1)
+    start = scored[-count - 1]
+    excess = (scored[-count:] - start) / spread
+    # A further clip exceeds ``start`` with chance (count + 1)/(n + 1), as in `empirical_threshold`.
+    beyond = min((1 - percentile) * (scored.size + 1) / (count + 1), 1.0)
+    return float(start + spread * _pareto_quantile(excess, beyond))
+
+
+THRESHOLDS: dict[str, Callable[..., float]] = {
+    "gamma": gamma_threshold,
+    "empirical": empirical_threshold,
+    "tail": tail_threshold,
+}
+
+
+def threshold(scores: npt.ArrayLike, *, method: str, percentile: float = 0.9) -> float:
+    """Return the threshold by the method of that name in ``THRESHOLDS``.
+
+    Raises
+    ------
+    InputError
+        There is no such method, or as for `gamma_threshold`.
+    """
+    if method not in THRESHOLDS:
+        raise unknown_name("threshold method", method, THRESHOLDS)
+    return THRESHOLDS[method](scores, percentile=percentile)
+
+
+def _checked(scores: npt.ArrayLike, percentile: float) -> FloatArray:
+    scored = clip_scores(scores)
+    if not 0 < percentile < 1:
+        raise InputError(f"percentile is {percentile}; give a fraction between 0 and 1, such as 0.9")
+    return scored
+
+
+def _pareto_quantile(excess: FloatArray, beyond: float) -> float:
+    """Return what a share ``beyond`` exceeds of the distribution fitted to ``excess``, sorted and ≥ 0.
+
+    With α_s the mean of (1 − F)^s · excess, the shape (positive: heavy tail) is 2 − α_0 / (α_0 − 2α_1) and
+    the scale 2α_0α_1 / (α_0 − 2α_1), after equation 12 of Hosking and Wallis, in the other sign of the shape.
+    """
+    count = excess.size
+    mean = float(excess.mean())
+    if count == 1 or excess[0] == excess[-1]:
+        return mean
+    weighted = float((np.arange(count - 1, -1, -1) / (count - 1) * excess).mean())
+    scatter = mean - 2 * weighted
+    shape = 2 - mean / scatter
+    scale = 2 * mean * weighted / scatter
+    return scale * (math.expm1(-shape * math.log(beyond)) / shape if shape else -math.log(beyond))

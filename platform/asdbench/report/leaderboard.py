@@ -25,8 +25,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asdbench.config import typed
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics import OFFICIAL, summary
+from asdbench.report.reference import Reference
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -38,6 +40,12 @@ _TYPE_METRICS = (
     *(f"{metric}_half_width" for metric in OFFICIAL.metrics),
     *(f"{metric}_{domain}" for metric in ("precision", "recall", "f1") for domain in ("source", "target")),
     "threshold",
+)
+
+_TYPE_ROW = ("machine_type", "system", "settings", "official_score", "official_score_std", *_TYPE_METRICS[1:])
+_SYSTEM_ROW = (
+    *("system", "settings", "official_score", "official_score_std", *OFFICIAL.metrics, "seeds"),
+    *("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second"),
 )
 
 
@@ -59,8 +67,10 @@ def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bo
         One row a system and changed settings, the best first, those without a complete seed last:
         ``system``, ``settings`` (the changed ones), ``official_score`` and ``official_score_std``,
         ``auc_source``, ``auc_target`` and ``pauc`` (harmonic means over types and sections, averaged over
-        seeds), ``seeds`` (those that count), ``parameters`` (of the largest model), ``training_seconds`` (of
-        all types, averaged over seeds), ``clips_per_second`` (of scoring, over all time spent),
+        seeds), ``seeds`` (those that count), ``parameters`` (of the largest model), ``macs_per_clip``
+        (multiply-accumulates of scoring a clip, the most of all types), ``training_seconds`` and
+        ``scoring_seconds`` (of all types, averaged over seeds), ``clips_per_second`` (of scoring, over all
+        time spent),
         ``machine_types`` (number done), ``machine_types_done``, ``machine_types_missing``, ``complete``.
 
         With ``by_type`` one row a machine type, system and changed settings, in the order of
@@ -78,12 +88,50 @@ def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bo
         groups.setdefault((record["system"], _settings_key(record), *place), []).append(record)
     if by_type:
         found = [_type_row(group) for group in groups.values()]
-        return sorted(
-            found,
-            key=lambda row: (machine_types.index(row["machine_type"]), -row["official_score"], _name(row)),
-        )
-    found = [_system_row(group, machine_types) for group in groups.values()]
-    return sorted(found, key=lambda row: (-(row["official_score"] or 0), -row["machine_types"], _name(row)))
+    else:
+        found = [_system_row(group, machine_types) for group in groups.values()]
+    return _ordered(found, machine_types, by_type=by_type)
+
+
+def with_references(
+    rows: Sequence[Row],
+    references: Sequence[Reference],
+    *,
+    machine_types: Sequence[str],
+    by_type: bool = False,
+) -> list[Row]:
+    """Return the rows with those of published results among them, in the order of `rows`.
+
+    Every row gets the key ``reference``: ``None``, or a dict of ``source``, ``variant``, ``data``, ``subset``
+    and ``printed_score``. A published result has a score over the machine types that it is of: over all of
+    them, if it is of all, otherwise none. What is not published, such as times, is ``None``.
+    """
+    found = [dict(row) | {"reference": None} for row in rows]
+    for reference in references:
+        of = [machine_type for machine_type in machine_types if machine_type in reference.values]
+        told = {
+            name: getattr(reference, name)
+            for name in ("source", "variant", "data", "subset", "printed_score")
+        }
+        row = {"system": reference.system, "settings": {}, "seeds": [], "reference": told}
+        if by_type:
+            for machine_type in of:
+                values = reference.values[machine_type]
+                score = reference.score([machine_type])
+                found.append({"machine_type": machine_type, **row, "official_score": score, **values})
+        elif of:
+            missing = [machine_type for machine_type in machine_types if machine_type not in of]
+            means = {} if missing else summary([reference.values[machine_type] for machine_type in of])
+            found.append(
+                row
+                | {"official_score": means.get("score")}
+                | {metric: means.get(f"harmonic_mean_{metric}") for metric in OFFICIAL.metrics}
+                | {"machine_types": len(of), "machine_types_done": of, "machine_types_missing": missing}
+                | {"complete": not missing}
+            )
+    keys = [*(_TYPE_ROW if by_type else _SYSTEM_ROW), *(key for row in found for key in row)]
+    whole = [{key: row.get(key) for key in dict.fromkeys(keys)} for row in found]
+    return _ordered(whole, machine_types, by_type=by_type)
 
 
 def machine_type_metrics(record: Record) -> dict[str, float]:
@@ -107,7 +155,7 @@ def machine_type_metrics(record: Record) -> dict[str, float]:
 
 def assignments(settings: Mapping[str, Any]) -> str:
     """Return settings as one would type them: ``epochs=30 reproduction=true``."""
-    return " ".join(f"{name}={_typed(value)}" for name, value in settings.items())
+    return " ".join(f"{name}={typed(value)}" for name, value in settings.items())
 
 
 def render(rows: Sequence[Row], *, format: Format, title: str, console: Console | None = None) -> str | None:
@@ -162,7 +210,21 @@ def _newest(records: Iterable[Record]) -> list[Record]:
 
 
 def _settings_key(record: Record) -> str:
-    return json.dumps(record["changed_settings"], sort_keys=True)
+    return json.dumps(_settings(record), sort_keys=True)
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """Return what tells a row apart from others of its system: changed settings, foreign pseudo-anomalies."""
+    return dict(record["changed_settings"]) | ({"others": record["others"]} if record.get("others") else {})
+
+
+def _ordered(rows: Sequence[Row], machine_types: Sequence[str], *, by_type: bool) -> list[Row]:
+    if by_type:
+        return sorted(
+            rows,
+            key=lambda row: (machine_types.index(row["machine_type"]), -row["official_score"], _name(row)),
+        )
+    return sorted(rows, key=lambda row: (-(row["official_score"] or 0), -row["machine_types"], _name(row)))
 
 
 def _name(row: Row) -> tuple[str, str]:
@@ -182,14 +244,20 @@ def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
     over_seeds = _means(means)
     return {
         "system": group[0]["system"],
-        "settings": dict(group[0]["changed_settings"]),
+        "settings": _settings(group[0]),
         "official_score": over_seeds.get("score"),
         "official_score_std": _spread([mean["score"] for mean in means]),
         **{metric: over_seeds.get(f"harmonic_mean_{metric}") for metric in OFFICIAL.metrics},
         "seeds": list(whole),
         "parameters": max(record["parameters"] for record in group),
+        "macs_per_clip": max(record["macs_per_clip"] for record in group),
         "training_seconds": statistics.fmean(
             sum(record["training_seconds"] for record in of) for of in whole.values()
+        )
+        if whole
+        else None,
+        "scoring_seconds": statistics.fmean(
+            sum(record["scoring_seconds"] for record in of) for of in whole.values()
         )
         if whole
         else None,
@@ -210,7 +278,7 @@ def _type_row(group: Sequence[Record]) -> Row:
     return {
         "machine_type": group[0]["machine_type"],
         "system": group[0]["system"],
-        "settings": dict(group[0]["changed_settings"]),
+        "settings": _settings(group[0]),
         "official_score": means["official_score"],
         "official_score_std": _spread([of["official_score"] for of in metrics]),
         **{name: means.get(name) for name in _TYPE_METRICS[1:]},
@@ -241,12 +309,14 @@ class _Column:
     wide: bool = False
 
 
-def _columns(by_type: bool) -> list[_Column]:
+def _columns(rows: Sequence[Row]) -> list[_Column]:
+    by_type = _is_by_type(rows)
     percents = {"auc_source": "AUC source", "auc_target": "AUC target", "pauc": "pAUC"}
     columns = [
         _Column("official score", _score, "official_score"),
+        *([_Column("95 % interval", _interval)] if _has(rows, "official_score_low") else []),
         *(_Column(header, _percent_of(metric), metric) for metric, header in percents.items()),
-        _Column("seeds", lambda row: str(len(row["seeds"]))),
+        _Column("seeds", lambda row: str(len(row["seeds"]) or "–")),
     ]
     if by_type:
         return [
@@ -257,15 +327,17 @@ def _columns(by_type: bool) -> list[_Column]:
         ]
     return [
         *columns,
-        _Column("parameters", lambda row: f"{row['parameters']:,}", wide=True),
+        _Column("parameters", lambda row: _known(row["parameters"], "{:,}"), wide=True),
+        _Column("MAC/clip", lambda row: _scaled(row["macs_per_clip"]), wide=True),
         _Column("training", lambda row: _duration(row["training_seconds"]), wide=True),
-        _Column("clips/s", lambda row: f"{row['clips_per_second']:,.0f}", wide=True),
+        _Column("scoring", lambda row: _duration(row["scoring_seconds"]), wide=True),
+        _Column("clips/s", lambda row: _known(row["clips_per_second"], "{:,.0f}"), wide=True),
     ]
 
 
 def _table(rows: Sequence[Row], title: str, *, wide: bool) -> Table:
     by_type = _is_by_type(rows)
-    columns = [column for column in _columns(by_type) if wide or not column.wide]
+    columns = [column for column in _columns(rows) if wide or not column.wide]
     table = Table(
         title=title,
         title_justify="left",
@@ -289,7 +361,9 @@ def _table(rows: Sequence[Row], title: str, *, wide: bool) -> Table:
                 machine_type = row["machine_type"]
                 table.add_section()
                 table.add_row(Text(machine_type, style="underline"))
-        name = Text(indent + row["system"])
+        name = Text(indent + row["system"], style="dim" if row.get("reference") else "")
+        if row.get("reference"):
+            name.append(f"\n{indent}  published")
         if row["settings"]:
             name.append("".join(f"\n{indent}  {word}" for word in _short(row["settings"])), style="italic")
         table.add_row(
@@ -304,7 +378,7 @@ def _table(rows: Sequence[Row], title: str, *, wide: bool) -> Table:
 
 def _markdown(rows: Sequence[Row], title: str) -> str:
     by_type = _is_by_type(rows)
-    columns = _columns(by_type)
+    columns = _columns(rows)
     best = _best(rows, columns)
     headers = [*(["machine type"] if by_type else []), "system", "settings", *(c.header for c in columns)]
     left = len(headers) - len(columns)
@@ -314,7 +388,7 @@ def _markdown(rows: Sequence[Row], title: str) -> str:
         cells = [
             *([row["machine_type"]] if by_type else []),
             row["system"],
-            f"`{settings}`" if settings else "",
+            "published" if row.get("reference") else f"`{settings}`" if settings else "",
         ]
         for column in columns:
             cell = column.cell(row)
@@ -338,7 +412,7 @@ def _csv_cell(value: Any) -> Any:
         return assignments(value)
     if isinstance(value, list):
         return " ".join(str(item) for item in value)
-    return _typed(value) if isinstance(value, bool) else value
+    return typed(value) if isinstance(value, bool) else value
 
 
 def _caption(rows: Sequence[Row], *, half_widths: bool) -> str:
@@ -361,7 +435,17 @@ def _caption(rows: Sequence[Row], *, half_widths: bool) -> str:
         )
     if any(row["official_score"] is None for row in rows):
         said.append("A system has a score as soon as one seed has all machine types.")
+    if _has(rows, "official_score_low"):
+        said.append("Interval: bootstrap over clips and seeds.")
+    published = {
+        (row["reference"]["source"], row["reference"]["variant"]) for row in rows if row.get("reference")
+    }
+    said += [f"Published: {source} ({variant})." for source, variant in sorted(published)]
     return " ".join(said)
+
+
+def _has(rows: Sequence[Row], key: str) -> bool:
+    return any(row.get(key) is not None for row in rows)
 
 
 def _is_by_type(rows: Sequence[Row]) -> bool:
@@ -376,16 +460,15 @@ def _best(rows: Sequence[Row], columns: Sequence[_Column]) -> dict[tuple[str | N
     values: dict[tuple[str | None, str], list[float]] = {}
     for row in rows:
         for column in columns:
-            if column.ranked_by is not None and row[column.ranked_by] is not None:
-                values.setdefault((row.get("machine_type"), column.ranked_by), []).append(
-                    row[column.ranked_by]
-                )
+            if row.get("reference") is None and row.get(column.ranked_by or "") is not None:
+                place = (row.get("machine_type"), column.ranked_by or "")
+                values.setdefault(place, []).append(row[place[1]])
     return {place: max(of) for place, of in values.items() if min(of) < max(of)}
 
 
 def _is_best(row: Row, column: _Column, best: Mapping[tuple[str | None, str], float]) -> bool:
     place = (row.get("machine_type"), column.ranked_by or "")
-    return place in best and row[place[1]] == best[place]
+    return row.get("reference") is None and place in best and row[place[1]] == best[place]
 
 
 def _score(row: Row) -> str:
@@ -394,6 +477,16 @@ def _score(row: Row) -> str:
         return f"{row['machine_types']} of {of} types"
     spread = row["official_score_std"]
     return _percent(row["official_score"]) + ("" if spread is None else f" ± {_percent(spread)}")
+
+
+def _interval(row: Row) -> str:
+    if row.get("official_score_low") is None:
+        return "–"
+    return f"{_percent(row['official_score_low'])} to {_percent(row['official_score_high'])}"
+
+
+def _known(value: float | None, pattern: str) -> str:
+    return "–" if value is None else pattern.format(value)
 
 
 def _percent(value: float | None) -> str:
@@ -416,10 +509,15 @@ def _duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _typed(value: Any) -> str:
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+def _scaled(count: float | None) -> str:
+    if count is None:
+        return "–"
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f}"
 
 
 def _short(settings: Mapping[str, Any]) -> list[str]:
     """Return settings as words, floats with four digits."""
-    return [f"{k}={f'{v:.4g}' if isinstance(v, float) else _typed(v)}" for k, v in settings.items()]
+    return [f"{k}={f'{v:.4g}' if isinstance(v, float) else typed(v)}" for k, v in settings.items()]

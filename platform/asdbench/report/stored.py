@@ -1,0 +1,80 @@
+"""The stored scores that a report is made of: of named systems, with settings and seeds, or a clear error.
+
+What is asked for here must have been run; nothing is trained or scored.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from asdbench import registry
+from asdbench.data.catalogue import DataSet
+from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.errors import InputError, unknown_name
+
+
+@dataclass(frozen=True)
+class Settings:
+    """With which settings the systems ran: as ``asdbench run`` takes them.
+
+    Attributes
+    ----------
+    preset, values
+        Named settings, and settings by name; each goes to the systems that have it.
+    others
+        The data set whose machine types served as pseudo-anomalies, if another.
+    """
+
+    preset: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    others: str | None = None
+
+
+def scored_jobs(
+    systems: Sequence[str],
+    data: DataSet,
+    store: JobStore,
+    *,
+    seeds: Sequence[int],
+    machine_types: Sequence[str],
+    settings: Settings,
+) -> dict[str, dict[int, dict[str, Prepared]]]:
+    """Return the scored jobs by system, seed and machine type.
+
+    Raises :class:`InputError` for a system, setting or preset that does not exist, and where a job has not
+    been scored with data and code of now.
+    """
+    if not seeds:
+        raise InputError("no seed is given; --seeds takes one or more whole numbers")
+    found: dict[str, dict[int, dict[str, Prepared]]] = {}
+    for name, configured in _configured(systems, settings).items():
+        others = settings.others if configured.takes_others() else None
+        for seed in seeds:
+            for machine_type in machine_types:
+                job = Job(name, configured.changed(), data.name, machine_type, seed, others)
+                prepared = Prepared(job, configured, data)
+                if not store.is_scored(prepared):
+                    raise InputError(
+                        f"there are no scores of {name} on {machine_type} of data set {data.name!r} with "
+                        f"seed {seed} and these settings; 'asdbench run {name} --data {data.name} "
+                        f"--seeds {seed}' makes them"
+                    )
+                found.setdefault(name, {}).setdefault(seed, {})[machine_type] = prepared
+    return found
+
+
+def _configured(systems: Sequence[str], settings: Settings) -> dict[str, registry.Configured]:
+    """Return the systems with those of the settings that they have."""
+    plain = {name: registry.configure(name, preset=settings.preset) for name in systems}
+    for setting in settings.values:
+        if not any(configured.accepts(setting) for configured in plain.values()):
+            known = {own for configured in plain.values() for own in configured.values()}
+            raise unknown_name(f"setting of {' or '.join(plain)}:", setting, known)
+    return {
+        name: registry.configure(
+            name,
+            {key: value for key, value in settings.values.items() if configured.accepts(key)},
+            preset=settings.preset,
+        )
+        for name, configured in plain.items()
+    }
