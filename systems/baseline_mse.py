@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from asdbench.config import Range, tunable
+from asdbench.config import Choice, Range, tunable
 from asdbench.spec import MelSpec
 from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
 
@@ -34,7 +34,7 @@ class Config:
     n_fft: int = tunable(1024, minimum=64, maximum=16_384)
     hop_samples: int = tunable(512, minimum=16, maximum=16_384)
     n_mels: int = tunable(128, minimum=8, maximum=512)
-    bf16: bool = tunable(False)
+    precision: str = tunable("float32", Choice("float32", "bfloat16", "auto"))
     reproduction: bool = tunable(False)
 
 
@@ -82,7 +82,10 @@ class BaselineMse(System):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate, fused=True)
         return [
             Stage(
-                "reconstruction", [Update("all", optimizer)], epochs=self.config.epochs, bf16=self.config.bf16
+                "reconstruction",
+                [Update("all", optimizer)],
+                epochs=self.config.epochs,
+                precision=self.config.precision,
             )
         ]
 

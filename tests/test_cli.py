@@ -16,7 +16,7 @@ from asdbench.registry import Source
 from asdbench.sweep import all_types
 from asdbench.testing import write_tiny
 
-QUICK = ("--local", "--set", "epochs=2", "hidden=8", "batch_size=64")
+QUICK = ("--local", "--set", "epochs=2", "hidden=8")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_run_ends_with_a_leaderboard_and_a_second_one_trains_nothing(
         assert row["seeds"] == [0, 1]
         assert 0 < row["official_score"] <= 1
         assert row["official_score_std"] >= 0
-        assert row["settings"] == {"epochs": 2, "hidden": 8, "batch_size": 64}
+        assert row["settings"] == {"epochs": 2, "hidden": 8}
     assert asdbench("leaderboard", "--data", tiny, "--by", "type", "--format", "json") == 0
     by_type = json.loads(capsys.readouterr().out)
     assert len(by_type) == 4
@@ -117,7 +117,10 @@ def test_relabelled_clips_are_judged_anew_without_training(
     [
         (("run", "baseline-ms", "--data", "tiny"), "no system 'baseline-ms'; did you mean 'baseline-mse'?"),
         (("run", "baseline-mse", "--data", "tinny"), "no data set 'tinny'; did you mean 'tiny'?"),
-        (("run", "--data", "tiny"), "no system is named; there are: baseline-maha, baseline-mse"),
+        (
+            ("run", "--data", "tiny"),
+            "no system is named; there are: adversarial, baseline-maha, baseline-mse",
+        ),
         (("run", "baseline-mse", "--data", "tiny", "--machines", "vane"), "did you mean 'valve'?"),
         (("run", "baseline-mse", "--data", "tiny", "--set", "epoch=3"), "did you mean 'epochs'?"),
         (
@@ -349,10 +352,11 @@ def test_a_broken_plugin_is_listed_as_broken(home: Path, capsys: pytest.CaptureF
 def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
     tiny: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sweep("--data", tiny, "--machines", "fan", *QUICK) == 0
+    small = ("steps=2", "cvae_steps=1", "adversarial_steps=1", "width=16", "ffn=16", "blocks=1")
+    assert sweep("--data", tiny, "--machines", "fan", *QUICK, *small, "batch_size=16") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "left out: system 'theirs' (their_plugin.py) cannot be imported" in said
-    assert "2 jobs over 1 trainings" in said
+    assert "5 jobs over 4 trainings" in said
     assert sweep("--data", tiny, "--systems", "theirs", *QUICK) == 2
 
 

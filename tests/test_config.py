@@ -7,11 +7,13 @@ from asdbench.config import (
     Choice,
     Range,
     Setting,
+    Simplex,
     checked,
     make_config,
     parse_assignments,
     settings_of,
     tunable,
+    typed,
     values_of,
 )
 from asdbench.errors import InputError
@@ -24,6 +26,8 @@ class Config:
     kind: str = tunable("released", Choice("released", "per_frame"), affects="fusion")
     heads: int = tunable(4, Choice(2, 4, 8))
     bf16: bool = tunable(False)
+    names: tuple[str, ...] = tunable(("x", "y"), affects="fusion")
+    shares: tuple[float, ...] | None = tunable(None, affects="fusion", minimum=0.0)
     clip: float | None = tunable(None, Range(0.1, 10.0), affects="scoring")
 
 
@@ -35,7 +39,7 @@ def made(**values: Any) -> Config:
 
 def test_settings_are_listed_in_the_order_of_declaration() -> None:
     settings = settings_of(Config)
-    assert list(settings) == ["epochs", "rate", "kind", "heads", "bf16", "clip"]
+    assert list(settings) == ["epochs", "rate", "kind", "heads", "bf16", "names", "shares", "clip"]
     assert settings["epochs"] == Setting("epochs", int, 100, Range(20, 200, log=True), "training", 1, 1000)
     assert settings["kind"].affects == "fusion"
 
@@ -70,6 +74,14 @@ def test_values_go_over_the_defaults() -> None:
         ("clip", "none", None),
         ("clip", None, None),
         ("clip", "2", 2.0),
+        ("names", "a, b", ("a", "b")),
+        ("names", "a", ("a",)),
+        ("names", ["a", "b"], ("a", "b")),
+        ("names", "", ()),
+        ("shares", "1,2.5", (1.0, 2.5)),
+        ("shares", [1, 2], (1.0, 2.0)),
+        ("shares", 3, (3.0,)),
+        ("shares", "none", None),
     ],
 )
 def test_a_value_becomes_the_settings_type(name: str, value: Any, expected: Any) -> None:
@@ -100,6 +112,10 @@ def test_a_value_becomes_the_settings_type(name: str, value: Any, expected: Any)
         ("bf16", 1, "bf16=1 is not of type bool"),
         ("bf16", "yes", "bf16='yes' is not of type bool"),
         ("clip", "much", "clip='much' is not of type float or none"),
+        ("names", 3, "names=3 is not of type str,str,..."),
+        ("shares", "1,x", "shares='1,x' is not of type float,float,... or none"),
+        ("shares", "1,-2", "shares=-2.0 is below the least allowed value, 0"),
+        ("shares", "1,nan", "shares=nan is not a finite number"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused(name: str, value: Any, message: str) -> None:
@@ -109,10 +125,27 @@ def test_a_value_that_is_not_allowed_is_refused(name: str, value: Any, message: 
 
 def test_settings_can_be_told_by_what_they_affect() -> None:
     assert values_of(Config()) == {
-        "epochs": 100, "rate": 1e-3, "kind": "released", "heads": 4, "bf16": False, "clip": None,
+        "epochs": 100, "rate": 1e-3, "kind": "released", "heads": 4, "bf16": False,
+        "names": ("x", "y"), "shares": None, "clip": None,
     }  # fmt: skip
     assert list(values_of(Config(), "training")) == ["epochs", "rate", "heads", "bf16"]
-    assert values_of(Config(kind="per_frame"), "scoring", "fusion") == {"kind": "per_frame", "clip": None}
+    assert values_of(Config(kind="per_frame"), "scoring", "fusion") == {
+        "kind": "per_frame", "names": ("x", "y"), "shares": None, "clip": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "true"), (None, "none"), (3, "3"), (("a", "b"), "a,b"), ([1.5, 2], "1.5,2"), ("x", "x")],
+)
+def test_a_value_is_shown_as_one_types_it(value: Any, text: str) -> None:
+    assert typed(value) == text
+
+
+def test_domains_are_shown_in_words() -> None:
+    assert str(Range(0.5, 20, log=True)) == "0.5 to 20 (log)"
+    assert str(Choice("a", True)) == "a, true"
+    assert str(Simplex(of="members")) == "a weight for each of members"
 
 
 def test_assignments_are_split_at_the_first_equals_sign() -> None:

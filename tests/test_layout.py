@@ -68,7 +68,7 @@ def test_few_read_the_truth(file: Path) -> None:
 
 @pytest.mark.parametrize("file", below(SYSTEMS), ids=lambda file: file.name)
 def test_a_system_sees_layers_and_features_only(file: Path) -> None:
-    allowed = ("config", "system", "spec", "nn", "features", "backends")
+    allowed = ("config", "errors", "system", "spec", "nn", "features", "backends")
     rooms = {name.split(".")[1] for name in imports(file) if name.startswith("asdbench.")}
     assert rooms <= set(allowed)
     assert not imports(file) & {"ray", "mlflow", "optuna", "asdbench"}

@@ -225,6 +225,99 @@ def test_a_preset_lies_between_defaults_and_wishes() -> None:
     }  # fmt: skip
 
 
+# Ensembles
+
+PAIR = {"members": ("baseline-mse", "multitask-mel")}
+
+
+def test_an_ensemble_takes_its_members_settings() -> None:
+    configured = registry.configure("ensemble", PAIR | {"n_mels": "64", "multitask-mel.steps": "7"})
+    mse, mel = configured.members
+    assert (mse.config.n_mels, mel.config.n_mels, mel.config.steps) == (64, 64, 7)
+    assert configured.values()["multitask-mel.steps"] == 7
+    assert configured.values("training") == {
+        f"{of.name}.{name}": value for of in (mse, mel) for name, value in of.values("training").items()
+    }
+    assert configured.changed() == {"members": PAIR["members"], "n_mels": 64, "steps": 7}
+    assert configured.accepts("steps")
+    assert configured.accepts("baseline-mse.epochs")
+    assert not configured.accepts("baseline-mse.steps")
+
+
+def test_a_members_own_setting_goes_before_one_for_all() -> None:
+    wanted = {"baseline-mse.n_mels": 32, "n_mels": 64}
+    configured = registry.configure("ensemble", PAIR | wanted)
+    assert [member.config.n_mels for member in configured.members] == [32, 64]
+    assert configured.changed() == {
+        "members": PAIR["members"], "baseline-mse.n_mels": 32, "multitask-mel.n_mels": 64,
+    }  # fmt: skip
+    assert registry.configure("ensemble", configured.changed()) == configured
+
+
+def test_a_preset_reaches_the_members() -> None:
+    configured = registry.configure("ensemble", dict(PAIR), preset="demo")
+    assert (
+        configured.members[0].config.epochs == registry.configure("baseline-mse", preset="demo").config.epochs
+    )
+    assert configured.members[1] == registry.configure("multitask-mel", preset="demo")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"members": ""}, "ensemble has no members; name one or more systems"),
+        ({"members": "baseline-mse,baseline-mse"}, "ensemble: member 'baseline-mse' is named twice"),
+        ({"members": "baseline-mse,ensemble"}, "ensemble: member 'ensemble' is an ensemble itself"),
+        ({"members": "baseline-mze"}, "no system 'baseline-mze'; did you mean 'baseline-mse'"),
+        ({"weights": "1,2"}, "weights=1.0,2.0 are 2 weights for 3 members"),
+        ({"weights": "0,0,0"}, "all weights are 0"),
+        ({"weights": "1,-1,1"}, "weights=-1.0 is below the least allowed value, 0"),
+        ({"weights": "1,x,1"}, "weights='1,x,1' is not of type float,float,... or none"),
+        (PAIR | {"epoch": 3}, "no setting of ensemble 'epoch'; did you mean 'epochs'"),
+        (PAIR | {"multitask-mel.epochs": 3}, "no setting of ensemble 'multitask-mel.epochs'"),
+        (PAIR | {"epochs": 0}, "baseline-mse: epochs=0 is below the least allowed value"),
+    ],
+)
+def test_what_an_ensemble_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        registry.configure("ensemble", values)
+
+
+def test_who_takes_pseudo_anomalies() -> None:
+    assert not registry.configure("baseline-maha").takes_others()
+    assert registry.configure("multitask-mel").takes_others()
+    assert registry.configure("ensemble").takes_others()
+    assert not registry.configure("ensemble", {"members": "baseline-mse"}).takes_others()
+
+
+ENSEMBLE = """
+class Theirs(System):
+    Config = Config
+
+    @classmethod
+    def members(cls, config):
+        return ("baseline-mse",)
+"""
+
+
+def test_an_ensemble_must_say_how_it_combines(install: Install) -> None:
+    install(
+        "their_module",
+        HEAD.format(settings="width: int = tunable(3)") + ENSEMBLE,
+        theirs="their_module:Theirs",
+    )
+    with pytest.raises(InputError, match="Theirs must define combine"):
+        registry.get("theirs")
+
+
+def test_an_ensembles_settings_only_affect_fusion(install: Install) -> None:
+    combine = "\n    @classmethod\n    def combine(cls, config, scores): ...\n"
+    text = HEAD.format(settings="width: int = tunable(3)") + ENSEMBLE + combine
+    install("their_module", text, theirs="their_module:Theirs")
+    with pytest.raises(InputError, match="its setting 'width' must be declared with affects='fusion'"):
+        registry.configure("theirs")
+
+
 def test_a_scorer_may_not_redefine_a_setting(install: Install) -> None:
     text = code(
         "Theirs", settings='epochs: int = tunable(3, affects="scoring")', body='training_of = "baseline-mse"'

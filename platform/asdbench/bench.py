@@ -6,11 +6,11 @@ What is stored is not done again, so the same call after an interruption goes on
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from rich.console import Console
@@ -30,10 +30,12 @@ from asdbench.data.catalogue import DataSet
 from asdbench.engine.events import Event, Failure
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training
 from asdbench.errors import InputError, unknown_name
-from asdbench.files import read_json
-from asdbench.report.leaderboard import Format, render, rows
+from asdbench.report.leaderboard import Format, render, rows, with_references
+from asdbench.report.reference import references, references_for
 
-PRESETS = ("demo",)
+Wanted = TypeVar("Wanted")
+
+PRESETS = ("report", "fast", "demo")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Request:
     machines : machine types; empty for all
     settings : settings by name; each goes to those systems that have it
     preset : named settings of the systems, under ``settings``; systems without it keep their defaults
+    others : data set whose machine types serve as pseudo-anomalies, for the systems that take some
     """
 
     systems: Sequence[str]
@@ -56,6 +59,7 @@ class Request:
     machines: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
+    others: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,17 +105,37 @@ def prepare(request: Request) -> list[Prepared]:
         if machine not in data.machine_types:
             raise unknown_name(f"machine type in data set {data.name!r}:", machine, data.machine_types)
     machines = list(dict.fromkeys(request.machines)) or list(data.machine_types)
+    if request.others is not None:
+        catalogue.load(request.others)
     jobs = []
     for name in dict.fromkeys(request.systems):
         configured = registry.configure(name, _settings_for(name, request), preset=request.preset)
+        others = request.others if configured.takes_others() else None
         for seed in dict.fromkeys(request.seeds):
             for machine in machines:
-                job = Job(name, configured.changed(), data.name, machine, seed)
+                job = Job(name, configured.changed(), data.name, machine, seed, others)
                 jobs.append(Prepared(job, configured, data))
-    store.check_unchanged(data, data.clips.filter(pl.col("machine_type").is_in(machines)))
-    for prepared in {(p.job.machine_type, p.configured.trainer.name): p for p in jobs}.values():
+    if request.others is not None and not any(prepared.job.others for prepared in jobs):
+        raise InputError(
+            f"--others {request.others}: no system of this run takes pseudo-anomalies from other machine "
+            f"types; leave the option out"
+        )
+    parts = {(p.job.machine_type, p.configured.trainer.name): p for prepared in jobs for p in prepared.parts}
+    for prepared in parts.values():
         _ = prepared.clips  # too few clips or machine types are found before any work is done
+    for of, wanted in _by_data(
+        source for prepared in parts.values() for source in prepared.machine_types_read
+    ):
+        store.check_unchanged(of, of.clips.filter(pl.col("machine_type").is_in(wanted)))
     return jobs
+
+
+def _by_data(sources: Iterable[tuple[DataSet, Wanted]]) -> list[tuple[DataSet, list[Wanted]]]:
+    """Group what is wanted by its data set, each thing once."""
+    grouped: dict[str, tuple[DataSet, dict[Wanted, None]]] = {}
+    for data, wanted in sources:
+        grouped.setdefault(data.name, (data, {}))[1][wanted] = None
+    return [(data, list(wanted)) for data, wanted in grouped.values()]
 
 
 def run(request: Request, execution: Execution, *, console: Console) -> int:
@@ -154,24 +178,23 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
 
 def build_features(jobs: Sequence[Prepared], *, console: Console) -> None:
     """Build what the jobs' systems read and the store does not hold yet, with progress and its cost."""
-    data = jobs[0].data
-    wanted = list(
-        dict.fromkeys(
-            (machine, prepared.needs.mel, prepared.needs.window_frames)
-            for prepared in jobs
-            for machine in prepared.machine_types_read
-        )
+    wanted = _by_data(
+        (data, (machine, part.needs.mel, part.needs.window_frames))
+        for prepared in jobs
+        for part in prepared.parts
+        for data, machine in part.machine_types_read
     )
-    missing = store.missing(data, wanted)
+    missing = [(data, found) for data, specs in wanted if (found := store.missing(data, specs))]
     if not missing:
         return
-    size = store.bytes_to_build(data, wanted)
+    size = sum(store.bytes_to_build(data, specs) for data, specs in missing)
     _check_disk(size)
-    for note in catalogue.describe(data).notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(f"features: {len(missing)} to build, {size / 1e6:,.0f} MB")
+    for data, _ in missing:
+        for note in catalogue.describe(data).notes:
+            console.print(f"note: {note}", markup=False)
+    console.print(f"features: {sum(len(specs) for _, specs in missing)} to build, {size / 1e6:,.0f} MB")
     with _progress(console) as progress:
-        for machine, spec, least in missing:
+        for data, machine, spec, least in ((data, *spec) for data, specs in missing for spec in specs):
             clips = data.clips.filter(pl.col("machine_type") == machine).height
             task = progress.add_task(f"{machine} waveforms", total=clips, detail="")
             store.waveforms(data, machine, progress=partial(progress.advance, task))
@@ -188,7 +211,13 @@ def judge(
     Returns one tracking Run for each system, its settings and seed, over all machine types that are scored,
     and what could not be judged: label, message and whether the input is to blame.
     """
-    from asdbench.engine.evaluation import NoLabels, anomaly_scores, evaluate, labelled_types
+    from asdbench.engine.evaluation import (
+        NoLabels,
+        anomaly_scores,
+        evaluate,
+        labelled_types,
+        training_records,
+    )
     from asdbench.tracking.mlflow_runs import Run
 
     groups: dict[tuple[str, int], list[Prepared]] = {}
@@ -209,7 +238,7 @@ def judge(
                 failures.append((_label(Work((prepared,)), ()), str(error), True))
                 continue
             scores[machine] = anomaly_scores(prepared, jobs_store)
-            curves[machine] = read_json(jobs_store.training(prepared.training_key) / "training.json")["curve"]
+            curves[machine] = _curve(training_records(prepared, jobs_store))
         if not results:
             continue
         runs.append(
@@ -230,6 +259,17 @@ def judge(
     return runs, failures
 
 
+def _curve(trainings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a job's training curve; of several trainings with the trained system in the stage's name."""
+    if len(trainings) == 1:
+        return next(iter(trainings.values()))["curve"]  # type: ignore[no-any-return]
+    return [
+        {**point, "stage": f"{name} {point['stage']}"}
+        for name, record in trainings.items()
+        for point in record["curve"]
+    ]
+
+
 def _with_earlier_types(group: Sequence[Prepared], jobs_store: JobStore) -> list[Prepared]:
     """Return the jobs of a system and seed, with those of machine types that earlier runs have scored."""
     first = group[0]
@@ -244,9 +284,21 @@ def _with_earlier_types(group: Sequence[Prepared], jobs_store: JobStore) -> list
     return [own[machine] for machine in sorted(own)]
 
 
-def show_leaderboard(name: str, *, console: Console, by_type: bool = False, format: Format = "table") -> None:
-    """Print the leaderboard of a data set; other formats than ``table`` go to standard output bare."""
+def show_leaderboard(
+    name: str,
+    *,
+    console: Console,
+    by_type: bool = False,
+    format: Format = "table",
+    reference: bool = False,
+    intervals: bool = False,
+) -> None:
+    """Print the leaderboard of a data set; other formats than ``table`` go to standard output bare.
+
+    ``reference`` shows published results too, ``intervals`` a bootstrap interval of each score.
+    """
     from asdbench.engine.evaluation import current_results, labelled_types
+    from asdbench.report.compare import with_intervals
 
     data = catalogue.load(name)
     records, outdated = current_results(data, JobStore())
@@ -254,13 +306,21 @@ def show_leaderboard(name: str, *, console: Console, by_type: bool = False, form
         console.print(
             f"note: {outdated} stored results are of other recordings, labels or code than now; not shown"
         )
-    if not records and format == "table":
+    labelled = labelled_types(data)
+    published = references_for(name, labelled) if reference else []
+    if reference and not published:
+        known = sorted({found.data for found in references()})
+        console.print(f"note: no published results on {name}; there are some on {', '.join(known)}")
+    if not records and not published and format == "table":
         console.print(f"no results on data set {name!r} yet; 'asdbench run SYSTEM --data {name}' makes some")
         return
-    labelled = labelled_types(data)
     for machine in sorted(set(data.machine_types) - set(labelled)):
         console.print(f"note: no test clip of {machine} has a known label; it is not on the leaderboard")
     table = rows(records, machine_types=labelled, by_type=by_type)
+    if intervals:
+        table = with_intervals(table, data, JobStore())
+    if reference:
+        table = with_references(table, published, machine_types=labelled, by_type=by_type)
     text = render(table, format=format, title=f"Leaderboard of {name}", console=console)
     if text is not None:
         print(text, end="" if text.endswith("\n") else "\n")
@@ -360,11 +420,16 @@ def plan(
 
 def _settings_for(name: str, request: Request) -> dict[str, Any]:
     """Return the request's settings that the system has; one that no system has is an error."""
-    known = {system: set(registry.configure(system).values()) for system in request.systems}
+    chosen = {"members": request.settings["members"]} if "members" in request.settings else {}
+    known = {}
+    for system in request.systems:
+        found = registry.configure(system)
+        known[system] = registry.configure(system, chosen) if chosen and found.accepts("members") else found
     for key in request.settings:
-        if not any(key in settings for settings in known.values()):
-            raise unknown_name(f"setting of {' or '.join(known)}:", key, set().union(*known.values()))
-    return {key: value for key, value in request.settings.items() if key in known[name]}
+        if not any(configured.accepts(key) for configured in known.values()):
+            names = {key for configured in known.values() for key in configured.values()}
+            raise unknown_name(f"setting of {' or '.join(known)}:", key, names)
+    return {key: value for key, value in request.settings.items() if known[name].accepts(key)}
 
 
 def _check_disk(needed: int) -> None:

@@ -15,6 +15,8 @@ from asdbench.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from asdbench.data.catalogue import DataSet
+
 
 def _whole(_: Any, tokens: Sequence[Token]) -> int:
     """Read a whole number; cyclopts would round one with a fraction."""
@@ -55,7 +57,10 @@ class RunOptions:
     set
         Settings as key=value; each goes to the systems that have it.
     preset
-        Named settings of the systems: demo (quick, for the embedded data).
+        Named settings of the systems: report (as published), fast (quicker, for two CPU cores), demo (for the
+        embedded data).
+    others
+        Data set whose machine types serve as pseudo-anomalies, for a data set that has one machine type only.
     local
         Run in this process, without Ray.
     workers
@@ -74,6 +79,7 @@ class RunOptions:
     machines: Words = ()
     set: Words = ()
     preset: str | None = None
+    others: str | None = None
     local: Flag = False
     workers: Whole | None = None
     workers_per_type: Whole = 1
@@ -112,7 +118,9 @@ def run_systems(systems: Sequence[str], data: str, options: RunOptions) -> int:
         )
     catalogue.writable_home()
     settings = parse_assignments(options.set)
-    request = Request(systems, data, options.seeds, options.machines, settings, options.preset)
+    request = Request(
+        systems, data, options.seeds, options.machines, settings, options.preset, options.others
+    )
     placement = Placement(options.workers, options.workers_per_type, options.gpus_per_worker)
     address = options.address or os.environ.get("RAY_ADDRESS") or "local"
     execution = Execution(options.local, placement, address, options.checkpoint_epochs)
@@ -134,6 +142,8 @@ def leaderboard(
     *,
     data: str,
     by: Literal["type"] | None = None,
+    reference: Flag = False,
+    intervals: Flag = False,
     format: Literal["table", "csv", "json", "markdown"] = "table",
 ) -> None:
     """Show the systems on a data set by official score, mean and spread over seeds.
@@ -144,12 +154,174 @@ def leaderboard(
         Name of a registered data set.
     by
         'type' for a row each machine type.
+    reference
+        Show published results on the same machine types too, marked as such.
+    intervals
+        Show a 95 % interval of each score, by bootstrap over clips and seeds.
     format
         Table for people, or csv, json, markdown.
     """
     from asdbench.bench import show_leaderboard
 
-    show_leaderboard(data, console=_console(stderr=format != "table"), by_type=by == "type", format=format)
+    show_leaderboard(
+        data,
+        console=_console(stderr=format != "table"),
+        by_type=by == "type",
+        format=format,
+        reference=reference,
+        intervals=intervals,
+    )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class StoredOptions:
+    """Of which runs stored scores are.
+
+    Attributes
+    ----------
+    set
+        Settings as key=value, as the run had them.
+    preset
+        Named settings of the systems, as the run had them.
+    others
+        Data set of the pseudo-anomalies, as the run had it.
+    """
+
+    set: Words = ()
+    preset: str | None = None
+    others: str | None = None
+
+
+@app.command
+def compare(
+    a: str,
+    b: str,
+    *,
+    data: str,
+    seeds: Numbers = (0,),
+    stored: StoredOptions = StoredOptions(),
+    resamples: Whole = 10_000,
+    format: Literal["table", "csv", "json", "markdown"] = "table",
+) -> None:
+    """Compare two systems that have run: difference of the official score and how sure it is.
+
+    Parameters
+    ----------
+    a, b
+        Names of systems.
+    data
+        Name of a registered data set.
+    seeds
+        Seeds that both have run with.
+    resamples
+        How often clips and seeds are drawn anew.
+    format
+        Table for people, or csv, json, markdown.
+    """
+    from asdbench.data import catalogue
+    from asdbench.engine.jobs import JobStore
+    from asdbench.report.compare import compare as compared
+    from asdbench.report.compare import render
+
+    found = compared(
+        (a, b),
+        catalogue.load(data),
+        JobStore(),
+        seeds=seeds,
+        settings=_stored_settings(stored),
+        resamples=resamples,
+    )
+    text = render(found, format=format, title=f"{b} against {a} on {data}", console=_console())
+    if text is not None:
+        print(text, end="" if text.endswith("\n") else "\n")
+
+
+@app.command
+def submission(
+    *systems: str,
+    data: str,
+    team: str,
+    to: Path = Path("teams"),
+    seed: Whole = 0,
+    subset: Literal["dev", "eval"] | None = None,
+    stored: StoredOptions = StoredOptions(),
+) -> None:
+    """Write a challenge submission from stored scores: CSVs, meta information and one zip.
+
+    Parameters
+    ----------
+    systems
+        Names of one to four systems that have run.
+    data
+        Name of a registered data set.
+    team
+        Name and institution, as in Zhang_DKU.
+    to
+        Folder to write to; it is what the organisers' evaluator calls teams.
+    seed
+        Seed of the run.
+    subset
+        Test clips of which subset; those of eval where there are some if not given.
+    """
+    from asdbench.data import catalogue
+    from asdbench.engine.jobs import JobStore
+    from asdbench.report.submission import write_submission
+
+    package = write_submission(
+        systems,
+        catalogue.load(data),
+        JobStore(),
+        team=team,
+        folder=to,
+        seed=seed,
+        subset=subset,
+        settings=_stored_settings(stored),
+    )
+    console = _console()
+    console.print(f"{package}: {len(set(systems))} systems", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        "fill in what is null in the meta.yaml files, such as the authors, and add the technical report"
+    )
+
+
+@app.command
+def evaluate(
+    folder: Path,
+    *,
+    data: str,
+    ground_truth: Path | None = None,
+    format: Literal["table", "csv", "json"] = "table",
+) -> None:
+    """Judge a folder of submission CSVs as the organisers' evaluator does; no recordings are needed.
+
+    Parameters
+    ----------
+    folder
+        Folder with anomaly_score_*.csv and decision_result_*.csv, of any system.
+    data
+        Name of a registered data set, or with --ground-truth of a challenge.
+    ground_truth
+        Folder of the organisers' evaluator with its labels.
+    format
+        Table for people, csv as the evaluator writes it, or json with every figure by name.
+    """
+    from asdbench.report.official_evaluation import evaluate_folder, render, truth_of
+
+    truth, rule = truth_of(data, ground_truth=ground_truth)
+    evaluation = evaluate_folder(folder, truth, rule=rule)
+    text = render(evaluation, format=format, title=f"{folder.name} on {data}", console=_console())
+    if text is not None:
+        for note in evaluation.notes:
+            _console(stderr=True).print(f"note: {note}", markup=False, highlight=False)
+        print(text, end="" if text.endswith("\n") else "\n")
+
+
+def _stored_settings(stored: StoredOptions) -> Any:
+    from asdbench.config import parse_assignments
+    from asdbench.report.stored import Settings
+
+    return Settings(stored.preset, parse_assignments(stored.set), stored.others)
 
 
 @app.command
@@ -165,7 +337,7 @@ def systems(name: str | None = None) -> None:
     from rich.text import Text
 
     from asdbench import registry
-    from asdbench.config import Choice, Range, settings_of
+    from asdbench.config import settings_of, typed
 
     console = _console()
     if name is None:
@@ -181,23 +353,22 @@ def systems(name: str | None = None) -> None:
         console.print(table)
         return
     configured = registry.configure(name)
-    console.print(
-        (sys.modules[configured.system.__module__].__doc__ or "").strip(), markup=False, highlight=False
-    )
+    for paragraph in (sys.modules[configured.system.__module__].__doc__ or "").strip().split("\n\n"):
+        said = paragraph if "\n* " in f"\n{paragraph}" else " ".join(paragraph.split())
+        console.print(said, "", markup=False, highlight=False, sep="\n")
     table = Table(
         "setting", "default", "searched over", "a change means", box=None, header_style="bold", pad_edge=False
     )
     meaning = {"training": "training anew", "scoring": "scoring anew", "fusion": "weighing anew"}
     for part in (configured.trained, configured):
         for setting in settings_of(part.system.Config).values() if part else ():
-            domain = setting.domain
-            if isinstance(domain, Range):
-                searched = f"{domain.low:g} to {domain.high:g}{' (log)' if domain.log else ''}"
-            else:
-                searched = ", ".join(map(str, domain.options)) if isinstance(domain, Choice) else ""
-            table.add_row(setting.name, str(setting.default), searched, meaning[setting.affects])
-    console.print()
+            searched = "" if setting.domain is None else str(setting.domain)
+            table.add_row(setting.name, typed(setting.default), searched, meaning[setting.affects])
     console.print(table)
+    for preset in configured.trainer.system.presets:
+        changed = registry.configure(name, preset=preset).changed()
+        said = " ".join(f"{setting}={typed(value)}" for setting, value in changed.items())
+        console.print(f"preset {preset}: {said or 'the defaults'}", markup=False, highlight=False)
 
 
 @app.command
@@ -225,31 +396,49 @@ def features(name: str, *, systems: Words = (), preset: str | None = None) -> No
 
 @data_app.command
 def add(
-    name: str, folder: Path, *, channels: Literal["near", "far", "mean"] = "mean", skip_bad: Flag = False
+    name: str,
+    folder: Path,
+    *,
+    layout: str | None = None,
+    manifest: Path | None = None,
+    channels: Literal["near", "far", "both", "mean"] | None = None,
+    skip_bad: Flag = False,
 ) -> None:
-    """Register a folder of recordings in the layout of DCASE Challenge Task 2 (2023 on).
+    """Register a folder of recordings, in a layout of DCASE Challenge Task 2 or described by a manifest.
 
     Parameters
     ----------
     name
         The name to give it; a data set of that name is replaced.
     folder
-        Folder with one folder a machine type, each with train/ and test/.
+        Folder with one folder a machine type, each with train/ and test/; or with dev_data/ and eval_data/.
+    layout
+        How to read it, if the folder does not show it: machine-ids, domain-folders, sections,
+        sections-with-supplement, two-microphones.
+    manifest
+        CSV or Parquet table, a row a clip: path, machine_type, split; and, where known, label, domain,
+        section, attributes (name=value;name=value), group (one recording), subset (dev or eval).
     channels
-        What becomes of several channels: the first (near), the last (far) or their mean.
+        What becomes of several channels: the first (near), the last (far), one after the other (both) or
+        their mean; near for two-microphones and mean for all else, if not given.
     skip_bad
         Leave bad files out, instead of refusing the folder.
     """
     from asdbench.data import catalogue
+    from asdbench.data.layout import named_layout
 
-    console = _console()
+    chosen = None if layout is None else named_layout(layout)
     with _file_progress("reading") as progress:
-        data = catalogue.add(name, folder, channels=channels, skip_bad=skip_bad, progress=progress)
-    for note in data.notes:
-        console.print(f"note: {note}", markup=False)
-    for bad in data.left_out:
-        console.print(f"left out: {bad.path}: {bad.reason}", markup=False)
-    console.print(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
+        data = catalogue.add(
+            name,
+            folder,
+            layout=chosen,
+            manifest=manifest,
+            channels=channels,
+            skip_bad=skip_bad,
+            progress=progress,
+        )
+    _show_registered(data)
 
 
 @data_app.command
@@ -268,14 +457,137 @@ def demo(*, name: str = "demo", clips_per_type: Whole | None = None, seed: Whole
     write_and_register_demo(name, clips_per_type=clips_per_type, seed=seed)
 
 
+@data_app.command
+def get(
+    challenge: str,
+    *,
+    subset: Literal["dev", "eval"] | None = None,
+    machines: Words = (),
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    base_url: str | None = None,
+    to: Path | None = None,
+    skip_bad: Flag = False,
+) -> None:
+    """Fetch the data of a challenge, check and unpack it, and register it under the challenge's name.
+
+    What is there is not fetched again: after an interruption the same command goes on.
+
+    Parameters
+    ----------
+    challenge
+        dcase2023 and so on; 'asdbench data list --available' lists them.
+    subset
+        dev (development) or eval (additional training and evaluation); both if not given.
+    machines
+        Machine types; all if not given.
+    from_
+        Folder that holds the archives already.
+    base_url
+        A mirror of https://zenodo.org.
+    to
+        Folder to unpack into.
+    skip_bad
+        Leave bad files out, instead of refusing the data set.
+    """
+    from asdbench.data import catalogue, challenges, download
+
+    year = challenges.named(challenge)
+    home = catalogue.writable_home()
+    registered = catalogue.load(year.name) if year.name in catalogue.names() else None
+    root = to or (registered.root if registered else home / "recordings" / year.name)
+    if registered and registered.root.exists() and registered.root != root.resolve():
+        raise InputError(
+            f"the data set {year.name!r} is registered from {str(registered.root)!r}; give that with --to, or"
+            f" leave --to out"
+        )
+    with _file_progress("fetching", in_bytes=True) as progress:
+        fetched = download.get(
+            year,
+            root,
+            subsets=(subset,) if subset else (),
+            machine_types=machines,
+            given=from_,
+            base_url=base_url or download.ZENODO,
+            say=_say,
+            progress=progress,
+        )
+    if registered and fetched.clips <= registered.known_files:
+        _say(f"{year.name}: everything is there, in {root}")
+        return
+    with _file_progress("reading") as progress:
+        channels = registered.channels if registered else None
+        data = catalogue.add(
+            year.name, root, layout=year.layout, channels=channels, skip_bad=skip_bad, progress=progress
+        )
+    _show_registered(data)
+
+
+@data_app.command
+def labels(
+    name: str,
+    *,
+    from_: Annotated[Path, Parameter(name="--from")],
+    renamed_list: Path | None = None,
+) -> None:
+    """Enter the organisers' labels of an evaluation subset, from the folder of their evaluator.
+
+    Parameters
+    ----------
+    name
+        A registered data set.
+    from_
+        Folder with ground_truth_data/ and ground_truth_domain/, or with eval_data_list.csv.
+    renamed_list
+        A list of renamed clips (eval_data_list_....csv) to be checked against the labels.
+    """
+    from asdbench.data import catalogue, challenges
+    from asdbench.data import ground_truth as truth
+
+    data = catalogue.load(name)
+    told = truth.read_ground_truth(from_)
+    found = truth.match_labels(data.clips, told)
+    known = challenges.CHALLENGES.get(name)
+    wrong = {"names of the clips": found.wrong_names}
+    if renamed_list is not None:
+        wrong[str(renamed_list)] = truth.wrong_labels(truth.read_renamed_list(renamed_list), told)
+    catalogue.label(name, found.table)
+    for place, counts in wrong.items():
+        for machine, (count, clips) in counts.items():
+            if count:
+                _say(
+                    f"note: {place}: {count} of {clips} labels of {machine} are wrong, the ground truth holds"
+                )
+    if known and known.renamed_list_errors:
+        errors = ", ".join(f"{count} of {machine}" for machine, count in known.renamed_list_errors.items())
+        _say(
+            f"note: the list of renamed clips that circulates with the baseline code has wrong labels"
+            f" ({errors}); clips renamed by it are judged by the ground truth"
+        )
+    if found.unused:
+        _say(f"note: there are no clips of {', '.join(found.unused)}")
+    anomalies = int(found.table["anomaly"].sum())
+    _say(f"{name}: {found.table.height} evaluation clips labelled, {anomalies} of them anomalies")
+
+
 @data_app.command(name="list")
-def list_data() -> None:
-    """List the registered data sets."""
+def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
+    """List the registered data sets, or those that 'asdbench data get' can fetch.
+
+    Parameters
+    ----------
+    available
+        List the challenges' data sets; sizes and licences are asked of their records.
+    base_url
+        A mirror of https://zenodo.org.
+    """
     from rich.table import Table
 
     from asdbench.data import catalogue
 
     console = _console()
+    if available:
+        _list_available(console, base_url)
+        return
     names = catalogue.names()
     if not names:
         console.print(
@@ -287,6 +599,42 @@ def list_data() -> None:
         data = catalogue.load(name)
         table.add_row(name, str(len(data.machine_types)), str(data.clips.height), str(data.root))
     console.print(table)
+
+
+def _list_available(console: "Console", base_url: str | None) -> None:
+    """Show the challenges, with what their records say of sizes and licences."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rich.table import Table
+
+    from asdbench.data import download
+    from asdbench.data.challenges import CHALLENGES
+
+    subsets = [(year, name, subset) for year in CHALLENGES.values() for name, subset in year.subsets.items()]
+    with ThreadPoolExecutor(len(subsets)) as pool:
+        asked = pool.map(
+            lambda row: download.ask_records(row[2].records, base_url=base_url or download.ZENODO), subsets
+        )
+        answers = list(asked)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("data set", "subset", "size", "machine types", "sections", "licence"):
+        table.add_column(column, no_wrap=column in ("data set", "subset", "size"))
+    for (year, name, subset), facts in zip(subsets, answers, strict=True):
+        known = [facts[a.record].files.get(a.name) for a in subset.archives if a.record in facts]
+        size = sum(file[0] for file in known if file) if len(known) == len(subset.archives) else None
+        licences = dict.fromkeys(fact.licence for fact in facts.values() if fact.licence)
+        sections = sorted({section for of_type in subset.sections.values() for section in of_type})
+        table.add_row(
+            year.name,
+            name,
+            "?" if size is None else download.shown_bytes(size),
+            " ".join(subset.machine_types),
+            " ".join(sections),
+            ", ".join(licences) or "?",
+        )
+    console.print(table)
+    if not all(answers):
+        _say("? = the record could not be asked; assume non-commercial use")
 
 
 @data_app.command
@@ -341,14 +689,35 @@ def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = 
     _console().print(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
 
 
-class _file_progress:
-    """A progress bar over files, for functions that call ``progress(done, total)``."""
+def _say(line: str) -> None:
+    """Print a line as it is."""
+    _console().print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def __init__(self, verb: str) -> None:
-        from rich.progress import Progress
+
+def _show_registered(data: "DataSet") -> None:
+    """Say what was registered, and what was remarkable."""
+    console = _console()
+    for note in data.notes:
+        console.print(f"note: {note}", markup=False)
+    for bad in data.left_out:
+        console.print(f"left out: {bad.path}: {bad.reason}", markup=False)
+    console.print(
+        f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered"
+    )
+
+
+class _file_progress:
+    """A progress bar over files or bytes, for functions that call ``progress(done, total)``."""
+
+    def __init__(self, verb: str, *, in_bytes: bool = False) -> None:
+        from rich import progress
 
         console = _console()
-        self._bar = Progress(console=console, disable=not console.is_terminal, transient=True)
+        amounts = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
+        columns = (*progress.Progress.get_default_columns(), *amounts)
+        self._bar = progress.Progress(
+            *columns, console=console, disable=not console.is_terminal, transient=True
+        )
         self._task = self._bar.add_task(verb, total=None)
 
     def __enter__(self) -> "_file_progress":

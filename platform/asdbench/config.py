@@ -22,7 +22,7 @@ from typing import Any, Literal
 from asdbench.errors import InputError, unknown_name
 
 Affects = Literal["training", "scoring", "fusion"]
-Scalar = bool | int | float | str
+Scalar = bool | int | float | str  # a setting is one of them, None, or a tuple of them (typed: a,b,c)
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ class Range:
     low: float
     high: float
     log: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
 
 
 @dataclass(frozen=True, init=False)
@@ -43,6 +46,22 @@ class Choice:
     def __init__(self, *options: Scalar) -> None:
         object.__setattr__(self, "options", options)
 
+    def __str__(self) -> str:
+        return ", ".join(map(typed, self.options))
+
+
+@dataclass(frozen=True)
+class Simplex:
+    """Weights that a search draws from all that sum to 1, one for each item of the setting ``of``."""
+
+    of: str
+
+    def __str__(self) -> str:
+        return f"a weight for each of {self.of}"
+
+
+Domain = Range | Choice | Simplex
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -51,7 +70,7 @@ class Setting:
     name: str
     type: Any
     default: Any
-    domain: Range | Choice | None
+    domain: Domain | None
     affects: Affects
     minimum: float | None
     maximum: float | None
@@ -59,7 +78,7 @@ class Setting:
 
 def tunable(
     default: Any,
-    domain: Range | Choice | None = None,
+    domain: Domain | None = None,
     *,
     affects: Affects = "training",
     minimum: float | None = None,
@@ -96,6 +115,13 @@ def settings_of(config_class: type) -> dict[str, Setting]:
     return found
 
 
+def typed(value: Any) -> str:
+    """Return a setting's value as one would type it: ``true``, ``none``, ``a,b,c``."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(typed, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
     """Split ``key=value`` words; a word without ``=`` or a key given twice is an :class:`InputError`."""
     parsed: dict[str, str] = {}
@@ -117,23 +143,25 @@ def checked(settings: Mapping[str, Setting], name: str, value: Any, *, owner: st
     allowed = _members(setting.type)
     converted = _convert(value, allowed)
     if converted is _FAILED:
-        wanted = " or ".join("none" if t is type(None) else t.__name__ for t in allowed)
+        wanted = " or ".join(map(_type_name, allowed))
         raise InputError(f"{owner}: {name}={value!r} is not of type {wanted}")
-    if isinstance(setting.domain, Choice) and converted not in setting.domain.options:
-        options = ", ".join(str(option) for option in setting.domain.options)
-        raise InputError(f"{owner}: {name}={converted!r} is not one of: {options}")
-    if isinstance(converted, int | float) and not isinstance(converted, bool):
-        if not math.isfinite(converted):
-            raise InputError(f"{owner}: {name}={converted!r} is not a finite number")
-        if setting.minimum is not None and converted < setting.minimum:
-            raise InputError(
-                f"{owner}: {name}={converted!r} is below the least allowed value, {setting.minimum}"
-            )
-        if setting.maximum is not None and converted > setting.maximum:
-            raise InputError(
-                f"{owner}: {name}={converted!r} is above the highest allowed value, {setting.maximum}"
-            )
+    for item in converted if isinstance(converted, tuple) else (converted,):
+        _check_value(setting, item, owner)
     return converted
+
+
+def _check_value(setting: Setting, value: Any, owner: str) -> None:
+    said = f"{owner}: {setting.name}={value!r}"
+    if isinstance(setting.domain, Choice) and value not in setting.domain.options:
+        options = ", ".join(str(option) for option in setting.domain.options)
+        raise InputError(f"{said} is not one of: {options}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise InputError(f"{said} is not a finite number")
+        if setting.minimum is not None and value < setting.minimum:
+            raise InputError(f"{said} is below the least allowed value, {setting.minimum}")
+        if setting.maximum is not None and value > setting.maximum:
+            raise InputError(f"{said} is above the highest allowed value, {setting.maximum}")
 
 
 def make_config(config_class: type, values: Mapping[str, Any], *, owner: str) -> Any:
@@ -166,9 +194,27 @@ def _members(hint: Any) -> tuple[type, ...]:
     return (hint,)
 
 
+def _type_name(kind: type) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"{_type_name(typing.get_args(kind)[0])},{_type_name(typing.get_args(kind)[0])},..."
+    return "none" if kind is type(None) else kind.__name__
+
+
+def _convert_tuple(value: Any, of: tuple[type, ...]) -> Any:
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    if not isinstance(value, list | tuple):
+        value = [value]
+    converted = tuple(_convert(item, of) for item in value)
+    return _FAILED if _FAILED in converted else converted
+
+
 def _convert(value: Any, allowed: tuple[type, ...]) -> Any:
     if type(None) in allowed and (value is None or value == "none"):
         return None
+    for kind in allowed:
+        if typing.get_origin(kind) is tuple:
+            return _convert_tuple(value, typing.get_args(kind)[:1])
     for kind in (bool, int, float, str):  # the narrowest type that takes the value
         if kind not in allowed:
             continue

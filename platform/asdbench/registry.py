@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from asdbench.system import System
 
 ENTRY_POINTS = "asdbench.systems"
-_ROOMS_IN_SOURCE_HASH = ("asdbench.nn", "asdbench.backends", "asdbench.system", "asdbench.spec")
+_ROOMS_IN_SOURCE_HASH = (
+    "asdbench.nn",
+    "asdbench.backends",
+    "asdbench.features",
+    "asdbench.system",
+    "asdbench.spec",
+)
+_UNCHANGED: Any = object()
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -123,11 +130,17 @@ def _flaw(system: "type[System]") -> str | None:
         settings_of(config)
     except (TypeError, NameError) as error:
         return f"{error} (in {system.__name__}.Config)"
-    own = () if system.training_of else ("needs", "batch_plan", "stages")
-    for member in (*own, "components"):
+    own: tuple[str, ...] = ("needs", "batch_plan", "stages", "components")
+    if _is_ensemble(system):
+        own = ("members", "combine")
+    elif system.training_of:
+        own = ("components",)
+    for member in own:
         if inspect.getattr_static(system, member) is inspect.getattr_static(System, member):
             return f"{system.__name__} must define {member}, see asdbench.system.System"
-        if member in ("needs", "batch_plan") and not inspect.ismethod(getattr(system, member)):
+        if member in ("needs", "batch_plan", "members", "combine") and not inspect.ismethod(
+            getattr(system, member)
+        ):
             return f"{system.__name__}.{member} must be a @classmethod"
     return None
 
@@ -140,29 +153,60 @@ class Configured:
     system: "type[System]"
     config: Any
     trained: "Configured | None"
+    members: tuple["Configured", ...] = ()
 
     @property
     def trainer(self) -> "Configured":
         """The system whose training this one uses: its own or that of ``training_of``."""
         return self.trained or self
 
-    def values(self, *affects: Any) -> dict[str, Any]:
+    def own_values(self, *affects: Any) -> dict[str, Any]:
         """Return the settings, those of the trained system included, that affect what is named (or all)."""
         inherited = values_of(self.trained.config, *affects) if self.trained else {}
         return inherited | values_of(self.config, *affects)
 
+    def values(self, *affects: Any) -> dict[str, Any]:
+        """Return the own settings and those of an ensemble's members, as ``<member>.<setting>``."""
+        return self.own_values(*affects) | {
+            f"{member.name}.{name}": value
+            for member in self.members
+            for name, value in member.values(*affects).items()
+        }
+
     def changed(self) -> dict[str, Any]:
-        """Return the settings that differ from their defaults."""
-        default = configure(self.name).values()
-        return {name: value for name, value in self.values().items() if value != default[name]}
+        """Return the settings that differ from their defaults, as :func:`configure` takes them.
+
+        A setting that is changed alike in all members that have it is named once, without a member.
+        """
+        default = configure(self.name).own_values()
+        found = {name: value for name, value in self.own_values().items() if value != default[name]}
+        for member in self.members:
+            for name, value in member.changed().items():
+                having = [other for other in self.members if name in other.values()]
+                alike = all(other.changed().get(name, _UNCHANGED) == value for other in having)
+                found[name if alike and name not in default else f"{member.name}.{name}"] = value
+        return found
+
+    def takes_others(self) -> bool:
+        """Whether training takes pseudo-anomalies from other machine types, for itself or for a member."""
+        if self.members:
+            return any(member.takes_others() for member in self.members)
+        return self.trainer.system.batch_plan(self.trainer.config).others_share > 0
+
+    def accepts(self, name: str) -> bool:
+        """Whether :func:`configure` takes a setting of this name."""
+        return name in self.values() or any(member.accepts(name) for member in self.members)
 
 
 def configure(name: str, values: dict[str, Any] | None = None, *, preset: str | None = None) -> Configured:
     """Return system ``name`` with a preset's settings, if it has that preset, and ``values`` over them.
 
-    Settings of the system named by ``training_of`` are settings of this one too. Raises
+    Settings of the system named by ``training_of`` are settings of this one too. An ensemble takes those of
+    its members: as ``steps`` for all members that have it, as ``multitask-mel.steps`` for one. Raises
     :class:`InputError` for an unknown system or setting, or a value that is not allowed.
     """
+    if _is_ensemble(get(name)):
+        return _configure_ensemble(name, values or {}, preset)
     system = get(name)
     trainer = get(system.training_of) if system.training_of else None
     own = settings_of(system.Config)
@@ -194,6 +238,49 @@ def configure(name: str, values: dict[str, Any] | None = None, *, preset: str | 
         trained = Configured(system.training_of, trainer, config, None)
     config = make_config(system.Config, {k: v for k, v in converted.items() if k in own}, owner=name)
     return Configured(name, system, config, trained)
+
+
+def _is_ensemble(system: "type[System]") -> bool:
+    from asdbench.system import System
+
+    return inspect.getattr_static(system, "members") is not inspect.getattr_static(System, "members")
+
+
+def _configure_ensemble(name: str, values: dict[str, Any], preset: str | None) -> Configured:
+    system = get(name)
+    own = settings_of(system.Config)
+    wanted = dict(system.presets.get(preset, {})) if preset is not None else {}
+    wanted |= {key: value for key, value in values.items() if key in own}
+    config = make_config(system.Config, wanted, owner=name)
+    for setting in own.values():
+        if setting.affects != "fusion":
+            raise InputError(
+                f"ensemble {name!r} trains and scores nothing of its own, so its setting {setting.name!r} "
+                f"must be declared with affects='fusion'"
+            )
+    chosen = system.members(config)
+    if not chosen:
+        raise InputError(f"{name} has no members; name one or more systems")
+    for member in chosen:
+        if chosen.count(member) > 1:
+            raise InputError(f"{name}: member {member!r} is named twice")
+        if _is_ensemble(get(member)):
+            raise InputError(f"{name}: member {member!r} is an ensemble itself; name its members instead")
+    of_members: dict[str, dict[str, Any]] = {member: {} for member in chosen}
+    # a member's own value goes before one that is for all members
+    for key, value in sorted(values.items(), key=lambda item: "." in item[0]):
+        if key in own:
+            continue
+        named, _, of_member = key.rpartition(".")
+        having = [m for m in chosen if named in ("", m) and configure(m).accepts(of_member)]
+        if not having:
+            known = {known for m in chosen for known in configure(m).values()}
+            known |= {f"{m}.{known}" for m in chosen for known in configure(m).values()}
+            raise unknown_name(f"setting of {name}", key, own.keys() | known)
+        for m in having:
+            of_members[m][of_member] = value
+    members = tuple(configure(m, of_members[m], preset=preset) for m in chosen)
+    return Configured(name, system, config, None, members)
 
 
 @cache

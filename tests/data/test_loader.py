@@ -13,7 +13,8 @@ from asdbench.data import catalogue
 from asdbench.data.catalogue import DataSet
 from asdbench.data.loader import JobData, window_starts
 from asdbench.errors import InputError
-from asdbench.features.mel import log_mel
+from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS
+from asdbench.features.mel import log_mel, log_mel_of_padded
 from asdbench.spec import MelSpec
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Needs
 from asdbench.testing import write_tiny
@@ -177,8 +178,9 @@ def test_without_a_hold_out_batches_of_training_and_validation_windows_serve_as_
 
 
 def test_every_window_has_no_rows_of_others(data: DataSet) -> None:
-    for plan in (replace(EVERY, others_share=0.5), replace(EVERY, target_rows=1)):
-        with pytest.raises(ValueError, match="neither others_share nor target_rows"):
+    for wrong in ({"others_share": 0.5}, {"target_rows": 1}, {"augmentations": ("noise",)}):
+        plan = replace(EVERY, **wrong)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="neither others_share, target_rows nor augmentations"):
             job(data, plan=plan)
 
 
@@ -283,9 +285,121 @@ def test_pseudo_anomalies_need_a_second_machine_type(tmp_path: Path, monkeypatch
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     data = catalogue.add("lonely", write_tiny(tmp_path / "clips", machine_types=["pump"]))
     with pytest.raises(
-        InputError, match=r"data set 'lonely' has one machine type, 'pump'; .* needs at least two"
+        InputError, match=r"data set 'lonely' has no machine type but 'pump'; .* with --others"
     ):
         job(data, plan=CLIPS)
+
+
+def test_pseudo_anomalies_come_from_another_data_set(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_tiny(tmp_path / "clips", machine_types=["pump"], seed=5)
+    lonely = catalogue.add("lonely", folder)
+    found = JobData(lonely, "pump", needs=NEEDS, plan=CLIPS, seed=3, others=data)
+    allowed = set()
+    for machine in ("fan", "valve"):  # not the pump of the other data set
+        other = JobData(data, machine, needs=NEEDS, plan=replace(EVERY, hold_out=False), seed=3)
+        allowed |= set(windows_of(other, other.training_ids))
+    drawn = [found.batch(step) for step in range(4)]
+    rows = [
+        row for batch in drawn for row in content(replace(batch, windows=batch.windows[batch.machine > 0]))
+    ]
+    assert len(rows) == 4 * 8
+    assert set(rows) <= allowed
+    with pytest.raises(InputError, match="data set 'lonely' has no machine type but 'pump'"):
+        JobData(data, "pump", needs=NEEDS, plan=CLIPS, seed=3, others=lonely)
+
+
+def test_a_stage_draws_the_same_clips_by_a_plan_of_its_own(data: DataSet) -> None:
+    found = job(data, plan=CLIPS)
+    other = found.with_plan(BatchPlan(6, draw="window-per-clip", target_rows=1))
+    assert other.training_ids is found.training_ids
+    batch = other.batch(0)
+    assert batch.machine.tolist() == [0] * 6
+    assert batch.domain is not None
+    assert batch.domain.sum() == 1
+    assert other.steps_per_epoch == -(-13 // 5)
+    assert found.steps_per_epoch == -(-13 // 6)
+    assert len(found.batch(0).machine) == 16
+    assert found.with_plan(None) is found
+    for plan in (EVERY, replace(CLIPS, hold_out=False)):
+        with pytest.raises(ValueError, match="a stage's batch plan may differ in"):
+            found.with_plan(plan)
+    with pytest.raises(ValueError, match="a stage's batch plan may differ in"):
+        job(data, plan=replace(CLIPS, others_share=0.0)).with_plan(CLIPS)
+
+
+# Waveforms and augmentation
+
+WITH_WAVEFORM = replace(NEEDS, mel=MelSpec(n_mels=16), window_frames=40, window_hop_frames=7, waveform=True)
+AUGMENTED = replace(CLIPS, size=64, augmentations=TRANSFORMS)
+
+
+def mel_of(batch: ClipBatch) -> torch.Tensor:
+    assert batch.waveform is not None
+    return log_mel_of_padded(batch.waveform, WITH_WAVEFORM.mel)
+
+
+@pytest.mark.parametrize("durations_s", [(0.6, 1.5), (0.05, 0.2)])
+def test_waveform_and_spectrogram_of_a_row_are_of_the_same_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durations_s: tuple[float, float]
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    data = catalogue.add("lengths", write_tiny(tmp_path / "clips", durations_s=durations_s))
+    found = JobData(data, "fan", needs=WITH_WAVEFORM, plan=CLIPS, seed=3)
+    for batch in (found.batch(0), *found.backend_batches(), *found.scoring_batches(found.test_ids)):
+        assert batch.waveform is not None
+        assert batch.waveform.shape == (len(batch.windows), 1024 + 39 * 160)
+        torch.testing.assert_close(mel_of(batch), batch.windows, rtol=0, atol=0.04)  # float16 of up to 100 dB
+
+
+def test_every_row_of_a_step_goes_through_a_transform_of_its_own(data: DataSet) -> None:
+    plain = job(data, needs=WITH_WAVEFORM, plan=replace(AUGMENTED, augmentations=()))
+    found = job(data, needs=WITH_WAVEFORM, plan=AUGMENTED)
+    before, after = plain.batch(3), found.batch(3)
+    assert before.augmentation is None
+    assert after.augmentation is not None
+    assert after.row_keys is not None
+    assert set(after.augmentation.tolist()) == set(range(8))
+    assert torch.equal(after.augmentation, after.row_keys % 8)
+    assert torch.equal(before.machine, after.machine)
+    for row, which in enumerate(after.augmentation.tolist()):
+        name = TRANSFORMS[which]
+        same_sound = torch.equal(before.waveform[row], after.waveform[row])  # type: ignore[index]
+        same_mel = torch.equal(before.windows[row], after.windows[row])
+        assert same_sound == (name not in ON_WAVEFORM), name
+        assert same_mel == (name == "identity"), name
+    heard = [TRANSFORMS[which] in ON_WAVEFORM for which in after.augmentation.tolist()]
+    torch.testing.assert_close(mel_of(after)[heard], after.windows[heard], rtol=0, atol=0.04)
+
+
+def test_what_is_masked_is_the_mean_of_the_standardised_window(data: DataSet) -> None:
+    needs = replace(WITH_WAVEFORM, standardise=True, waveform=False)
+    found = job(data, needs=needs, plan=replace(AUGMENTED, augmentations=("time_mask",)))
+    batch = found.batch(0)
+    assert batch.waveform is None
+    assert ((batch.windows == 0).all(dim=2).sum(dim=1) > 0).all()
+
+
+def test_only_training_steps_are_augmented(data: DataSet) -> None:
+    found = job(data, needs=WITH_WAVEFORM, plan=AUGMENTED)
+    plain = job(data, needs=WITH_WAVEFORM, plan=replace(AUGMENTED, augmentations=()))
+    for one, other in zip(found.backend_batches(), plain.backend_batches(), strict=True):
+        assert one.augmentation is None
+        assert torch.equal(one.windows, other.windows)
+
+
+def test_the_processes_share_augmented_rows_too(data: DataSet) -> None:
+    found = job(data, needs=WITH_WAVEFORM, plan=AUGMENTED)
+    whole, parts = found.batch(5), [found.batch(5, rank=rank, size=3) for rank in range(3)]
+    for rank, part in enumerate(parts):
+        torch.testing.assert_close(part.windows, whole.windows[rank::3], rtol=0, atol=1e-4)
+        assert torch.equal(part.augmentation, whole.augmentation[rank::3])  # type: ignore[index,arg-type]
+
+
+def test_an_unknown_augmentation_is_refused(data: DataSet) -> None:
+    with pytest.raises(InputError, match="no augmentation 'nois'; did you mean 'noise'"):
+        job(data, plan=replace(CLIPS, augmentations=("nois",)))
 
 
 def test_the_back_end_gets_the_scoring_windows_of_training_clips(data: DataSet) -> None:
@@ -341,7 +455,7 @@ def test_row_keys_differ(data: DataSet) -> None:
 def test_scoring_batches_hold_every_window_and_no_hint(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asdbench.data.loader.SCORING_ROWS", 60)
+    monkeypatch.setattr("asdbench.data.loader.SCORING_FRAMES", 300)
     found = job(data, needs=replace(NEEDS, window_hop_frames=3))
     ids = [*found.test_ids, *found.hold_out_ids]
     scored = []

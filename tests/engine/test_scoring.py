@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -6,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from asdbench.engine.scoring import _scores_of, _table, fuse
+from asdbench.engine.scoring import _scores_of, _table, fuse, join, standardised
 from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch
+from asdbench.system import ClipBatch, MemberScores, System
 
 
 def table(**components: list[float]) -> pl.DataFrame:
@@ -52,6 +53,37 @@ def test_a_constant_hold_out_gives_finite_scores() -> None:
 def test_a_weight_of_no_component_is_refused() -> None:
     with pytest.raises(InputError, match="fusion weights name component 'c'; the system has: a"):
         fuse(table(a=[0.0, 1.0]), {"c": 1.0})
+
+
+class Mean(System):
+    """Stands for an ensemble: the first member's score, and all components summed."""
+
+    @classmethod
+    def combine(cls, config: Any, scores: Mapping[str, MemberScores]) -> dict[str, torch.Tensor]:
+        return {
+            "first": scores["one"].score,
+            "sum": torch.stack([c for of in scores.values() for c in of.components.values()]).sum(dim=0),
+        }
+
+
+def test_an_ensemble_sees_standardised_scores_of_its_members() -> None:
+    one = table(a=[1.0, 3.0, 5.0, 9.0], b=[0.0, 1.0, 2.0, 3.0])
+    two = table(c=[4.0, 2.0, 0.0, -4.0])
+    found = join(Mean, None, {"one": (one, {"a": 1.0, "b": 0.0}), "two": (two.reverse(), None)})
+    z = standardised(one, "a")
+    assert found["clip_id"].to_list() == one.sort("use", "clip_id")["clip_id"].to_list()
+    ordered = found.join(one.with_columns(z=z), on=["use", "clip_id"])
+    assert ordered["first"].to_numpy() == pytest.approx(ordered["z"].to_numpy())
+    assert ordered["sum"].to_numpy() == pytest.approx(np.zeros(4))  # c falls as a rises; b has no weight
+
+
+def test_members_of_another_hold_out_cannot_be_joined() -> None:
+    one = table(a=[1.0, 3.0, 5.0, 9.0])
+    other = one.with_columns(clip_id=pl.col("clip_id") + 1)
+    without = one.with_columns(use=pl.col("use").replace("hold-out", "training"))
+    for wrong in (other, without):
+        with pytest.raises(InputError, match="member 'two' holds out no clips, or others than the first"):
+            join(Mean, None, {"one": (one, None), "two": (wrong, None)})
 
 
 def test_scores_that_are_not_finite_are_refused() -> None:

@@ -2,6 +2,7 @@ import importlib
 import importlib.metadata
 import math
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training, loa
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 from asdbench.files import read_json
-from asdbench.system import Losses, Mean
+from asdbench.system import BatchPlan, ClipBatch, Losses, Mean
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import threads
 
@@ -232,7 +233,12 @@ def test_a_setting_changes_what_it_affects() -> None:
     theirs, scored = Prepared.of(job("theirs")), Prepared.of(job("theirs", scale=2.0))
     assert scored.training_key == theirs.training_key
     assert scored.scoring_key != theirs.scoring_key
-    for changed in (job(epochs=5), job(bf16=True), job(seed=2), replace(job(), machine_type="valve")):
+    for changed in (
+        job(epochs=5),
+        job(precision="bfloat16"),
+        job(seed=2),
+        replace(job(), machine_type="valve"),
+    ):
         assert Prepared.of(changed).training_key != Prepared.of(job()).training_key
         assert Prepared.of(changed).scoring_key != Prepared.of(job()).scoring_key
     assert Prepared.of(job(epochs="4", learning_rate="0.001")).training_key == Prepared.of(job()).training_key
@@ -333,6 +339,75 @@ def by_hand(data: JobData, system: Any) -> dict[str, float]:
         update.scheduler.step()
         sums = {name: sums[name] + float(means[name].detach()) for name in sums}
     return {name: value / data.steps_per_epoch for name, value in sums.items()}
+
+
+def test_monitors_are_recorded_and_minimise_nothing() -> None:
+    weight = torch.tensor(2.0, requires_grad=True)
+    losses = Losses(
+        {"part": Mean(weight * 3, 2)}, {"part": 4.0}, monitors={"seen": Mean(torch.tensor(5.0), 2)}
+    )
+    total, means = total_loss(losses, Runtime())
+    assert float(total.detach()) == 12.0
+    assert {name: float(value) for name, value in means.items()} == {"part": 3.0, "seen": 2.5}
+
+
+def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = Prepared.of(job("theirs", epochs=1))
+    system = registry.get("theirs")
+    stages, forward = system.stages, system.forward
+    seen = []
+
+    def planned(self: Any, steps_per_epoch: int) -> Any:
+        one, two = stages(self, steps_per_epoch)
+        plan = BatchPlan(4, draw="window-per-clip")
+        return [replace(one, plan=plan), replace(two, precision="bfloat16")]
+
+    def watched(self: Any, batch: Any, update: str, progress: float) -> Losses:
+        seen.append((update, len(batch.machine), torch.is_autocast_enabled("cpu")))
+        return forward(self, batch, update, progress)
+
+    monkeypatch.setattr(system, "stages", planned)
+    monkeypatch.setattr(system, "forward", watched)
+    with torch.random.fork_rng(devices=[]):
+        made = prepared.build_trained(prepared.clips.facts)
+        steps = training.total_steps(made, prepared.clips)
+        curve = training.train(made, prepared.clips, Runtime(), seed=1)["curve"]
+    size = prepared.plan.size
+    source = int((prepared.clips._clips.domain[prepared.clips._clips.machine == 0] == 0).sum())
+    assert seen == [("one", 4, False)] * -(-source // 4) + [("two", size, True)] * 5
+    assert len(seen) == steps
+    assert [point["epoch"] for point in curve if point["stage"] == "one"] == [1]
+
+
+def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    for amx in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert training.fast_bfloat16(torch.device("cpu")) is amx
+
+
+def test_batches_are_made_ahead_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = Prepared.of(job("theirs")).clips
+    monkeypatch.setattr(ClipBatch, "pinned", lambda self: self)
+    monkeypatch.setattr(ClipBatch, "to", lambda self, device: self)
+    ahead = list(training._batches(clips, range(3, 9), Runtime(device=torch.device("cuda"))))
+    for step, batch in zip(range(3, 9), ahead, strict=True):
+        assert torch.equal(batch.windows, clips.batch(step).windows)
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+
+    def slow(path: Path, system: Any, stages: Any, stage: int, step: int, seconds: float, curve: Any) -> None:
+        saved.append(step)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(training, "_save", slow)
+    prepared = Prepared.of(job("theirs", epochs=6))
+    with torch.random.fork_rng(devices=[]):
+        made = prepared.build_trained(prepared.clips.facts)
+        options = {"checkpoint": tmp_path / "checkpoint.pt", "checkpoint_epochs": 1}
+        training.train(made, prepared.clips, Runtime(), seed=1, **options)
+    assert len(saved) == 1  # the next is due after ten seconds
 
 
 def test_a_mean_over_no_rows_is_zero() -> None:

@@ -7,6 +7,7 @@ This is where a system is kept from what it must not see: training rows come fro
 the hold-out; scoring batches carry neither domain nor attributes; nothing here knows a label or a path.
 """
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +23,12 @@ from torch import Tensor
 from asdbench.data import store
 from asdbench.data.catalogue import DataSet
 from asdbench.data.holdout import hold_out
-from asdbench.errors import InputError
+from asdbench.errors import InputError, unknown_name
+from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, mask_windows
+from asdbench.features.mel import log_mel_of_padded
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Facts, Needs
 
-SCORING_ROWS = 2048  # windows of a scoring batch, about
+SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
 
 _EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # what a random stream is for
 
@@ -63,6 +66,7 @@ class _Clips:
     section: NDArray[np.int64]
     domain: NDArray[np.int64]
     attributes: NDArray[np.int64]  # (clip, column)
+    clip_id: NDArray[np.int64]
 
 
 class JobData:
@@ -74,6 +78,8 @@ class JobData:
     machine_type : the job's machine type
     needs, plan : what the system asks for
     seed : of everything that is random here
+    others : data set whose machine types serve as pseudo-anomalies (but for one of the same name); ``None``
+        for the other types of ``data``
 
     Attributes
     ----------
@@ -81,16 +87,19 @@ class JobData:
     facts : what the system may know before training
     """
 
-    def __init__(self, data: DataSet, machine_type: str, *, needs: Needs, plan: BatchPlan, seed: int) -> None:
-        if plan.draw == "every-window" and (plan.others_share or plan.target_rows):
-            raise ValueError("a batch plan that draws every window has neither others_share nor target_rows")
+    def __init__(
+        self,
+        data: DataSet,
+        machine_type: str,
+        *,
+        needs: Needs,
+        plan: BatchPlan,
+        seed: int,
+        others: DataSet | None = None,
+    ) -> None:
+        _check(plan)
         self.data, self.machine_type, self.needs, self.plan, self.seed = data, machine_type, needs, plan, seed
-        self._others = [m for m in data.machine_types if m != machine_type] if plan.others_share else []
-        if plan.others_share and not self._others:
-            raise InputError(
-                f"data set {data.name!r} has one machine type, {machine_type!r}; this system takes "
-                f"pseudo-anomalies from other machine types and needs at least two"
-            )
+        self._others = other_types(data, machine_type, others) if plan.others_share else []
         own = data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
         train = own.filter(pl.col("split") == "train")
         self.test_ids = own.filter(pl.col("split") == "test")["clip_id"].to_numpy()
@@ -107,13 +116,37 @@ class JobData:
         self._training = training
         self.facts = _facts(training)
 
+    def with_plan(self, plan: BatchPlan | None) -> "JobData":
+        """Return the same clips drawn by another plan, which differs in the make-up of batches alone."""
+        if plan is None or plan == self.plan:
+            return self
+        _check(plan)
+        same = replace(plan, hold_out=self.plan.hold_out, validation_share=self.plan.validation_share)
+        if plan != same or plan.draw != self.plan.draw or (plan.others_share and not self._others):
+            raise ValueError(
+                "a stage's batch plan may differ in size, shares, target rows and augmentations only"
+            )
+        other = copy.copy(self)
+        other.plan = plan
+        for cached in ("_row_counts", "steps_per_epoch"):
+            vars(other).pop(cached, None)
+        return other
+
+    @cached_property
+    def _sources(self) -> list[tuple[DataSet, str]]:
+        """The job's own machine type, then the other types, each with its data set."""
+        return [(self.data, self.machine_type), *self._others]
+
     @cached_property
     def _shards(self) -> list[store.Shard]:
-        """The job's own shard, then those of the other types."""
         return [
-            store.mels(self.data, machine, self.needs.mel, min_frames=self.needs.window_frames)
-            for machine in [self.machine_type, *self._others]
+            store.mels(data, machine, self.needs.mel, min_frames=self.needs.window_frames)
+            for data, machine in self._sources
         ]
+
+    @cached_property
+    def _waveforms(self) -> list[store.Shard]:
+        return [store.waveforms(data, machine) for data, machine in self._sources]
 
     @cached_property
     def _frames(self) -> list[Tensor]:
@@ -122,10 +155,10 @@ class JobData:
     @cached_property
     def _clips(self) -> _Clips:
         tables = [self._training] + [
-            self.data.clips.filter((pl.col("machine_type") == other) & (pl.col("split") == "train")).sort(
+            data.clips.filter((pl.col("machine_type") == other) & (pl.col("split") == "train")).sort(
                 "clip_id"
             )
-            for other in self._others
+            for data, other in self._others
         ]
         columns = [_columns(table, shard, machine, self.facts) for machine, (table, shard) in
                    enumerate(zip(tables, self._shards, strict=True))]  # fmt: skip
@@ -171,8 +204,9 @@ class JobData:
 
     def batch(self, step: int, *, rank: int = 0, size: int = 1) -> ClipBatch:
         """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``."""
-        starts, clip, keys = self._rows(step)
-        return self._training_batch(starts[rank::size], clip[rank::size], keys[rank::size])
+        starts, clip, keys = (column[rank::size] for column in self._rows(step))
+        batch = self._training_batch(starts, clip, keys)
+        return self._augmented(batch, starts, clip, keys) if self.plan.augmentations else batch
 
     def backend_batches(self) -> Iterator[ClipBatch]:
         """Yield one more pass over the training clips, as training would have gone on.
@@ -188,7 +222,7 @@ class JobData:
             return
         clips = self._clips
         own = np.flatnonzero(clips.machine == 0)
-        for group in _by_rows(own, [self._starts(int(clips.start[c]), int(clips.stop[c])) for c in own]):
+        for group in self._by_rows(own, [self._starts(int(clips.start[c]), int(clips.stop[c])) for c in own]):
             starts = np.concatenate([start for _, start in group])
             clip = np.concatenate([np.full(len(start), c) for c, start in group])
             batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64))
@@ -268,7 +302,38 @@ class JobData:
             domain=torch.from_numpy(clips.domain[clip]),
             attributes=torch.from_numpy(clips.attributes[clip]),
             row_keys=torch.from_numpy(keys),
+            waveform=self._crops(machine, clips.clip_id[clip], starts - clips.start[clip])
+            if self.needs.waveform
+            else None,
         )
+
+    def _augmented(
+        self,
+        batch: ClipBatch,
+        starts: NDArray[np.int64],
+        clip: NDArray[np.int64],
+        keys: NDArray[np.int64],
+    ) -> ClipBatch:
+        """Put every row through the transform that its key draws; one of the waveform changes both inputs."""
+        clips, names = self._clips, self.plan.augmentations
+        drawn = keys % len(names)
+        transforms = [names[which] for which in drawn]
+        rows = np.flatnonzero([name in ON_WAVEFORM for name in transforms])
+        if len(rows):
+            crops = augmented_crops(
+                [self._samples(int(clips.machine[c]), int(clips.clip_id[c])) for c in clip[rows]],
+                [self._first_sample(int(start)) for start in (starts - clips.start[clip])[rows]],
+                self._crop_samples,
+                transforms=[transforms[row] for row in rows],
+                keys=keys[rows].tolist(),
+            )
+            mels = log_mel_of_padded(crops, self.needs.mel).half().float()  # rounded as those that are stored
+            places = torch.from_numpy(rows)
+            batch.windows[places] = self._standardised(mels)
+            if batch.waveform is not None:
+                batch.waveform[places] = crops
+        mask_windows(batch.windows, transforms=transforms, keys=keys.tolist())
+        return replace(batch, augmentation=torch.from_numpy(drawn))
 
     # Scoring
 
@@ -280,17 +345,36 @@ class JobData:
         }  # not part of what a name tells: the organisers give it for every clip
         index = {section: position for position, section in enumerate(self.facts.sections)}
         grids = [self._starts(*span) for span in spans]
-        for group in _by_rows(np.arange(len(grids)), grids):
+        for group in self._by_rows(np.arange(len(grids)), grids):
             starts = np.concatenate([start for _, start in group])
             section = [index.get(sections[int(clip_ids[c])], UNKNOWN) for c, start in group for _ in start]
+            own = np.zeros(len(starts), np.int64)
+            ids = np.array([clip_ids[c] for c, start in group for _ in start])
+            offsets = starts - np.array([spans[c][0] for c, start in group for _ in start])
             batch = ClipBatch(
-                windows=self._gather(np.zeros(len(starts), np.int64), starts),
+                windows=self._gather(own, starts),
                 clip=torch.empty(0),
                 clips=0,
-                machine=torch.zeros(len(starts), dtype=torch.int64),
+                machine=torch.from_numpy(own),
                 section=torch.tensor(section),
+                waveform=self._crops(own, ids, offsets) if self.needs.waveform else None,
             )
             yield _regrouped(batch, [len(start) for _, start in group])
+
+    def _by_rows(
+        self, clips: NDArray[np.int64], grids: Sequence[NDArray[np.int64]]
+    ) -> Iterator[list[tuple[int, NDArray[np.int64]]]]:
+        """Group clips with their window starts into batches of about ``SCORING_FRAMES`` frames."""
+        group: list[tuple[int, NDArray[np.int64]]] = []
+        rows = 0
+        for clip, starts in zip(clips, grids, strict=True):
+            if group and (rows + len(starts)) * self.needs.window_frames > SCORING_FRAMES:
+                yield group
+                group, rows = [], 0
+            group.append((int(clip), starts))
+            rows += len(starts)
+        if group:
+            yield group
 
     def _starts(self, start: int, stop: int) -> NDArray[np.int64]:
         return start + window_starts(stop - start, self.needs.window_frames, self.needs.window_hop_frames)
@@ -323,9 +407,69 @@ class JobData:
             for which in np.unique(machine):
                 rows = np.flatnonzero(machine == which)
                 windows[torch.from_numpy(rows)] = _windows_at(self._frames[which], starts[rows], length)
+        return self._standardised(windows)
+
+    def _standardised(self, windows: Tensor) -> Tensor:
+        """Turn windows in dB into z-scores, in place, if the system wants them."""
         if self.standardisation is not None:
             windows.sub_(self.standardisation.mean).div_(self.standardisation.deviation)
         return windows
+
+    # Waveforms
+
+    @cached_property
+    def _crop_samples(self) -> int:
+        """Samples that the frames of a window are computed from."""
+        return self.needs.mel.n_fft + self.needs.mel.hop_samples * (self.needs.window_frames - 1)
+
+    def _first_sample(self, frame: int) -> int:
+        """Return the first sample of the crop of a window that begins at ``frame``; frames are centred."""
+        return self.needs.mel.hop_samples * frame - self.needs.mel.n_fft // 2
+
+    def _samples(self, machine: int, clip_id: int) -> NDArray[np.int16]:
+        """Return the samples of a clip, repeated end to end where it is shorter than a window."""
+        samples: NDArray[np.int16] = self._waveforms[machine].clip(clip_id)
+        least = self.needs.mel.hop_samples * (self.needs.window_frames - 1)
+        return samples if len(samples) >= least else np.resize(samples, least)
+
+    def _crops(
+        self, machine: NDArray[np.int64], clip_id: NDArray[np.int64], frame: NDArray[np.int64]
+    ) -> Tensor:
+        """Return Float[Tensor, "row sample"] of the windows that begin at ``frame`` of their clips."""
+        crops = np.zeros((len(frame), self._crop_samples), np.float32)
+        for row, (which, clip, begin) in enumerate(zip(machine, clip_id, frame, strict=True)):
+            samples, first = self._samples(int(which), int(clip)), self._first_sample(int(begin))
+            part = samples[max(first, 0) : first + self._crop_samples]
+            place = max(-first, 0)
+            crops[row, place : place + len(part)] = part
+        return torch.from_numpy(crops).mul_(1 / 32768)
+
+
+def other_types(data: DataSet, machine_type: str, others: DataSet | None) -> list[tuple[DataSet, str]]:
+    """Return the machine types that serve as pseudo-anomalies for ``machine_type``, with their data sets.
+
+    Raises :class:`InputError` if there is none.
+    """
+    found = [
+        (others or data, machine) for machine in (others or data).machine_types if machine != machine_type
+    ]
+    if found:
+        return found
+    lacks = f"data set {(others or data).name!r} has no machine type but {machine_type!r}"
+    raise InputError(
+        f"{lacks}; this system takes pseudo-anomalies from other machine types: name a data set that has "
+        f"some with --others"
+    )
+
+
+def _check(plan: BatchPlan) -> None:
+    if plan.draw == "every-window" and (plan.others_share or plan.target_rows or plan.augmentations):
+        raise ValueError(
+            "a batch plan that draws every window has neither others_share, target_rows nor augmentations"
+        )
+    for name in plan.augmentations:
+        if name not in TRANSFORMS:
+            raise unknown_name("augmentation", name, TRANSFORMS)
 
 
 def _windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:
@@ -342,22 +486,6 @@ def _as_tensor(rows: NDArray[Any]) -> Tensor:
 def _chunks(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-def _by_rows(
-    clips: NDArray[np.int64], grids: Sequence[NDArray[np.int64]]
-) -> Iterator[list[tuple[int, NDArray[np.int64]]]]:
-    """Group clips with their window starts into batches of about ``SCORING_ROWS`` rows."""
-    group: list[tuple[int, NDArray[np.int64]]] = []
-    rows = 0
-    for clip, starts in zip(clips, grids, strict=True):
-        if group and rows + len(starts) > SCORING_ROWS:
-            yield group
-            group, rows = [], 0
-        group.append((int(clip), starts))
-        rows += len(starts)
-    if group:
-        yield group
 
 
 def _regrouped(batch: ClipBatch, rows_of_clip: list[int]) -> ClipBatch:
@@ -397,4 +525,5 @@ def _columns(
         np.array([sections.get(section, UNKNOWN) for section in table["section"]], np.int64),
         np.array([domain == "target" for domain in table["domain"]], np.int64),
         attributes,
+        table["clip_id"].to_numpy(),
     )

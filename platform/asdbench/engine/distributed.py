@@ -35,18 +35,20 @@ def distribute(system: System, runtime: Runtime, *, several_updates: bool) -> nn
 
 
 def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return what this process differentiates, and the detached means of all parts over the global batch.
+    """Return what this process differentiates, and the detached means of parts and monitors over all rows.
 
     Data-parallel training averages gradients over processes; the total is scaled so that this average is
     the gradient of the mean over the global batch.
     """
-    names = list(losses.parts)
-    parts = [losses.parts[name] for name in names]
-    weights = [losses.weights.get(name, 1.0) for name in names]
+    minimised = len(losses.parts)
+    named = [*losses.parts.items(), *losses.monitors.items()]
+    names = [name for name, _ in named]
+    parts = [part for _, part in named]
+    weights = [losses.weights.get(name, 1.0) for name in losses.parts]
     if runtime.size == 1:
         means = [part.sum / _at_least_one(part.count) for part in parts]
         total = means[0] * weights[0] if weights[0] != 1.0 else means[0]
-        for mean, weight in zip(means[1:], weights[1:], strict=True):
+        for mean, weight in zip(means[1:minimised], weights[1:], strict=True):
             total = total + weight * mean
         return total, {name: mean.detach() for name, mean in zip(names, means, strict=True)}
     counts = torch.stack(
@@ -58,7 +60,7 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     counts = both[1].clamp(min=1)
     total = sum(
         (weight * runtime.size) * part.sum / count.to(part.sum.dtype)
-        for weight, part, count in zip(weights, parts, counts, strict=True)
+        for weight, part, count in zip(weights, parts[:minimised], counts[:minimised], strict=True)
     )
     assert isinstance(total, Tensor)
     return total, {name: (both[0, k] / counts[k]).float() for k, name in enumerate(names)}

@@ -5,6 +5,7 @@ The decision threshold comes from normal clips only: those of the hold-out, or w
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from asdbench.data import catalogue
 from asdbench.data.catalogue import DataSet
 from asdbench.engine.execute import now
 from asdbench.engine.jobs import Job, JobStore, Prepared, key_of
-from asdbench.engine.scoring import fuse
+from asdbench.engine.scoring import fuse, join
 from asdbench.errors import InputError
 from asdbench.files import read_json, write_json
 from asdbench.metrics import (
@@ -28,7 +29,7 @@ from asdbench.metrics import (
     section_metrics,
 )
 
-_REVISION = 1  # changes whenever the same scores would be judged differently
+_REVISION = 2  # changes whenever the same scores would be judged differently
 
 
 class NoLabels(InputError):
@@ -51,8 +52,27 @@ class Result:
 
 def anomaly_scores(prepared: Prepared, store: JobStore) -> pl.DataFrame:
     """Return ``clip_id``, ``use`` and ``score`` of a scored job."""
-    components = pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
-    return fuse(components, prepared.configured.system.fusion_weights(prepared.configured.config))
+    return fuse(components_of(prepared, store), _fusion_weights(prepared))
+
+
+def components_of(prepared: Prepared, store: JobStore) -> pl.DataFrame:
+    """Return the component scores of a scored job by ``clip_id`` and ``use``; an ensemble joins them here."""
+    if not prepared.members:
+        return pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
+    members = {m.job.system: (components_of(m, store), _fusion_weights(m)) for m in prepared.members}
+    return join(prepared.configured.system, prepared.configured.config, members)
+
+
+def _fusion_weights(prepared: Prepared) -> Mapping[str, float] | None:
+    return prepared.configured.system.fusion_weights(prepared.configured.config)
+
+
+def training_records(prepared: Prepared, store: JobStore) -> dict[str, dict[str, Any]]:
+    """Return what is stored about the trainings of a scored job, by the trained system's name."""
+    return {
+        part.configured.trainer.name: read_json(store.training(part.training_key) / "training.json")
+        for part in prepared.parts
+    }
 
 
 def decision_threshold(scores: pl.DataFrame) -> float:
@@ -73,19 +93,15 @@ def evaluate(prepared: Prepared, store: JobStore) -> Result:
         return Result(key, read_json(path))
     scores = anomaly_scores(prepared, store)
     threshold = decision_threshold(scores)
-    judged = (
-        scores.filter(pl.col("use") == "test")
-        .join(truth, on="clip_id")
-        .join(prepared.data.clips.select("clip_id", "section", "domain"), on="clip_id")
-        .sort("clip_id")
-    )
+    judged = judged_scores(prepared, store)
     if judged.is_empty():
         raise NoLabels(
             f"no test clip of machine type {prepared.job.machine_type!r} of data set {prepared.data.name!r} "
             f"has a known label, so its scores cannot be judged"
         )
-    training = read_json(store.training(prepared.training_key) / "training.json")
-    scoring = read_json(store.scores(prepared.scoring_key) / "scoring.json")
+    trainings = training_records(prepared, store).values()
+    scorings = [read_json(store.scores(part.scoring_key) / "scoring.json") for part in prepared.parts]
+    scoring_seconds = sum(scoring["scoring_seconds"] for scoring in scorings)
     record = {
         "system": prepared.job.system,
         "settings": prepared.configured.values(),
@@ -93,20 +109,25 @@ def evaluate(prepared: Prepared, store: JobStore) -> Result:
         "data": prepared.data.name,
         "machine_type": prepared.job.machine_type,
         "seed": prepared.job.seed,
-        "keys": {"training": prepared.training_key, "scoring": prepared.scoring_key},
+        "others": prepared.job.others,
+        "keys": {
+            "trainings": sorted({part.training_key for part in prepared.parts}),
+            "scoring": prepared.scoring_key,
+        },
         "fingerprint": prepared.fingerprint(),
-        "code": scoring["description"]["code"],
+        "code": prepared.scoring_description["code"],
         "threshold": threshold,
         "sections": {
             str(section): _judge(rows, threshold)
             for (section,), rows in sorted(judged.group_by("section"), key=lambda item: str(item[0]))
         },
-        "hold_out_clips": len(prepared.clips.hold_out_ids),
-        "parameters": training["parameters"],
-        "training_seconds": training["seconds"],
-        "training_steps": training["steps"],
-        "scoring_seconds": scoring["scoring_seconds"],
-        "clips_per_second": scoring["clips_scored"] / max(scoring["scoring_seconds"], 1e-9),
+        "hold_out_clips": scores.filter(pl.col("use") == "hold-out").height,
+        "parameters": sum(training["parameters"] for training in trainings),
+        "macs_per_clip": sum(scoring["macs_per_clip"] for scoring in scorings),
+        "training_seconds": sum(training["seconds"] for training in trainings),
+        "training_steps": sum(training["steps"] for training in trainings),
+        "scoring_seconds": scoring_seconds,
+        "clips_per_second": scorings[0]["clips_scored"] / max(scoring_seconds, 1e-9),
         "finished": now(),
     }
     write_json(path, record)
@@ -128,6 +149,7 @@ def current_results(data: DataSet, store: JobStore) -> tuple[list[dict[str, Any]
                 data.name,
                 record["machine_type"],
                 record["seed"],
+                record["others"],
             )
             holds = result_key(Prepared.of(job, data=data), truth) == path.stem
         except (ValueError, KeyError):  # a damaged file, a system or machine type that is gone
@@ -154,8 +176,18 @@ def result_key(prepared: Prepared, truth: pl.DataFrame) -> str:
 
 def labelled_types(data: DataSet) -> list[str]:
     """Return the machine types that have test clips with known labels, sorted."""
-    judged = data.clips.join(catalogue.truth(data.name), on="clip_id", how="semi")
-    return sorted(judged["machine_type"].unique())
+    return sorted(labelled_clips(data)["machine_type"].unique())
+
+
+def labelled_clips(data: DataSet) -> pl.DataFrame:
+    """Return the rows of the clip table whose label is known, with the label in ``anomaly``."""
+    return data.clips.join(catalogue.truth(data.name), on="clip_id").sort("clip_id")
+
+
+def judged_scores(prepared: Prepared, store: JobStore) -> pl.DataFrame:
+    """Return the scored test clips whose label is known: the columns of `labelled_clips` and ``score``."""
+    tested = anomaly_scores(prepared, store).filter(pl.col("use") == "test")
+    return labelled_clips(prepared.data).join(tested.select("clip_id", "score"), on="clip_id").sort("clip_id")
 
 
 def _judge(rows: pl.DataFrame, threshold: float) -> dict[str, Any]:

@@ -85,14 +85,16 @@ def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStor
         scorer.fit_backend(batch.to(runtime.device) for batch in prepared.clips.backend_batches())
     fitted = time.perf_counter()
     components = scoring.component_scores(scorer, prepared.clips, device=runtime.device)
+    scored = time.perf_counter()
     save_tensors(folder / "backend.pt", backend_state(scorer, trained.state_dict()))
     scoring.write_components(folder / "components.parquet", components)
     record = {
         "description": prepared.scoring_description,
         "data": prepared.job.data,
         "backend_seconds": fitted - began,
-        "scoring_seconds": time.perf_counter() - fitted,
+        "scoring_seconds": scored - fitted,
         "clips_scored": components.height,
+        "macs_per_clip": scoring.macs_per_clip(scorer, prepared.clips, device=runtime.device),
         "finished": now(),
     }
     write_json(folder / "scoring.json", record)  # last: it says that the rest is there

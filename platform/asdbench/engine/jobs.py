@@ -8,13 +8,13 @@ hash of *all* that the content depends on, so that what is there is right and is
   test clips.
 - ``results/<key>.json``: fused scores' metrics. The scores, fusion settings, the truth table.
 
-Systems that score the same training share it.
+Systems that score the same training share it. An ensemble trains and scores nothing: it has a result alone.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from asdbench import registry
 from asdbench.data import catalogue
 from asdbench.data.catalogue import DataSet
-from asdbench.data.loader import JobData
+from asdbench.data.loader import JobData, other_types
 from asdbench.files import read_json, replacing
 from asdbench.system import BatchPlan, Facts, Needs, System
 
@@ -41,6 +41,7 @@ class Job:
     data: str
     machine_type: str
     seed: int
+    others: str | None = None  # data set of the pseudo-anomalies, if it is another
 
 
 @lru_cache(maxsize=1024)  # data sets do not change, and their hash is their identity
@@ -73,6 +74,24 @@ class Prepared:
         """Look up a job's system and data set; what is unknown is an :class:`InputError`."""
         return cls(job, registry.configure(job.system, dict(job.settings)), data or catalogue.load(job.data))
 
+    @cached_property
+    def members(self) -> tuple["Prepared", ...]:
+        """The jobs whose scores this one joins, if its system is an ensemble."""
+        return tuple(
+            Prepared(replace(self.job, system=member.name, settings=member.changed()), member, self.data)
+            for member in self.configured.members
+        )
+
+    @cached_property
+    def parts(self) -> tuple["Prepared", ...]:
+        """The jobs that train and score: the members of an ensemble, else this one."""
+        return self.members or (self,)
+
+    @cached_property
+    def others(self) -> DataSet | None:
+        """The data set of the pseudo-anomalies, if it is another than the job's own."""
+        return catalogue.load(self.job.others) if self.job.others and self.plan.others_share else None
+
     @property
     def needs(self) -> Needs:
         """What the trained system reads of each clip."""
@@ -88,12 +107,20 @@ class Prepared:
     @cached_property
     def clips(self) -> JobData:
         """The job's clips, as its system sees them."""
-        return JobData(self.data, self.job.machine_type, needs=self.needs, plan=self.plan, seed=self.job.seed)
+        return JobData(
+            self.data,
+            self.job.machine_type,
+            needs=self.needs,
+            plan=self.plan,
+            seed=self.job.seed,
+            others=self.others,
+        )
 
     @property
-    def machine_types_read(self) -> list[str]:
-        """Machine types whose training clips the job reads."""
-        return list(self.data.machine_types) if self.plan.others_share else [self.job.machine_type]
+    def machine_types_read(self) -> list[tuple[DataSet, str]]:
+        """Machine types whose training clips the job reads, each with its data set."""
+        others = other_types(self.data, self.job.machine_type, self.others) if self.plan.others_share else []
+        return [(self.data, self.job.machine_type), *others]
 
     @cached_property
     def training_description(self) -> dict[str, Any]:
@@ -106,7 +133,7 @@ class Prepared:
             "settings": trainer.values("training"),
             "machine_type": self.job.machine_type,
             "seed": self.job.seed,
-            "clips": {m: _fingerprint(self.data, m, "train") for m in self.machine_types_read},
+            "clips": [[m, _fingerprint(data, m, "train")] for data, m in self.machine_types_read],
         }
 
     @cached_property
@@ -117,6 +144,15 @@ class Prepared:
     @cached_property
     def scoring_description(self) -> dict[str, Any]:
         """All that the component scores depend on."""
+        if self.members:
+            return {
+                "system": self.job.system,
+                "code": registry.source_hash(self.job.system),
+                "settings": self.configured.own_values("scoring"),
+                "members": [
+                    [m.job.system, m.scoring_key, m.configured.values("fusion")] for m in self.members
+                ],
+            }
         return {
             "revision": _SCORING_REVISION,
             "training": self.training_key,
@@ -170,11 +206,12 @@ class Work:
 
 
 def by_training(jobs: Iterable[Prepared]) -> list[Work]:
-    """Group jobs that share a training, in the given order."""
-    grouped: dict[str, list[Prepared]] = {}
+    """Group jobs that share a training, in the given order; an ensemble stands for its members."""
+    grouped: dict[str, dict[str, Prepared]] = {}
     for prepared in jobs:
-        grouped.setdefault(prepared.training_key, []).append(prepared)
-    return [Work(tuple(group)) for group in grouped.values()]
+        for part in prepared.parts:
+            grouped.setdefault(part.training_key, {}).setdefault(part.scoring_key, part)
+    return [Work(tuple(group.values())) for group in grouped.values()]
 
 
 @dataclass(frozen=True)
@@ -201,6 +238,8 @@ class JobStore:
 
     def is_scored(self, prepared: Prepared) -> bool:
         """Whether the job's component scores are there, and the training that they are of."""
+        if prepared.members:
+            return all(map(self.is_scored, prepared.members))
         files = ("scoring.json", "components.parquet", "backend.pt")
         return self.is_trained(prepared) and _has_all(self.scores(prepared.scoring_key), *files)
 

@@ -6,15 +6,17 @@ hold-out normals, then weighed. Without a hold-out nothing is standardised.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from asdbench.data.loader import JobData
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch, System
+from asdbench.system import ClipBatch, MemberScores, System
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -38,6 +40,19 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
             scores = _scores_of(system, data.threshold_batches(), device)
             tables.append(_table("training", [None] * len(next(iter(scores.values()))), scores))
     return pl.concat(tables)
+
+
+def macs_per_clip(system: System, data: JobData, *, device: torch.device) -> int:
+    """Return the multiply-accumulates of scoring a clip of median length, as torch counts them.
+
+    What torch counts are matrix products and convolutions, each multiply-accumulate as two operations.
+    """
+    ids = data.test_ids if len(data.test_ids) else data.training_ids
+    clips = data.data.clips.filter(pl.col("clip_id").is_in(ids.tolist())).sort("duration_s", "clip_id")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        for batch in data.scoring_batches([clips["clip_id"][clips.height // 2]]):
+            system.components(batch.to(device))
+    return int(counter.get_total_flops()) // 2
 
 
 def _scores_of(system: System, batches: Iterable[ClipBatch], device: torch.device) -> Scores:
@@ -73,20 +88,73 @@ def fuse(components: pl.DataFrame, weights: Mapping[str, float] | None) -> pl.Da
     components : as :func:`component_scores` gives them
     weights : weight of each component by name; ``None`` weighs all equally
     """
+    score = np.zeros(components.height)
+    for name, weight in weights_of(components, weights).items():
+        score += weight * standardised(components, name)
+    return components.select("clip_id", "use", pl.Series("score", score))
+
+
+def weights_of(components: pl.DataFrame, weights: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Return the weight of each component that counts, checked; equal ones if ``weights`` is ``None``."""
     names = [name for name in components.columns if name not in ("clip_id", "use")]
     chosen = weights if weights is not None else dict.fromkeys(names, 1 / len(names))
     unknown = sorted(set(chosen) - set(names))
     if unknown:
         raise InputError(f"fusion weights name component {unknown[0]!r}; the system has: {', '.join(names)}")
-    held_out = components.filter(pl.col("use") == "hold-out")
-    score = np.zeros(components.height)
-    for name, weight in chosen.items():
-        values = components[name].to_numpy()
-        if held_out.height:
-            normal = held_out[name].to_numpy()
-            values = (values - normal.mean()) / max(normal.std(), 1e-12)
-        score += weight * values
-    return components.select("clip_id", "use", pl.Series("score", score))
+    return {name: weight for name, weight in chosen.items() if weight}
+
+
+def standardised(components: pl.DataFrame, name: str) -> NDArray[np.float64]:
+    """Return a column as z-scores by the hold-out's mean and deviation; as it is without a hold-out."""
+    values = components[name].to_numpy()
+    normal = values[(components["use"] == "hold-out").to_numpy()]
+    if not len(normal):
+        return values
+    return (values - normal.mean()) / max(normal.std(), 1e-12)  # type: ignore[no-any-return]
+
+
+def join(
+    system: type[System],
+    config: Any,
+    members: Mapping[str, tuple[pl.DataFrame, Mapping[str, float] | None]],
+) -> pl.DataFrame:
+    """Return the component table of an ensemble.
+
+    Parameters
+    ----------
+    system, config : the ensemble
+    members : by name the component table and the fusion weights of each member
+
+    Raises
+    ------
+    InputError
+        A member has no hold-out, or another one than the first, or a component has not one value a clip.
+    """
+    scores: dict[str, MemberScores] = {}
+    clips: pl.DataFrame | None = None
+    for name, (unordered, weights) in members.items():
+        table = unordered.sort("use", "clip_id")
+        if clips is None:
+            clips = table.select("clip_id", "use")
+        if "training" in table["use"] or not clips.equals(table.select("clip_id", "use")):
+            raise InputError(
+                f"{system.__name__}: member {name!r} holds out no clips, or others than the first member; "
+                f"the scores of members must be of the same hold-out"
+            )
+        fused = fuse(table, weights)
+        scores[name] = MemberScores(
+            torch.from_numpy(standardised(fused, "score")),
+            {part: torch.from_numpy(standardised(table, part)) for part in weights_of(table, weights)},
+        )
+    assert clips is not None
+    found = system.combine(config, scores)
+    for part, values in found.items():
+        if values.shape != (clips.height,):
+            raise InputError(
+                f"{system.__name__}.combine gives {tuple(values.shape)} values of {part!r} for "
+                f"{clips.height} clips; it must give one value a clip"
+            )
+    return clips.with_columns(pl.Series(part, values.numpy()) for part, values in found.items())
 
 
 def write_components(path: Path, components: pl.DataFrame) -> None:

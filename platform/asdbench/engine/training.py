@@ -8,7 +8,9 @@ same way, so that a training that goes on from a checkpoint takes the same steps
 
 import math
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from asdbench.engine.state import load_whole
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
 
+_SAVING_SHARE = 0.05  # of the time, at most, is spent on checkpoints
+_AHEAD = 2  # batches that are made before a GPU asks for them
 _INITIAL, _BACK_END = -1, -2  # keys of the random states of initial weights and of the back end's fit
 
 
@@ -63,7 +67,8 @@ def train(
     data : the job's clips
     runtime : where this runs and who shares the work
     seed : of everything random in training
-    checkpoint : file that is rewritten every ``checkpoint_epochs`` epochs; ``None`` keeps none
+    checkpoint : file that is rewritten every ``checkpoint_epochs`` epochs, less often where that would take
+        more than a twentieth of the time; ``None`` keeps none
     resume : go on from ``checkpoint``, which exists
     checkpoint_epochs : epochs between checkpoints
 
@@ -78,29 +83,31 @@ def train(
     InputError : a loss is no longer finite
     """
     stages = list(system.stages(data.steps_per_epoch))
+    drawn = [data.with_plan(stage.plan) for stage in stages]
     model = distribute(system, runtime, several_updates=sum(len(stage.updates) for stage in stages) > 1)
     progress = _resume(system, stages, checkpoint if resume else None)
-    lengths = [_steps(stage, data.steps_per_epoch) for stage in stages]
+    lengths = [_steps(stage, of.steps_per_epoch) for stage, of in zip(stages, drawn, strict=True)]
     began = time.perf_counter() - progress["seconds"]
     curve: list[dict[str, Any]] = progress["curve"]
+    saved_at, saving = began, 0.0
     done = sum(lengths[: progress["stage"]]) + progress["step"]
     system.train()
     for index in range(progress["stage"], len(stages)):
-        stage, length = stages[index], lengths[index]
+        stage, length, steps_per_epoch = stages[index], lengths[index], drawn[index].steps_per_epoch
         running: dict[str, torch.Tensor] = {}
         since = 0
-        for step in range(progress["step"], length):
+        batches = _batches(drawn[index], range(done, done + length - progress["step"]), runtime)
+        for step, batch in zip(range(progress["step"], length), batches, strict=True):
             seed_torch(seed, done, rank=runtime.rank)
-            batch = data.batch(done, rank=runtime.rank, size=runtime.size).to(runtime.device)
             for name, value in _step(model, stage, batch, step / length, runtime).items():
                 running[name] = running[name] + value if name in running else value
             done += 1
             since += 1
-            if (step + 1) % data.steps_per_epoch and step + 1 < length:
+            if (step + 1) % steps_per_epoch and step + 1 < length:
                 continue
             losses = {name: float(value) / since for name, value in running.items()}
             running, since = {}, 0
-            epoch = -(-(step + 1) // data.steps_per_epoch)
+            epoch = -(-(step + 1) // steps_per_epoch)
             if not all(map(math.isfinite, losses.values())):
                 raise InputError(
                     f"training diverged: in epoch {epoch} of stage {stage.name!r} the losses are {losses}; "
@@ -110,8 +117,14 @@ def train(
             if runtime.leads:
                 runtime.report({"step": done, "steps": sum(lengths), "epoch": epoch, "losses": losses})
                 last = index == len(stages) - 1 and step + 1 == length
-                if checkpoint is not None and not last and epoch % checkpoint_epochs == 0:
+                due = (
+                    epoch % checkpoint_epochs == 0 and time.perf_counter() - saved_at > saving / _SAVING_SHARE
+                )
+                if checkpoint is not None and not last and due:
+                    saving = -time.perf_counter()
                     _save(checkpoint, system, stages, index, step + 1, time.perf_counter() - began, curve)
+                    saved_at = time.perf_counter()
+                    saving += saved_at
         progress["step"] = 0
     record = {"steps": done, "seconds": time.perf_counter() - began, "curve": curve}
     if runtime.leads and data.plan.validation_share and stages:
@@ -134,7 +147,10 @@ def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -
 
 def total_steps(system: System, data: JobData) -> int:
     """Return the steps of a whole training of ``system`` on ``data``."""
-    return sum(_steps(stage, data.steps_per_epoch) for stage in system.stages(data.steps_per_epoch))
+    return sum(
+        _steps(stage, data.with_plan(stage.plan).steps_per_epoch)
+        for stage in system.stages(data.steps_per_epoch)
+    )
 
 
 def _steps(stage: Stage, steps_per_epoch: int) -> int:
@@ -144,13 +160,43 @@ def _steps(stage: Stage, steps_per_epoch: int) -> int:
     return stage.epochs * steps_per_epoch
 
 
+def _batches(data: JobData, steps: Iterable[int], runtime: Runtime) -> Iterator[ClipBatch]:
+    """Yield the batches of ``steps``; for a GPU each is made and moved while the step before it runs."""
+
+    def make(step: int) -> ClipBatch:
+        batch = data.batch(step, rank=runtime.rank, size=runtime.size)
+        return batch.pinned() if on_gpu else batch
+
+    on_gpu = runtime.device.type == "cuda"
+    if not on_gpu:
+        yield from map(make, steps)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[ClipBatch]] = deque()
+        for step in steps:
+            waiting.append(pool.submit(make, step))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result().to(runtime.device)
+        while waiting:
+            yield waiting.popleft().result().to(runtime.device)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 matrices faster than float32 ones: GPUs, CPUs with AMX."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+
+
 def _step(
     model: nn.Module, stage: Stage, batch: ClipBatch, progress: float, runtime: Runtime
 ) -> dict[str, torch.Tensor]:
     means: dict[str, torch.Tensor] = {}
     for update in stage.updates:
-        autocast = torch.autocast(runtime.device.type, torch.bfloat16) if stage.bf16 else nullcontext()
-        with autocast:
+        bfloat16 = stage.precision == "bfloat16" or (
+            stage.precision == "auto" and fast_bfloat16(runtime.device)
+        )
+        with torch.autocast(runtime.device.type, torch.bfloat16) if bfloat16 else nullcontext():
             losses = model(batch, update.name, progress)
         total, parts = total_loss(losses, runtime)
         update.optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,10 @@ import pytest
 
 pytest.register_assert_rewrite("asdbench.testing.conformance")
 
-from asdbench.testing.conformance import SystemConformance  # noqa: E402 - after the registration
+from asdbench.testing.conformance import (  # noqa: E402 - after the registration
+    EnsembleConformance,
+    SystemConformance,
+)
 from asdbench.testing.tiny import write_tiny  # noqa: E402
 
-__all__ = ["SystemConformance", "write_tiny"]
+__all__ = ["EnsembleConformance", "SystemConformance", "write_tiny"]

@@ -30,14 +30,13 @@ from asdbench.config import Choice, Range, Setting, checked, settings_of
 from asdbench.data import catalogue
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
-from asdbench.engine.evaluation import anomaly_scores
+from asdbench.engine.evaluation import anomaly_scores, components_of, training_records
 from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, Work
+from asdbench.engine.jobs import Job, JobStore, Prepared, by_training
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.state import restored
 from asdbench.errors import InputError
-from asdbench.files import read_json
 from asdbench.spec import SAMPLE_RATE_HZ
 from asdbench.system import ClipBatch, System
 from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
@@ -81,9 +80,13 @@ class Bench:
 
     @property
     def training_record(self) -> dict[str, Any]:
-        """What the store says about the training."""
-        record: dict[str, Any] = read_json(self.store.training(self.prepared.training_key) / "training.json")
-        return record
+        """What the store says about the training, the first of an ensemble's."""
+        return next(iter(self.training_records.values()))
+
+    @property
+    def training_records(self) -> dict[str, dict[str, Any]]:
+        """What the store says about the trainings, by the trained system's name."""
+        return training_records(self.prepared, self.store)
 
     def restored(self) -> System:
         """Return the scoring system with the stored state of training and back end."""
@@ -95,16 +98,17 @@ def run_job(
 ) -> Bench:
     """Bring a job to scores in ``store`` and return them."""
     prepared = Prepared.of(job)
-    for _, error in execute(
-        Work((prepared,)), runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs
-    ):
-        raise error
-    components = pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
-    return Bench(prepared, store, components, anomaly_scores(prepared, store))
+    for work in by_training([prepared]):
+        for _, error in execute(work, runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs):
+            raise error
+    return Bench(prepared, store, components_of(prepared, store), anomaly_scores(prepared, store))
 
 
-class SystemConformance:
-    """Inherit, set ``system`` and ``settings``, and pytest collects all that is below.
+class Conformance:
+    """What holds for every system, whether it trains or joins the scores of others.
+
+    Inherit :class:`SystemConformance` or :class:`EnsembleConformance`, set ``system`` and ``settings``, and
+    pytest collects all tests.
 
     Class attributes
     ----------------
@@ -149,24 +153,6 @@ class SystemConformance:
         """Give the job trained and scored."""
         return run_job(job, JobStore())
 
-    def test_scores_do_not_depend_on_batches(self, bench: Bench) -> None:
-        """Backwards and one by one, clips get the scores that they get together, to rounding."""
-        scorer, data = bench.restored(), bench.prepared.clips
-        ids = bench.components["clip_id"].to_numpy()
-        together = _scores(scorer, data.scoring_batches(ids))
-        backwards = _scores(scorer, data.scoring_batches(ids[::-1]))
-        alone = [_scores(scorer, data.scoring_batches([clip_id])) for clip_id in ids]
-        assert together
-        for name, values in together.items():
-            tolerance = {"rtol": 1e-5, "atol": 1e-5 * np.abs(values).max()}
-            np.testing.assert_allclose(backwards[name][::-1], values, **tolerance)
-            np.testing.assert_allclose(np.concatenate([one[name] for one in alone]), values, **tolerance)
-
-    def test_stored_state_gives_the_same_scores(self, bench: Bench) -> None:
-        """A new system with the stored state scores equally to the bit."""
-        again = component_scores(bench.restored(), bench.prepared.clips, device=torch.device("cpu"))
-        _assert_same(again, bench.components)
-
     def test_silence_and_short_clips_have_finite_scores(self, bench: Bench, job: Job, tmp_path: Path) -> None:
         """Digital silence and a clip shorter than a window have scores."""
         folder = shutil.copytree(bench.prepared.data.root, tmp_path / "clips")
@@ -179,28 +165,6 @@ class SystemConformance:
         scored = found.fused.filter(pl.col("clip_id").is_in(ids))
         assert scored.height == 2
         assert np.isfinite(scored["score"].to_numpy()).all()
-
-    def test_the_first_stage_lowers_its_loss(self, bench: Bench) -> None:
-        """Its first update, on one batch that stays the same, with the same randomness in each step."""
-        data, runtime = bench.prepared.clips, Runtime()
-        with torch.random.fork_rng(devices=[]):
-            training.seed_initial_weights(bench.prepared.job.seed)
-            system = bench.prepared.build_trained(data.facts).train()
-            stage = system.stages(data.steps_per_epoch)[0]
-            batch = data.batch(0)
-            losses = []
-            for _ in range(_OVERFITTING_STEPS):
-                for place, update in enumerate(stage.updates):
-                    training.seed_torch(0, place)
-                    total, _ = total_loss(system(batch, update.name, 0.0), runtime)
-                    update.optimizer.zero_grad()
-                    total.backward()  # type: ignore[no-untyped-call]
-                    update.optimizer.step()
-                    if update.scheduler is not None:
-                        update.scheduler.step()
-                    if place == 0:
-                        losses.append(float(total.detach()))
-        assert losses[-1] < losses[0]
 
     def test_an_unknown_setting_is_refused(self, job: Job) -> None:
         """The error names the nearest setting."""
@@ -250,6 +214,59 @@ class SystemConformance:
         assert before["clip_id"].equals(after["clip_id"])
         assert not before.equals(after), "training does not depend on the seed, or scores not on training"
 
+    def test_it_says_what_it_is(self) -> None:
+        """The citation is BibTeX; class and module have docstrings."""
+        found = registry.get(self.system)
+        assert re.search(r"@\w+\{[^,{}]+,.*\}", found.citation, re.DOTALL), "citation must be BibTeX"
+        assert inspect.getdoc(found) != inspect.getdoc(System), "the class needs a docstring of its own"
+        module = inspect.getmodule(found)
+        assert module is not None
+        assert module.__doc__, "the module needs a docstring: idea, source, known departures"
+
+
+class SystemConformance(Conformance):
+    """The suite of a system that scores clips."""
+
+    def test_scores_do_not_depend_on_batches(self, bench: Bench) -> None:
+        """Backwards and one by one, clips get the scores that they get together, to rounding."""
+        scorer, data = bench.restored(), bench.prepared.clips
+        ids = bench.components["clip_id"].to_numpy()
+        together = _scores(scorer, data.scoring_batches(ids))
+        backwards = _scores(scorer, data.scoring_batches(ids[::-1]))
+        alone = [_scores(scorer, data.scoring_batches([clip_id])) for clip_id in ids]
+        assert together
+        for name, values in together.items():
+            tolerance = {"rtol": 1e-5, "atol": 1e-5 * np.abs(values).max()}
+            np.testing.assert_allclose(backwards[name][::-1], values, **tolerance)
+            np.testing.assert_allclose(np.concatenate([one[name] for one in alone]), values, **tolerance)
+
+    def test_stored_state_gives_the_same_scores(self, bench: Bench) -> None:
+        """A new system with the stored state scores equally to the bit."""
+        again = component_scores(bench.restored(), bench.prepared.clips, device=torch.device("cpu"))
+        _assert_same(again, bench.components)
+
+    def test_the_first_stage_lowers_its_loss(self, bench: Bench) -> None:
+        """Its first update, on one batch that stays the same, with the same randomness in each step."""
+        data, runtime = bench.prepared.clips, Runtime()
+        with torch.random.fork_rng(devices=[]):
+            training.seed_initial_weights(bench.prepared.job.seed)
+            system = bench.prepared.build_trained(data.facts).train()
+            stage = system.stages(data.steps_per_epoch)[0]
+            batch = data.batch(0)
+            losses = []
+            for _ in range(_OVERFITTING_STEPS):
+                for place, update in enumerate(stage.updates):
+                    training.seed_torch(0, place)
+                    total, _ = total_loss(system(batch, update.name, 0.0), runtime)
+                    update.optimizer.zero_grad()
+                    total.backward()  # type: ignore[no-untyped-call]
+                    update.optimizer.step()
+                    if update.scheduler is not None:
+                        update.scheduler.step()
+                    if place == 0:
+                        losses.append(float(total.detach()))
+        assert losses[-1] < losses[0]
+
     def test_an_interrupted_training_goes_on(self, bench: Bench, job: Job, tmp_path: Path) -> None:
         """The training is broken off after every epoch, before that epoch is in the checkpoint."""
         curve = bench.training_record["curve"]
@@ -271,14 +288,22 @@ class SystemConformance:
         assert resumed.training_record["curve"] == curve
         _assert_same(resumed.components, bench.components)
 
-    def test_it_says_what_it_is(self) -> None:
-        """The citation is BibTeX; class and module have docstrings."""
-        found = registry.get(self.system)
-        assert re.search(r"@\w+\{[^,{}]+,.*\}", found.citation, re.DOTALL), "citation must be BibTeX"
-        assert inspect.getdoc(found) != inspect.getdoc(System), "the class needs a docstring of its own"
-        module = inspect.getmodule(found)
-        assert module is not None
-        assert module.__doc__, "the module needs a docstring: idea, source, known departures"
+
+class EnsembleConformance(Conformance):
+    """The suite of a system that joins the scores of its members."""
+
+    def test_scores_follow_from_the_members(self, bench: Bench) -> None:
+        """They are the same when the members have been run on their own."""
+        for member in bench.prepared.members:
+            alone = run_job(member.job, bench.store)
+            assert alone.prepared.scoring_key == member.scoring_key
+        again = Bench(
+            bench.prepared,
+            bench.store,
+            components_of(bench.prepared, bench.store),
+            anomaly_scores(bench.prepared, bench.store),
+        )
+        _assert_same(again.components, bench.components)
 
 
 def _scores(scorer: System, batches: Iterator[ClipBatch]) -> dict[str, Any]:
@@ -302,12 +327,13 @@ def _assert_same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 def _outcome(bench: Bench) -> tuple[Any, ...]:
     """Return what a setting can change: scores, and cost as steps and parameters."""
-    record = bench.training_record
-    return bench.fused["score"].to_list(), record["steps"], record["parameters"]
+    cost = [(record["steps"], record["parameters"]) for record in bench.training_records.values()]
+    return bench.fused["score"].to_list(), cost
 
 
 def _settings(system: str) -> list[str]:
-    return list(registry.configure(system).values())
+    configured = registry.configure(system)
+    return list(configured.own_values() if configured.members else configured.values())
 
 
 def _setting(configured: registry.Configured, name: str) -> Setting:
