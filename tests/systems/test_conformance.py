@@ -2,8 +2,25 @@
 
 from pathlib import Path
 
+import torch
+
 import systems
-from asdbench.testing import SystemConformance
+from asdbench.engine.training import fast_bfloat16
+from asdbench.testing import EnsembleConformance, SystemConformance
+
+_OTHER_PRECISION = "float32" if fast_bfloat16(torch.device("cpu")) else "bfloat16"
+_SMALL = {
+    "steps": 24,
+    "batch_size": 8,
+    "width": 16,
+    "heads": 2,
+    "ffn": 16,
+    "blocks": 1,
+    "embedding": 4,
+    "n_mels": 16,
+    "window_frames": 32,
+    "window_hop_frames": 16,
+}
 
 
 class TestBaselineMse(SystemConformance):
@@ -16,8 +33,42 @@ class TestBaselineMaha(SystemConformance):
     settings = {"epochs": 2, "hidden": 16}  # noqa: RUF012 - ClassVar in SystemConformance
 
 
+class TestMultitaskMel(SystemConformance):
+    system = "multitask-mel"
+    settings = _SMALL
+    alternatives = {"heads": 4, "gradient_clip": 0.01, "precision": _OTHER_PRECISION}  # noqa: RUF012
+    settings_for = {  # noqa: RUF012
+        "neighbours": {"backend": "knn"},
+        "density_neighbours": {"backend": "knn-density"},
+        "lof_neighbours": {"backend": "lof"},
+    }
+
+
+class TestMultitaskCombined(TestMultitaskMel):
+    system = "multitask-combined"
+
+
+class TestAdversarial(SystemConformance):
+    system = "adversarial"
+    settings = {"cvae_steps": 4, "adversarial_steps": 4, "batch_size": 8, "precision": "float32"}  # noqa: RUF012
+    alternatives = {"beta_warmup_share": 1.0, "window_hop_frames": 64, "precision": "bfloat16"}  # noqa: RUF012
+    durations_s = (2.7, 4.0)
+
+
+class TestEnsemble(EnsembleConformance):
+    system = "ensemble"
+    settings = {"members": "multitask-mel,baseline-mse", "epochs": 2, "hidden": 16} | {
+        f"multitask-mel.{name}": value for name, value in _SMALL.items()
+    }
+    alternatives = {"members": "baseline-mse,multitask-mel,baseline-maha", "weights": "3,1"}  # noqa: RUF012
+
+
 def test_every_system_is_here() -> None:
     files = Path(systems.__file__).parent.glob("*.py")
     expected = {file.stem.replace("_", "-") for file in files if not file.name.startswith("_")}
-    suites = [suite for suite in SystemConformance.__subclasses__() if suite.__module__ == __name__]
+    suites = [
+        suite
+        for suite in globals().values()
+        if isinstance(suite, type) and suite.__module__ == __name__ and hasattr(suite, "system")
+    ]
     assert {suite.system for suite in suites} == expected

@@ -1,0 +1,266 @@
+"""System 3 of Zhang & Li: a classifier of real sound, trained against a conditional autoencoder.
+
+Y. Zhang and M. Li, "Anomalous sound detection via multitask learning and adversarial learning", technical
+report, DCASE 2023 Challenge, section 2.2 and table 1. First a conditional variational autoencoder learns to
+generate the machine type's log-mel windows from its attributes. Then a CNN learns to tell real windows from
+generated ones and from other machine types', while the generator learns to pass for real: two updates a step.
+What the attributes explain, the generator can imitate; the classifier is pushed to look at the rest. The
+anomaly score of a clip is minus the mean over its windows of the classifier's logit.
+
+The report gives the encoder's convolutions and the width of the latent space, the order of training and what
+each step updates. All else is chosen here; what is not a setting is this:
+
+* Windows are 256 frames, z-scored by mel bin; for the autoencoder mel bins are channels and frames length.
+* Padding 1, batch norm and LeakyReLU(0.2) after the encoder's convolutions; the decoder mirrors the encoder,
+  with batch norm after its transposed convolutions. The classifier has four strided convolutions.
+* The autoencoder's loss is a Gaussian's of unit variance, [½·‖x − x̂‖² + β·KL] / (mel bins · frames).
+* The logit stands for the report's likelihood p: it orders windows alike and does not saturate.
+* Real, fake and other rows go through the classifier as one batch, so that batch norm sees in training what
+  its running statistics describe at scoring. A network that an update does not train runs on its running
+  statistics there and keeps them.
+* Adam's first moment and the classifier's rate are those of DCGAN (arXiv:1511.06434). Noise on its input, as
+  in arXiv:1610.04490, falls to 0 over the stage: the blur of an autoencoder is too easy a sign.
+* With ``fakes=sampled`` the anchor holds the decoder to reconstructions, decoded beside the samples.
+
+To watch: ``kl_00`` ... show which latent dimensions are used (near 0: not). ``auc_fake`` is the AUC of the
+classifier's logits, real against fake within a batch; above 0.99 throughout, the fakes carry no signal.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asdbench.config import Choice, Range, tunable
+from asdbench.nn.cvae import Decoder, Encoder, divergence, drawn
+from asdbench.spec import MelSpec
+from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
+
+FRAMES, MEL_BINS = 256, 128
+_SCORING_ROWS = 128  # windows that the classifier takes at a time: 1 MB each in its first layer
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings. Stage lengths are about 100 and 50 passes over the source clips of a DCASE machine type."""
+
+    cvae_steps: int = tunable(1500, Range(400, 4000, log=True), minimum=1, maximum=1_000_000)
+    adversarial_steps: int = tunable(1500, Range(400, 4000, log=True), minimum=1, maximum=1_000_000)
+    batch_size: int = tunable(64, Range(32, 256, log=True), minimum=4, maximum=4096)
+    target_rows: int = tunable(1, Range(1, 8, log=True), minimum=0, maximum=2048)
+    latent: int = tunable(16, Range(4, 64, log=True), minimum=1, maximum=1024)
+    condition_encoder: bool = tunable(False, Choice(False, True))
+    cvae_learning_rate: float = tunable(1e-3, Range(1e-4, 1e-2, log=True), minimum=1e-8)
+    beta: float = tunable(1.0, Range(0.1, 10.0, log=True), minimum=0.0)
+    beta_warmup_share: float = tunable(0.1, Range(0.0, 0.5), minimum=0.0, maximum=1.0)
+    fakes: str = tunable("reconstructed", Choice("reconstructed", "sampled"))
+    discriminator_learning_rate: float = tunable(2e-4, Range(2e-5, 2e-3, log=True), minimum=1e-8)
+    generator_learning_rate: float = tunable(1e-4, Range(1e-5, 1e-3, log=True), minimum=1e-8)
+    adam_beta1: float = tunable(0.5, Range(0.0, 0.9), minimum=0.0, maximum=0.999)
+    fake_weight: float = tunable(0.5, Range(0.0, 1.0), minimum=0.0)
+    other_weight: float = tunable(0.5, Range(0.0, 1.0), minimum=0.0)
+    anchor_weight: float = tunable(1.0, Range(0.1, 10.0, log=True), minimum=0.0)
+    instance_noise: float = tunable(0.1, Range(0.0, 0.5), minimum=0.0)
+    window_hop_frames: int = tunable(128, minimum=1, maximum=100_000, affects="scoring")
+    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"))
+
+
+class Discriminator(nn.Module):
+    """Four convolutions of stride 2: Float[Tensor, "row mel frame"] to Float[Tensor, "row"].
+
+    The logit is that of a real window of the job's machine type.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (1, 32, 64, 128, 128)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [
+                nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.layers.to(memory_format=torch.channels_last)  # a step takes two thirds of the time on a CPU
+        self.head = nn.Linear(widths[-1], 1)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return logits in float32."""
+        pooled = self.layers(windows.unsqueeze(1))
+        with torch.autocast(windows.device.type, enabled=False):  # eight bits would make logits tie
+            logits: Tensor = self.head(pooled.float())
+        return logits.squeeze(1)
+
+
+class Adversarial(System):
+    """Conditional autoencoder, then discriminator against decoder; the discriminator scores."""
+
+    Config = Config
+    presets = {  # noqa: RUF012 - ClassVar in System
+        "report": {},
+        "fast": {"cvae_steps": 300, "adversarial_steps": 200, "batch_size": 32},
+        "demo": {"cvae_steps": 30, "adversarial_steps": 30},
+    }
+    citation = """@techreport{zhang2023anomalous,
+  author = {Zhang, Yucong and Li, Ming},
+  title = {Anomalous sound detection via multitask learning and adversarial learning},
+  institution = {DCASE2023 Challenge},
+  year = {2023}
+}"""
+
+    def __init__(self, config: Config, facts: Facts) -> None:
+        super().__init__(config, facts)
+        conditions = sum(map(len, facts.attributes.values()))
+        self._encoder_conditions = conditions if config.condition_encoder else 0
+        sizes = {"bands": MEL_BINS, "frames": FRAMES, "latent": config.latent}
+        self.encoder = Encoder(**sizes, conditions=self._encoder_conditions)
+        self.decoder = Decoder(**sizes, conditions=conditions)
+        self.discriminator = Discriminator()
+        self._samples = config.fakes == "sampled"
+
+    @classmethod
+    def needs(cls, config: Config) -> Needs:
+        """Windows of 2.56 s, z-scored."""
+        return Needs(MelSpec(n_mels=MEL_BINS), FRAMES, config.window_hop_frames, standardise=True)
+
+    @classmethod
+    def batch_plan(cls, config: Config) -> BatchPlan:
+        """Half of the rows are of other machine types; the discriminator sees a fake for each of the rest."""
+        return BatchPlan(
+            config.batch_size, "window-per-clip", others_share=0.5, target_rows=config.target_rows
+        )
+
+    def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
+        """First the autoencoder, on this machine type alone; then discriminator and generator in turn."""
+        config = self.config
+        own_rows = BatchPlan(config.batch_size, "window-per-clip", target_rows=config.target_rows)
+        cvae = [*self.encoder.parameters(), *self.decoder.parameters()]
+        betas = (config.adam_beta1, 0.999)
+        updates = [
+            Update(name, torch.optim.Adam(network.parameters(), lr=rate, betas=betas, fused=True))
+            for name, network, rate in (
+                ("discriminator", self.discriminator, config.discriminator_learning_rate),
+                ("generator", self.decoder, config.generator_learning_rate),
+            )
+        ]
+        return [
+            Stage(
+                "cvae",
+                [Update("cvae", torch.optim.Adam(cvae, lr=config.cvae_learning_rate, fused=True))],
+                steps=config.cvae_steps,
+                precision=config.precision,
+                plan=own_rows,
+            ),
+            Stage("adversarial", updates, steps=config.adversarial_steps, precision=config.precision),
+        ]
+
+    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+        """Return the losses of ``"cvae"``, ``"discriminator"`` or ``"generator"``."""
+        own = batch.machine == 0
+        windows = batch.windows.transpose(1, 2)
+        real, condition = windows[own], self.conditions(batch)[own]
+        if update == "cvae":
+            return self._cvae_losses(real, condition, progress)
+        if update == "discriminator":
+            return self._discriminator_losses(real, windows[~own], condition, progress)
+        return self._generator_losses(real, condition, progress)
+
+    def conditions(self, batch: ClipBatch) -> Tensor:
+        """Return one-hot attributes, Float[Tensor, "row condition"]; zeros where a value is not known."""
+        assert batch.attributes is not None  # these are training batches
+        columns = [batch.windows.new_empty(len(batch.windows), 0)]
+        for column, values in zip(batch.attributes.T, self.facts.attributes.values(), strict=True):
+            classes = torch.arange(len(values), device=column.device)
+            columns.append((column[:, None] == classes).to(batch.windows.dtype))
+        return torch.cat(columns, dim=1)
+
+    def kl_weight(self, progress: float) -> float:
+        """Return β, which rises from 0 over the first ``beta_warmup_share`` of the stage."""
+        share = self.config.beta_warmup_share
+        return float(self.config.beta * (min(1.0, progress / share) if share else 1.0))
+
+    def noise_deviation(self, progress: float) -> float:
+        """Return the deviation of the noise on the discriminator's input, which falls to 0 over the stage."""
+        return float(self.config.instance_noise * (1.0 - progress))
+
+    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return ``discriminator``: minus the mean over windows of the logit."""
+        windows = batch.windows.transpose(1, 2)
+        logits = torch.cat([self.discriminator(rows) for rows in windows.split(_SCORING_ROWS)])
+        return {"discriminator": -batch.mean_over_clips(logits)}
+
+    def _cvae_losses(self, real: Tensor, condition: Tensor, progress: float) -> Losses:
+        mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
+        rebuilt = self.decoder(drawn(mean, log_variance), condition)
+        kl = divergence(mean, log_variance)
+        return Losses(
+            {"reconstruction": Mean.of(0.5 * (rebuilt - real).square()), "kl": Mean.of(kl.sum(dim=1))},
+            {"kl": self.kl_weight(progress) / (MEL_BINS * FRAMES)},
+            {f"kl_{place:02d}": Mean.of(values) for place, values in enumerate(kl.detach().unbind(dim=1))},
+        )
+
+    def _discriminator_losses(
+        self, real: Tensor, other: Tensor, condition: Tensor, progress: float
+    ) -> Losses:
+        with torch.no_grad(), _frozen(self.encoder, self.decoder):
+            latent = drawn(*self.encoder(real, condition[:, : self._encoder_conditions]))
+            fake = self.decoder(torch.randn_like(latent) if self._samples else latent, condition)
+        windows = self._noisy(torch.cat([real, fake, other]), progress)
+        of_real, of_fake, of_other = self.discriminator(windows).split([len(real), len(fake), len(other)])
+        return Losses(
+            {
+                "real": Mean.of(functional.softplus(-of_real)),  # cross-entropy of sigmoid(logit) with 1
+                "fake": Mean.of(functional.softplus(of_fake)),  # and with 0
+                "other": Mean.of(functional.softplus(of_other)),
+            },
+            {"fake": self.config.fake_weight, "other": self.config.other_weight},
+            {
+                "auc_fake": pairwise_auc(of_real, of_fake),
+                "auc_other": pairwise_auc(of_real, of_other),
+                "probability_fake": Mean.of(of_fake.detach().sigmoid()),
+            },
+        )
+
+    def _generator_losses(self, real: Tensor, condition: Tensor, progress: float) -> Losses:
+        with torch.no_grad(), _frozen(self.encoder):
+            latent = drawn(*self.encoder(real, condition[:, : self._encoder_conditions]))
+        rebuilt = self.decoder(latent, condition)
+        fake = self.decoder(torch.randn_like(latent), condition) if self._samples else rebuilt
+        with _frozen(self.discriminator):
+            of_fake = self.discriminator(self._noisy(fake, progress))
+        return Losses(
+            {
+                "fooling": Mean.of(functional.softplus(-of_fake)),
+                "anchor": Mean.of((rebuilt - real).square()),
+            },
+            {"anchor": self.config.anchor_weight},
+        )
+
+    def _noisy(self, windows: Tensor, progress: float) -> Tensor:
+        return windows + self.noise_deviation(progress) * torch.randn_like(windows)
+
+
+def pairwise_auc(positive: Tensor, negative: Tensor) -> Mean:
+    """Return the share of pairs of logits in which ``positive`` is greater; ties count a half.
+
+    Both are Float[Tensor, "row"]. Pairs are formed within one process's rows.
+    """
+    return Mean.of((positive.detach()[:, None] - negative.detach()).sign().add(1.0).div(2.0))
+
+
+@contextmanager
+def _frozen(*networks: nn.Module) -> Iterator[None]:
+    """Keep parameters and buffers of networks that train out of an update; gradients pass to their input."""
+    training = [network.training for network in networks]
+    for network in networks:
+        network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network, was in zip(networks, training, strict=True):
+            network.train(was).requires_grad_(True)

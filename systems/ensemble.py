@@ -1,0 +1,65 @@
+"""The weighted mean of other systems' anomaly scores, each standardised on the held-out normals.
+
+System 4 of Zhang & Li, "Anomalous sound detection via multitask learning and adversarial learning", DCASE
+2023 Challenge, Task 2, technical report. Nothing is trained: members that have been run are reused, others
+are run. The report does not name the set that it standardises on and gives no weights; here it is the
+hold-out, and the weights are equal unless set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asdbench.config import Choice, Simplex, tunable
+from asdbench.errors import InputError
+from asdbench.system import MemberScores, System
+
+
+@dataclass(frozen=True)
+class Config:
+    """Members, their weights (in the same order, of any sum; none for equal ones) and what is joined."""
+
+    members: tuple[str, ...] = tunable(
+        ("multitask-mel", "multitask-combined", "adversarial"), affects="fusion"
+    )
+    weights: tuple[float, ...] | None = tunable(None, Simplex(of="members"), affects="fusion", minimum=0.0)
+    join: str = tunable("scores", Choice("scores", "components"), affects="fusion")
+
+
+class Ensemble(System):
+    """Joins the scores of its members, or (``join=components``) all their components one by one."""
+
+    Config = Config
+    citation = """@techreport{zhang2023multitask,
+  author = {Zhang and Li},
+  title = {Anomalous sound detection via multitask learning and adversarial learning},
+  institution = {DCASE 2023 Challenge, Task 2},
+  year = {2023}
+}"""
+
+    @classmethod
+    def members(cls, config: Config) -> tuple[str, ...]:
+        """Return the members; weights of another number or without a positive one are refused."""
+        if config.weights is not None and len(config.weights) != len(config.members):
+            raise InputError(
+                f"ensemble: weights={','.join(map(str, config.weights))} are {len(config.weights)} weights "
+                f"for {len(config.members)} members; give one a member, in the order of 'members'"
+            )
+        if config.weights is not None and not sum(config.weights):
+            raise InputError("ensemble: all weights are 0; give at least one member a positive weight")
+        return config.members
+
+    @classmethod
+    def combine(cls, config: Config, scores: Mapping[str, MemberScores]) -> dict[str, Tensor]:
+        """Return ``mean``, the weighted mean of standardised scores."""
+        weights = config.weights or (1.0,) * len(config.members)
+        total = torch.zeros_like(scores[config.members[0]].score)
+        whole = 0.0
+        for name, weight in zip(config.members, weights, strict=True):
+            of = scores[name]
+            parts = [of.score] if config.join == "scores" else list(of.components.values())
+            total += weight * torch.stack(parts).sum(dim=0)
+            whole += weight * len(parts)
+        return {"mean": total / whole}

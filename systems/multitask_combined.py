@@ -1,0 +1,52 @@
+"""Multitask learning on log-mel windows joined with features learnt from the waveform.
+
+System 2 of Zhang & Li, "Anomalous sound detection via multitask learning and adversarial learning", DCASE
+2023 Challenge, Task 2, technical report: ``multitask-mel`` with the frames of a TgramNet (Liu et al.,
+"Anomalous sound detection using spectral-temporal information fusion", ICASSP 2022) beside the mel bands.
+
+Departures: TgramNet's kernel is the mel's window and its stride the mel's hop, without padding, so that
+frame t of both sees the same samples; the two are joined along the feature axis, since a conformer takes a
+sequence.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from asdbench.nn.tgram import TgramNet
+from asdbench.system import ClipBatch, Facts, Needs
+from systems.multitask_mel import Config as MelConfig
+from systems.multitask_mel import MultitaskMel
+
+
+@dataclass(frozen=True)
+class Config(MelConfig):
+    """The settings of ``multitask-mel``."""
+
+
+class MultitaskCombined(MultitaskMel):
+    """As ``multitask-mel``, with 128 features learnt from the waveform; 3.46 million parameters."""
+
+    Config = Config
+    inputs_per_mel = 2
+
+    def __init__(self, config: Config, facts: Facts) -> None:
+        super().__init__(config, facts)
+        mel = self.needs(config).mel
+        self.tgram = TgramNet(
+            config.window_frames,
+            channels=config.n_mels,
+            kernel_samples=mel.n_fft,
+            hop_samples=mel.hop_samples,
+        )
+
+    @classmethod
+    def needs(cls, config: MelConfig) -> Needs:
+        """The same windows, and the samples that they are computed from."""
+        return replace(super().needs(config), waveform=True)
+
+    def features(self, batch: ClipBatch) -> Tensor:
+        """Return mel bands and TgramNet's channels of each frame side by side."""
+        assert batch.waveform is not None
+        return torch.cat([batch.windows, self.tgram(batch.waveform).to(batch.windows.dtype)], dim=2)

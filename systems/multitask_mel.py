@@ -1,0 +1,227 @@
+"""Multitask learning on log-mel windows: is it this machine, what are its attributes, what was done to it.
+
+System 1 of Zhang & Li, "Anomalous sound detection via multitask learning and adversarial learning", DCASE
+2023 Challenge, Task 2, technical report. Windows of the machine type, and windows of other machine types as
+pseudo-anomalies, go through one of eight augmentations. Conformer blocks and attentive statistics pooling
+make an embedding of each; linear heads tell (a) the attributes, (b) own machine from others, (c) the
+augmentation. The anomaly score is the weighted sum of two standardised components: the negated logit of (b),
+and the negative log-likelihood of the embedding under a Gaussian mixture of normal training clips.
+
+What the report leaves open is a setting; docs/systems.md says where the defaults come from. Departures:
+every back end in ``asdbench.backends`` is fitted and its scores are stored, so that another ``backend`` costs
+no new scoring; ``time_stride`` averages neighbouring frames ahead of the conformer, for training on CPUs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from asdbench.backends.bank import SCORES, BackendBank
+from asdbench.config import Choice, Range, tunable
+from asdbench.errors import InputError
+from asdbench.features.augment import TRANSFORMS
+from asdbench.nn.conformer import Conformer
+from asdbench.nn.pooling import AttentiveStatisticsPooling
+from asdbench.spec import MelSpec
+from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
+
+_SPOIL_ATTRIBUTES = [TRANSFORMS.index("stretch"), TRANSFORMS.index("pitch")]  # they alter speed and load
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings; the report gives windows, conformer and tasks, the rest are choices."""
+
+    steps: int = tunable(1500, Range(300, 3000, log=True), minimum=2, maximum=10_000_000)
+    batch_size: int = tunable(128, Range(32, 256, log=True), minimum=4, maximum=65_536)
+    target_rows: int = tunable(1, Range(1, 8), minimum=0)
+    others_share: float = tunable(0.5, Range(0.1, 0.7), minimum=0.0, maximum=0.9)
+    learning_rate: float = tunable(1e-3, Range(1e-4, 3e-3, log=True), minimum=1e-8)
+    weight_decay: float = tunable(0.0, Range(0.0, 0.1), minimum=0.0)
+    gradient_clip: float = tunable(5.0, minimum=1e-3)
+    attribute_weight: float = tunable(1.0, Range(0.0, 2.0), minimum=0.0)
+    binary_weight: float = tunable(1.0, Range(0.0, 2.0), minimum=0.0)
+    augmentation_weight: float = tunable(0.1, Range(0.0, 1.0), minimum=0.0)
+    augment: bool = tunable(True, Choice(True, False))
+    blocks: int = tunable(3, minimum=1, maximum=64)
+    width: int = tunable(256, minimum=8, maximum=4096)
+    heads: int = tunable(4, minimum=1, maximum=64)
+    ffn: int = tunable(512, minimum=8, maximum=16_384)
+    kernel: int = tunable(15, Choice(7, 15, 31))
+    dropout: float = tunable(0.1, Range(0.0, 0.3), minimum=0.0, maximum=0.9)
+    embedding: int = tunable(128, minimum=2, maximum=4096)
+    n_mels: int = tunable(128, minimum=8, maximum=512)
+    window_frames: int = tunable(256, minimum=8, maximum=4096)
+    time_stride: int = tunable(1, minimum=1, maximum=8)
+    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"))
+    window_hop_frames: int = tunable(128, affects="scoring", minimum=1, maximum=4096)
+    gmm_components: int = tunable(2, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=256)
+    gmm_reg_covar: float = tunable(1e-3, Range(1e-4, 1e-1, log=True), affects="scoring", minimum=1e-9)
+    neighbours: int = tunable(1, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=1000)
+    density_neighbours: int = tunable(4, Range(1, 16, log=True), affects="scoring", minimum=1, maximum=1000)
+    lof_neighbours: int = tunable(20, Range(4, 64, log=True), affects="scoring", minimum=1, maximum=1000)
+    classifier_score: str = tunable(
+        "logit", Choice("logit", "probability", "log-probability"), affects="fusion"
+    )
+    classifier_weight: float = tunable(0.5, Range(0.0, 1.0), affects="fusion", minimum=0.0, maximum=1.0)
+    backend: str = tunable("gmm", Choice(*SCORES), affects="fusion")
+
+
+class MultitaskMel(System):
+    """Three conformer blocks of width 256 over 2.56 s of 128 mel bands; 3.15 million parameters."""
+
+    Config: type = Config
+    presets = {  # noqa: RUF012 - ClassVar in System
+        "report": {},
+        "fast": {"steps": 200, "batch_size": 64, "time_stride": 4},
+        "demo": {"steps": 30, "batch_size": 32, "time_stride": 8},
+    }
+    citation = """@techreport{zhang2023multitask,
+  author = {Zhang and Li},
+  title = {Anomalous sound detection via multitask learning and adversarial learning},
+  institution = {DCASE 2023 Challenge, Task 2},
+  year = {2023}
+}"""
+    inputs_per_mel = 1
+
+    def __init__(self, config: Config, facts: Facts) -> None:
+        super().__init__(config, facts)
+        if config.width % config.heads:
+            raise InputError(f"width={config.width} is not a multiple of heads={config.heads}")
+        self.conformer = Conformer(
+            config.n_mels * self.inputs_per_mel,
+            width=config.width,
+            heads=config.heads,
+            ffn=config.ffn,
+            blocks=config.blocks,
+            kernel=config.kernel,
+            dropout=config.dropout,
+        )
+        self.pooling = AttentiveStatisticsPooling(config.width, config.width // 2)
+        self.projection = nn.Sequential(
+            nn.BatchNorm1d(2 * config.width), nn.Linear(2 * config.width, config.embedding)
+        )
+        self.attributes = nn.ModuleList(
+            nn.Linear(config.embedding, len(values)) for values in facts.attributes.values()
+        )
+        self.own_machine = nn.Linear(config.embedding, 1)
+        self.augmentation = nn.Linear(config.embedding, len(TRANSFORMS)) if config.augment else None
+        self.backends = BackendBank(
+            gmm_components=config.gmm_components,
+            gmm_reg_covar=config.gmm_reg_covar,
+            neighbours=config.neighbours,
+            density_neighbours=config.density_neighbours,
+            lof_neighbours=config.lof_neighbours,
+        )
+
+    @classmethod
+    def needs(cls, config: Config) -> Needs:
+        """Standardised log-mel windows of 256 frames, a hop of 10 ms apart."""
+        return Needs(
+            MelSpec(n_mels=config.n_mels),
+            window_frames=config.window_frames,
+            window_hop_frames=config.window_hop_frames,
+            standardise=True,
+        )
+
+    @classmethod
+    def batch_plan(cls, config: Config) -> BatchPlan:
+        """Half own machine with at least one target-domain clip, half other machine types; all augmented."""
+        return BatchPlan(
+            config.batch_size,
+            draw="window-per-clip",
+            others_share=config.others_share,
+            target_rows=config.target_rows,
+            augmentations=TRANSFORMS if config.augment else (),
+        )
+
+    @classmethod
+    def fusion_weights(cls, config: Config) -> Mapping[str, float]:
+        """The weighted sum of the classifier's component and the back end's."""
+        return {
+            config.classifier_score: config.classifier_weight,
+            config.backend: 1 - config.classifier_weight,
+        }
+
+    def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
+        """AdamW with a one-cycle learning rate."""
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=config.steps
+        )
+        update = Update("all", optimizer, scheduler, config.gradient_clip)
+        return [Stage("multitask", [update], steps=config.steps, precision=config.precision)]
+
+    def features(self, batch: ClipBatch) -> Tensor:
+        """Return what goes into the conformer, Float[Tensor, "row frame feature"]."""
+        return batch.windows
+
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """Return Float[Tensor, "row dim"], the embedding of each window, in float32."""
+        features, stride = self.features(batch), min(self.config.time_stride, self.config.window_frames)
+        if stride > 1:
+            whole = features.shape[1] // stride * stride
+            features = features[:, :whole].unflatten(1, (-1, stride)).mean(dim=2)
+        pooled = self.pooling(self.conformer(features))
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.projection(pooled.float())
+
+    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+        """Return the losses of the three tasks."""
+        assert batch.attributes is not None  # these are training batches
+        embedding = self.embed(batch)
+        with torch.autocast(embedding.device.type, enabled=False):
+            own = batch.machine == 0
+            logit = self.own_machine(embedding).squeeze(1)
+            parts = {"own machine": Mean.of(_binary(logit, own.float()))}
+            weights = {"own machine": self.config.binary_weight}
+            if self.augmentation is not None:
+                assert batch.augmentation is not None
+                parts["augmentation"] = Mean.of(_softmax(self.augmentation(embedding), batch.augmentation))
+                weights["augmentation"] = self.config.augmentation_weight
+                for spoiling in _SPOIL_ATTRIBUTES:
+                    own = own & (batch.augmentation != spoiling)
+            for column, (name, head) in enumerate(zip(self.facts.attributes, self.attributes, strict=True)):
+                classes = batch.attributes[:, column]
+                told = own & (classes != UNKNOWN)
+                parts[f"attribute {name}"] = Mean.of(_softmax(head(embedding), classes.clamp(min=0)), told)
+                weights[f"attribute {name}"] = self.config.attribute_weight / len(self.attributes)
+            return Losses(parts, weights)
+
+    def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
+        """Fit all back ends on the window embeddings of the training normals."""
+        embeddings, target, clip, clips = [], [], [], 0
+        for batch in batches:
+            assert batch.domain is not None  # these are training batches
+            embeddings.append(self.embed(batch))
+            target.append(batch.domain == 1)
+            clip.append(batch.clip + clips)
+            clips += batch.clips
+        seed = int(torch.randint(2**31, ()))
+        self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
+
+    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return the three forms of the classifier's score and one score a back end, means over windows."""
+        embedding = self.embed(batch)
+        logit = self.own_machine(embedding).squeeze(1).double()
+        scores = {
+            "logit": -logit,
+            "probability": torch.sigmoid(-logit),
+            "log-probability": nn.functional.softplus(-logit),
+            **self.backends.score(embedding),
+        }
+        return {name: batch.mean_over_clips(values) for name, values in scores.items()}
+
+
+def _binary(logit: Tensor, wanted: Tensor) -> Tensor:
+    return binary_cross_entropy_with_logits(logit, wanted, reduction="none")
+
+
+def _softmax(logits: Tensor, wanted: Tensor) -> Tensor:
+    return cross_entropy(logits, wanted, reduction="none")

@@ -1,0 +1,398 @@
+"""The adversarial system: what each update computes and changes, its schedules and monitors, its score."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from asdbench import registry
+from asdbench.system import UNKNOWN, ClipBatch, Facts, Losses, Mean
+from systems.adversarial import Discriminator, pairwise_auc
+
+FACTS = Facts(sections=("00",), attributes={"mic": ("A", "B"), "spd": ("1", "2", "3")})
+UPDATES = ("cvae", "discriminator", "generator")
+NETWORKS = ("encoder", "decoder", "discriminator")
+OWN, OTHER = 4, 3
+
+
+def build(facts: Facts = FACTS, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    configured = registry.configure("adversarial", settings)
+    return configured.system(configured.config, facts).train()
+
+
+def training_batch(*, seed: int = 0) -> ClipBatch:
+    """Return windows of this machine type and of others, in mixed order; one value is not known."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = OWN + OTHER
+    machine = torch.tensor([0, 1, 0, 2, 0, 1, 0])
+    attributes = torch.tensor([[0, 1, 0, 1, 1, 0, 0], [0, 1, 2, 1, 1, 0, UNKNOWN]]).T.clone()
+    attributes[machine > 0] = UNKNOWN
+    return ClipBatch(
+        windows=torch.randn(rows, 256, 128, generator=generator),
+        clip=torch.arange(rows),
+        clips=rows,
+        machine=machine,
+        section=torch.zeros(rows, dtype=torch.int64),
+        domain=torch.zeros(rows, dtype=torch.int64),
+        attributes=attributes,
+        row_keys=torch.arange(rows),
+    )
+
+
+def own(batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    """Return real windows (row, mel, frame) and their one-hot attributes as the batch above has them."""
+    condition = [[1, 0, 1, 0, 0], [1, 0, 0, 0, 1], [0, 1, 0, 1, 0], [1, 0, 0, 0, 0]]
+    return batch.windows[batch.machine == 0].transpose(1, 2), torch.tensor(condition, dtype=torch.float32)
+
+
+def mean(part: Mean) -> float:
+    return float(part.sum.detach()) / float(part.count)
+
+
+def total(losses: Losses) -> Tensor:
+    parts = [losses.weights.get(name, 1.0) * part.sum / part.count for name, part in losses.parts.items()]
+    return torch.stack([torch.as_tensor(part) for part in parts]).sum()
+
+
+def step(system: Any, batch: ClipBatch, name: str, progress: float = 0.5) -> Losses:
+    """Do what the training loop does for one update."""
+    (update,) = (u for stage in system.stages(1) for u in stage.updates if u.name == name)
+    losses: Losses = system(batch, name, progress)
+    update.optimizer.zero_grad()
+    total(losses).backward()  # type: ignore[no-untyped-call]
+    update.optimizer.step()
+    return losses
+
+
+def state(system: Any) -> dict[str, dict[str, Tensor]]:
+    return {n: {k: v.clone() for k, v in getattr(system, n).state_dict().items()} for n in NETWORKS}
+
+
+def latent_of(system: Any, real: Tensor, seed: int) -> Tensor:
+    """Return the posterior's draw that a forward makes first after torch is seeded with ``seed``."""
+    centre, log_variance = system.encoder(real, real.new_zeros(len(real), 0))
+    return centre + (log_variance / 2).exp() * torch.randn(
+        len(real), 16, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def cross_entropy(logits: Tensor, label: float) -> float:
+    return float(functional.binary_cross_entropy(logits.sigmoid(), torch.full_like(logits, label)))
+
+
+# What it is made of
+
+
+def test_it_has_the_counted_parameters() -> None:
+    counts = {
+        name: sum(p.numel() for p in network.parameters()) for name, network in build().named_children()
+    }
+    assert counts == {"encoder": 145_736, "decoder": 142_224 + 256 * 5, "discriminator": 240_737}
+
+
+def test_the_discriminator_halves_both_axes_four_times() -> None:
+    discriminator = Discriminator()
+    shapes = []
+    for layer in discriminator.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape[1:])))
+    assert discriminator(torch.randn(2, 128, 256)).shape == (2,)
+    assert shapes == [(32, 64, 128), (64, 32, 64), (128, 16, 32), (128, 8, 16)]
+
+
+def test_the_window_and_the_rows_are_those_of_the_design() -> None:
+    configured = registry.configure("adversarial", {"target_rows": 4, "window_hop_frames": 64})
+    needs = configured.system.needs(configured.config)
+    assert (needs.window_frames, needs.window_hop_frames, needs.standardise) == (256, 64, True)
+    assert (needs.mel.n_fft, needs.mel.hop_samples, needs.mel.n_mels) == (1024, 160, 128)
+    assert not needs.waveform
+    plan = configured.system.batch_plan(configured.config)
+    assert (plan.size, plan.others_share, plan.target_rows, plan.draw) == (64, 0.5, 4, "window-per-clip")
+
+
+def test_the_autoencoder_comes_first_and_sees_no_other_machine_type() -> None:
+    cvae, adversarial = build(cvae_steps=7, adversarial_steps=9, precision="bfloat16", target_rows=2).stages(
+        1
+    )
+    assert (cvae.steps, adversarial.steps) == (7, 9)
+    assert cvae.precision == adversarial.precision == "bfloat16"
+    assert (cvae.plan.size, cvae.plan.others_share, cvae.plan.target_rows) == (64, 0.0, 2)
+    assert adversarial.plan is None
+    assert [update.name for update in (*cvae.updates, *adversarial.updates)] == list(UPDATES)
+
+
+def test_the_optimizers_have_the_designs_rates() -> None:
+    found = [
+        (update.optimizer.param_groups[0]["lr"], update.optimizer.param_groups[0]["betas"])
+        for stage in build(adam_beta1=0.4).stages(1)
+        for update in stage.updates
+    ]
+    assert found == [(1e-3, (0.9, 0.999)), (2e-4, (0.4, 0.999)), (1e-4, (0.4, 0.999))]
+
+
+def test_the_presets_are_allowed_and_report_is_the_default() -> None:
+    default = registry.configure("adversarial").values()
+    assert registry.configure("adversarial", preset="report").values() == default
+    for preset in ("fast", "demo"):
+        values = registry.configure("adversarial", preset=preset).values()
+        assert {name for name in values if values[name] != default[name]} == {
+            "cvae_steps",
+            "adversarial_steps",
+        }
+
+
+# What each update changes
+
+
+@pytest.mark.parametrize("fakes", ["reconstructed", "sampled"])
+@pytest.mark.parametrize(
+    ("update", "changed"),
+    [("cvae", {"encoder", "decoder"}), ("discriminator", {"discriminator"}), ("generator", {"decoder"})],
+)
+def test_an_update_changes_only_its_networks(update: str, changed: set[str], fakes: str) -> None:
+    """Parameters and buffers; of those that train, both."""
+    system = build(fakes=fakes)
+    before = state(system)
+    step(system, training_batch(), update)
+    after = state(system)
+    buffers = {name for name, _ in system.named_buffers()}
+    for network in NETWORKS:
+        differing = {
+            f"{network}.{key}"
+            for key, value in after[network].items()
+            if not value.equal(before[network][key])
+        }
+        assert bool(differing - buffers) is bool(differing & buffers) is (network in changed)
+    idle = [n for n in NETWORKS if n not in changed]
+    assert all(p.grad is None for n in idle for p in getattr(system, n).parameters())
+    assert all(module.training for module in system.modules())
+    assert all(parameter.requires_grad for parameter in system.parameters())
+
+
+def test_evaluation_mode_outlasts_an_update() -> None:
+    system = build().eval()
+    for update in UPDATES:
+        system(training_batch(), update, 0.0)
+    assert not any(module.training for module in system.modules())
+
+
+def test_the_generator_learns_through_the_discriminator() -> None:
+    system = build(anchor_weight=0.0)
+    system(training_batch(), "generator", 0.0).parts["fooling"].sum.backward()
+    assert all(parameter.grad is not None for parameter in system.decoder.parameters())
+    assert system.decoder.layers[-1].weight.grad.abs().sum() > 0
+
+
+# What the losses are
+
+
+def test_the_cvae_loss_is_the_negative_elbo_a_value() -> None:
+    """[½·‖x − x̂‖² + β·KL] / (128·256), written with torch's distributions."""
+    system, batch = build(beta=3.0), training_batch()
+    torch.manual_seed(5)
+    losses = system(batch, "cvae", 0.04)
+    real, condition = own(batch)
+    with torch.no_grad():
+        centre, log_variance = system.encoder(real, condition[:, :0])
+        rebuilt = system.decoder(latent_of(system, real, seed=5), condition)
+    posterior = torch.distributions.Normal(centre, (log_variance / 2).exp())
+    kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+    likelihood = torch.distributions.Normal(rebuilt, 1.0).log_prob(real)
+    constant = torch.distributions.Normal(0.0, 1.0).log_prob(torch.zeros(()))
+    elbo = (likelihood - constant).sum(dim=(1, 2)) - 3.0 * 0.4 * kl.sum(dim=1)  # 0.04 is 0.4 of the warm-up
+    assert float(total(losses).detach()) == pytest.approx(-float(elbo.mean()) / (128 * 256), rel=1e-5)
+    assert mean(losses.parts["kl"]) == pytest.approx(float(kl.sum(dim=1).mean()), rel=1e-5)
+    assert list(losses.monitors) == [f"kl_{place:02d}" for place in range(16)]
+    for place in (0, 7, 15):
+        assert mean(losses.monitors[f"kl_{place:02d}"]) == pytest.approx(float(kl[:, place].mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("fakes", ["reconstructed", "sampled"])
+def test_the_discriminator_loss_is_three_cross_entropies(fakes: str) -> None:
+    system, batch = (
+        build(fakes=fakes, instance_noise=0.0, fake_weight=0.25, other_weight=0.125),
+        training_batch(),
+    )
+    real, condition = own(batch)
+    torch.manual_seed(5)
+    losses = system(batch, "discriminator", 0.0)
+    system.encoder.eval()
+    system.decoder.eval()
+    with torch.no_grad():
+        latent = latent_of(system, real, seed=5)
+        if fakes == "sampled":
+            torch.manual_seed(5)
+            latent = [torch.randn(OWN, 16) for _ in range(2)][1]
+        others = batch.windows[batch.machine > 0].transpose(1, 2)
+        logits = system.discriminator(torch.cat([real, system.decoder(latent, condition), others]))
+    of_real, of_fake, of_other = logits[:OWN], logits[OWN : 2 * OWN], logits[2 * OWN :]
+    expected = {
+        "real": cross_entropy(of_real, 1.0),
+        "fake": cross_entropy(of_fake, 0.0),
+        "other": cross_entropy(of_other, 0.0),
+    }
+    assert {name: mean(part) for name, part in losses.parts.items()} == pytest.approx(expected, rel=1e-4)
+    assert len(of_other) == losses.parts["other"].count == OTHER
+    weighted = expected["real"] + 0.25 * expected["fake"] + 0.125 * expected["other"]
+    assert float(total(losses).detach()) == pytest.approx(weighted, rel=1e-4)
+    assert mean(losses.monitors["probability_fake"]) == pytest.approx(
+        float(of_fake.sigmoid().mean()), rel=1e-4
+    )
+    for name, negative in (("auc_fake", of_fake), ("auc_other", of_other)):
+        share = (of_real[:, None] > negative).float().mean()
+        assert mean(losses.monitors[name]) == pytest.approx(float(share))
+
+
+@pytest.mark.parametrize("fakes", ["reconstructed", "sampled"])
+def test_the_generator_loss_fools_and_is_anchored(fakes: str) -> None:
+    """The discriminator judges as at scoring; the anchor is the reconstruction's, not the sample's."""
+    system, batch = build(fakes=fakes, instance_noise=0.0, anchor_weight=2.0), training_batch()
+    real, condition = own(batch)
+    torch.manual_seed(5)
+    losses = system(batch, "generator", 0.0)
+    system.encoder.eval()
+    system.discriminator.eval()
+    with torch.no_grad():
+        rebuilt = fake = system.decoder(latent_of(system, real, seed=5), condition)
+        if fakes == "sampled":
+            torch.manual_seed(5)
+            fake = system.decoder([torch.randn(OWN, 16) for _ in range(2)][1], condition)
+        fooling = cross_entropy(system.discriminator(fake), 1.0)
+    anchor = float(functional.mse_loss(rebuilt, real))
+    assert mean(losses.parts["fooling"]) == pytest.approx(fooling, rel=1e-4)
+    assert mean(losses.parts["anchor"]) == pytest.approx(anchor, rel=1e-4)
+    assert float(total(losses).detach()) == pytest.approx(fooling + 2.0 * anchor, rel=1e-4)
+
+
+def test_pairs_in_the_right_order_count_and_ties_count_a_half() -> None:
+    high, low = torch.tensor([3.0, 2.0]), torch.tensor([1.0, 0.0, -1.0])
+    assert mean(pairwise_auc(high, low)) == 1.0
+    assert mean(pairwise_auc(low, high)) == 0.0
+    assert mean(pairwise_auc(torch.ones(4), torch.ones(3))) == 0.5
+    assert mean(pairwise_auc(torch.tensor([1.0]), torch.tensor([0.0, 1.0, 2.0, 3.0]))) == 0.375
+    assert not pairwise_auc(high.requires_grad_(), low).sum.requires_grad
+
+
+# Schedules and noise
+
+
+def test_beta_rises_over_its_share_of_the_stage() -> None:
+    system = build(beta=2.0, beta_warmup_share=0.2)
+    assert [system.kl_weight(p) for p in (0.0, 0.05, 0.1, 0.2, 0.9)] == pytest.approx(
+        [0.0, 0.5, 1.0, 2.0, 2.0]
+    )
+    assert build(beta_warmup_share=0.0).kl_weight(0.0) == 1.0
+
+
+def test_the_instance_noise_falls_to_nothing() -> None:
+    system = build(instance_noise=0.4)
+    assert [system.noise_deviation(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.2, 0.0])
+
+
+@pytest.mark.parametrize("update", ["discriminator", "generator"])
+def test_every_window_the_discriminator_sees_is_noisy(update: str) -> None:
+    quiet, noisy = build(instance_noise=0.0), build(instance_noise=0.4)
+    seen: list[Tensor] = []
+    for system in (quiet, noisy):
+        system.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+        torch.manual_seed(5)
+        system(training_batch(), update, 0.5)
+    noise = (seen[1] - seen[0]).flatten(1)
+    assert len(noise) == (OWN if update == "generator" else 2 * OWN + OTHER)
+    torch.testing.assert_close(noise.std(dim=1), torch.full((len(noise),), 0.2), rtol=0.05, atol=0.0)
+    assert noise.mean(dim=1).abs().max() < 0.01
+
+
+def test_torchs_seed_decides_what_is_drawn() -> None:
+    system = build().eval()
+    for update in UPDATES:
+        found = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            found.append(float(total(system(training_batch(), update, 0.0)).detach()))
+        assert found[0] == found[1] != found[2]
+
+
+# Attributes
+
+
+def test_conditions_are_one_hot_and_zero_where_not_known() -> None:
+    batch = training_batch()
+    found = build().conditions(batch)
+    torch.testing.assert_close(found[batch.machine == 0], own(batch)[1])
+    assert not found[batch.machine > 0].any()
+
+
+def test_the_decoder_is_conditioned_and_the_encoder_if_asked() -> None:
+    batch = training_batch()
+    other = replace(batch, attributes=torch.zeros_like(batch.attributes))
+    for encoder in (False, True):
+        system = build(condition_encoder=encoder).eval()
+        losses = []
+        for given in (batch, other):
+            torch.manual_seed(5)
+            losses.append(system(given, "cvae", 0.0))
+        first, second = losses
+        assert mean(first.parts["reconstruction"]) != mean(second.parts["reconstruction"])
+        assert (mean(first.parts["kl"]) != mean(second.parts["kl"])) is encoder
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_without_attributes_nothing_is_conditioned(encoder: bool) -> None:
+    system = build(Facts(sections=("00",), attributes={}), condition_encoder=encoder)
+    assert sum(p.numel() for p in system.decoder.parameters()) == 142_224
+    batch = replace(training_batch(), attributes=torch.zeros(OWN + OTHER, 0, dtype=torch.int64))
+    for update in UPDATES:
+        assert torch.isfinite(total(step(system, batch, update)))
+
+
+# Scores
+
+
+def test_the_score_is_minus_the_mean_logit_of_a_clips_windows() -> None:
+    system = build().eval()
+    clip = torch.tensor([1, 0, 1, 1, 0, 0, 1])
+    told = training_batch()
+    batch = replace(told, clip=clip, clips=2, domain=None, attributes=None, row_keys=None)
+    with torch.inference_mode():
+        found = system.components(batch)
+        logits = system.discriminator(told.windows.transpose(1, 2))
+    assert list(found) == ["discriminator"]
+    expected = torch.stack([-logits[clip == c].mean() for c in range(2)])
+    torch.testing.assert_close(found["discriminator"], expected)
+
+
+def test_many_windows_are_scored_in_several_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, sizes = build().eval(), []
+    system.discriminator.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr("systems.adversarial._SCORING_ROWS", 3)
+    with torch.inference_mode():
+        in_goes = system.components(training_batch())["discriminator"]
+        monkeypatch.setattr("systems.adversarial._SCORING_ROWS", 99)
+        at_once = system.components(training_batch())["discriminator"]
+    assert sizes == [3, 3, 1, 7]
+    torch.testing.assert_close(in_goes, at_once)
+
+
+def test_training_tells_real_from_other() -> None:
+    """A few steps on one batch whose other machine types are louder."""
+    system, batch = build(discriminator_learning_rate=2e-3), training_batch()
+    louder = batch.windows + 2.0 * (batch.machine > 0)[:, None, None]
+    batch = replace(batch, windows=louder)
+    updates = system.stages(1)[1].updates
+    found = []
+    for number in range(8):
+        torch.manual_seed(number)
+        for update in updates:
+            losses = system(batch, update.name, number / 8)
+            update.optimizer.zero_grad()
+            total(losses).backward()  # type: ignore[no-untyped-call]
+            update.optimizer.step()
+            if update.name == "discriminator":
+                found.append(losses)
+    assert float(total(found[-1]).detach()) < float(total(found[0]).detach())
+    assert mean(found[-1].monitors["auc_other"]) == 1.0
