@@ -1,50 +1,15 @@
-import re
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from asdbench.errors import InputError
-import asdbench.features.torchaudio_import  # noqa: F401 - so that torchaudio can be imported
-from asdbench.nn.conformer import Conformer, ConformerBlock
+from asdbench.features.torchaudio_import import torchaudio
+from asdbench.nn.conformer import Conformer, ConformerBlock, from_torchaudio
 from asdbench.nn.pooling import AttentiveStatisticsPooling
-
-NAMES = [  # of torchaudio's layer, of ours
-    (r"ffn(\d)\.sequential\.0", r"ffn\1.norm"),
-    (r"ffn(\d)\.sequential\.1", r"ffn\1.up"),
-    (r"ffn(\d)\.sequential\.4", r"ffn\1.down"),
-    (r"self_attn_layer_norm", "attention.norm"),
-    (r"self_attn\.in_proj_", "attention.qkv."),
-    (r"self_attn\.out_proj", "attention.out"),
-    (r"conv_module\.layer_norm", "convolution.norm"),
-    (r"conv_module\.sequential\.0", "convolution.up"),
-    (r"conv_module\.sequential\.2", "convolution.depthwise"),
-    (r"conv_module\.sequential\.3", "convolution.batch_norm"),
-    (r"conv_module\.sequential\.5", "convolution.down"),
-    (r"final_layer_norm", "norm"),
-]
-
-
-def our_name(name: str) -> str:
-    """Translate the name of a parameter of torchaudio's ``ConformerLayer``."""
-    for theirs, ours in NAMES:
-        found, count = re.subn(f"^{theirs}", ours, name)
-        if count:
-            return found
-    raise KeyError(name)
-
-
-def copy_layer(theirs: nn.Module, ours: ConformerBlock) -> None:
-    """Give ``ours`` the weights of torchaudio's layer; 1×1 convolutions become linear layers."""
-    shapes = {name: value.shape for name, value in ours.state_dict().items()}
-    renamed = {our_name(name): value for name, value in theirs.state_dict().items()}
-    ours.load_state_dict({name: value.reshape(shapes[name]) for name, value in renamed.items()})
 
 
 def twins(blocks: int, dropout: float = 0.0) -> tuple[nn.Module, Conformer]:
     """Return torchaudio's conformer and ours with the same random weights and running statistics."""
-    import torchaudio.models
-
     torch.manual_seed(0)
     theirs = torchaudio.models.Conformer(
         input_dim=256, num_heads=4, ffn_dim=512, num_layers=blocks, depthwise_conv_kernel_size=15,
@@ -55,8 +20,7 @@ def twins(blocks: int, dropout: float = 0.0) -> tuple[nn.Module, Conformer]:
             if value.is_floating_point():
                 value.add_(0.05 * torch.rand_like(value))
     ours = Conformer(256, blocks=blocks, dropout=dropout)
-    for layer, block in zip(theirs.conformer_layers, ours.blocks, strict=True):
-        copy_layer(layer, block)
+    ours.blocks.load_state_dict(from_torchaudio(theirs.state_dict()))
     return theirs, ours
 
 
@@ -83,11 +47,12 @@ def test_its_gradients_and_running_statistics_agree_with_torchaudio_in_training(
     expected = torch.autograd.grad((run_theirs(theirs, x) * target).sum(), [x, *theirs.parameters()])
     found = torch.autograd.grad((ours.blocks(x) * target).sum(), [x, *ours.blocks.parameters()])
     assert_close(found[0], expected[0])
-    by_name = dict(zip([name for name, _ in ours.blocks.named_parameters()], found[1:], strict=True))
-    assert len(by_name) == len(expected[1:])
-    for (name, _), gradient in zip(theirs.named_parameters(), expected[1:], strict=True):
-        _, layer, rest = name.split(".", 2)
-        assert_close(by_name[f"{layer}.{our_name(rest)}"].reshape(gradient.shape), gradient)
+    names = [name for name, _ in theirs.named_parameters()]
+    expected_of = from_torchaudio(dict(zip(names, expected[1:], strict=True)))
+    names = [name for name, _ in ours.blocks.named_parameters()]
+    assert sorted(expected_of) == sorted(names)
+    for name, gradient in zip(names, found[1:], strict=True):
+        assert_close(gradient, expected_of[name])
     for layer, block in zip(theirs.conformer_layers, ours.blocks, strict=True):
         norm = layer.conv_module.sequential[3]
         assert_close(block.convolution.batch_norm.running_mean, norm.running_mean)

@@ -81,3 +81,21 @@ def test_an_empty_input_stays_empty() -> None:
 def test_a_probability_out_of_range_is_refused(p: float) -> None:
     with pytest.raises(InputError, match="give one of at least 0 and less than 1"):
         Dropout(p)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_residual_is_added_untouched_and_the_branch_weighted(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2300, 999, requires_grad=True)  # two parts, the last incomplete
+    branch = torch.ones(2300, 999, dtype=dtype, requires_grad=True)
+    dropout = Dropout(0.5)
+    out = dropout.residual(x, branch, weight=0.25)
+    assert out.dtype == torch.float32
+    added = (out - x).detach().round(decimals=4)
+    assert added.unique().tolist() == [0.0, 0.5]
+    out.backward(torch.full_like(out, 3.0))
+    assert torch.equal(x.grad, torch.full_like(x, 3.0))
+    assert branch.grad.dtype == dtype
+    assert torch.equal(branch.grad, (3 * added).to(dtype))
+    torch.testing.assert_close(dropout.eval().residual(x, branch, weight=0.25), x + 0.25)
+    torch.testing.assert_close(Dropout(0.0).residual(x, branch, weight=0.25), x + 0.25)

@@ -12,16 +12,51 @@ The layout is row, frame, feature throughout: 1×1 convolutions are linear layer
 convolution runs on a channels-last view, so that nothing is transposed.
 """
 
-import torch
+import re
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from asdbench.errors import InputError
 from asdbench.nn.dropout import Dropout
 
+_TORCHAUDIO = (
+    (r"conformer_layers\.(\d+)\.", r"\1."),
+    (r"ffn(\d)\.sequential\.0", r"ffn\1.norm"),
+    (r"ffn(\d)\.sequential\.1", r"ffn\1.up"),
+    (r"ffn(\d)\.sequential\.4", r"ffn\1.down"),
+    (r"self_attn_layer_norm", "attention.norm"),
+    (r"self_attn\.in_proj_", "attention.qkv."),
+    (r"self_attn\.out_proj", "attention.out"),
+    (r"conv_module\.layer_norm", "convolution.norm"),
+    (r"conv_module\.sequential\.0", "convolution.up"),
+    (r"conv_module\.sequential\.2", "convolution.depthwise"),
+    (r"conv_module\.sequential\.3", "convolution.batch_norm"),
+    (r"conv_module\.sequential\.5", "convolution.down"),
+    (r"final_layer_norm", "norm"),
+)
+
+
+def from_torchaudio(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of ``torchaudio.models.Conformer`` under the names and in the shapes of our blocks.
+
+    ``conformer.blocks.load_state_dict(from_torchaudio(theirs.state_dict()))`` makes the two agree.
+    """
+    renamed = {}
+    for name, value in weights.items():
+        for theirs, ours in _TORCHAUDIO:
+            name = re.sub(theirs, ours, name)
+        pointwise = name.endswith(("convolution.up.weight", "convolution.down.weight"))
+        renamed[name] = value.squeeze(2) if pointwise else value
+    return renamed
+
 
 class FeedForward(nn.Module):
-    """Half of: layer norm, linear, Swish, dropout, linear, dropout; Float[Tensor, "row frame width"] to the same."""
+    """Half of layer norm, linear, Swish, dropout, linear, dropout, added to the input.
+
+    Float[Tensor, "row frame width"] to the same.
+    """
 
     def __init__(self, width: int, *, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -38,7 +73,10 @@ class FeedForward(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Layer norm, attention over all frames, dropout; Float[Tensor, "row frame width"] to the same."""
+    """Layer norm, attention over all frames, dropout, added to the input.
+
+    Float[Tensor, "row frame width"] to the same.
+    """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
         super().__init__()
@@ -65,7 +103,7 @@ class SelfAttention(nn.Module):
 class Convolution(nn.Module):
     """Layer norm, 1×1 convolution, GLU, depthwise convolution, batch norm, Swish, 1×1 convolution, dropout.
 
-    Float[Tensor, "row frame width"] to the same; frames beyond the ends count as zero.
+    Added to the input; Float[Tensor, "row frame width"] to the same. Frames beyond the ends count as zero.
     """
 
     def __init__(self, width: int, *, kernel: int, dropout: float) -> None:

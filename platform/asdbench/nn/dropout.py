@@ -1,10 +1,10 @@
 """Dropout whose random numbers cost little on a CPU.
 
-torch draws one number of a Mersenne twister for every element, which takes up to half of a conformer's
-training step. Here one 64-bit number of numpy's SFC64 decides on eight elements: an element is kept if its
-byte is at least ``round(256 p)``, so the share dropped is ``p`` to within 1/512 (and never none), and the
-scale is the inverse of the exact share kept. SFC64 is seeded from torch's default generator at every call: what seeds torch
-decides here too. On other devices this is torch's own dropout.
+torch draws one number of a Mersenne twister for every element, on one thread, which takes up to half of a
+conformer's training step. Here one 64-bit number of numpy's SFC64 decides on eight elements: an element is
+kept if its byte is at least ``round(256 p)``. The share dropped is thus ``p`` to within 1/512 (and never
+zero), and the scale is the inverse of the exact share kept. SFC64 is seeded from torch's default generator
+at every call: what seeds torch decides here too. On other devices this is torch's own dropout.
 
 Srivastava et al., "Dropout: A simple way to prevent neural networks from overfitting", JMLR 15, 2014.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from asdbench.errors import InputError
 
-_PART = 65_536  # elements: with the mask as float32, three times 256 kB
+_PART = 2_097_152  # elements; smaller parts cost more in waking threads than they save in memory traffic
 
 
 class Dropout(nn.Module):
@@ -66,13 +66,16 @@ def _draw_keep(shape: torch.Size, p: float) -> tuple[Tensor, float]:
 
 
 def _mask(x: Tensor, keep: Tensor, scale: float, plus: Tensor | None) -> Tensor:
-    """Return ``x * keep * scale + plus``, a part at a time, so that the mask as numbers stays in the cache."""
+    """Return ``x * keep * scale + plus``, part by part, so that the mask as numbers needs little memory."""
     out = torch.empty(x.shape, dtype=x.dtype if plus is None else torch.result_type(x, plus))
-    parts = [tensor.reshape(-1).split(_PART) for tensor in (x, keep, out, x if plus is None else plus)]
-    for x_part, keep_part, out_part, plus_part in zip(*parts, strict=True):
-        torch.mul(x_part, keep_part.to(x.dtype).mul_(scale), out=out_part)
-        if plus is not None:
-            out_part.add_(plus_part)
+    whole = [tensor.reshape(-1) for tensor in (x, keep, out, x if plus is None else plus)]
+    for begin in range(0, keep.numel(), _PART):
+        x_part, keep_part, out_part, plus_part = (tensor[begin : begin + _PART] for tensor in whole)
+        numbers = keep_part.to(x.dtype)
+        if plus is None:
+            torch.mul(x_part, numbers.mul_(scale), out=out_part)
+        else:
+            torch.addcmul(plus_part, x_part, numbers, value=scale, out=out_part)
     return out
 
 
