@@ -12,7 +12,7 @@ that of the batch and domain, and the scatter is divided by the number of 640-ve
 has no training vectors it takes the other's covariance. A singular covariance is inverted on its range.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from asdbench.config import Choice, tunable
-from asdbench.system import ClipBatch, Facts, System
+from asdbench.system import ClipBatch, Facts, Fusion, System
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class BaselineMaha(System):
         self.register_buffer("precision", torch.zeros(2, mels, mels, dtype=torch.float64))
 
     @classmethod
-    def fusion_weights(cls, config: Config) -> Mapping[str, float]:
+    def fusion(cls, config: Config) -> Fusion:
         """Only the chosen distance counts."""
-        return {config.maha_mode: 1.0}
+        return Fusion({config.maha_mode: 1.0})
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Estimate the inverse covariance of the residuals in each domain."""

@@ -19,13 +19,14 @@ from asdbench.system import MemberScores, System
 
 @dataclass(frozen=True)
 class Config:
-    """Members, their weights (in the same order, of any sum; none for equal ones) and what is joined."""
+    """Members, their weights (in the same order, of any sum; none for equal ones), what is joined and how."""
 
     members: tuple[str, ...] = tunable(
         ("multitask-mel", "multitask-combined", "adversarial"), affects="fusion"
     )
     weights: tuple[float, ...] | None = tunable(None, Simplex(of="members"), affects="fusion", minimum=0.0)
     join: str = tunable("scores", Choice("scores", "components"), affects="fusion")
+    scale: str = tunable("linear", Choice("linear", "log"), affects="fusion")
 
 
 class Ensemble(System):
@@ -60,6 +61,9 @@ class Ensemble(System):
         for name, weight in zip(config.members, weights, strict=True):
             of = scores[name]
             parts = [of.score] if config.join == "scores" else list(of.components.values())
-            total += weight * torch.stack(parts).sum(dim=0)
+            values = torch.stack(parts)
+            if config.scale == "log":
+                values = values.sign() * values.abs().log1p()
+            total += weight * values.sum(dim=0)
             whole += weight * len(parts)
         return {"mean": total / whole}

@@ -12,7 +12,7 @@ every back end in ``asdbench.backends`` is fitted and its scores are stored, so 
 no new scoring; ``time_stride`` averages neighbouring frames ahead of the conformer, for training on CPUs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,8 +26,21 @@ from asdbench.features.augment import TRANSFORMS
 from asdbench.nn.conformer import Conformer
 from asdbench.nn.pooling import AttentiveStatisticsPooling
 from asdbench.spec import MelSpec
-from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
+from asdbench.system import (
+    UNKNOWN,
+    BatchPlan,
+    ClipBatch,
+    Facts,
+    Fusion,
+    Losses,
+    Mean,
+    Needs,
+    Stage,
+    System,
+    Update,
+)
 
+_ALTERING = [TRANSFORMS.index(name) for name in ("noise", "stretch", "pitch")]
 _SPOIL_ATTRIBUTES = [TRANSFORMS.index("stretch"), TRANSFORMS.index("pitch")]  # they alter speed and load
 
 
@@ -46,6 +59,7 @@ class Config:
     binary_weight: float = tunable(1.0, Range(0.0, 2.0), minimum=0.0)
     augmentation_weight: float = tunable(0.1, Range(0.0, 1.0), minimum=0.0)
     augment: bool = tunable(True, Choice(True, False))
+    altered_anomalous: bool = tunable(False, Choice(False, True))
     blocks: int = tunable(3, minimum=1, maximum=64)
     width: int = tunable(256, minimum=8, maximum=4096)
     heads: int = tunable(4, minimum=1, maximum=64)
@@ -68,6 +82,7 @@ class Config:
     )
     classifier_weight: float = tunable(0.5, Range(0.0, 1.0), affects="fusion", minimum=0.0, maximum=1.0)
     backend: str = tunable("gmm", Choice(*SCORES), affects="fusion")
+    fusion_scale: str = tunable("linear", Choice("linear", "log"), affects="fusion")
 
 
 class MultitaskMel(System):
@@ -76,7 +91,7 @@ class MultitaskMel(System):
     Config: type = Config
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {},
-        "fast": {"steps": 200, "batch_size": 64, "time_stride": 4},
+        "fast": {"steps": 150, "batch_size": 64, "time_stride": 4},
         "demo": {"steps": 30, "batch_size": 32, "time_stride": 8},
     }
     citation = """@techreport{zhang2023multitask,
@@ -139,12 +154,10 @@ class MultitaskMel(System):
         )
 
     @classmethod
-    def fusion_weights(cls, config: Config) -> Mapping[str, float]:
+    def fusion(cls, config: Config) -> Fusion:
         """The weighted sum of the classifier's component and the back end's."""
-        return {
-            config.classifier_score: config.classifier_weight,
-            config.backend: 1 - config.classifier_weight,
-        }
+        weight = config.classifier_weight
+        return Fusion({config.classifier_score: weight, config.backend: 1 - weight}, config.fusion_scale)
 
     def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
         """AdamW with a one-cycle learning rate."""
@@ -179,11 +192,19 @@ class MultitaskMel(System):
         with torch.autocast(embedding.device.type, enabled=False):
             own = batch.machine == 0
             logit = self.own_machine(embedding).squeeze(1)
-            parts = {"own machine": Mean.of(_binary(logit, own.float()))}
+            intact = own
+            if self.config.altered_anomalous and batch.augmentation is not None:
+                intact = own & ~torch.isin(batch.augmentation, batch.augmentation.new_tensor(_ALTERING))
+            parts = {"own machine": Mean.of(_binary(logit, intact.float()))}
             weights = {"own machine": self.config.binary_weight}
+            monitors = {"own machine right": Mean.of(((logit > 0) == intact).float())}
             if self.augmentation is not None:
                 assert batch.augmentation is not None
-                parts["augmentation"] = Mean.of(_softmax(self.augmentation(embedding), batch.augmentation))
+                told_apart = self.augmentation(embedding)
+                parts["augmentation"] = Mean.of(_softmax(told_apart, batch.augmentation))
+                right = (told_apart.argmax(dim=1) == batch.augmentation).float()
+                for index, transform in enumerate(TRANSFORMS):
+                    monitors[f"{transform} right"] = Mean.of(right, batch.augmentation == index)
                 weights["augmentation"] = self.config.augmentation_weight
                 for spoiling in _SPOIL_ATTRIBUTES:
                     own = own & (batch.augmentation != spoiling)
@@ -192,7 +213,7 @@ class MultitaskMel(System):
                 told = own & (classes != UNKNOWN)
                 parts[f"attribute {name}"] = Mean.of(_softmax(head(embedding), classes.clamp(min=0)), told)
                 weights[f"attribute {name}"] = self.config.attribute_weight / len(self.attributes)
-            return Losses(parts, weights)
+            return Losses(parts, weights, monitors)
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Fit all back ends on the window embeddings of the training normals."""

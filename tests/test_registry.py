@@ -408,3 +408,36 @@ def test_the_source_hash_covers_the_rest_of_a_systems_own_package(install: Insta
 
 def test_the_trained_systems_code_is_not_the_scorers() -> None:
     assert registry.source_hash("baseline-mse") != registry.source_hash("baseline-maha")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import asdbench.data.truth",
+        "from asdbench.data import truth",
+        "from asdbench.data.catalogue import truth",
+        "from asdbench import engine",
+        "def late():\n    from asdbench.engine.evaluation import labelled_clips",
+        "from asdbench.metrics import auc",
+    ],
+)
+def test_a_system_that_reaches_for_data_or_labels_is_refused(install: Install, statement: str) -> None:
+    install("their_module", statement + "\n" + code("Theirs"), theirs="their_module:Theirs")
+    said = r"'theirs' \(their_module:Theirs of .*\) imports asdbench\.\w+.* in their_module; a system sees"
+    with pytest.raises(InputError, match=said):
+        registry.get("theirs")
+
+
+def test_nor_may_the_rest_of_its_package(install: Install) -> None:
+    install("their_package.__init__", "")
+    install("their_package.peek", "from asdbench.data.truth import load_truth\n")
+    text = "from .peek import load_truth\n" + code("Theirs")
+    install("their_package.system", text, theirs="their_package.system:Theirs")
+    with pytest.raises(
+        InputError, match=r"imports asdbench\.data\.truth in their_package\.peek; a system sees"
+    ):
+        registry.get("theirs")
+
+
+def test_every_system_of_the_platform_is_free_of_such_imports() -> None:
+    assert registry.broken() == {}

@@ -48,6 +48,7 @@ class Request:
     data : name of a registered data set
     seeds : seeds
     machines : machine types; empty for all
+    subset : only machine types with clips of this subset, dev or eval
     settings : settings by name; each goes to those systems that have it
     preset : named settings of the systems, under ``settings``; systems without it keep their defaults
     others : data set whose machine types serve as pseudo-anomalies, for the systems that take some
@@ -60,6 +61,7 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
     others: str | None = None
+    subset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,7 @@ def prepare(request: Request) -> list[Prepared]:
     if request.preset is not None and request.preset not in PRESETS:
         raise unknown_name("preset", request.preset, PRESETS)
     data = catalogue.load(request.data)
-    for machine in request.machines:
-        if machine not in data.machine_types:
-            raise unknown_name(f"machine type in data set {data.name!r}:", machine, data.machine_types)
-    machines = list(dict.fromkeys(request.machines)) or list(data.machine_types)
+    machines = _machine_types(data, request)
     if request.others is not None:
         catalogue.load(request.others)
     jobs = []
@@ -128,6 +127,20 @@ def prepare(request: Request) -> list[Prepared]:
     ):
         store.check_unchanged(of, of.clips.filter(pl.col("machine_type").is_in(wanted)))
     return jobs
+
+
+def _machine_types(data: DataSet, request: Request) -> list[str]:
+    """Return the machine types that a request is of."""
+    known, where = data.machine_types, f"data set {data.name!r}"
+    if request.subset is not None:
+        where = f"the subset {request.subset} of {where}"
+        known = tuple(data.clips.filter(pl.col("subset") == request.subset)["machine_type"].unique().sort())
+        if not known:
+            raise InputError(f"there are no clips in {where}; leave --subset out")
+    for machine in request.machines:
+        if machine not in known:
+            raise unknown_name(f"machine type in {where}:", machine, known)
+    return list(dict.fromkeys(request.machines)) or list(known)
 
 
 def _by_data(sources: Iterable[tuple[DataSet, Wanted]]) -> list[tuple[DataSet, list[Wanted]]]:
@@ -159,8 +172,8 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
     scored = [prepared for prepared in jobs if jobs_store.is_scored(prepared)]
     judged, unjudged = judge(scored, jobs_store, console=console)
     failures += unjudged
-    if judged:
-        show_leaderboard(data.name, console=console)
+    for subset in sorted({run.subset for run in judged}):
+        show_leaderboard(data.name, console=console, subset=subset)
     for label, message, _ in failures:
         console.print(
             f"failed: {label}: {message}", style="red", soft_wrap=True, markup=False, highlight=False
@@ -171,7 +184,8 @@ def run(request: Request, execution: Execution, *, console: Console) -> int:
         with console.status(f"recording in MLflow at {tracking_uri()}"):
             experiments = record(judged)
         console.print(f"MLflow UI: {ui_command()}", soft_wrap=True, highlight=False)
-        console.print(f"  then open {runs_page(experiments[data.name])}", soft_wrap=True, highlight=False)
+        for experiment in experiments.values():
+            console.print(f"  then open {runs_page(experiment)}", soft_wrap=True, highlight=False)
     console.print(f"{time.perf_counter() - began:.0f} s in all")
     return max((2 if bad_input else 1 for _, _, bad_input in failures), default=0)
 
@@ -208,8 +222,8 @@ def judge(
 ) -> tuple[list[Any], list[tuple[str, str, bool]]]:
     """Evaluate scored jobs.
 
-    Returns one tracking Run for each system, its settings and seed, over all machine types that are scored,
-    and what could not be judged: label, message and whether the input is to blame.
+    Returns one tracking Run for each system, its settings, seed and subset, over all machine types that are
+    scored, and what could not be judged: label, message and whether the input is to blame.
     """
     from asdbench.engine.evaluation import (
         NoLabels,
@@ -224,38 +238,46 @@ def judge(
     for prepared in jobs:
         groups.setdefault((prepared.job.system, prepared.job.seed), []).append(prepared)
     runs, failures = [], []
+    notes: dict[str, None] = {}  # each once
     for group in groups.values():
         first = group[0]
-        results, scores, curves = {}, {}, {}
-        for prepared in _with_earlier_types(group, jobs_store):
-            machine = prepared.job.machine_type
-            try:
-                results[machine] = evaluate(prepared, jobs_store)
-            except NoLabels as error:
-                console.print(f"note: {error}", markup=False)
+        scored = _with_earlier_types(group, jobs_store)
+        for subset in first.data.subsets():
+            results, scores, curves = {}, {}, {}
+            for prepared in scored:
+                machine = prepared.job.machine_type
+                if subset not in first.data.subsets(machine):
+                    continue
+                try:
+                    results[machine] = evaluate(prepared, jobs_store, subset=subset)
+                except NoLabels as error:
+                    notes[str(error)] = None
+                    continue
+                except InputError as error:
+                    failures.append((_label(Work((prepared,)), ()), str(error), True))
+                    continue
+                scores[machine] = anomaly_scores(prepared, jobs_store)
+                curves[machine] = _curve(training_records(prepared, jobs_store))
+            if not results:
                 continue
-            except InputError as error:
-                failures.append((_label(Work((prepared,)), ()), str(error), True))
-                continue
-            scores[machine] = anomaly_scores(prepared, jobs_store)
-            curves[machine] = _curve(training_records(prepared, jobs_store))
-        if not results:
-            continue
-        runs.append(
-            Run(
-                system=first.job.system,
-                settings=first.configured.values(),
-                changed_settings=first.configured.changed(),
-                data=first.data.name,
-                fingerprint=first.data.fingerprint(),
-                seed=first.job.seed,
-                complete=results.keys() >= set(labelled_types(first.data)),
-                records={machine: result.record for machine, result in results.items()},
-                keys={machine: result.key for machine, result in results.items()},
-                scores=scores,
-                curves=curves,
+            runs.append(
+                Run(
+                    system=first.job.system,
+                    settings=first.configured.values(),
+                    changed_settings=first.configured.changed(),
+                    data=first.data.name,
+                    fingerprint=first.data.fingerprint(),
+                    seed=first.job.seed,
+                    complete=results.keys() >= set(labelled_types(first.data, subset=subset)),
+                    records={machine: result.record for machine, result in results.items()},
+                    keys={machine: result.key for machine, result in results.items()},
+                    scores=scores,
+                    curves=curves,
+                    subset=subset,
+                )
             )
-        )
+    for note in notes:
+        console.print(f"note: {note}", markup=False)
     return runs, failures
 
 
@@ -292,36 +314,48 @@ def show_leaderboard(
     format: Format = "table",
     reference: bool = False,
     intervals: bool = False,
+    subset: str | None = None,
 ) -> None:
     """Print the leaderboard of a data set; other formats than ``table`` go to standard output bare.
 
-    ``reference`` shows published results too, ``intervals`` a bootstrap interval of each score.
+    ``reference`` shows published results too, ``intervals`` a bootstrap interval of each score. It is of one
+    subset: dev if any of its test clips has a known label, else eval, where none is named.
     """
-    from asdbench.engine.evaluation import current_results, labelled_types
+    from asdbench.engine.evaluation import current_results, first_subset, labelled_clips, labelled_types
     from asdbench.report.compare import with_intervals
 
     data = catalogue.load(name)
-    records, outdated = current_results(data, JobStore())
+    if subset is None:
+        known = labelled_clips(data)
+        subset = first_subset(known)
+        if known["subset"].n_unique() > 1:
+            console.print(f"note: of the {subset} subset; --subset eval shows the other")
+    records, outdated = current_results(data, JobStore(), subset=subset)
     if outdated:
         console.print(
             f"note: {outdated} stored results are of other recordings, labels or code than now; not shown"
         )
-    labelled = labelled_types(data)
-    published = references_for(name, labelled) if reference else []
+    labelled = labelled_types(data, subset=subset)
+    published = references_for(name, labelled, subset=subset) if reference else []
+    part = data.suffix(subset)
     if reference and not published:
-        known = sorted({found.data for found in references()})
-        console.print(f"note: no published results on {name}; there are some on {', '.join(known)}")
+        there = sorted({f"{found.data} ({found.subset})" for found in references()})
+        console.print(f"note: no published results on {name}{part}; there are some on {', '.join(there)}")
     if not records and not published and format == "table":
-        console.print(f"no results on data set {name!r} yet; 'asdbench run SYSTEM --data {name}' makes some")
+        console.print(
+            f"no results on data set {name!r}{part} yet; 'asdbench run SYSTEM --data {name}' makes some"
+        )
         return
     for machine in sorted(set(data.machine_types) - set(labelled)):
-        console.print(f"note: no test clip of {machine} has a known label; it is not on the leaderboard")
+        if subset in data.subsets(machine):
+            console.print(f"note: no test clip of {machine} has a known label; it is not on the leaderboard")
     table = rows(records, machine_types=labelled, by_type=by_type)
     if intervals:
-        table = with_intervals(table, data, JobStore())
+        table = with_intervals(table, data, JobStore(), subset=subset)
     if reference:
         table = with_references(table, published, machine_types=labelled, by_type=by_type)
-    text = render(table, format=format, title=f"Leaderboard of {name}", console=console)
+    title = f"Leaderboard of {name}{part}"
+    text = render(table, format=format, title=title, rule=data.rule, console=console)
     if text is not None:
         print(text, end="" if text.endswith("\n") else "\n")
 

@@ -31,6 +31,8 @@ Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=(),
 Numbers = Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
 
+Subset = Literal["dev", "eval"]
+
 DEMO_CLIPS = 100  # training clips of a machine type of the embedded data set
 
 app = App(
@@ -54,6 +56,8 @@ class RunOptions:
         Seeds, one run each: --seeds 0 1 2.
     machines
         Machine types; all if not given.
+    subset
+        Only machine types with clips of this subset: dev (development) or eval (evaluation).
     set
         Settings as key=value; each goes to the systems that have it.
     preset
@@ -77,6 +81,7 @@ class RunOptions:
 
     seeds: Numbers = (0,)
     machines: Words = ()
+    subset: Subset | None = None
     set: Words = ()
     preset: str | None = None
     others: str | None = None
@@ -119,7 +124,14 @@ def run_systems(systems: Sequence[str], data: str, options: RunOptions) -> int:
     catalogue.writable_home()
     settings = parse_assignments(options.set)
     request = Request(
-        systems, data, options.seeds, options.machines, settings, options.preset, options.others
+        systems,
+        data,
+        options.seeds,
+        options.machines,
+        settings,
+        options.preset,
+        options.others,
+        options.subset,
     )
     placement = Placement(options.workers, options.workers_per_type, options.gpus_per_worker)
     address = options.address or os.environ.get("RAY_ADDRESS") or "local"
@@ -142,6 +154,7 @@ def leaderboard(
     *,
     data: str,
     by: Literal["type"] | None = None,
+    subset: Subset | None = None,
     reference: Flag = False,
     intervals: Flag = False,
     format: Literal["table", "csv", "json", "markdown"] = "table",
@@ -154,6 +167,8 @@ def leaderboard(
         Name of a registered data set.
     by
         'type' for a row each machine type.
+    subset
+        dev (development) or eval (evaluation); dev if any of its test clips has a known label, if not given.
     reference
         Show published results on the same machine types too, marked as such.
     intervals
@@ -170,6 +185,7 @@ def leaderboard(
         format=format,
         reference=reference,
         intervals=intervals,
+        subset=subset,
     )
 
 
@@ -200,6 +216,7 @@ def compare(
     *,
     data: str,
     seeds: Numbers = (0,),
+    subset: Subset | None = None,
     stored: StoredOptions = StoredOptions(),
     resamples: Whole = 10_000,
     format: Literal["table", "csv", "json", "markdown"] = "table",
@@ -214,6 +231,8 @@ def compare(
         Name of a registered data set.
     seeds
         Seeds that both have run with.
+    subset
+        dev (development) or eval (evaluation); dev if any of its test clips has a known label, if not given.
     resamples
         How often clips and seeds are drawn anew.
     format
@@ -224,15 +243,18 @@ def compare(
     from asdbench.report.compare import compare as compared
     from asdbench.report.compare import render
 
+    registered = catalogue.load(data)
     found = compared(
         (a, b),
-        catalogue.load(data),
+        registered,
         JobStore(),
         seeds=seeds,
         settings=_stored_settings(stored),
+        subset=subset,
         resamples=resamples,
     )
-    text = render(found, format=format, title=f"{b} against {a} on {data}", console=_console())
+    title = f"{b} against {a} on {data}{registered.suffix(found[0]['subset'])}"
+    text = render(found, format=format, title=title, console=_console())
     if text is not None:
         print(text, end="" if text.endswith("\n") else "\n")
 
@@ -244,7 +266,7 @@ def submission(
     team: str,
     to: Path = Path("teams"),
     seed: Whole = 0,
-    subset: Literal["dev", "eval"] | None = None,
+    subset: Subset | None = None,
     stored: StoredOptions = StoredOptions(),
 ) -> None:
     """Write a challenge submission from stored scores: CSVs, meta information and one zip.
@@ -461,7 +483,7 @@ def demo(*, name: str = "demo", clips_per_type: Whole | None = None, seed: Whole
 def get(
     challenge: str,
     *,
-    subset: Literal["dev", "eval"] | None = None,
+    subset: Subset | None = None,
     machines: Words = (),
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
     base_url: str | None = None,
@@ -567,6 +589,7 @@ def labels(
         _say(f"note: there are no clips of {', '.join(found.unused)}")
     anomalies = int(found.table["anomaly"].sum())
     _say(f"{name}: {found.table.height} evaluation clips labelled, {anomalies} of them anomalies")
+    _say(f"'asdbench run SYSTEM --data {name}' judges what has been scored; it trains nothing anew")
 
 
 @data_app.command(name="list")

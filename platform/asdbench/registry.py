@@ -5,7 +5,9 @@ The file ``multitask_mel.py`` is the system ``multitask-mel``. A package of one'
     [project.entry-points."asdbench.systems"]
     my-system = "my_package.my_module:MySystem"
 
-Listing the names imports nothing; a system's module is imported when the system is asked for.
+Listing the names imports nothing; a system's module is imported when the system is asked for. A system whose
+code, or what that imports of its own package, imports a room that holds data, scores or labels is refused.
+This keeps an honest author from a leak; it is no sandbox.
 """
 
 import ast
@@ -15,7 +17,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,10 @@ _ROOMS_IN_SOURCE_HASH = (
     "asdbench.features",
     "asdbench.system",
     "asdbench.spec",
+)
+_HIDDEN_ROOMS = tuple(
+    f"asdbench.{room}"
+    for room in ("bench", "cli", "cluster", "data", "engine", "metrics", "report", "search", "tracking")
 )
 _UNCHANGED: Any = object()
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -71,13 +77,20 @@ def get(name: str) -> "type[System]":
     """Import and return the class of system ``name``.
 
     Raises :class:`InputError` for an unknown name, a name defined twice, a module that cannot be imported,
-    one that does not define exactly one system, or a class that does not keep the contract.
+    one that does not define exactly one system, one that imports what a system must not see, or a class that
+    does not keep the contract.
     """
     origin = source(name)
     try:
         module = importlib.import_module(origin.module)
     except (Exception, SystemExit) as error:
         raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}") from error
+    for seen, tree in _code_of(origin.module, (origin.module.partition(".")[0],)):
+        for room in sorted(_imported(tree, _package_of(seen), _HIDDEN_ROOMS)):
+            raise InputError(
+                f"system {name!r} ({origin.place}) imports {room} in {seen}; a system sees neither data sets "
+                f"nor labels, so leave that import out"
+            )
     found = _class_in(module, name, origin)
     flaw = _flaw(found)
     if flaw is not None:
@@ -293,7 +306,16 @@ def source_hash(name: str) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     first = get(name).__module__
-    rooms = (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0])
+    for module, tree in _code_of(first, (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0])):
+        for node in ast.walk(tree):
+            if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(module.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _code_of(first: str, rooms: Sequence[str]) -> Iterator[tuple[str, ast.Module]]:
+    """Yield a module and those in ``rooms`` that it imports, directly or not, each with its syntax tree."""
     todo, seen = [first], set()
     while todo:
         module = todo.pop()
@@ -301,12 +323,12 @@ def source_hash(name: str) -> str:
             continue
         seen.add(module)
         tree = ast.parse(_source_text(module))
-        todo += sorted(_imported(tree, importlib.import_module(module).__package__ or "", rooms))
-        for node in ast.walk(tree):
-            if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(module.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
-    return digest.hexdigest()
+        todo += sorted(_imported(tree, _package_of(module), rooms))
+        yield module, tree
+
+
+def _package_of(module: str) -> str:
+    return importlib.import_module(module).__package__ or ""
 
 
 def _source_text(module: str) -> str:

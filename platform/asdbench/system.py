@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from asdbench.spec import MelSpec
 
+Scale = Literal["linear", "log"]
 Precision = Literal["auto", "bfloat16", "float32"]
 
 UNKNOWN = -1  # class index of an attribute value that is missing or was not seen in training
@@ -206,6 +207,21 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """How standardised components make up the anomaly score.
+
+    Attributes
+    ----------
+    weights : weight of each component by name; ``None`` weighs all equally
+    scale : ``"linear"`` adds the z-scores z that the hold-out normals give; ``"log"`` adds
+        sign(z)·log(1 + |z|), which keeps the order within a component and lets none drown the others
+    """
+
+    weights: Mapping[str, float] | None = None
+    scale: Scale = "linear"
+
+
+@dataclass(frozen=True)
 class MemberScores:
     """What an ensemble sees of a member: anomaly scores, standardised on the hold-out normals.
 
@@ -266,12 +282,9 @@ class System(nn.Module):
         raise NotImplementedError(f"{cls.__name__} must define batch_plan(cls, config)")
 
     @classmethod
-    def fusion_weights(cls, config: Any) -> Mapping[str, float] | None:
-        """Return the weight of each component in the anomaly score; ``None`` weighs all equally.
-
-        The platform standardises every component on the hold-out normals before it weighs them.
-        """
-        return None
+    def fusion(cls, config: Any) -> Fusion:
+        """Return how the components make up the anomaly score; unless defined, their plain mean."""
+        return Fusion()
 
     def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
         """Return the stages of training, with optimizers over this module's parameters."""

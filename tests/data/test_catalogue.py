@@ -17,6 +17,7 @@ from asdbench.data.audio import facts_or_reason
 from asdbench.data.catalogue import BadFolder, DataSet
 from asdbench.data.layout import SECTIONS, TWO_MICROPHONES
 from asdbench.errors import InputError
+from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
 
 NAMES = [
     *(f"train/section_00_source_train_normal_{i:04d}_spd_{i % 2}.wav" for i in range(3)),
@@ -375,10 +376,38 @@ def test_a_registration_from_before_subsets_and_layouts_still_holds(folder: Path
     assert loaded.add_command == f"asdbench data add mine {folder} --channels mean"
 
 
-def test_the_fingerprint_ignores_subsets(folder: Path) -> None:
+def test_the_fingerprint_ignores_subsets_and_the_domains_of_evaluation_test_clips(folder: Path) -> None:
     mine = catalogue.add("mine", folder)
-    other = mine.clips.with_columns(subset=pl.lit("eval"))
-    assert dataclasses.replace(mine, clips=other).fingerprint() == mine.fingerprint()
+    evaluation = dataclasses.replace(mine, clips=mine.clips.with_columns(subset=pl.lit("eval")))
+    assert evaluation.fingerprint(split="train") == mine.fingerprint(split="train")
+    hidden = pl.when(pl.col("split") == "train").then(pl.col("domain"))
+    unlabelled = evaluation.clips.with_columns(domain=hidden)
+    assert not unlabelled.equals(evaluation.clips)
+    assert dataclasses.replace(mine, clips=unlabelled).fingerprint() == evaluation.fingerprint()
+    dev = unlabelled.with_columns(subset=pl.lit("dev"))
+    assert dataclasses.replace(mine, clips=dev).fingerprint() == evaluation.fingerprint()
+    assert mine.fingerprint() != evaluation.fingerprint()
+
+
+def test_the_name_then_the_clips_decide_the_rule(folder: Path) -> None:
+    mine = catalogue.add("mine", folder)
+    assert mine.rule is OFFICIAL
+    assert dataclasses.replace(mine, name="dcase2021").rule is IN_DOMAIN
+    assert dataclasses.replace(mine, layout="domain-folders").rule is IN_DOMAIN
+    nowhere = mine.clips.with_columns(domain=pl.lit(None, pl.Utf8))
+    assert dataclasses.replace(mine, clips=nowhere).rule is WITHOUT_DOMAINS
+    assert dataclasses.replace(mine, clips=nowhere, name="dcase2023").rule is OFFICIAL
+
+
+def test_subsets_are_those_of_test_clips(folder: Path) -> None:
+    mine = catalogue.add("mine", folder)
+    assert mine.subsets() == ("dev",)
+    fans = (pl.col("machine_type") == "fan") & (pl.col("split") == "test")
+    clips = mine.clips.with_columns(subset=pl.when(fans).then(pl.lit("eval")).otherwise("subset"))
+    both = dataclasses.replace(mine, clips=clips)
+    assert both.subsets() == ("dev", "eval")
+    assert (both.subsets("fan"), both.subsets("valve")) == (("eval",), ("dev",))
+    assert dataclasses.replace(mine, clips=clips.filter(split="train")).subsets() == ("dev",)
 
 
 def test_licences_of_subsets_side_by_side_are_found(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,14 +19,21 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import hmean
+from sklearn.metrics import roc_auc_score
 
 from asdbench.cli import main
 from asdbench.data import catalogue, download
 from asdbench.data.challenges import CHALLENGES, Archive, Challenge, Subset, named
+from asdbench.engine.evaluation import anomaly_scores
+from asdbench.engine.jobs import Job, JobStore, Prepared
 from asdbench.errors import InputError
-from asdbench.testing.miniatures import MINIATURES, Written, write_miniature
+from asdbench.report.compare import score_interval
+from asdbench.testing.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
+from asdbench.tracking import mlflow_runs
 
 CLIP_FOLDERS = ("train", "test")
 MINIATURE_OF = {
@@ -610,6 +618,124 @@ def test_every_year_is_fetched_indexed_and_labelled(
         path: (bad, domain) for path, bad, domain in labelled.select("path", "anomaly", "domain").iter_rows()
     } == anomalous
     assert data.fingerprint(split="train") == catalogue.load(name).fingerprint(split="train")
+
+
+# From archives to official scores
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: creating one takes seconds, copying it does not."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in mlflow_runs._ENVIRONMENT.items():
+            patch.setenv(name, value)
+        from mlflow import MlflowClient
+
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
+
+
+def plain_score(name: str, clips: list[MiniatureClip], scores: dict[str, float]) -> float:
+    """Return the official score of a year, computed from a list of clips and their scores by path."""
+    values = []
+    for place in sorted({(clip.machine_type, clip.section) for clip in clips}):
+        section = [clip for clip in clips if (clip.machine_type, clip.section) == place]
+        score = np.array([scores[clip.path] for clip in section])
+        bad = np.array([clip.anomalous for clip in section])
+        domain = np.array([clip.domain for clip in section])
+        if name == "dcase2020":
+            values += [roc_auc_score(bad, score), roc_auc_score(bad, score, max_fpr=0.1)]
+            continue
+        for of in ("source", "target"):
+            own = domain == of
+            taken = own if name == "dcase2021" else own | bad
+            values.append(roc_auc_score(bad[taken], score[taken]))
+            if name == "dcase2021":
+                values.append(roc_auc_score(bad[own], score[own], max_fpr=0.1))
+        if name != "dcase2021":
+            values.append(roc_auc_score(bad, score, max_fpr=0.1))
+    raised = np.maximum(values, np.finfo(float).eps)
+    return float(raised.mean() if name == "dcase2020" else hmean(raised))
+
+
+@pytest.mark.parametrize("name", CHALLENGES)
+def test_every_year_is_trained_on_and_scored_by_its_rule(
+    zenodo: Zenodo,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    empty_database: Path,
+    name: str,
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home.mkdir()
+    shutil.copy(empty_database, home)
+    written, archives = _archives_of_a_miniature(named(name), tmp_path)
+    for archive, content in archives.items():
+        zenodo.add(archive, content)
+    machines = sorted({archive.machine_type for archive in archives})
+    assert asdbench("data", "get", name, "--machines", *machines, "--base-url", zenodo.url) == 0
+
+    settings = {"epochs": 1, "hidden": 8, "frames": 2, "n_mels": 16}
+    quick = ("--set", *(f"{key}={value}" for key, value in settings.items()))
+    systems = ("baseline-mse", "baseline-maha")
+    run = ("run", *systems, "--data", name, "--local", *quick)
+
+    def said(*command: object) -> str:
+        capsys.readouterr()
+        assert asdbench(*command) == 0
+        return capsys.readouterr().out
+
+    def shown(subset: str) -> dict[str, float]:
+        rows = json.loads(said("leaderboard", "--data", name, "--subset", subset, "--format", "json"))
+        assert all(row["complete"] for row in rows)
+        return {row["system"]: row["official_score"] for row in rows}
+
+    def prepared(system: str, machine: str) -> Prepared:
+        return Prepared.of(Job(system, settings, name, machine, 0))
+
+    def expected(subset: str, system: str) -> float:
+        tables = [anomaly_scores(prepared(system, machine), JobStore()) for machine in machines]
+        scored = pl.concat(tables).filter(pl.col("use") == "test").join(data.clips, on="clip_id")
+        scores = dict(scored.select("path", "score").iter_rows())
+        tested = [clip for clip in written.clips if (clip.subset, clip.split) == (subset, "test")]
+        assert {clip.path for clip in tested} <= scores.keys()
+        return plain_score(name, tested, scores)
+
+    out = said(*run)
+    assert f"Leaderboard of {name} (dev subset)" in out
+    assert f"of data set {name!r} (eval subset) has a known label" in " ".join(out.split())
+    data = catalogue.load(name)
+    found = shown("dev")
+    assert found == pytest.approx({system: expected("dev", system) for system in systems}, abs=1e-12)
+    assert shown("eval") == {}
+
+    assert asdbench("data", "labels", name, "--from", written.ground_truth) == 0
+    assert shown("dev") == found  # labels of evaluation clips concern the others alone
+    out = " ".join(said(*run).split())
+    assert f"over {len(machines)} trainings, of which {len(machines)} are stored" in out
+    assert "steps to train" not in out
+    assert "done" not in out  # nor is anything scored again
+    assert f"Leaderboard of {name} (dev subset)" in out
+    assert f"Leaderboard of {name} (eval subset)" in out
+    assert shown("dev") == found
+    evaluated = shown("eval")
+    assert evaluated == pytest.approx({system: expected("eval", system) for system in systems}, abs=1e-12)
+
+    assert "of the dev subset; --subset eval shows" in said("leaderboard", "--data", name)
+    of_eval = ("--data", name, "--subset", "eval", "--format", "json")
+    *_, row = json.loads(said("compare", *systems, *of_eval, "--resamples", 20, *quick))
+    assert (row["score_a"], row["score_b"]) == pytest.approx(tuple(evaluated[s] for s in systems), abs=1e-12)
+    for row in json.loads(said("leaderboard", *of_eval, "--intervals")):
+        jobs = {m: prepared(row["system"], m) for m in machines if "eval" in data.subsets(m)}
+        interval = score_interval([jobs], JobStore(), rule=named(name).rule, subset="eval")
+        assert (row["official_score_low"], row["official_score_high"]) == interval
+    said("submission", "baseline-mse", "--data", name, "--team", "T", "--to", tmp_path / "teams", *quick)
+    official = ("--ground-truth", written.ground_truth, "--format", "json")
+    figures = json.loads(said("evaluate", tmp_path / "teams/T/T_task2_1", "--data", name, *official))
+    assert figures["official_score"] == pytest.approx(evaluated["baseline-mse"], abs=1e-12)
 
 
 def test_labels_stay_when_more_is_fetched(zenodo: Zenodo, home: Path, tmp_path: Path) -> None:

@@ -79,6 +79,56 @@ def test_window_starts_in_full() -> None:
     assert window_starts(256, 256, 128).tolist() == [0]
 
 
+# Leaks
+
+
+def with_content_of(data: DataSet, taken: pl.Expr, given: pl.Expr) -> DataSet:
+    """Give the first clip that ``taken`` chooses the content of the first that ``given`` chooses."""
+    content_hash = data.clips.filter(given).sort("path")["content_hash"][0]
+    path = data.clips.filter(taken).sort("path")["path"][0]
+    changed = pl.when(pl.col("path") == path).then(pl.lit(content_hash)).otherwise("content_hash")
+    return replace(data, clips=data.clips.with_columns(content_hash=changed))
+
+
+def of(machine_type: str, split: str) -> pl.Expr:
+    return (pl.col("machine_type") == machine_type) & (pl.col("split") == split)
+
+
+@pytest.mark.parametrize("plan", [EVERY, CLIPS, replace(EVERY, hold_out=False)])
+@pytest.mark.parametrize("tested", ["pump", "fan"])
+def test_a_training_clip_with_the_content_of_a_test_clip_is_refused(
+    data: DataSet, plan: BatchPlan, tested: str
+) -> None:
+    leaky = with_content_of(data, of("pump", "train"), of(tested, "test"))
+    with pytest.raises(
+        InputError,
+        match=rf"a leak: 1 training clips of pump in data set 'tiny' .* \(the first: pump/train/.*\.wav = "
+        rf"{tested}/test/.*\.wav\); take either out and register the folder again with 'asdbench data add",
+    ):
+        job(leaky, plan=plan)
+
+
+def test_so_is_a_pseudo_anomaly(data: DataSet) -> None:
+    leaky = with_content_of(data, of("valve", "train"), of("pump", "test"))
+    with pytest.raises(InputError, match=r"a leak: 1 training clips of valve in data set 'tiny' have"):
+        job(leaky, plan=CLIPS)
+    assert job(leaky, plan=EVERY).training_ids.tolist() == job(data).training_ids.tolist()  # takes none
+
+
+def test_so_is_a_pseudo_anomaly_of_another_data_set(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    folder = write_tiny(tmp_path / "clips", machine_types=["fan"], seed=5)
+    sound = (data.root / data.clips.filter(of("pump", "test"))["path"][0]).read_bytes()
+    next((folder / "fan" / "train").glob("*.wav")).write_bytes(sound)
+    others = catalogue.add("others", folder)
+    with pytest.raises(
+        InputError, match=r"of fan in data set 'others' have .* of data set 'tiny' .* with --others$"
+    ):
+        JobData(data, "pump", needs=NEEDS, plan=CLIPS, seed=3, others=others)
+
+
 # Which clips
 
 

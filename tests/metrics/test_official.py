@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -263,6 +264,14 @@ def test_decision_metrics_are_those_of_sklearn_domain_by_domain():
             assert decision_metrics(decisions, anomalous, target) == pytest.approx(expected, abs=1e-12)
 
 
+def test_decision_metrics_without_domains_are_of_all_clips():
+    _, anomalous, target = random_section(np.random.default_rng(12))
+    decisions = np.random.default_rng(13).random(anomalous.size) < 0.3
+    expected = precision_recall_fscore_support(anomalous, decisions, average="binary")[:3]
+    found = decision_metrics(decisions, anomalous, target, rule=WITHOUT_DOMAINS)
+    assert found == pytest.approx(dict(zip(("precision", "recall", "f1"), expected, strict=True)), abs=1e-12)
+
+
 def test_nothing_decided_and_nothing_anomalous_give_zeros():
     zeros = {"precision_source": 0.0, "recall_source": 0.0, "f1_source": 0.0}
     no = [False, False]
@@ -362,6 +371,18 @@ def test_without_domains_a_domain_of_one_class_is_no_error():
     assert section_metrics(scores, anomalous, ~anomalous, rule=WITHOUT_DOMAINS).keys() == {"auc", "pauc"}
     with pytest.raises(InputError, match="the source domain"):
         section_metrics(scores, anomalous, ~anomalous, rule=IN_DOMAIN)
+
+
+def test_a_summary_has_the_means_of_the_rule():
+    rows = [{"auc": 0.9, "pauc": 0.5}, {"auc": 0.7, "pauc": 0.7}]
+    assert summary(rows, rule=WITHOUT_DOMAINS) == pytest.approx(
+        {"score": 0.7, "arithmetic_mean": 0.7, "arithmetic_mean_auc": 0.8, "arithmetic_mean_pauc": 0.6}
+    )
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_rule_survives_being_stored(rule):
+    assert Rule.of(json.loads(json.dumps(dataclasses.asdict(rule)))) == rule
 
 
 def test_a_rule_with_an_unknown_set_of_clips_is_refused():

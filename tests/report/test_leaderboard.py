@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from asdbench.errors import InputError
-from asdbench.metrics import official_score
+from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score
 from asdbench.report.leaderboard import assignments, machine_type_metrics, render, rows
 
 TYPES = ("fan", "valve")
@@ -41,6 +42,8 @@ def result(
         "data": "demo",
         "machine_type": machine_type,
         "seed": seed,
+        "subset": "dev",
+        "rule": dataclasses.asdict(OFFICIAL),
         "threshold": 1.5,
         "sections": {"0": section(*metrics)},
         "parameters": 1000,
@@ -156,6 +159,56 @@ def test_of_equal_results_the_newest_counts_in_any_order() -> None:
 def test_results_of_several_data_sets_are_refused() -> None:
     with pytest.raises(InputError, match="data sets demo, dev2023;"):
         rows([*both_types(), *both_types(seed=1, data="dev2023")], machine_types=TYPES)
+
+
+def test_results_of_both_subsets_are_refused() -> None:
+    with pytest.raises(InputError, match="both subsets, dev and eval;"):
+        rows([*both_types(), *both_types(seed=1, subset="eval")], machine_types=TYPES)
+
+
+def counted_by(rule: Rule, machine_type: str, *values: float) -> dict[str, Any]:
+    """Return a stored record, which has been JSON, of a section with these values of the rule's metrics."""
+    metrics = dict(zip(rule.metrics, values, strict=True))
+    decided = {f"{m}{d}": 0.5 for m in ("precision", "recall", "f1") for d in ("_source", "_target")}
+    judged = {
+        "official": metrics,
+        "half_width": dict.fromkeys(metrics, 0.04),
+        "decisions": decided if rule.domains else {"precision": 0.4, "recall": 0.5, "f1": 0.6},
+    }
+    record = result(machine_type=machine_type, sections={"00": judged}, rule=dataclasses.asdict(rule))
+    found: dict[str, Any] = json.loads(json.dumps(record))
+    return found
+
+
+def test_without_domains_there_are_two_metrics_and_arithmetic_means() -> None:
+    records = [
+        counted_by(WITHOUT_DOMAINS, "fan", 0.9, 0.5),
+        counted_by(WITHOUT_DOMAINS, "valve", 0.6, 0.8),
+    ]
+    [row] = rows(records, machine_types=TYPES)
+    assert row["official_score"] == pytest.approx((0.9 + 0.5 + 0.6 + 0.8) / 4, abs=1e-12)
+    assert (row["auc"], row["pauc"]) == pytest.approx((0.75, 0.65), abs=1e-12)
+    assert not [name for name in row if name.endswith(("_source", "_target"))]
+    fan, _ = by_type = rows(records, machine_types=TYPES, by_type=True)
+    assert (fan["official_score"], fan["auc"], fan["f1"]) == pytest.approx((0.7, 0.9, 0.6), abs=1e-12)
+    assert not [name for name in fan if "source" in name or "target" in name]
+    for found, over in (([row], "machine types"), (by_type, "the sections of a machine type")):
+        text = render(found, format="markdown", title="Demo", rule=WITHOUT_DOMAINS)
+        assert text is not None
+        assert "| AUC | pAUC | seeds |" in text
+        assert f"arithmetic mean of AUC, pAUC over {over};" in text
+    assert "| half-widths | F1 |" in text
+    assert "Half-widths: of AUC, pAUC, of a 95 %" in text
+
+
+def test_within_a_domain_there_are_four_metrics() -> None:
+    records = [counted_by(IN_DOMAIN, name, 0.9, 0.8, 0.7, 0.6) for name in TYPES]
+    [row] = rows(records, machine_types=TYPES)
+    assert row["official_score"] == pytest.approx(statistics.harmonic_mean([0.9, 0.8, 0.7, 0.6]))
+    text = render([row], format="markdown", title="Demo", rule=IN_DOMAIN)
+    assert text is not None
+    assert "| AUC source | AUC target | pAUC source | pAUC target |" in text
+    assert "harmonic mean of AUC (source), AUC (target), pAUC (source), pAUC (target) over" in text
 
 
 def test_by_type_a_row_holds_the_means_over_seeds_of_one_machine_type() -> None:

@@ -114,3 +114,15 @@ def test_by_type_a_result_stands_with_each_of_its_machine_types():
     assert len(rows) == 6
     row = next(row for row in rows if row["system"] == "official baseline MSE")
     assert (row["machine_type"], row["auc_source"], row["seeds"]) == ("fan", 0.8019, [])
+
+
+def test_results_are_of_a_subset():
+    assert references_for("dcase2023", DEV, subset="eval") == []
+    assert {r.subset for r in references_for("dcase2023", [*DEV, "Vacuum"], subset="dev")} == {"dev"}
+
+
+def test_beside_rows_of_another_rule_no_column_is_added():
+    own = {key: value for key, value in measured().items() if key not in OFFICIAL.metrics}
+    row = own | {"auc": 0.7, "pauc": 0.5}
+    [found] = with_references([row], [], machine_types=DEV)
+    assert list(found) == [*row, "reference"]

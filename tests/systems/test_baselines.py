@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asdbench import registry
 from asdbench.data.loader import window_starts
-from asdbench.system import ClipBatch, Facts, System
+from asdbench.system import ClipBatch, Facts, Fusion, System
 
 FACTS = Facts(sections=("00",), attributes={})
 MELS, FRAMES = 8, 5
@@ -173,7 +173,7 @@ def test_a_singular_covariance_is_inverted_on_its_range() -> None:
 def test_the_modes_weigh_stored_components_alone() -> None:
     for mode in ("released", "per_frame"):
         configured = registry.configure("baseline-maha", {"maha_mode": mode})
-        assert configured.system.fusion_weights(configured.config) == {mode: 1.0}
+        assert configured.system.fusion(configured.config) == Fusion({mode: 1.0})
         assert "maha_mode" not in configured.values("training", "scoring")
 
 

@@ -92,6 +92,22 @@ def test_losses_are_means_over_the_rows_that_they_concern() -> None:
     }  # fmt: skip
 
 
+def test_monitors_are_the_shares_that_the_heads_get_right() -> None:
+    system = build(dropout=0.0, **SMALL).eval()
+    given = batch(24)
+    losses = system(given, "all", 0.0)
+    embedding = system.embed(given)
+    assert given.augmentation is not None
+    right = system.augmentation(embedding).argmax(dim=1) == given.augmentation
+    for index, name in enumerate(TRANSFORMS):
+        part = losses.monitors[f"{name} right"]
+        assert int(part.count) == 3
+        assert float(part.sum) == right[index::8].sum()
+    logit = system.own_machine(embedding).squeeze(1)
+    own = losses.monitors["own machine right"]
+    assert float(own.sum / own.count) == float(((logit > 0) == (given.machine == 0)).float().mean())
+
+
 def test_an_unknown_attribute_value_counts_for_nothing() -> None:
     system = build(**SMALL)
     given = batch()
@@ -193,7 +209,7 @@ def test_all_back_ends_are_components_and_one_counts() -> None:
     for backend in ("gmm", "gmm-max", "knn", "knn-density", "mahalanobis", "mahalanobis-shared", "lof"):
         assert found[backend].shape == (3,)
         configured = registry.configure("multitask-mel", {"backend": backend, "classifier_weight": 0.25})
-        assert configured.system.fusion_weights(configured.config) == {"logit": 0.25, backend: 0.75}
+        assert configured.system.fusion(configured.config).weights == {"logit": 0.25, backend: 0.75}
         assert configured.values("training") == registry.configure("multitask-mel").values("training")
 
 

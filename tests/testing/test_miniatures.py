@@ -87,6 +87,20 @@ def test_labels_are_in_the_truth_and_nowhere_else(
 
 
 @pytest.mark.parametrize("name", MINIATURES)
+def test_training_takes_clips_of_the_training_split_alone(
+    written: dict[str, Written], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
+    data = catalogue.add("mini", written[name].data)
+    plan = BatchPlan(size=8, draw="window-per-clip", others_share=0.5, target_rows=1)
+    job = JobData(data, data.machine_types[0], needs=NEEDS, plan=plan, seed=0)
+    drawn = {int(job._clips.clip_id[clip]) for step in range(50) for clip in job._rows(step)[1]}
+    trained = data.clips.filter(pl.col("split") == "train")
+    assert drawn <= set(trained["clip_id"]) - set(job.hold_out_ids.tolist())
+    assert set(trained.filter(pl.col("clip_id").is_in(list(drawn)))["machine_type"]) == {*data.machine_types}
+
+
+@pytest.mark.parametrize("name", MINIATURES)
 def test_supplemental_clips_are_neither_trained_on_nor_scored(
     written: dict[str, Written], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from asdbench.errors import InputError
-from asdbench.metrics import official_score
+from asdbench.metrics import OFFICIAL, WITHOUT_DOMAINS, official_score
 from asdbench.tracking import mlflow_runs
 from asdbench.tracking.mlflow_runs import Run, record, runs_page, tracking_uri, ui_command
 
@@ -57,6 +57,7 @@ def section(auc: float) -> dict[str, Any]:
 def result(auc: float, sections: int = 1) -> dict[str, Any]:
     return {
         "code": "c0de",
+        "rule": dataclasses.asdict(OFFICIAL),
         "threshold": 1.5,
         "sections": {str(number): section(auc) for number in range(sections)},
         "parameters": 1000,
@@ -161,6 +162,29 @@ def test_several_sections_are_told_apart() -> None:
     assert fan.data.metrics["section_1/auc_source"] == 0.6
     assert fan.data.metrics["section_0/in_domain/auc_target"] == 0.6
     assert fan.data.metrics["auc_source"] == pytest.approx(0.6)
+
+
+def test_runs_on_evaluation_clips_are_in_an_experiment_of_their_own(home: Path) -> None:
+    run = dataclasses.replace(finished_run(), subset="eval")
+    ids = record([finished_run(), run])
+    assert set(ids) == {"demo", "demo/eval"}
+    (outer,) = recorded("demo/eval")[0]
+    assert outer.info.experiment_id == ids["demo/eval"] != ids["demo"]
+    assert outer.data.tags["asdbench.subset"] == "eval"
+    assert recorded()[0][0].data.tags["asdbench.subset"] == "dev"
+    assert (home / "mlartifacts" / "demo" / "eval" / outer.info.run_id / "artifacts" / "scores").is_dir()
+
+
+def test_a_run_is_counted_by_the_rule_of_its_results() -> None:
+    run = finished_run()
+    judged = {"official": {"auc": 0.9, "pauc": 0.5}, "in_domain": {}, "half_width": {}, "decisions": {}}
+    of_rule = {"sections": {"00": judged}, "rule": dataclasses.asdict(WITHOUT_DOMAINS)}
+    record([dataclasses.replace(run, records={of: result(0.6) | of_rule for of in TYPES})])
+    [outer], [fan, _] = recorded()
+    assert outer.data.metrics["official_score"] == pytest.approx(0.7)
+    assert outer.data.metrics["arithmetic_mean_auc"] == pytest.approx(0.9)
+    assert fan.data.metrics["arithmetic_mean"] == pytest.approx(0.7)
+    assert "harmonic_mean" not in fan.data.metrics
 
 
 def test_score_tables_lie_beside_the_database(home: Path) -> None:

@@ -9,8 +9,9 @@ where they are and are only read.
 
 A clip table without the column ``subset`` is of a registration before there were subsets: all of it is dev.
 
-A data set's fingerprint covers what a result can depend on (content, machine type, section, split, domain,
-attributes, recording, channel policy) and nothing else: not file names, paths, times, labels or subsets.
+A data set's fingerprint covers what a score can depend on (content, machine type, section, split, domain,
+attributes, recording, channel policy) and nothing else: not file names, paths, times, labels or subsets, nor
+the domains of evaluation test clips, which come with the labels.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 import polars as pl
@@ -32,11 +33,14 @@ import polars as pl
 from asdbench.data.audio import CHANNEL_POLICIES, ChannelPolicy
 from asdbench.data.clips import CLIP_SCHEMA, Progress, index_folder, index_manifest
 from asdbench.data.entries import BadFile
-from asdbench.data.layout import SPLITS, Layout
+from asdbench.data.layout import SPLITS, SUBSETS, Layout
 from asdbench.data.truth import TRUTH_SCHEMA, load_truth, save_truth
 from asdbench.errors import InputError, unknown_name
 from asdbench.files import read_json, replacing, write_json
 from asdbench.spec import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from asdbench.metrics import Rule
 
 _FORMAT = 1
 _RECORD = {
@@ -118,6 +122,25 @@ class DataSet:
         """The machine types, sorted."""
         return tuple(self.clips["machine_type"].unique().sort())
 
+    @property
+    def rule(self) -> "Rule":
+        """How its official score is counted."""
+        from asdbench.data.challenges import rule_of  # metrics take a second to import
+
+        return rule_of(self.name, layout=self.layout, domains=self.clips["domain"].is_not_null().any())
+
+    def subsets(self, machine_type: str | None = None) -> tuple[str, ...]:
+        """Return the subsets that have test clips, of a machine type or of any; dev where none has."""
+        tested = self.clips.filter(pl.col("split") == "test")
+        if machine_type is not None:
+            tested = tested.filter(pl.col("machine_type") == machine_type)
+        there = set(tested["subset"]) or {"dev"}
+        return tuple(subset for subset in SUBSETS if subset in there)
+
+    def suffix(self, subset: str) -> str:
+        """Return what to put after its name to tell a subset of it: nothing where there is only dev."""
+        return "" if subset == "dev" and len(self.subsets()) == 1 else f" ({subset} subset)"
+
     def fingerprint(self, machine_type: str | None = None, *, split: str | None = None) -> str:
         """Return a hash (hex) of the clips of one machine type or all, of one split or both.
 
@@ -135,6 +158,8 @@ class DataSet:
             if split not in SPLITS:
                 raise unknown_name("split", split, SPLITS)
             rows = rows.filter(pl.col("split") == split)
+        hidden = (pl.col("subset") == "eval") & (pl.col("split") == "test")
+        rows = rows.with_columns(domain=pl.when(~hidden).then(pl.col("domain")))
         lines = sorted(json.dumps(row, sort_keys=True) for row in rows.select(_FINGERPRINTED).iter_rows())
         return hashlib.blake2b("\n".join([self.channels, *lines]).encode(), digest_size=32).hexdigest()
 

@@ -152,9 +152,24 @@ def named(name: str) -> Challenge:
     return CHALLENGES[name]
 
 
-def rule_of(data: str) -> Rule:
-    """Return the scoring rule of a data set: that of the challenge whose name it has, else `OFFICIAL`."""
-    return CHALLENGES[data].rule if data in CHALLENGES else OFFICIAL
+def rule_of(data: str, *, layout: str | None = None, domains: bool = True) -> Rule:
+    """Return the scoring rule of a data set; nothing else decides it.
+
+    Parameters
+    ----------
+    data
+        Its name: a challenge's name brings the challenge's rule.
+    layout
+        The name of its layout. Under another name, test clips in folders of their domain are ranked within
+        that domain, as in the challenge of that layout.
+    domains
+        Whether the domain of any of its clips is known; without domains, their rule is of no use.
+    """
+    if data in CHALLENGES:
+        return CHALLENGES[data].rule
+    if not domains:
+        return WITHOUT_DOMAINS
+    return IN_DOMAIN if layout == DOMAIN_FOLDERS.name else OFFICIAL
 
 
 def _subset(

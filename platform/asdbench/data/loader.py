@@ -4,7 +4,9 @@ What is random is keyed by (seed, purpose, epoch or step), never by process: bat
 for every number of processes that share it, and each process takes every ``size``-th of them.
 
 This is where a system is kept from what it must not see: training rows come from the training split without
-the hold-out; scoring batches carry neither domain nor attributes; nothing here knows a label or a path.
+the hold-out, never from supplemental or test clips, and a training clip whose content is that of a test clip
+of the job's data set is refused, wherever it comes from; scoring batches carry neither domain nor attributes;
+nothing here knows a label or a path.
 """
 
 import copy
@@ -85,6 +87,11 @@ class JobData:
     ----------
     training_ids, hold_out_ids, test_ids : ids of the machine type's clips by use, sorted
     facts : what the system may know before training
+
+    Raises
+    ------
+    InputError
+        Clips or other machine types are too few, or a training clip has the content of a test clip.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class JobData:
         _check(plan)
         self.data, self.machine_type, self.needs, self.plan, self.seed = data, machine_type, needs, plan, seed
         self._others = other_types(data, machine_type, others) if plan.others_share else []
+        _refuse_leaks(data, self._sources)
         own = data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
         train = own.filter(pl.col("split") == "train")
         self.test_ids = own.filter(pl.col("split") == "test")["clip_id"].to_numpy()
@@ -460,6 +468,25 @@ def other_types(data: DataSet, machine_type: str, others: DataSet | None) -> lis
         f"{lacks}; this system takes pseudo-anomalies from other machine types: name a data set that has "
         f"some with --others"
     )
+
+
+def _refuse_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None:
+    """Refuse machine types with a training clip whose content is that of a test clip of ``data``."""
+    tested = data.clips.filter(pl.col("split") == "test").select("content_hash", tested="path")
+    for source, machine in sources:
+        trained = source.clips.filter((pl.col("machine_type") == machine) & (pl.col("split") == "train"))
+        leaked = trained.join(tested, on="content_hash").sort("path", "tested")
+        if leaked.is_empty():
+            continue
+        path, test_path = leaked.select("path", "tested").row(0)
+        count = leaked["path"].n_unique()
+        cure = f"take either out and register the folder again with {source.add_command!r}"
+        if source.name != data.name:
+            cure += ", or name another data set with --others"
+        raise InputError(
+            f"a leak: {count} training clips of {machine} in data set {source.name!r} have the content of "
+            f"test clips of data set {data.name!r} (the first: {path} = {test_path}); {cure}"
+        )
 
 
 def _check(plan: BatchPlan) -> None:

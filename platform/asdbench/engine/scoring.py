@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from asdbench.data.loader import JobData
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch, MemberScores, System
+from asdbench.system import ClipBatch, Fusion, MemberScores, System
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -80,24 +80,19 @@ def _table(use: str, ids: Sequence[int | None] | NDArray[np.int64], scores: Scor
     )
 
 
-def fuse(components: pl.DataFrame, weights: Mapping[str, float] | None) -> pl.DataFrame:
-    """Return ``clip_id``, ``use`` and the anomaly ``score`` of every row of a component table.
-
-    Parameters
-    ----------
-    components : as :func:`component_scores` gives them
-    weights : weight of each component by name; ``None`` weighs all equally
-    """
+def fuse(components: pl.DataFrame, fusion: Fusion) -> pl.DataFrame:
+    """Return ``clip_id``, ``use`` and the anomaly ``score`` of a component table as in `component_scores`."""
     score = np.zeros(components.height)
-    for name, weight in weights_of(components, weights).items():
-        score += weight * standardised(components, name)
+    for name, weight in weights_of(components, fusion).items():
+        values = standardised(components, name)
+        score += weight * (np.sign(values) * np.log1p(np.abs(values)) if fusion.scale == "log" else values)
     return components.select("clip_id", "use", pl.Series("score", score))
 
 
-def weights_of(components: pl.DataFrame, weights: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Return the weight of each component that counts, checked; equal ones if ``weights`` is ``None``."""
+def weights_of(components: pl.DataFrame, fusion: Fusion) -> Mapping[str, float]:
+    """Return the weight of each component that counts, checked; equal ones if the fusion names none."""
     names = [name for name in components.columns if name not in ("clip_id", "use")]
-    chosen = weights if weights is not None else dict.fromkeys(names, 1 / len(names))
+    chosen = fusion.weights if fusion.weights is not None else dict.fromkeys(names, 1 / len(names))
     unknown = sorted(set(chosen) - set(names))
     if unknown:
         raise InputError(f"fusion weights name component {unknown[0]!r}; the system has: {', '.join(names)}")
@@ -116,14 +111,14 @@ def standardised(components: pl.DataFrame, name: str) -> NDArray[np.float64]:
 def join(
     system: type[System],
     config: Any,
-    members: Mapping[str, tuple[pl.DataFrame, Mapping[str, float] | None]],
+    members: Mapping[str, tuple[pl.DataFrame, Fusion]],
 ) -> pl.DataFrame:
     """Return the component table of an ensemble.
 
     Parameters
     ----------
     system, config : the ensemble
-    members : by name the component table and the fusion weights of each member
+    members : by name the component table and the fusion of each member
 
     Raises
     ------
@@ -132,7 +127,7 @@ def join(
     """
     scores: dict[str, MemberScores] = {}
     clips: pl.DataFrame | None = None
-    for name, (unordered, weights) in members.items():
+    for name, (unordered, fusion) in members.items():
         table = unordered.sort("use", "clip_id")
         if clips is None:
             clips = table.select("clip_id", "use")
@@ -141,10 +136,10 @@ def join(
                 f"{system.__name__}: member {name!r} holds out no clips, or others than the first member; "
                 f"the scores of members must be of the same hold-out"
             )
-        fused = fuse(table, weights)
+        fused = fuse(table, fusion)
         scores[name] = MemberScores(
             torch.from_numpy(standardised(fused, "score")),
-            {part: torch.from_numpy(standardised(table, part)) for part in weights_of(table, weights)},
+            {part: torch.from_numpy(standardised(table, part)) for part in weights_of(table, fusion)},
         )
     assert clips is not None
     found = system.combine(config, scores)

@@ -35,7 +35,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,12 @@ class Rule:
         ):
             if name not in known:
                 raise unknown_name(kind, name, known)
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Rule":
+        """Return the rule whose ``dataclasses.asdict`` this is, also where JSON made lists of tuples."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        return cls(**fields)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -191,7 +197,8 @@ def summary(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -
     -------
     dict
         ``score``, the rule's mean of all values; ``arithmetic_mean`` of all values; and for each metric that
-        occurs ``harmonic_mean_<metric>``. The rule's floor applies to each of them.
+        occurs its mean by the rule, ``harmonic_mean_<metric>`` or ``arithmetic_mean_<metric>``. The rule's
+        floor applies to each of them.
 
     Raises
     ------
@@ -206,12 +213,12 @@ def summary(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -
     for metric in rule.metrics:
         column = [row[metric] for row in rows if metric in row]
         if column:
-            means[f"harmonic_mean_{metric}"] = _mean(column, "harmonic", rule.floor)
+            means[f"{rule.mean}_mean_{metric}"] = _mean(column, rule.mean, rule.floor)
     return means
 
 
 def decision_metrics(
-    decisions: npt.ArrayLike, anomalous: npt.ArrayLike, target: npt.ArrayLike
+    decisions: npt.ArrayLike, anomalous: npt.ArrayLike, target: npt.ArrayLike, *, rule: Rule = OFFICIAL
 ) -> dict[str, float]:
     """Return precision, recall and F1 of each domain, from the clips of that domain alone.
 
@@ -219,13 +226,16 @@ def decision_metrics(
     ----------
     decisions, anomalous, target : shape (clip,), bool
         True for a clip decided to be an anomaly; True for an anomaly; True for the target domain.
+    rule : Rule
+        Whether there are domains; the figures of a rule without them are of all clips.
 
     Returns
     -------
     dict
         ``precision_source``, ``recall_source``, ``f1_source`` and the same of ``target``; those of a domain
-        without any clip are absent. A ratio 0/0 is 0.0, as in the official evaluator: precision where nothing
-        was decided anomalous, recall where nothing is, F1 where both are 0.
+        without any clip are absent. Without domains ``precision``, ``recall`` and ``f1``. A ratio 0/0 is 0.0,
+        as in the official evaluator: precision where nothing was decided anomalous, recall where nothing is,
+        F1 where both are 0.
 
     Raises
     ------
@@ -238,15 +248,16 @@ def decision_metrics(
     decided = clip_flags("decisions", decisions, count=count)
     flags = clip_flags("anomalous", anomalous, count=count)
     in_target = clip_flags("target", target, count=count)
+    of_domains: dict[Clips, BoolArray] = {"source": ~in_target, "target": in_target}
     metrics = {}
-    for domain, present in zip(DOMAINS, (~in_target, in_target), strict=True):
+    for clips, present in (of_domains if rule.domains else {"section": np.ones_like(flags)}).items():
         if present.any():
             hits = int(np.count_nonzero(decided & flags & present))
             decided_count = int(np.count_nonzero(decided & present))
             anomaly_count = int(np.count_nonzero(flags & present))
-            metrics[f"precision_{domain}"] = hits / max(decided_count, 1)
-            metrics[f"recall_{domain}"] = hits / max(anomaly_count, 1)
-            metrics[f"f1_{domain}"] = 2 * hits / max(decided_count + anomaly_count, 1)
+            metrics[_named("precision", clips)] = hits / max(decided_count, 1)
+            metrics[_named("recall", clips)] = hits / max(anomaly_count, 1)
+            metrics[_named("f1", clips)] = 2 * hits / max(decided_count + anomaly_count, 1)
     return metrics
 
 

@@ -22,8 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asdbench.data.catalogue import DataSet
-from asdbench.data.challenges import rule_of
-from asdbench.engine.evaluation import judged_scores, labelled_types
+from asdbench.engine.evaluation import first_subset, judged_scores, labelled_clips, labelled_types
 from asdbench.engine.jobs import Job, JobStore, Prepared
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics import OFFICIAL, Rule
@@ -45,6 +44,7 @@ def compare(
     *,
     seeds: Sequence[int] = (0,),
     settings: Settings | None = None,
+    subset: str | None = None,
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> list[Row]:
@@ -58,6 +58,8 @@ def compare(
         The data set that they scored, and where.
     seeds, settings
         Of which runs the scores are.
+    subset
+        ``"dev"`` or ``"eval"``; dev if any of its test clips has a known label, else eval, if not given.
     resamples, confidence
         How often clips and seeds are drawn, and the confidence of the intervals.
 
@@ -65,7 +67,7 @@ def compare(
     -------
     list of dict
         ``machine_type``; ``score_a``, ``score_b`` (means over seeds) with ``score_a_low`` and so on;
-        ``difference`` (b − a), ``difference_low``, ``difference_high``; ``systems``, ``seeds``,
+        ``difference`` (b − a), ``difference_low``, ``difference_high``; ``systems``, ``seeds``, ``subset``,
         ``resamples``, ``confidence``.
 
     Raises
@@ -75,19 +77,27 @@ def compare(
     """
     if systems[0] == systems[1]:
         raise InputError(f"{systems[0]} is compared with itself; name two systems")
-    machine_types = labelled_types(data)
+    subset = subset or first_subset(labelled_clips(data))
+    machine_types = labelled_types(data, subset=subset)
     if not machine_types:
         raise InputError(
-            f"no test clip of data set {data.name!r} has a known label; scores need labels to compare"
+            f"no test clip of data set {data.name!r}{data.suffix(subset)} has a known label; "
+            f"scores need labels to compare"
         )
     seeds = list(dict.fromkeys(seeds))
     jobs = scored_jobs(
         systems, data, store, seeds=seeds, machine_types=machine_types, settings=settings or Settings()
     )
-    sections = section_scores([list(jobs[name].values()) for name in systems], store)
+    sections = section_scores([list(jobs[name].values()) for name in systems], store, subset=subset)
     generator = np.random.default_rng(_SEED)
-    overall, by_type = bootstrap(sections, generator, rule=rule_of(data.name), resamples=resamples)
-    facts = {"systems": list(systems), "seeds": seeds, "resamples": resamples, "confidence": confidence}
+    overall, by_type = bootstrap(sections, generator, rule=data.rule, resamples=resamples)
+    facts = {
+        "systems": list(systems),
+        "seeds": seeds,
+        "subset": subset,
+        "resamples": resamples,
+        "confidence": confidence,
+    }
     return [_row(name, of, confidence) | facts for name, of in (*by_type.items(), (ALL, overall))]
 
 
@@ -96,6 +106,7 @@ def score_interval(
     store: JobStore,
     *,
     rule: Rule = OFFICIAL,
+    subset: str | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
@@ -104,19 +115,22 @@ def score_interval(
     ``runs`` holds for each seed the scored jobs by machine type. Raises as `compare` does.
     """
     generator = np.random.default_rng(_SEED)
-    overall, _ = bootstrap(section_scores([runs], store), generator, rule=rule, resamples=resamples)
+    sections = section_scores([runs], store, subset=subset)
+    overall, _ = bootstrap(sections, generator, rule=rule, resamples=resamples)
     return overall.interval(0, confidence=confidence)
 
 
-def with_intervals(rows: Sequence[Row], data: DataSet, store: JobStore) -> list[Row]:
+def with_intervals(
+    rows: Sequence[Row], data: DataSet, store: JobStore, *, subset: str | None = None
+) -> list[Row]:
     """Return leaderboard rows of either kind with ``official_score_low`` and ``official_score_high``.
 
-    Both are ``None`` where there is no score.
+    Both are ``None`` where there is no score. ``subset`` is that of the rows.
     """
-    return [row | dict(zip(_ENDS, _ends(row, data, store), strict=True)) for row in rows]
+    return [row | dict(zip(_ENDS, _ends(row, data, store, subset), strict=True)) for row in rows]
 
 
-def _ends(row: Row, data: DataSet, store: JobStore) -> tuple[float | None, float | None]:
+def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple[float | None, float | None]:
     if row["official_score"] is None:
         return None, None
     settings = {name: value for name, value in row["settings"].items() if name != "others"}
@@ -131,16 +145,18 @@ def _ends(row: Row, data: DataSet, store: JobStore) -> tuple[float | None, float
         }
         for seed in row["seeds"]
     ]
-    return score_interval(runs, store)
+    return score_interval(runs, store, rule=data.rule, subset=subset)
 
 
 def section_scores(
-    systems: Sequence[Sequence[Mapping[str, Prepared]]], store: JobStore
+    systems: Sequence[Sequence[Mapping[str, Prepared]]], store: JobStore, *, subset: str | None = None
 ) -> list[SectionScores]:
     """Return the judged scores of each section, of systems with as many seeds and the same machine types."""
     sections = []
     for machine_type in systems[0][0]:
-        tables = [[judged_scores(run[machine_type], store) for run in runs] for runs in systems]
+        tables = [
+            [judged_scores(run[machine_type], store, subset=subset) for run in runs] for runs in systems
+        ]
         scores = np.array([[table["score"].to_numpy() for table in of_system] for of_system in tables])
         clips = tables[0][0]  # the same in all, in the same order
         target = (clips["domain"] == "target").fill_null(False).to_numpy()

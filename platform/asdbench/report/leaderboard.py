@@ -9,12 +9,15 @@ seeds (n − 1), ``None`` for one seed. Half-widths are those stored with a resu
 the textbook's scale.
 
 Records are those that `asdbench.engine.evaluation.evaluate` stores. Of several with the same system, changed
-settings, machine type and seed the newest counts.
+settings, machine type and seed the newest counts. They are counted by the rule that they hold, and its
+metrics are columns: a data set without domains has ``auc`` and ``pauc`` where others have ``auc_source``,
+``auc_target`` and ``pauc``.
 """
 
 import csv
 import io
 import json
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,26 +30,24 @@ from rich.text import Text
 
 from asdbench.config import typed
 from asdbench.errors import InputError, unknown_name
-from asdbench.metrics import OFFICIAL, summary
+from asdbench.metrics import OFFICIAL, Rule, summary
 from asdbench.report.reference import Reference
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
 Format = Literal["table", "csv", "json", "markdown"]
 
-_TYPE_METRICS = (
-    "official_score",
-    *OFFICIAL.metrics,
-    *(f"{metric}_half_width" for metric in OFFICIAL.metrics),
-    *(f"{metric}_{domain}" for metric in ("precision", "recall", "f1") for domain in ("source", "target")),
-    "threshold",
-)
-
-_TYPE_ROW = ("machine_type", "system", "settings", "official_score", "official_score_std", *_TYPE_METRICS[1:])
-_SYSTEM_ROW = (
-    *("system", "settings", "official_score", "official_score_std", *OFFICIAL.metrics, "seeds"),
-    *("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second"),
-)
+_METRICS = {  # every metric that a rule may have, with its name for people
+    "auc": "AUC",
+    "auc_source": "AUC source",
+    "auc_target": "AUC target",
+    "pauc": "pAUC",
+    "pauc_source": "pAUC source",
+    "pauc_target": "pAUC target",
+}
+_TYPE_ROW = ("machine_type", "system", "settings", "official_score", "official_score_std")
+_SYSTEM_ROW = ("system", "settings", "official_score", "official_score_std")
+_COSTS = ("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second")
 
 
 def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bool = False) -> list[Row]:
@@ -65,13 +66,12 @@ def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bo
     -------
     list of dict
         One row a system and changed settings, the best first, those without a complete seed last:
-        ``system``, ``settings`` (the changed ones), ``official_score`` and ``official_score_std``,
-        ``auc_source``, ``auc_target`` and ``pauc`` (harmonic means over types and sections, averaged over
-        seeds), ``seeds`` (those that count), ``parameters`` (of the largest model), ``macs_per_clip``
-        (multiply-accumulates of scoring a clip, the most of all types), ``training_seconds`` and
-        ``scoring_seconds`` (of all types, averaged over seeds), ``clips_per_second`` (of scoring, over all
-        time spent),
-        ``machine_types`` (number done), ``machine_types_done``, ``machine_types_missing``, ``complete``.
+        ``system``, ``settings`` (the changed ones), ``official_score`` and ``official_score_std``, the
+        metrics of the rule by name (its means over types and sections, averaged over seeds), ``seeds`` (those
+        that count), ``parameters`` (of the largest model), ``macs_per_clip`` (multiply-accumulates of scoring
+        a clip, the most of all types), ``training_seconds`` and ``scoring_seconds`` (of all types, averaged
+        over seeds), ``clips_per_second`` (of scoring, over all time spent), ``machine_types`` (number done),
+        ``machine_types_done``, ``machine_types_missing``, ``complete``.
 
         With ``by_type`` one row a machine type, system and changed settings, in the order of
         ``machine_types`` and the best first: ``machine_type``, ``system``, ``settings``, ``seeds``,
@@ -80,7 +80,7 @@ def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bo
     Raises
     ------
     InputError
-        The records are of several data sets.
+        The records are of several data sets, or of both subsets of one.
     """
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in _newest(record for record in records if record["machine_type"] in machine_types):
@@ -129,7 +129,8 @@ def with_references(
                 | {"machine_types": len(of), "machine_types_done": of, "machine_types_missing": missing}
                 | {"complete": not missing}
             )
-    keys = [*(_TYPE_ROW if by_type else _SYSTEM_ROW), *(key for row in found for key in row)]
+    first = _TYPE_ROW if by_type else (*_SYSTEM_ROW, *OFFICIAL.metrics, "seeds", *_COSTS)
+    keys = [*(rows[0] if rows else first), *(key for row in found for key in row)]
     whole = [{key: row.get(key) for key in dict.fromkeys(keys)} for row in found]
     return _ordered(whole, machine_types, by_type=by_type)
 
@@ -137,16 +138,18 @@ def with_references(
 def machine_type_metrics(record: Record) -> dict[str, float]:
     """Return the metrics of one result, which is of one machine type.
 
-    ``official_score``, ``auc_source``, ``auc_target`` and ``pauc`` are harmonic means over its sections;
-    ``<metric>_half_width`` and precision, recall and F1 of each domain are plain means over them;
-    ``threshold`` is the decision threshold. What a section lacks (a domain without clips) is absent.
+    ``official_score`` and the metrics of the rule by name are the rule's means over its sections;
+    ``<metric>_half_width`` and precision, recall and F1 (of each domain, if there are any) are plain means
+    over them; ``threshold`` is the decision threshold. What a section lacks (a domain without clips) is
+    absent.
     """
+    rule = Rule.of(record["rule"])
     sections = record["sections"].values()
-    means = summary([section["official"] for section in sections])
+    means = summary([section["official"] for section in sections], rule=rule)
     half_widths = _means([section["half_width"] for section in sections])
     return {
         "official_score": means["score"],
-        **{m: means[f"harmonic_mean_{m}"] for m in OFFICIAL.metrics if f"harmonic_mean_{m}" in means},
+        **{m: means[name] for m in rule.metrics if (name := f"{rule.mean}_mean_{m}") in means},
         **{f"{metric}_half_width": half_width for metric, half_width in half_widths.items()},
         **_means([section["decisions"] for section in sections]),
         "threshold": record["threshold"],
@@ -158,7 +161,14 @@ def assignments(settings: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={typed(value)}" for name, value in settings.items())
 
 
-def render(rows: Sequence[Row], *, format: Format, title: str, console: Console | None = None) -> str | None:
+def render(
+    rows: Sequence[Row],
+    *,
+    format: Format,
+    title: str,
+    rule: Rule = OFFICIAL,
+    console: Console | None = None,
+) -> str | None:
     """Print a table (and return ``None``), or return the rows as CSV, JSON or a markdown table.
 
     Parameters
@@ -169,6 +179,8 @@ def render(rows: Sequence[Row], *, format: Format, title: str, console: Console 
         The table shows as many columns as the console is wide enough for.
     title : str
         Heading of the table and of the markdown.
+    rule : Rule
+        By which the rows are counted; table and markdown say so.
     console : rich.console.Console, optional
         Where the table is printed; standard output by default.
 
@@ -182,14 +194,14 @@ def render(rows: Sequence[Row], *, format: Format, title: str, console: Console 
     if format == "csv":
         return _csv(rows)
     if format == "markdown":
-        return _markdown(rows, title)
+        return _markdown(rows, title, rule)
     if format != "table":
         raise unknown_name("format", format, ("table", "csv", "json", "markdown"))
     console = console or Console()
-    table = _table(rows, title, wide=True)
+    table = _table(rows, title, rule, wide=True)
     unbounded = console.options.update(width=10_000)
     if console.measure(table, options=unbounded).maximum > console.width:
-        table = _table(rows, title, wide=False)
+        table = _table(rows, title, rule, wide=False)
     console.print(table)
     return None
 
@@ -206,6 +218,8 @@ def _newest(records: Iterable[Record]) -> list[Record]:
     data = sorted({record["data"] for record in newest.values()})
     if len(data) > 1:
         raise InputError(f"the results are of data sets {', '.join(data)}; a leaderboard takes those of one")
+    if len({record["subset"] for record in newest.values()}) > 1:
+        raise InputError("the results are of both subsets, dev and eval; a leaderboard takes those of one")
     return list(newest.values())
 
 
@@ -237,8 +251,9 @@ def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
         by_seed.setdefault(record["seed"], []).append(record)
     whole = {seed: of for seed, of in sorted(by_seed.items()) if len(of) == len(machine_types)}
     done = {record["machine_type"] for record in max(by_seed.values(), key=len)}
+    rule = Rule.of(group[0]["rule"])
     means = [
-        summary([section["official"] for record in of for section in record["sections"].values()])
+        summary([section["official"] for record in of for section in record["sections"].values()], rule=rule)
         for of in whole.values()
     ]
     over_seeds = _means(means)
@@ -247,7 +262,7 @@ def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
         "settings": _settings(group[0]),
         "official_score": over_seeds.get("score"),
         "official_score_std": _spread([mean["score"] for mean in means]),
-        **{metric: over_seeds.get(f"harmonic_mean_{metric}") for metric in OFFICIAL.metrics},
+        **{metric: over_seeds.get(f"{rule.mean}_mean_{metric}") for metric in rule.metrics},
         "seeds": list(whole),
         "parameters": max(record["parameters"] for record in group),
         "macs_per_clip": max(record["macs_per_clip"] for record in group),
@@ -275,15 +290,27 @@ def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
 def _type_row(group: Sequence[Record]) -> Row:
     metrics = [machine_type_metrics(record) for record in group]
     means = _means(metrics)
+    rule = Rule.of(group[0]["rule"])
+    names = (
+        *rule.metrics,
+        *(f"{metric}_half_width" for metric in rule.metrics),
+        *(f"{of}{place}" for of in ("precision", "recall", "f1") for place in _places(rule)),
+        "threshold",
+    )
     return {
         "machine_type": group[0]["machine_type"],
         "system": group[0]["system"],
         "settings": _settings(group[0]),
         "official_score": means["official_score"],
         "official_score_std": _spread([of["official_score"] for of in metrics]),
-        **{name: means.get(name) for name in _TYPE_METRICS[1:]},
+        **{name: means.get(name) for name in names},
         "seeds": sorted(record["seed"] for record in group),
     }
+
+
+def _places(rule: Rule) -> tuple[str, ...]:
+    """Return what the names of figures about decisions end in."""
+    return tuple(f"_{domain}" for domain in rule.domains) or ("",)
 
 
 def _means(mappings: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -311,19 +338,21 @@ class _Column:
 
 def _columns(rows: Sequence[Row]) -> list[_Column]:
     by_type = _is_by_type(rows)
-    percents = {"auc_source": "AUC source", "auc_target": "AUC target", "pauc": "pAUC"}
     columns = [
         _Column("official score", _score, "official_score"),
         *([_Column("95 % interval", _interval)] if _has(rows, "official_score_low") else []),
-        *(_Column(header, _percent_of(metric), metric) for metric, header in percents.items()),
+        *(_Column(_METRICS[metric], _percent_of(metric), metric) for metric in _metrics(rows)),
         _Column("seeds", lambda row: str(len(row["seeds"]) or "–")),
     ]
     if by_type:
         return [
             *columns,
-            _Column("half-widths", _half_widths, wide=True),
-            _Column("F1 source", _percent_of("f1_source"), "f1_source", wide=True),
-            _Column("F1 target", _percent_of("f1_target"), "f1_target", wide=True),
+            _Column("half-widths", _half_widths(_metrics(rows)), wide=True),
+            *(
+                _Column(header, _percent_of(name), name, wide=True)
+                for name, header in (("f1", "F1"), ("f1_source", "F1 source"), ("f1_target", "F1 target"))
+                if name in rows[0]
+            ),
         ]
     return [
         *columns,
@@ -335,14 +364,14 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
     ]
 
 
-def _table(rows: Sequence[Row], title: str, *, wide: bool) -> Table:
+def _table(rows: Sequence[Row], title: str, rule: Rule, *, wide: bool) -> Table:
     by_type = _is_by_type(rows)
     columns = [column for column in _columns(rows) if wide or not column.wide]
     table = Table(
         title=title,
         title_justify="left",
         title_style="bold",
-        caption=_caption(rows, half_widths=by_type and wide),
+        caption=_caption(rows, rule, half_widths=by_type and wide),
         caption_justify="left",
         caption_style="",
         box=box.SIMPLE_HEAD,
@@ -376,7 +405,7 @@ def _table(rows: Sequence[Row], title: str, *, wide: bool) -> Table:
     return table
 
 
-def _markdown(rows: Sequence[Row], title: str) -> str:
+def _markdown(rows: Sequence[Row], title: str, rule: Rule) -> str:
     by_type = _is_by_type(rows)
     columns = _columns(rows)
     best = _best(rows, columns)
@@ -395,7 +424,7 @@ def _markdown(rows: Sequence[Row], title: str) -> str:
             cells.append(f"**{cell}**" if _is_best(row, column, best) else cell)
         lines.append([cell.replace("|", "\\|") for cell in cells])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{title}**\n\n{body}\n\n{_caption(rows, half_widths=by_type)}\n"
+    return f"**{title}**\n\n{body}\n\n{_caption(rows, rule, half_widths=by_type)}\n"
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -415,7 +444,7 @@ def _csv_cell(value: Any) -> Any:
     return typed(value) if isinstance(value, bool) else value
 
 
-def _caption(rows: Sequence[Row], *, half_widths: bool) -> str:
+def _caption(rows: Sequence[Row], rule: Rule, *, half_widths: bool) -> str:
     if not rows:
         return "There are no results yet."
     over = "the sections of a machine type" if _is_by_type(rows) else "machine types"
@@ -427,12 +456,10 @@ def _caption(rows: Sequence[Row], *, half_widths: bool) -> str:
         spread = f"mean of seeds {', '.join(map(str, only))}; ± is the standard deviation over seeds"
     else:
         spread = "mean over the seeds; ± is the standard deviation over seeds"
-    means = f"harmonic mean of AUC (source), AUC (target), pAUC over {over}"
-    said = [f"Official score, in percent: {means}; {spread}."]
+    metrics = ", ".join(re.sub(" (.+)", r" (\1)", _METRICS[metric]) for metric in _metrics(rows))
+    said = [f"Official score, in percent: {rule.mean} mean of {metrics} over {over}; {spread}."]
     if half_widths:
-        said.append(
-            "Half-widths: of AUC (source), AUC (target), pAUC, of a 95 % jackknife interval over clips."
-        )
+        said.append(f"Half-widths: of {metrics}, of a 95 % jackknife interval over clips.")
     if any(row["official_score"] is None for row in rows):
         said.append("A system has a score as soon as one seed has all machine types.")
     if _has(rows, "official_score_low"):
@@ -442,6 +469,11 @@ def _caption(rows: Sequence[Row], *, half_widths: bool) -> str:
     }
     said += [f"Published: {source} ({variant})." for source, variant in sorted(published)]
     return " ".join(said)
+
+
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the rule's metrics that the rows have, in the order of a table."""
+    return [metric for metric in _METRICS if rows and metric in rows[0]]
 
 
 def _has(rows: Sequence[Row], key: str) -> bool:
@@ -497,8 +529,8 @@ def _percent_of(metric: str) -> Callable[[Row], str]:
     return lambda row: _percent(row[metric])
 
 
-def _half_widths(row: Row) -> str:
-    return " / ".join(_percent(row[f"{metric}_half_width"]) for metric in OFFICIAL.metrics)
+def _half_widths(metrics: Sequence[str]) -> Callable[[Row], str]:
+    return lambda row: " / ".join(_percent(row.get(f"{metric}_half_width")) for metric in metrics)
 
 
 def _duration(seconds: float | None) -> str:

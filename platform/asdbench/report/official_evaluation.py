@@ -125,8 +125,7 @@ def truth_of(data: str, *, ground_truth: Path | None = None) -> tuple[list[TrueS
     Parameters
     ----------
     data
-        The name of a registered data set, or with ``ground_truth`` of a challenge. A data set under another
-        name than a challenge's is judged by `OFFICIAL`.
+        The name of a registered data set, which has a rule, or with ``ground_truth`` of a challenge.
     ground_truth
         The folder of the organisers' evaluator, read instead of the labels of a registered data set.
 
@@ -135,19 +134,20 @@ def truth_of(data: str, *, ground_truth: Path | None = None) -> tuple[list[TrueS
     InputError
         There is no such data set, no label of it is known, or the ground truth is damaged.
     """
-    rule = rule_of(data)
     if ground_truth is not None:
         if data not in CHALLENGES and data not in catalogue.names():
             raise unknown_name("data set or challenge", data, {*CHALLENGES, *catalogue.names()})
+        rule = rule_of(data) if data in CHALLENGES else catalogue.load(data).rule
         table = read_ground_truth(ground_truth).with_columns(subset=None)
         return _true_sections(table), rule
-    table = labelled_clips(catalogue.load(data)).with_columns(file=pl.col("path").str.split("/").list.last())
+    found = catalogue.load(data)
+    table = labelled_clips(found).with_columns(file=pl.col("path").str.split("/").list.last())
     if table.is_empty():
         raise InputError(
             f"no test clip of data set {data!r} has a known label; give --ground-truth, the folder of the "
             f"organisers' evaluator"
         )
-    return _true_sections(table.with_columns(renamed=None)), rule
+    return _true_sections(table.with_columns(renamed=None)), found.rule
 
 
 def _true_sections(table: pl.DataFrame) -> list[TrueSection]:

@@ -86,10 +86,12 @@ def _table(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def references_for(data: str, machine_types: Sequence[str]) -> list[Reference]:
-    """Return the published results on a challenge's data set, of any of the machine types."""
+def references_for(data: str, machine_types: Sequence[str], *, subset: str | None = None) -> list[Reference]:
+    """Return the published results on a challenge's data set, of any of the machine types, in a subset."""
     return [
         reference
         for reference in references()
-        if reference.data == data and set(machine_types) & set(reference.values)
+        if reference.data == data
+        and subset in (None, reference.subset)
+        and set(machine_types) & set(reference.values)
     ]

@@ -31,7 +31,7 @@ from asdbench.engine.evaluation import (
     anomaly_scores,
     decision_threshold,
     evaluate,
-    labelled_clips,
+    labelled_types,
     training_records,
 )
 from asdbench.engine.jobs import JobStore, Prepared
@@ -253,17 +253,14 @@ def _complexity(jobs: Mapping[str, Prepared], store: JobStore) -> dict[str, int]
 
 
 def _development_results(first: Prepared, store: JobStore) -> dict[str, dict[str, float]]:
-    """Return the metrics of machine types with labels, in percent, of those that are scored."""
-    labelled = labelled_clips(first.data).filter(pl.col("subset") == "dev")
+    """Return the metrics of machine types with labelled dev clips, in percent, of those that are scored."""
     results: dict[str, dict[str, float]] = {}
-    for machine_type in sorted(labelled["machine_type"].unique()):
+    for machine_type in labelled_types(first.data, subset="dev"):
         job = dataclasses.replace(first.job, machine_type=machine_type)
         prepared = Prepared(job, first.configured, first.data)
         if store.is_scored(prepared):
-            metrics = machine_type_metrics(evaluate(prepared, store).record)
+            metrics = machine_type_metrics(evaluate(prepared, store, subset="dev").record)
             results[machine_type] = {
-                name: round(100 * metrics[name], 2)
-                for name in ("auc_source", "auc_target", "pauc")
-                if name in metrics
+                name: round(100 * metrics[name], 2) for name in first.data.rule.metrics if name in metrics
             }
     return results

@@ -1,4 +1,4 @@
-"""MLflow runs: one for each system, settings and seed, with a nested run for each machine type.
+"""MLflow runs: one for each system, settings, seed and subset, with a nested run for each machine type.
 
 Idea: results live in the job store; MLflow gets a copy of what is finished. So a run is written in one go,
 by the driver alone, and written once: the tag ``asdbench.key``, a hash of the results' keys, says what is
@@ -8,7 +8,10 @@ Conventions: metrics are fractions between 0 and 1, times are in seconds. A run'
 its results: when the last one was finished, less the time that training and scoring took. Metrics of a
 machine type are named ``<machine type>/auc_source`` in the outer run and ``auc_source`` in the nested one,
 losses ``loss/<stage>/<name>``, with the epoch as step. ``official_score`` is over all machine types of a run;
-the same mean over one type is ``harmonic_mean``.
+the same mean over one type is ``harmonic_mean``, or ``arithmetic_mean`` where that is the rule.
+
+Scores of development and of evaluation clips are not to be ranked together: runs on the eval subset are in an
+experiment of their own, ``asdbench/<data set>/eval``.
 
 Nothing of the process's environment, command line or user is recorded. MLflow's telemetry is off, and it
 prints nothing, unless the user's environment says otherwise.
@@ -36,7 +39,7 @@ import polars as pl
 import asdbench
 from asdbench.data import catalogue
 from asdbench.errors import InputError
-from asdbench.metrics import summary
+from asdbench.metrics import Rule, summary
 from asdbench.report.leaderboard import assignments, machine_type_metrics
 
 Progress = Callable[[int, int], None]
@@ -73,6 +76,7 @@ class Run:
     keys : machine type to the result's key in the job store
     scores : machine type to a table of ``clip_id``, ``use`` and ``score``
     curves : machine type to the training curve: dicts of ``stage``, ``epoch`` and losses by name
+    subset : the subset that was judged
     """
 
     system: str
@@ -86,6 +90,12 @@ class Run:
     keys: Mapping[str, str]
     scores: Mapping[str, pl.DataFrame]
     curves: Mapping[str, Sequence[Mapping[str, Any]]]
+    subset: str = "dev"
+
+    @property
+    def experiment(self) -> str:
+        """The name of its experiment, without ``asdbench/``."""
+        return self.data if self.subset == "dev" else f"{self.data}/{self.subset}"
 
     @property
     def key(self) -> str:
@@ -138,7 +148,7 @@ def runs_page(experiment: str) -> str:
 
 
 def record(runs: Sequence[Run], *, progress: Progress | None = None) -> dict[str, str]:
-    """Record ``runs`` at `tracking_uri`, in the experiments ``asdbench/<data set>``.
+    """Record ``runs`` at `tracking_uri`, in the experiments ``asdbench/<Run.experiment>``.
 
     A run that is recorded already stays as it is. To be called by one process at a time.
 
@@ -152,7 +162,7 @@ def record(runs: Sequence[Run], *, progress: Progress | None = None) -> dict[str
     Returns
     -------
     dict
-        The id of the experiment of each data set.
+        The id of each experiment.
 
     Raises
     ------
@@ -173,10 +183,10 @@ def record(runs: Sequence[Run], *, progress: Progress | None = None) -> dict[str
     source = _source_tags()
     try:
         client = MlflowClient(tracking_uri())
-        experiments = {data: _experiment(client, data) for data in sorted({run.data for run in runs})}
+        experiments = {of: _experiment(client, of) for of in sorted({run.experiment for run in runs})}
         for done, run in enumerate(runs, start=1):
-            if not _is_recorded(client, experiments[run.data], run):
-                _record_run(client, experiments[run.data], run, source)
+            if not _is_recorded(client, experiments[run.experiment], run):
+                _record_run(client, experiments[run.experiment], run, source)
             if progress is not None:
                 progress(done, len(runs))
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -187,13 +197,13 @@ def record(runs: Sequence[Run], *, progress: Progress | None = None) -> dict[str
     return experiments
 
 
-def _experiment(client: Any, data: str) -> str:
-    """Return the id of the experiment of a data set."""
-    name = f"asdbench/{data}"
+def _experiment(client: Any, experiment: str) -> str:
+    """Return the id of an experiment."""
+    name = f"asdbench/{experiment}"
     found = client.get_experiment_by_name(name)
     if found is None:
         own = not os.environ.get("MLFLOW_TRACKING_URI")
-        location = (_artifacts() / data).as_uri() if own else None
+        location = (_artifacts() / experiment).as_uri() if own else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # not one of chats and traces
         return str(client.create_experiment(name, artifact_location=location, tags=kind))
     if found.lifecycle_stage == "deleted":
@@ -224,6 +234,7 @@ def _record_run(client: Any, experiment: str, run: Run, source: Mapping[str, str
         _RESULTS: run.results,
         "asdbench.version": asdbench.__version__,
         "asdbench.data_fingerprint": run.fingerprint,
+        "asdbench.subset": run.subset,
         "asdbench.machine_types": ", ".join(run.records),
         "mlflow.source.name": "asdbench",
         "mlflow.source.type": "LOCAL",
@@ -300,7 +311,8 @@ def _log(
 def _run_metrics(run: Run) -> dict[str, float]:
     """Return the metrics of the outer run."""
     records = list(run.records.values())
-    means = summary([section["official"] for record in records for section in record["sections"].values()])
+    sections = [section["official"] for record in records for section in record["sections"].values()]
+    means = summary(sections, rule=Rule.of(records[0]["rule"]))
     score = means.pop("score")
     return {
         **({"official_score": score, **means} if run.complete else {}),
@@ -308,14 +320,14 @@ def _run_metrics(run: Run) -> dict[str, float]:
         **{
             f"{machine_type}/{name}": value
             for machine_type, record in run.records.items()
-            for name, value in _renamed(machine_type_metrics(record)).items()
+            for name, value in _renamed(record).items()
         },
     }
 
 
 def _machine_type_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of a nested run: of the machine type, and of its sections if there are several."""
-    metrics = {**_renamed(machine_type_metrics(record)), **_timings([record])}
+    metrics = {**_renamed(record), **_timings([record])}
     for section, judged in record["sections"].items():
         place = f"section_{section}/" if len(record["sections"]) > 1 else ""
         if place:
@@ -324,9 +336,10 @@ def _machine_type_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _renamed(metrics: dict[str, float]) -> dict[str, float]:
+def _renamed(record: Mapping[str, Any]) -> dict[str, float]:
     """Call the score of one machine type by another name: else it is sorted among those of all types."""
-    return {"harmonic_mean" if name == "official_score" else name: of for name, of in metrics.items()}
+    name_of = {"official_score": f"{record['rule']['mean']}_mean"}
+    return {name_of.get(name, name): value for name, value in machine_type_metrics(record).items()}
 
 
 def _timings(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

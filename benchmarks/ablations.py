@@ -1,0 +1,214 @@
+"""What each part of the report's recipe earns: official scores from stored component scores.
+
+Nothing is trained here. Run the systems first, then this on the same data set, seeds and preset::
+
+    systems="multitask-mel multitask-combined adversarial baseline-mse baseline-maha"
+    asdbench run $systems --data shop --preset fast --seeds 0 1
+    asdbench run multitask-mel --data shop --preset fast --seeds 0 1 --set augment=false
+    asdbench run multitask-mel --data shop --preset fast --seeds 0 1 --set binary_weight=0
+    python benchmarks/ablations.py --data shop --seeds 0 1
+
+Official scores in percent, over all machine types and for each of them, mean over seeds. ``leave one type
+out`` chooses a row of its block on all machine types but one and shows what the choice scores on the one left
+out: what is to be expected of choices like these on a machine that nobody has heard. Labels of test clips are
+used to compare, never to train, standardise or weigh.
+"""
+
+import argparse
+import statistics
+
+import numpy as np
+import polars as pl
+
+from asdbench import registry
+from asdbench.data import catalogue
+from asdbench.engine.evaluation import anomaly_scores, components_of
+from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.engine.scoring import standardised
+from asdbench.metrics import section_metrics
+
+BACKENDS = ("gmm", "gmm-max", "knn", "knn-density", "mahalanobis", "mahalanobis-shared", "lof")
+MEMBERS = ("multitask-mel", "multitask-combined", "adversarial")
+BASELINES = ("baseline-mse", "baseline-maha")
+
+
+class Board:
+    """Stored scores of one data set."""
+
+    def __init__(self, data, seeds, preset):
+        self.data, self.seeds, self.preset = catalogue.load(data), seeds, preset
+        truth = catalogue.truth(data)
+        self.clips = self.data.clips.select("clip_id", "domain").join(truth, on="clip_id")
+        self.machines = self.data.machine_types
+        self.tables = {}
+
+    def job(self, system, machine, seed, **settings):
+        """Return a job of the preset if its scores are stored, else None."""
+        configured = registry.configure(system, settings, preset=self.preset)
+        job = Job(system, configured.changed(), self.data.name, machine, seed)
+        prepared = Prepared(job, configured, self.data)
+        return prepared if JobStore().is_scored(prepared) else None
+
+    def table(self, system, machine, seed):
+        """Return the test clips' components as z-scores of the hold-out; None if they are not stored."""
+        key = (system, machine, seed)
+        if key not in self.tables and (job := self.job(*key)) is not None:
+            found = components_of(job, JobStore())
+            names = [name for name in found.columns if name not in ("clip_id", "use")]
+            found = found.with_columns(pl.Series(name, standardised(found, name)) for name in names)
+            self.tables[key] = found.filter(pl.col("use") == "test")
+        return self.tables.get(key)
+
+    def fused(self, machine, seed, systems, **settings):
+        """Return clip ids and the mean of the systems' standardised anomaly scores."""
+        total, clips = 0.0, None
+        for system in systems:
+            job = self.job(system, machine, seed, **settings)
+            if job is None:
+                return None
+            scores = anomaly_scores(job, JobStore()).sort("use", "clip_id")
+            test = (scores["use"] == "test").to_numpy()
+            clips = scores["clip_id"].filter(test)
+            total = total + standardised(scores, "score")[test] / len(systems)
+        return clips, total
+
+    def score(self, rule):
+        """Return the official score of each machine type, mean over seeds; None if something is missing.
+
+        ``rule(machine, seed)`` gives clip ids and anomaly scores.
+        """
+        by_type = {}
+        for machine in self.machines:
+            found = []
+            for seed in self.seeds:
+                scored = rule(machine, seed)
+                if scored is None:
+                    return None
+                judged = pl.DataFrame({"clip_id": scored[0], "score": scored[1]}).join(
+                    self.clips, on="clip_id"
+                )
+                target = (judged["domain"] == "target").to_numpy()
+                metrics = section_metrics(judged["score"].to_numpy(), judged["anomaly"].to_numpy(), target)
+                found.append(list(metrics.values()))
+            by_type[machine] = found
+        return by_type
+
+
+def weighed(board, system, weigh):
+    """Return a rule that weighs the z-scores of one system's components."""
+
+    def rule(machine, seed):
+        table = board.table(system, machine, seed)
+        return None if table is None else (table["clip_id"], weigh(table))
+
+    return rule
+
+
+def several(board, *systems, **settings):
+    """Return a rule that averages the anomaly scores of one or several systems."""
+    return lambda machine, seed: board.fused(machine, seed, systems, **settings)
+
+
+def squeeze(z):
+    """Return z on the logarithmic scale of asdbench.system.Fusion."""
+    return np.sign(z) * np.log1p(np.abs(z))
+
+
+def harmonic(values):
+    return len(values) / sum(1 / max(value, 1e-12) for value in values)
+
+
+def overall(by_type, machines, seed):
+    return 100 * harmonic([value for machine in machines for value in by_type[machine][seed]])
+
+
+def block(board, title, rules):
+    """Print a table of rules, and what choosing among them is worth on an unseen type."""
+    print(f"\n### {title}\n\n| choice | all | {' | '.join(board.machines)} |")
+    print("|---|---|" + "---|" * len(board.machines))
+    found = {name: scores for name, rule in rules.items() if (scores := board.score(rule)) is not None}
+    seeds = range(len(board.seeds))
+    for name, scores in found.items():
+        of_all = [overall(scores, board.machines, seed) for seed in seeds]
+        spread = f" ± {statistics.stdev(of_all):.1f}" if len(of_all) > 1 else ""
+        cells = [statistics.fmean(overall(scores, [m], seed) for seed in seeds) for m in board.machines]
+        print(
+            f"| {name} | {statistics.fmean(of_all):.1f}{spread} | {' | '.join(f'{c:.1f}' for c in cells)} |"
+        )
+    if len(found) < 2 or len(board.machines) < 2:
+        return
+    left_out = {}
+    for machine in board.machines:
+        rest = [m for m in board.machines if m != machine]
+        of_rest = {
+            name: statistics.fmean(overall(scores, rest, seed) for seed in seeds)
+            for name, scores in found.items()
+        }
+        best = max(of_rest, key=of_rest.get)
+        left_out[machine] = [found[best][machine][seed] for seed in seeds]
+    cells = [statistics.fmean(overall(left_out, [m], seed) for seed in seeds) for m in board.machines]
+    value = statistics.fmean(overall(left_out, board.machines, seed) for seed in seeds)
+    print(f"| *leave one type out* | {value:.1f} | {' | '.join(f'{c:.1f}' for c in cells)} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--preset", default="fast")
+    chosen = parser.parse_args()
+    board = Board(chosen.data, chosen.seeds, chosen.preset)
+
+    for system in MEMBERS[:2]:
+        alone = {}
+        pairs = {}
+        for name in ("logit", *BACKENDS):
+            alone[name] = weighed(board, system, lambda t, n=name: t[n].to_numpy())
+        for name in BACKENDS:
+            pairs |= {
+                f"logit + {name}": weighed(board, system, lambda t, n=name: (t["logit"] + t[n]).to_numpy()),
+                f"logit + {name}, log": weighed(
+                    board, system, lambda t, n=name: squeeze(t["logit"].to_numpy()) + squeeze(t[n].to_numpy())
+                ),
+                f"max(logit, 0) + {name}": weighed(
+                    board, system, lambda t, n=name: np.maximum(t["logit"].to_numpy(), 0) + t[n].to_numpy()
+                ),
+            }
+        block(board, f"{system}: one component alone", alone)
+        block(board, f"{system}: the classifier and a back end", pairs)
+        for name in ("gmm", "knn-density"):
+            block(
+                board,
+                f"{system}: weight of the classifier beside {name}",
+                {
+                    f"w = {w:g}, {scale}": several(
+                        board, system, classifier_weight=w, backend=name, fusion_scale=scale
+                    )
+                    for scale in ("linear", "log")
+                    for w in (0.0, 0.25, 0.5, 0.75, 1.0)
+                },
+            )
+    mel = "multitask-mel"
+    tasks = {
+        "all tasks": several(board, mel),
+        "without augmentation and its task": several(board, mel, augment=False),
+        "augmented, without the task": several(board, mel, augmentation_weight=0.0),
+        "back end alone": several(board, mel, classifier_weight=0.0),
+        "back end alone, trained without pseudo-anomalies": several(
+            board, mel, binary_weight=0.0, classifier_weight=0.0
+        ),
+    }
+    block(board, "multitask-mel: tasks", tasks)
+    ensembles = {name: several(board, name) for name in (*MEMBERS, *BASELINES)}
+    ensembles["ensemble"] = several(board, *MEMBERS)
+    ensembles["with both baselines"] = several(board, *MEMBERS, *BASELINES)
+    ensembles["with baseline-mse"] = several(board, *MEMBERS, "baseline-mse")
+    ensembles["without adversarial"] = several(board, *MEMBERS[:2])
+    ensembles["without adversarial, with baseline-mse"] = several(board, *MEMBERS[:2], "baseline-mse")
+    block(board, "systems and ensembles", ensembles)
+
+
+if __name__ == "__main__":
+    main()
