@@ -83,7 +83,7 @@ def test_an_ensemble_of_components_weighs_each_of_them_alike(home: Path) -> None
     job = Prepared.of(Job("ensemble", settings, "tiny", "fan", 0))
     found = components_of(job, JobStore())
     parts = []
-    for member, names in zip(job.members, (["logit", "gmm"], ["mse"]), strict=True):
+    for member, names in zip(job.members, (["logit", "knn-density"], ["mse"]), strict=True):
         table = components_of(member, JobStore()).sort("use", "clip_id")
         normal = table.filter(pl.col("use") == "hold-out")
         parts += [(table[n] - normal[n].mean()) / normal[n].std(ddof=0) for n in names]

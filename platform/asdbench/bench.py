@@ -30,6 +30,7 @@ from asdbench.data.catalogue import DataSet
 from asdbench.engine.events import Event, Failure
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training
 from asdbench.errors import InputError, unknown_name
+from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.leaderboard import Format, render, rows, with_references
 from asdbench.report.reference import references, references_for
 
@@ -315,6 +316,7 @@ def show_leaderboard(
     reference: bool = False,
     intervals: bool = False,
     subset: str | None = None,
+    threshold: str = DEFAULT_THRESHOLD,
 ) -> None:
     """Print the leaderboard of a data set; other formats than ``table`` go to standard output bare.
 
@@ -349,7 +351,7 @@ def show_leaderboard(
     for machine in sorted(set(data.machine_types) - set(labelled)):
         if subset in data.subsets(machine):
             console.print(f"note: no test clip of {machine} has a known label; it is not on the leaderboard")
-    table = rows(records, machine_types=labelled, by_type=by_type)
+    table = rows(records, machine_types=labelled, by_type=by_type, threshold=threshold)
     if intervals:
         table = with_intervals(table, data, JobStore(), subset=subset)
     if reference:

@@ -32,6 +32,7 @@ Numbers = Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative
 Flag = Annotated[bool, Parameter(negative=())]
 
 Subset = Literal["dev", "eval"]
+Threshold = Literal["empirical", "gamma", "tail"]
 
 DEMO_CLIPS = 100  # training clips of a machine type of the embedded data set
 
@@ -155,6 +156,7 @@ def leaderboard(
     data: str,
     by: Literal["type"] | None = None,
     subset: Subset | None = None,
+    threshold: Threshold = "empirical",
     reference: Flag = False,
     intervals: Flag = False,
     format: Literal["table", "csv", "json", "markdown"] = "table",
@@ -169,6 +171,8 @@ def leaderboard(
         'type' for a row each machine type.
     subset
         dev (development) or eval (evaluation); dev if any of its test clips has a known label, if not given.
+    threshold
+        Method of the decision threshold that precision, recall and F1 are of.
     reference
         Show published results on the same machine types too, marked as such.
     intervals
@@ -186,6 +190,7 @@ def leaderboard(
         reference=reference,
         intervals=intervals,
         subset=subset,
+        threshold=threshold,
     )
 
 
@@ -267,6 +272,7 @@ def submission(
     to: Path = Path("teams"),
     seed: Whole = 0,
     subset: Subset | None = None,
+    threshold: Threshold = "empirical",
     stored: StoredOptions = StoredOptions(),
 ) -> None:
     """Write a challenge submission from stored scores: CSVs, meta information and one zip.
@@ -285,6 +291,8 @@ def submission(
         Seed of the run.
     subset
         Test clips of which subset; those of eval where there are some if not given.
+    threshold
+        Method of the decision threshold.
     """
     from asdbench.data import catalogue
     from asdbench.engine.jobs import JobStore
@@ -298,6 +306,7 @@ def submission(
         folder=to,
         seed=seed,
         subset=subset,
+        threshold=threshold,
         settings=_stored_settings(stored),
     )
     console = _console()

@@ -4,12 +4,15 @@ from scipy import stats
 
 from asdbench.errors import InputError
 from asdbench.metrics import (
+    DEFAULT_THRESHOLD,
     THRESHOLDS,
     empirical_threshold,
+    false_alarms,
     gamma_threshold,
     tail_threshold,
     threshold,
 )
+from asdbench.metrics.threshold import binomial_interval
 
 
 @pytest.mark.parametrize(
@@ -187,3 +190,38 @@ def test_unknown_methods_and_tails_without_the_threshold_are_refused():
     for share in (0.05, 1.0, -1):
         with pytest.raises(InputError, match=f"tail_share is {share}; the tail must hold the threshold"):
             tail_threshold([0.0, 1.0], tail_share=share)
+
+
+@pytest.mark.parametrize("method", sorted(THRESHOLDS))
+def test_false_alarms_are_judged_by_thresholds_of_others(method: str) -> None:
+    scores = np.random.default_rng(5).normal(size=37)
+    expected = 0
+    for fold in range(10):
+        others = np.array([score for k, score in enumerate(scores) if k % 10 != fold])
+        limit = threshold(others, method=method)
+        expected += sum(score > limit for score in scores[fold::10])
+    assert false_alarms(scores, method=method) == (expected, 37)
+
+
+def test_the_default_keeps_its_nominal_false_alarm_rate() -> None:
+    """Over many small samples of a skewed distribution, better than the others do."""
+    rng = np.random.default_rng(6)
+    samples = [rng.lognormal(size=20) for _ in range(150)]
+    off = {}
+    for method in THRESHOLDS:
+        counted = [false_alarms(sample, method=method) for sample in samples]
+        off[method] = abs(sum(count for count, _ in counted) / sum(of for _, of in counted) - 0.1)
+    assert off[DEFAULT_THRESHOLD] < 0.015
+    assert off[DEFAULT_THRESHOLD] == min(off.values())
+
+
+def test_a_single_score_has_no_false_alarms() -> None:
+    with pytest.raises(InputError, match="one score alone cannot be judged"):
+        false_alarms([1.0], method="empirical")
+
+
+def test_the_interval_of_a_share_is_clopper_and_pearsons() -> None:
+    low, high = binomial_interval(3, 30)
+    assert stats.binom.sf(2, 30, low) == pytest.approx(0.025)
+    assert stats.binom.cdf(3, 30, high) == pytest.approx(0.025)
+    assert binomial_interval(0, 10)[0] == 0.0

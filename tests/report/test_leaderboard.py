@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from asdbench.errors import InputError
-from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score
+from asdbench.metrics import IN_DOMAIN, OFFICIAL, THRESHOLDS, WITHOUT_DOMAINS, Rule, official_score
 from asdbench.report.leaderboard import assignments, machine_type_metrics, render, rows
 
 TYPES = ("fan", "valve")
@@ -23,7 +23,10 @@ def section(auc_source: float, auc_target: float, pauc: float, **others: Any) ->
     return {
         "official": {"auc_source": auc_source, "auc_target": auc_target, "pauc": pauc},
         "half_width": {"auc_source": 0.04, "auc_target": 0.05, "pauc": 0.06},
-        "decisions": {f"{m}_{d}": 0.5 for m in ("precision", "recall", "f1") for d in ("source", "target")},
+        "decisions": {
+            method: {f"{m}_{d}": 0.5 for m in ("precision", "recall", "f1") for d in ("source", "target")}
+            for method in THRESHOLDS
+        },
         **others,
     }
 
@@ -44,7 +47,7 @@ def result(
         "seed": seed,
         "subset": "dev",
         "rule": dataclasses.asdict(OFFICIAL),
-        "threshold": 1.5,
+        "thresholds": {method: {"threshold": 1.5, "false_alarms": 2, "normals": 20} for method in THRESHOLDS},
         "sections": {"0": section(*metrics)},
         "parameters": 1000,
         "macs_per_clip": 2_500_000,
@@ -173,7 +176,7 @@ def counted_by(rule: Rule, machine_type: str, *values: float) -> dict[str, Any]:
     judged = {
         "official": metrics,
         "half_width": dict.fromkeys(metrics, 0.04),
-        "decisions": decided if rule.domains else {"precision": 0.4, "recall": 0.5, "f1": 0.6},
+        "decisions": {"empirical": decided if rule.domains else {"precision": 0.4, "recall": 0.5, "f1": 0.6}},
     }
     record = result(machine_type=machine_type, sections={"00": judged}, rule=dataclasses.asdict(rule))
     found: dict[str, Any] = json.loads(json.dumps(record))
@@ -215,7 +218,12 @@ def test_by_type_a_row_holds_the_means_over_seeds_of_one_machine_type() -> None:
     records = [
         *both_types("low", seed=0, auc=0.4),
         *both_types("high", seed=0, auc=0.6),
-        *both_types("high", seed=1, auc=0.8, threshold=2.5),
+        *both_types(
+            "high",
+            seed=1,
+            auc=0.8,
+            thresholds={"empirical": {"threshold": 2.5, "false_alarms": 0, "normals": 20}},
+        ),
     ]
     found = rows(records, machine_types=("valve", "fan"), by_type=True)
     places = [(row["machine_type"], row["system"]) for row in found]
@@ -240,7 +248,7 @@ def test_machine_type_metrics_are_harmonic_over_sections_and_leave_out_what_is_m
     source_only = {"auc_source": 0.8, "pauc": 0.6}
     sections = {
         "0": section(0.4, 0.5, 0.6),
-        "1": section(0, 0, 0) | {"official": source_only, "decisions": {}},
+        "1": section(0, 0, 0) | {"official": source_only, "decisions": {"empirical": {}}},
     }
     metrics = machine_type_metrics(result(sections=sections))
     assert metrics["auc_source"] == pytest.approx(2 / (1 / 0.4 + 1 / 0.8), abs=1e-12)
@@ -350,3 +358,17 @@ def test_the_room_imports_nothing_heavy() -> None:
     code = f"import sys, asdbench.report.leaderboard; print({heavy})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_false_alarms_are_those_of_all_seeds_at_the_chosen_threshold() -> None:
+    chosen = {"threshold": 9.0, "false_alarms": 1, "normals": 20}
+    both = [
+        result(seed=seed, thresholds={"empirical": {**chosen, "false_alarms": 4}, "tail": chosen})
+        for seed in (0, 1)
+    ]
+    (row,) = rows(both, machine_types=[both[0]["machine_type"]], by_type=True, threshold="tail")
+    assert (row["threshold_method"], row["false_alarms"], row["normals"]) == ("tail", 2, 40)
+    text = render([row], format="markdown", title="board")
+    assert text is not None
+    assert "5 % (1–17)" in text
+    assert "F1 at the tail threshold" in text

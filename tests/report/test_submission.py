@@ -144,7 +144,10 @@ def test_decisions_are_those_of_the_threshold(tmp_path: Path) -> None:
             rows = dict(csv.reader(file))
         if kind == "anomaly_score":
             scores = {name: float(value) for name, value in rows.items()}
-    assert rows == {name: str(int(score > record["threshold"])) for name, score in scores.items()}
+    assert rows == {
+        name: str(int(score > record["thresholds"]["empirical"]["threshold"]))
+        for name, score in scores.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_a_clip_without_a_finite_score_is_refused_and_nothing_is_written(
 ) -> None:
     stored = submission.anomaly_scores
     monkeypatch.setattr(submission, "anomaly_scores", lambda *job: change(stored(*job)))
-    monkeypatch.setattr(submission, "decision_threshold", lambda scores: 0.0)
+    monkeypatch.setattr(submission, "decision_threshold", lambda scores, *, method: 0.0)
     data = catalogue.load("tiny")
     with pytest.raises(InputError, match=message):
         write_submission(["baseline-mse"], data, JobStore(), team="T", folder=tmp_path, settings=SETTINGS)

@@ -39,7 +39,8 @@ class TestMultitaskMel(SystemConformance):
     alternatives = {"heads": 4, "gradient_clip": 0.01, "precision": _OTHER_PRECISION}  # noqa: RUF012
     settings_for = {  # noqa: RUF012
         "neighbours": {"backend": "knn"},
-        "density_neighbours": {"backend": "knn-density"},
+        "gmm_components": {"backend": "gmm"},
+        "gmm_reg_covar": {"backend": "gmm"},
         "lof_neighbours": {"backend": "lof"},
     }
 

@@ -49,7 +49,7 @@ def section(auc: float) -> dict[str, Any]:
         "official": metrics,
         "in_domain": {"auc_source": 0.7, "auc_target": 0.6, "pauc_source": 0.5, "pauc_target": 0.4},
         "half_width": dict.fromkeys(metrics, 0.04),
-        "decisions": {"f1_source": 0.5, "f1_target": 0.4},
+        "decisions": {"empirical": {"f1_source": 0.5, "f1_target": 0.4}},
         "clips": 200,
     }
 
@@ -58,7 +58,7 @@ def result(auc: float, sections: int = 1) -> dict[str, Any]:
     return {
         "code": "c0de",
         "rule": dataclasses.asdict(OFFICIAL),
-        "threshold": 1.5,
+        "thresholds": {"empirical": {"threshold": 1.5, "false_alarms": 2, "normals": 20}},
         "sections": {str(number): section(auc) for number in range(sections)},
         "parameters": 1000,
         "training_seconds": 10.0,
@@ -177,7 +177,12 @@ def test_runs_on_evaluation_clips_are_in_an_experiment_of_their_own(home: Path) 
 
 def test_a_run_is_counted_by_the_rule_of_its_results() -> None:
     run = finished_run()
-    judged = {"official": {"auc": 0.9, "pauc": 0.5}, "in_domain": {}, "half_width": {}, "decisions": {}}
+    judged = {
+        "official": {"auc": 0.9, "pauc": 0.5},
+        "in_domain": {},
+        "half_width": {},
+        "decisions": {"empirical": {}},
+    }
     of_rule = {"sections": {"00": judged}, "rule": dataclasses.asdict(WITHOUT_DOMAINS)}
     record([dataclasses.replace(run, records={of: result(0.6) | of_rule for of in TYPES})])
     [outer], [fan, _] = recorded()

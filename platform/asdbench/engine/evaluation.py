@@ -8,6 +8,7 @@ The decision threshold comes from normal clips only: those of the hold-out, or w
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,16 +24,19 @@ from asdbench.engine.scoring import fuse, join
 from asdbench.errors import InputError
 from asdbench.files import read_json, write_json
 from asdbench.metrics import (
+    DEFAULT_THRESHOLD,
     IN_DOMAIN,
+    THRESHOLDS,
     Rule,
     decision_metrics,
-    gamma_threshold,
+    false_alarms,
     section_half_widths,
     section_metrics,
+    threshold,
 )
 from asdbench.system import Fusion
 
-_REVISION = 3  # changes whenever the same scores would be judged differently
+_REVISION = 4  # changes whenever the same scores would be judged differently
 
 
 class NoLabels(InputError):
@@ -79,9 +83,24 @@ def training_records(prepared: Prepared, store: JobStore) -> dict[str, dict[str,
     }
 
 
-def decision_threshold(scores: pl.DataFrame) -> float:
+def decision_threshold(scores: pl.DataFrame, *, method: str = DEFAULT_THRESHOLD) -> float:
     """Return the score above which a clip is called anomalous, from the rows that are not of test clips."""
-    return gamma_threshold(scores.filter(pl.col("use") != "test")["score"].to_numpy())
+    return threshold(_normal_scores(scores), method=method)
+
+
+def _normal_scores(scores: pl.DataFrame) -> NDArray[np.float64]:
+    return scores.filter(pl.col("use") != "test")["score"].to_numpy()
+
+
+def _thresholds(scores: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """Return each method's threshold and its false alarms among normals that had no part in it."""
+    normal = _normal_scores(scores)
+    found: dict[str, dict[str, float]] = {}
+    for method in THRESHOLDS:
+        alarms, judged = false_alarms(normal, method=method)
+        limit = decision_threshold(scores, method=method)
+        found[method] = {"threshold": limit, "false_alarms": alarms, "normals": judged}
+    return found
 
 
 def evaluate(prepared: Prepared, store: JobStore, *, subset: str | None = None) -> Result:
@@ -99,7 +118,6 @@ def evaluate(prepared: Prepared, store: JobStore, *, subset: str | None = None) 
     if path.exists():
         return Result(key, read_json(path))
     scores = anomaly_scores(prepared, store)
-    threshold = decision_threshold(scores)
     judged = judged_scores(prepared, store, subset=subset)
     if judged.is_empty():
         raise NoLabels(
@@ -110,6 +128,7 @@ def evaluate(prepared: Prepared, store: JobStore, *, subset: str | None = None) 
     trainings = training_records(prepared, store).values()
     scorings = [read_json(store.scores(part.scoring_key) / "scoring.json") for part in prepared.parts]
     scoring_seconds = sum(scoring["scoring_seconds"] for scoring in scorings)
+    thresholds = _thresholds(scores)
     record = {
         "system": prepared.job.system,
         "settings": prepared.configured.values(),
@@ -126,9 +145,9 @@ def evaluate(prepared: Prepared, store: JobStore, *, subset: str | None = None) 
         },
         "fingerprint": prepared.fingerprint(),
         "code": prepared.scoring_description["code"],
-        "threshold": threshold,
+        "thresholds": thresholds,
         "sections": {
-            str(section): _judge(rows, threshold, rule)
+            str(section): _judge(rows, thresholds, rule)
             for (section,), rows in sorted(judged.group_by("section"), key=lambda item: str(item[0]))
         },
         "hold_out_clips": scores.filter(pl.col("use") == "hold-out").height,
@@ -228,14 +247,17 @@ def _truth_of_type(labelled: pl.DataFrame, machine_type: str) -> pl.DataFrame:
     return labelled.filter(pl.col("machine_type") == machine_type)
 
 
-def _judge(rows: pl.DataFrame, threshold: float, rule: Rule) -> dict[str, Any]:
+def _judge(rows: pl.DataFrame, thresholds: Mapping[str, Mapping[str, float]], rule: Rule) -> dict[str, Any]:
     scores = rows["score"].to_numpy()
     anomalous = rows["anomaly"].to_numpy()
     target = (rows["domain"] == "target").fill_null(False).to_numpy()
     return {
         "official": section_metrics(scores, anomalous, target, rule=rule),
         "in_domain": _in_domain(scores, anomalous, target) if rule.domains else {},
-        "decisions": decision_metrics(scores > threshold, anomalous, target, rule=rule),
+        "decisions": {
+            method: decision_metrics(scores > found["threshold"], anomalous, target, rule=rule)
+            for method, found in thresholds.items()
+        },
         "half_width": section_half_widths(scores, anomalous, target, rule=rule, scale="textbook"),
         "clips": int(np.size(scores)),
     }

@@ -17,14 +17,17 @@ from asdbench.metrics.official import (
 )
 from asdbench.metrics.roc import auc, partial_auc
 from asdbench.metrics.threshold import (
+    DEFAULT_THRESHOLD,
     THRESHOLDS,
     empirical_threshold,
+    false_alarms,
     gamma_threshold,
     tail_threshold,
     threshold,
 )
 
 __all__ = [
+    "DEFAULT_THRESHOLD",
     "IN_DOMAIN",
     "OFFICIAL",
     "THRESHOLDS",
@@ -33,6 +36,7 @@ __all__ = [
     "auc",
     "decision_metrics",
     "empirical_threshold",
+    "false_alarms",
     "gamma_threshold",
     "jackknife_half_width",
     "official_half_width",

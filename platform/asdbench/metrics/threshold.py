@@ -126,6 +126,8 @@ def tail_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9, tail_share
     return float(start + spread * _pareto_quantile(excess, beyond))
 
 
+DEFAULT_THRESHOLD = "empirical"  # the best calibrated of them: see docs/thresholds.md
+
 THRESHOLDS: dict[str, Callable[..., float]] = {
     "gamma": gamma_threshold,
     "empirical": empirical_threshold,
@@ -168,3 +170,42 @@ def _pareto_quantile(excess: FloatArray, beyond: float) -> float:
     shape = 2 - mean / scatter
     scale = 2 * mean * weighted / scatter
     return scale * (math.expm1(-shape * math.log(beyond)) / shape if shape else -math.log(beyond))
+
+
+def false_alarms(
+    scores: npt.ArrayLike, *, method: str, percentile: float = 0.9, folds: int = 10
+) -> tuple[int, int]:
+    """Return how many normal clips a threshold calls anomalous that they had no part in, and of how many.
+
+    Cross-fitted: every ``folds``-th score is judged by the threshold of all others. The share is to be
+    compared with the nominal 1 − percentile.
+
+    Parameters
+    ----------
+    scores : shape (clip,)
+        Anomaly scores of normal clips; at least two.
+    method, percentile
+        As for `threshold`.
+    folds : int
+        Number of groups of scores; each score is its own group where there are fewer scores.
+
+    Raises
+    ------
+    InputError
+        As for `threshold`, and for a single score.
+    """
+    scored = _checked(scores, percentile)
+    if scored.size < 2:
+        raise InputError("one score alone cannot be judged by a threshold of others; give at least two")
+    fold = np.arange(scored.size) % folds
+    found = 0
+    for left_out in range(min(folds, scored.size)):
+        limit = threshold(scored[fold != left_out], method=method, percentile=percentile)
+        found += int((scored[fold == left_out] > limit).sum())
+    return found, scored.size
+
+
+def binomial_interval(count: int, of: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a share that ``count`` of ``of`` trials leave (Clopper and Pearson, 1934)."""
+    interval = stats.binomtest(count, of).proportion_ci(confidence)
+    return float(interval.low), float(interval.high)

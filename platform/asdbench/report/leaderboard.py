@@ -30,7 +30,8 @@ from rich.text import Text
 
 from asdbench.config import typed
 from asdbench.errors import InputError, unknown_name
-from asdbench.metrics import OFFICIAL, Rule, summary
+from asdbench.metrics import DEFAULT_THRESHOLD, OFFICIAL, Rule, summary
+from asdbench.metrics.threshold import binomial_interval
 from asdbench.report.reference import Reference
 
 Record = Mapping[str, Any]
@@ -50,7 +51,13 @@ _SYSTEM_ROW = ("system", "settings", "official_score", "official_score_std")
 _COSTS = ("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second")
 
 
-def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bool = False) -> list[Row]:
+def rows(
+    records: Iterable[Record],
+    *,
+    machine_types: Sequence[str],
+    by_type: bool = False,
+    threshold: str = DEFAULT_THRESHOLD,
+) -> list[Row]:
     """Return the rows of a leaderboard.
 
     Parameters
@@ -61,6 +68,8 @@ def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bo
         The machine types that a complete seed has; records of others are left out.
     by_type : bool
         Whether each machine type has a row of its own.
+    threshold : str
+        Method of the decision threshold that precision, recall and F1 are of.
 
     Returns
     -------
@@ -87,7 +96,7 @@ def rows(records: Iterable[Record], *, machine_types: Sequence[str], by_type: bo
         place = (record["machine_type"],) if by_type else ()
         groups.setdefault((record["system"], _settings_key(record), *place), []).append(record)
     if by_type:
-        found = [_type_row(group) for group in groups.values()]
+        found = [_type_row(group, threshold) for group in groups.values()]
     else:
         found = [_system_row(group, machine_types) for group in groups.values()]
     return _ordered(found, machine_types, by_type=by_type)
@@ -135,12 +144,13 @@ def with_references(
     return _ordered(whole, machine_types, by_type=by_type)
 
 
-def machine_type_metrics(record: Record) -> dict[str, float]:
-    """Return the metrics of one result, which is of one machine type.
+def machine_type_metrics(record: Record, *, threshold: str = DEFAULT_THRESHOLD) -> dict[str, float]:
+    """Return the metrics of one result, which is of one machine type, with decisions by a named threshold.
 
     ``official_score`` and the metrics of the rule by name are the rule's means over its sections;
     ``<metric>_half_width`` and precision, recall and F1 (of each domain, if there are any) are plain means
-    over them; ``threshold`` is the decision threshold. What a section lacks (a domain without clips) is
+    over them; ``threshold`` is the decision threshold, ``false_alarms`` the number of the held-out
+    ``normals`` that exceed a threshold of others. What a section lacks (a domain without clips) is
     absent.
     """
     rule = Rule.of(record["rule"])
@@ -151,8 +161,8 @@ def machine_type_metrics(record: Record) -> dict[str, float]:
         "official_score": means["score"],
         **{m: means[name] for m in rule.metrics if (name := f"{rule.mean}_mean_{m}") in means},
         **{f"{metric}_half_width": half_width for metric, half_width in half_widths.items()},
-        **_means([section["decisions"] for section in sections]),
-        "threshold": record["threshold"],
+        **_means([section["decisions"][threshold] for section in sections]),
+        **record["thresholds"][threshold],
     }
 
 
@@ -287,8 +297,8 @@ def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
     }
 
 
-def _type_row(group: Sequence[Record]) -> Row:
-    metrics = [machine_type_metrics(record) for record in group]
+def _type_row(group: Sequence[Record], threshold: str) -> Row:
+    metrics = [machine_type_metrics(record, threshold=threshold) for record in group]
     means = _means(metrics)
     rule = Rule.of(group[0]["rule"])
     names = (
@@ -304,6 +314,9 @@ def _type_row(group: Sequence[Record]) -> Row:
         "official_score": means["official_score"],
         "official_score_std": _spread([of["official_score"] for of in metrics]),
         **{name: means.get(name) for name in names},
+        "threshold_method": threshold,
+        "false_alarms": sum(of["false_alarms"] for of in metrics),
+        "normals": sum(of["normals"] for of in metrics),
         "seeds": sorted(record["seed"] for record in group),
     }
 
@@ -353,6 +366,7 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
                 for name, header in (("f1", "F1"), ("f1_source", "F1 source"), ("f1_target", "F1 target"))
                 if name in rows[0]
             ),
+            _Column("false alarms", _false_alarms, wide=True),
         ]
     return [
         *columns,
@@ -444,6 +458,14 @@ def _csv_cell(value: Any) -> Any:
     return typed(value) if isinstance(value, bool) else value
 
 
+def _false_alarms(row: Row) -> str:
+    if not row.get("normals"):
+        return "–"
+    low, high = binomial_interval(row["false_alarms"], row["normals"])
+    share = 100 * row["false_alarms"] / row["normals"]
+    return f"{share:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+
+
 def _caption(rows: Sequence[Row], rule: Rule, *, half_widths: bool) -> str:
     if not rows:
         return "There are no results yet."
@@ -458,6 +480,12 @@ def _caption(rows: Sequence[Row], rule: Rule, *, half_widths: bool) -> str:
         spread = "mean over the seeds; ± is the standard deviation over seeds"
     metrics = ", ".join(re.sub(" (.+)", r" (\1)", _METRICS[metric]) for metric in _metrics(rows))
     said = [f"Official score, in percent: {rule.mean} mean of {metrics} over {over}; {spread}."]
+    methods = [row["threshold_method"] for row in rows if row.get("threshold_method")]
+    if half_widths and methods:
+        said.append(
+            f"F1 at the {methods[0]} threshold; false alarms: of the normals held out, each against the "
+            f"threshold of others (nominally 10 %), with its 95 % interval."
+        )
     if half_widths:
         said.append(f"Half-widths: of {metrics}, of a 95 % jackknife interval over clips.")
     if any(row["official_score"] is None for row in rows):

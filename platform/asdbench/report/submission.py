@@ -37,6 +37,7 @@ from asdbench.engine.evaluation import (
 from asdbench.engine.jobs import JobStore, Prepared
 from asdbench.errors import InputError
 from asdbench.files import read_json, replacing
+from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.leaderboard import machine_type_metrics
 from asdbench.report.stored import Settings, scored_jobs
 from asdbench.spec import SAMPLE_RATE_HZ
@@ -59,6 +60,7 @@ def write_submission(
     folder: Path,
     seed: int = 0,
     subset: str | None = None,
+    threshold: str = DEFAULT_THRESHOLD,
     settings: Settings | None = None,
 ) -> Path:
     """Write the submission of up to four systems and return its zip.
@@ -77,6 +79,8 @@ def write_submission(
         Of which run the scores are.
     subset
         ``"dev"`` or ``"eval"``; the evaluation clips where the data set has some if not given.
+    threshold
+        Method of the decision threshold, a name of ``asdbench.metrics.threshold.THRESHOLDS``.
 
     Raises
     ------
@@ -104,7 +108,9 @@ def write_submission(
             written = Path(temporary) / team
             for number, name in enumerate(names, start=1):
                 label = f"{team}_task2_{number}"
-                _write_system(written / label, label, jobs[name][seed], clips, store, number=number)
+                _write_system(
+                    written / label, label, jobs[name][seed], clips, store, threshold, number=number
+                )
             with replacing(package) as partial:  # the zip comes last: where it is, all is there
                 _write_zip(partial, written)
                 written.rename(target)
@@ -129,19 +135,20 @@ def _write_system(
     jobs: Mapping[str, Prepared],
     clips: pl.DataFrame,
     store: JobStore,
+    method: str,
     *,
     number: int,
 ) -> None:
     folder.mkdir(parents=True)
     for machine_type, prepared in jobs.items():
         scores = anomaly_scores(prepared, store)
-        threshold = decision_threshold(scores)
+        threshold = decision_threshold(scores, method=method)
         wanted = clips.filter(pl.col("machine_type") == machine_type)
         tested = scores.filter(pl.col("use") == "test").select("clip_id", "score")
         _write_tables(
             folder, prepared.data, machine_type, wanted.join(tested, on="clip_id", how="left"), threshold
         )
-    meta = _meta(label, jobs, store, number=number)
+    meta = _meta(label, jobs, store, method, number=number)
     text = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
     (folder / f"{label}.meta.yaml").write_text(text, encoding="utf-8")
 
@@ -181,7 +188,9 @@ def _write_zip(path: Path, written: Path) -> None:
 # Meta information
 
 
-def _meta(label: str, jobs: Mapping[str, Prepared], store: JobStore, *, number: int) -> dict[str, Any]:
+def _meta(
+    label: str, jobs: Mapping[str, Prepared], store: JobStore, method: str, *, number: int
+) -> dict[str, Any]:
     first = next(iter(jobs.values()))
     name = first.job.system
     surname, _, institution = label.partition("_task2_")[0].partition("_")
@@ -215,7 +224,7 @@ def _meta(label: str, jobs: Mapping[str, Prepared], store: JobStore, *, number: 
                 "embeddings": None,
                 "machine_learning_method": _joined(_described(part) for part in first.parts),
                 "ensemble_method_subsystem_count": len(members) or None,
-                "decision_making": "quantile of a distribution fitted to scores of normal clips held out",
+                "decision_making": f"0.9 quantile of the scores of held-out normal clips ({method})",
                 "external_data_usage": first.job.others,
             },
             "complexity": _complexity(jobs, store),
