@@ -413,7 +413,7 @@ def features(name: str, *, systems: Words = (), preset: str | None = None) -> No
     systems
         Names of systems; all that can be used if not given.
     preset
-        Named settings of the systems: demo.
+        Named settings of the systems: report, fast or demo.
     """
     from asdbench.bench import Request, build_features, prepare
     from asdbench.data import catalogue

@@ -466,3 +466,20 @@ def test_results_whose_files_were_removed_count_as_not_done(
     execute(Work((prepared,)), Runtime(), store)
     (store.training(prepared.training_key) / "model.pt").unlink()
     assert not store.is_done(Work((prepared,)))
+
+
+def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_MOST_POINTS", 4)
+    prepared = Prepared.of(job("theirs", epochs=1))
+    events: list[dict[str, Any]] = []
+    system = registry.get("theirs")
+    stages = system.stages
+    plan = BatchPlan(64, draw="window-per-clip")  # one step an epoch
+    monkeypatch.setattr(
+        system, "stages", lambda self, steps: [replace(stages(self, steps)[1], steps=11, plan=plan)]
+    )
+    with torch.random.fork_rng(devices=[]):
+        made = prepared.build_trained(prepared.clips.facts)
+        record = training.train(made, prepared.clips, Runtime(report=events.append), seed=1)
+    assert [point["epoch"] for point in record["curve"]] == [3, 6, 9, 11]
+    assert [event["step"] for event in events] == [3, 6, 9, 11]

@@ -26,6 +26,7 @@ from asdbench.engine.state import load_whole
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
 
+_MOST_POINTS = 200  # of a stage's curve; a small machine type has an epoch of one step
 _SAVING_SHARE = 0.05  # of the time, at most, is spent on checkpoints
 _AHEAD = 2  # batches that are made before a GPU asks for them
 _INITIAL, _BACK_END = -1, -2  # keys of the random states of initial weights and of the back end's fit
@@ -74,9 +75,10 @@ def train(
 
     Returns
     -------
-    dict : ``steps`` and ``seconds`` spent, over interruptions; ``curve``: per epoch its stage and the means
-        of all parts of the loss; from the leading process ``validation``: the means over the windows that
-        training left out, where the batch plan leaves out some
+    dict : ``steps`` and ``seconds`` spent, over interruptions; ``curve``: per epoch (or several, where a
+        stage has more than 200) its stage and the means of all parts of the loss and monitors; from the
+        leading process ``validation``: the means over the windows that training left out, where the batch
+        plan leaves out some
 
     Raises
     ------
@@ -94,8 +96,9 @@ def train(
     system.train()
     for index in range(progress["stage"], len(stages)):
         stage, length, steps_per_epoch = stages[index], lengths[index], drawn[index].steps_per_epoch
+        reported = steps_per_epoch * -(-length // (steps_per_epoch * _MOST_POINTS))
         running: dict[str, torch.Tensor] = {}
-        since = 0
+        since, saved_epoch = 0, progress["step"] // steps_per_epoch
         batches = _batches(drawn[index], range(done, done + length - progress["step"]), runtime)
         for step, batch in zip(range(progress["step"], length), batches, strict=True):
             seed_torch(seed, done, rank=runtime.rank)
@@ -103,7 +106,7 @@ def train(
                 running[name] = running[name] + value if name in running else value
             done += 1
             since += 1
-            if (step + 1) % steps_per_epoch and step + 1 < length:
+            if (step + 1) % reported and step + 1 < length:
                 continue
             losses = {name: float(value) / since for name, value in running.items()}
             running, since = {}, 0
@@ -117,13 +120,12 @@ def train(
             if runtime.leads:
                 runtime.report({"step": done, "steps": sum(lengths), "epoch": epoch, "losses": losses})
                 last = index == len(stages) - 1 and step + 1 == length
-                due = (
-                    epoch % checkpoint_epochs == 0 and time.perf_counter() - saved_at > saving / _SAVING_SHARE
-                )
+                due = epoch - saved_epoch >= checkpoint_epochs
+                due = due and time.perf_counter() - saved_at > saving / _SAVING_SHARE
                 if checkpoint is not None and not last and due:
                     saving = -time.perf_counter()
                     _save(checkpoint, system, stages, index, step + 1, time.perf_counter() - began, curve)
-                    saved_at = time.perf_counter()
+                    saved_epoch, saved_at = epoch, time.perf_counter()
                     saving += saved_at
         progress["step"] = 0
     record = {"steps": done, "seconds": time.perf_counter() - began, "curve": curve}
