@@ -104,7 +104,7 @@ class Adversarial(System):
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {},
         "fast": {"cvae_steps": 300, "adversarial_steps": 300, "batch_size": 32},
-        "demo": {"cvae_steps": 60, "adversarial_steps": 40, "batch_size": 32},
+        "demo": {"cvae_steps": 40, "adversarial_steps": 15, "batch_size": 32},
     }
     citation = """@techreport{zhang2023anomalous,
   author = {Zhang, Yucong and Li, Ming},
