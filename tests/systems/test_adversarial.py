@@ -134,15 +134,28 @@ def test_the_optimizers_have_the_designs_rates() -> None:
     assert found == [(1e-3, (0.9, 0.999)), (2e-4, (0.4, 0.999)), (1e-4, (0.4, 0.999))]
 
 
-def test_the_presets_are_allowed_and_report_is_the_default() -> None:
-    default = registry.configure("adversarial").values()
-    assert registry.configure("adversarial", preset="report").values() == default
+def test_presets_change_no_architecture() -> None:
+    assert registry.configure("adversarial", preset="report").changed() == {"altered_anomalous": False}
     for preset in ("fast", "demo"):
-        values = registry.configure("adversarial", preset=preset).values()
-        assert {name for name in values if values[name] != default[name]} == {
-            "cvae_steps",
-            "adversarial_steps",
-        }
+        changed = registry.configure("adversarial", preset=preset).changed()
+        assert changed.keys() == {"cvae_steps", "adversarial_steps", "batch_size"}
+
+
+def test_altered_windows_of_the_own_machine_count_as_others() -> None:
+    configured = registry.configure("adversarial")
+    plan = configured.system.batch_plan(configured.config)
+    assert plan.augmentations == ("identity", "identity", "identity", "noise", "stretch", "pitch")
+    without = registry.configure("adversarial", {"altered_anomalous": False})
+    assert without.system.batch_plan(without.config).augmentations == ()
+    system, batch = build(), training_batch()
+    altered = replace(batch, augmentation=torch.tensor([0, 1, 3, 4, 2, 5, 5]))  # rows 2 and 6 are altered
+    losses = system(altered, "discriminator", 0.5)
+    assert (int(losses.parts["real"].count), int(losses.parts["other"].count)) == (2, 5)
+    assert int(losses.parts["fake"].count) == 2
+    generated = system(altered, "generator", 0.5)
+    assert int(generated.parts["fooling"].count) == 2
+    none_intact = replace(batch, augmentation=torch.full((7,), 4))
+    assert int(system(none_intact, "discriminator", 0.5).parts["real"].count) == 4
 
 
 # What each update changes
