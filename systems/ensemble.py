@@ -33,10 +33,10 @@ class Ensemble(System):
     """Joins the scores of its members, or (``join=components``) all their components one by one."""
 
     Config = Config
-    citation = """@techreport{zhang2023multitask,
-  author = {Zhang and Li},
+    citation = """@techreport{zhang2023anomalous,
+  author = {Zhang, Yucong and Li, Ming},
   title = {Anomalous sound detection via multitask learning and adversarial learning},
-  institution = {DCASE 2023 Challenge, Task 2},
+  institution = {DCASE2023 Challenge},
   year = {2023}
 }"""
 

@@ -97,10 +97,10 @@ class MultitaskMel(System):
         "fast": {"steps": 150, "batch_size": 64, "time_stride": 4},
         "demo": {"steps": 30, "batch_size": 32, "time_stride": 8},
     }
-    citation = """@techreport{zhang2023multitask,
-  author = {Zhang and Li},
+    citation = """@techreport{zhang2023anomalous,
+  author = {Zhang, Yucong and Li, Ming},
   title = {Anomalous sound detection via multitask learning and adversarial learning},
-  institution = {DCASE 2023 Challenge, Task 2},
+  institution = {DCASE2023 Challenge},
   year = {2023}
 }"""
     inputs_per_mel = 1

@@ -483,3 +483,17 @@ def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch
         record = training.train(made, prepared.clips, Runtime(report=events.append), seed=1)
     assert [point["epoch"] for point in record["curve"]] == [3, 6, 9, 11]
     assert [event["step"] for event in events] == [3, 6, 9, 11]
+
+
+def test_multiply_accumulates_of_attention_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from asdbench.engine.scoring import macs_per_clip
+
+    prepared = Prepared.of(job("theirs"))
+    system = prepared.build_trained(prepared.clips.facts)
+
+    def attending(batch: ClipBatch) -> dict[str, torch.Tensor]:
+        x = torch.ones(1, 2, 10, 4)  # two heads, ten frames, four features
+        return {"theirs": torch.nn.functional.scaled_dot_product_attention(x, x, x).sum().expand(batch.clips)}
+
+    monkeypatch.setattr(system, "components", attending)
+    assert macs_per_clip(system, prepared.clips, device=torch.device("cpu")) == 2 * (2 * 10 * 10 * 4)

@@ -353,7 +353,7 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
     by_type = _is_by_type(rows)
     columns = [
         _Column("official score", _score, "official_score"),
-        *([_Column("95 % interval", _interval)] if _has(rows, "official_score_low") else []),
+        *([_Column("interval (95 %)", _interval)] if _has(rows, "official_score_low") else []),
         *(_Column(_METRICS[metric], _percent_of(metric), metric) for metric in _metrics(rows)),
         _Column("seeds", lambda row: str(len(row["seeds"]) or "–")),
     ]
