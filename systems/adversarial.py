@@ -110,7 +110,7 @@ class Adversarial(System):
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {"altered_anomalous": False},
         "fast": {"cvae_steps": 300, "adversarial_steps": 300, "batch_size": 32},
-        "demo": {"cvae_steps": 40, "adversarial_steps": 15, "batch_size": 32},
+        "demo": {"cvae_steps": 40, "adversarial_steps": 40, "batch_size": 32, "target_rows": 4},
     }
     citation = """@techreport{zhang2023anomalous,
   author = {Zhang, Yucong and Li, Ming},

@@ -95,7 +95,7 @@ class MultitaskMel(System):
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {"altered_anomalous": False, "backend": "gmm"},
         "fast": {"steps": 150, "batch_size": 64, "time_stride": 4},
-        "demo": {"steps": 30, "batch_size": 32, "time_stride": 8},
+        "demo": {"steps": 30, "batch_size": 32, "target_rows": 4, "time_stride": 8},
     }
     citation = """@techreport{zhang2023anomalous,
   author = {Zhang, Yucong and Li, Ming},

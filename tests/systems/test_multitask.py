@@ -229,6 +229,6 @@ def test_settings_that_do_not_fit_are_refused() -> None:
 def test_presets_change_no_architecture(name: str) -> None:
     for preset in ("fast", "demo"):
         changed = registry.configure(name, preset=preset).changed()
-        assert changed.keys() <= {"steps", "batch_size", "time_stride"}, preset
+        assert changed.keys() <= {"steps", "batch_size", "target_rows", "time_stride"}, preset
     published = {"altered_anomalous": False, "backend": "gmm"}
     assert registry.configure(name, preset="report").changed() == published
