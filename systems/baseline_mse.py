@@ -101,6 +101,4 @@ class BaselineMse(System):
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``mse``: mean squared error over all vectors and dimensions of a clip."""
-        error = self.residuals(batch).square().mean(dim=(1, 2))
-        rows = torch.bincount(batch.clip, minlength=batch.clips)
-        return {"mse": torch.zeros(batch.clips, device=error.device).index_add_(0, batch.clip, error) / rows}
+        return {"mse": batch.mean_over_clips(self.residuals(batch).square().mean(dim=(1, 2)))}

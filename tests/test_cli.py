@@ -395,3 +395,13 @@ def test_a_sweep_without_data_takes_the_embedded_data_set_alone(
     assert asdbench("data", "demo", "--clips-per-type", "20") == 0
     assert sweep("--systems", "baseline-mse", "--machines", "fan", *QUICK) == 0
     assert "Leaderboard of demo" in capsys.readouterr().out
+
+
+def test_the_thresholds_offered_are_those_that_there_are() -> None:
+    from typing import get_args
+
+    from asdbench.cli import Threshold
+    from asdbench.metrics import DEFAULT_THRESHOLD, THRESHOLDS
+
+    assert set(get_args(Threshold)) == set(THRESHOLDS)
+    assert get_args(Threshold)[0] == DEFAULT_THRESHOLD == "empirical"

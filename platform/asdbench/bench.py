@@ -108,8 +108,8 @@ def prepare(request: Request) -> list[Prepared]:
     if request.others is not None:
         catalogue.load(request.others)
     jobs = []
-    for name in dict.fromkeys(request.systems):
-        configured = registry.configure(name, _settings_for(name, request), preset=request.preset)
+    each = registry.configure_each(request.systems, request.settings, preset=request.preset)
+    for name, configured in each.items():
         others = request.others if configured.takes_others() else None
         for seed in dict.fromkeys(request.seeds):
             for machine in machines:
@@ -452,20 +452,6 @@ def plan(
             said += f", about {_duration(seconds)} of one worker at the speed of earlier trainings"
     console.print(said)
     return sorted(to_do, key=lambda work: -costs[id(work)][1])
-
-
-def _settings_for(name: str, request: Request) -> dict[str, Any]:
-    """Return the request's settings that the system has; one that no system has is an error."""
-    chosen = {"members": request.settings["members"]} if "members" in request.settings else {}
-    known = {}
-    for system in request.systems:
-        found = registry.configure(system)
-        known[system] = registry.configure(system, chosen) if chosen and found.accepts("members") else found
-    for key in request.settings:
-        if not any(configured.accepts(key) for configured in known.values()):
-            names = {key for configured in known.values() for key in configured.values()}
-            raise unknown_name(f"setting of {' or '.join(known)}:", key, names)
-    return {key: value for key, value in request.settings.items() if known[name].accepts(key)}
 
 
 def _check_disk(needed: int) -> None:

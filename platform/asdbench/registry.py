@@ -17,7 +17,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -251,6 +251,29 @@ def configure(name: str, values: dict[str, Any] | None = None, *, preset: str | 
         trained = Configured(system.training_of, trainer, config, None)
     config = make_config(system.Config, {k: v for k, v in converted.items() if k in own}, owner=name)
     return Configured(name, system, config, trained)
+
+
+def configure_each(
+    names: Iterable[str], values: Mapping[str, Any], *, preset: str | None = None
+) -> dict[str, Configured]:
+    """Return systems by name, each configured with a preset and those of ``values`` that it has.
+
+    Raises :class:`InputError` for a setting that none of them has, and as :func:`configure` does.
+    """
+    members = {key: value for key, value in values.items() if key == "members"}
+    plain = {}
+    for name in dict.fromkeys(names):
+        plain[name] = configure(name, preset=preset)
+        if members and plain[name].accepts("members"):  # their settings are the ensemble's
+            plain[name] = configure(name, members, preset=preset)
+    for key in values:
+        if not any(configured.accepts(key) for configured in plain.values()):
+            known = {own for configured in plain.values() for own in configured.values()}
+            raise unknown_name(f"setting of {' or '.join(plain)}:", key, known)
+    return {
+        name: configure(name, {k: v for k, v in values.items() if of.accepts(k)}, preset=preset)
+        for name, of in plain.items()
+    }
 
 
 def _is_ensemble(system: "type[System]") -> bool:

@@ -243,7 +243,7 @@ class System(nn.Module):
     Config : frozen dataclass of settings, each declared with ``asdbench.config.tunable``
     citation : BibTeX of what the system implements
     presets : named sets of settings; none of them changes the architecture. ``report``: as published,
-        ``fast``: a quicker training that keeps the ranking, ``demo``: quick on the embedded data
+        ``fast``: a shorter training, for CPUs, ``demo``: quick on the embedded data
     training_of : name of the system whose trained model this one scores; ``None`` if it trains its own
 
     The constructor takes ``(config, facts)``; a system with ``training_of`` takes the trained system as

@@ -10,7 +10,7 @@ from typing import Any
 from asdbench import registry
 from asdbench.data.catalogue import DataSet
 from asdbench.engine.jobs import Job, JobStore, Prepared
-from asdbench.errors import InputError, unknown_name
+from asdbench.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def scored_jobs(
     if not seeds:
         raise InputError("no seed is given; --seeds takes one or more whole numbers")
     found: dict[str, dict[int, dict[str, Prepared]]] = {}
-    for name, configured in _configured(systems, settings).items():
+    each = registry.configure_each(systems, settings.values, preset=settings.preset)
+    for name, configured in each.items():
         others = settings.others if configured.takes_others() else None
         for seed in seeds:
             for machine_type in machine_types:
@@ -61,20 +62,3 @@ def scored_jobs(
                     )
                 found.setdefault(name, {}).setdefault(seed, {})[machine_type] = prepared
     return found
-
-
-def _configured(systems: Sequence[str], settings: Settings) -> dict[str, registry.Configured]:
-    """Return the systems with those of the settings that they have."""
-    plain = {name: registry.configure(name, preset=settings.preset) for name in systems}
-    for setting in settings.values:
-        if not any(configured.accepts(setting) for configured in plain.values()):
-            known = {own for configured in plain.values() for own in configured.values()}
-            raise unknown_name(f"setting of {' or '.join(plain)}:", setting, known)
-    return {
-        name: registry.configure(
-            name,
-            {key: value for key, value in settings.values.items() if configured.accepts(key)},
-            preset=settings.preset,
-        )
-        for name, configured in plain.items()
-    }
