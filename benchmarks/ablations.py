@@ -19,6 +19,7 @@ import statistics
 
 import numpy as np
 import polars as pl
+import torch
 
 from asdbench import registry
 from asdbench.data import catalogue
@@ -26,6 +27,7 @@ from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.jobs import Job, JobStore, Prepared
 from asdbench.engine.scoring import standardised
 from asdbench.metrics import section_metrics
+from asdbench.system import on_scale
 
 BACKENDS = ("gmm", "gmm-max", "knn", "knn-density", "mahalanobis", "mahalanobis-shared", "lof")
 MEMBERS = ("multitask-mel", "multitask-combined", "adversarial")
@@ -110,8 +112,8 @@ def several(board, *systems, **settings):
 
 
 def squeeze(z):
-    """Return z on the logarithmic scale of asdbench.system.Fusion."""
-    return np.sign(z) * np.log1p(np.abs(z))
+    """Return z on the logarithmic scale."""
+    return on_scale(torch.from_numpy(z.copy()), "log").numpy()
 
 
 def harmonic(values):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from asdbench.config import Choice, Simplex, tunable
 from asdbench.errors import InputError
-from asdbench.system import MemberScores, System
+from asdbench.system import MemberScores, System, on_scale
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,6 @@ class Ensemble(System):
         for name, weight in zip(config.members, weights, strict=True):
             of = scores[name]
             parts = [of.score] if config.join == "scores" else list(of.components.values())
-            values = torch.stack(parts)
-            if config.scale == "log":
-                values = values.sign() * values.abs().log1p()
-            total += weight * values.sum(dim=0)
+            total += weight * on_scale(torch.stack(parts), config.scale).sum(dim=0)
             whole += weight * len(parts)
         return {"mean": total / whole}

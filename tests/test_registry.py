@@ -283,6 +283,18 @@ def test_what_an_ensemble_refuses(values: dict[str, Any], message: str) -> None:
         registry.configure("ensemble", values)
 
 
+def test_settings_go_to_the_systems_that_have_them() -> None:
+    wanted = {"epochs": "3", "steps": 9, **PAIR}
+    each = registry.configure_each(["ensemble", "baseline-mse", "multitask-mel", "ensemble"], wanted)
+    assert list(each) == ["ensemble", "baseline-mse", "multitask-mel"]
+    assert each["baseline-mse"].changed() == {"epochs": 3}
+    assert each["multitask-mel"].changed() == {"steps": 9}
+    assert each["ensemble"].changed() == {"members": PAIR["members"], "epochs": 3, "steps": 9}
+    assert registry.configure_each(["baseline-mse"], {}, preset="demo")["baseline-mse"].config.epochs == 60
+    with pytest.raises(InputError, match="no setting of baseline-mse: 'step'"):
+        registry.configure_each(["baseline-mse"], {"step": 3})
+
+
 def test_who_takes_pseudo_anomalies() -> None:
     assert not registry.configure("baseline-maha").takes_others()
     assert registry.configure("multitask-mel").takes_others()

@@ -221,6 +221,11 @@ class Fusion:
     scale: Scale = "linear"
 
 
+def on_scale(scores: Tensor, scale: Scale) -> Tensor:
+    """Return standardised scores on the scale that they are added on; see :class:`Fusion`."""
+    return scores.sign() * scores.abs().log1p() if scale == "log" else scores
+
+
 @dataclass(frozen=True)
 class MemberScores:
     """What an ensemble sees of a member: anomaly scores, standardised on the hold-out normals.

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from asdbench.data.loader import JobData
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch, Fusion, MemberScores, System
+from asdbench.system import ClipBatch, Fusion, MemberScores, System, on_scale
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -86,8 +86,8 @@ def fuse(components: pl.DataFrame, fusion: Fusion) -> pl.DataFrame:
     """Return ``clip_id``, ``use`` and the anomaly ``score`` of a component table as in `component_scores`."""
     score = np.zeros(components.height)
     for name, weight in weights_of(components, fusion).items():
-        values = standardised(components, name)
-        score += weight * (np.sign(values) * np.log1p(np.abs(values)) if fusion.scale == "log" else values)
+        values = torch.from_numpy(standardised(components, name).copy())
+        score += weight * on_scale(values, fusion.scale).numpy()
     return components.select("clip_id", "use", pl.Series("score", score))
 
 
