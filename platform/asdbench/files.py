@@ -29,18 +29,29 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def json_bytes(content: Any) -> bytes:
+    """Return ``content`` as indented JSON; NaN and infinity are refused (``ValueError``)."""
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def parsed_json(content: bytes, *, place: str) -> Any:
+    """Return what JSON says; content of the file ``place`` that is none is an :class:`InputError`."""
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise InputError(
+            f"the file {place!r} is damaged ({error}); remove it, and the same command makes it again"
+        ) from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically; NaN and infinity are refused (``ValueError``)."""
-    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    text = json_bytes(content)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_bytes(text)
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; one that holds none is an :class:`InputError`."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"the file {str(path)!r} is damaged ({error}); remove it, and the same command makes it again"
-        ) from error
+    return parsed_json(path.read_bytes(), place=str(path))

@@ -1,3 +1,4 @@
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -264,6 +265,21 @@ def test_workers_change_nothing(data: DataSet, home: Path) -> None:
     assert store.mels(data, "fan", SPEC, min_frames=1, workers=4).path.read_bytes() == one
 
 
+@pytest.mark.parametrize("step", ["posix_fallocate", "fsync"])  # for the scratch file, and for the final one
+def test_a_full_disk_says_so_and_is_left_clean(
+    data: DataSet, home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, full)
+        with pytest.raises(InputError, match=r"fan-waveform.*home/store' \(No space.*; make room, or set"):
+            store.waveforms(data, "fan")
+    assert files(home) == {}
+    assert len(store.waveforms(data, "fan").clip_ids) == 9
+
+
 @pytest.mark.parametrize("left", [0, 5, 0.5, 0.999, "words"])
 @pytest.mark.parametrize("kind", ["waveform", "mel"])
 def test_a_file_that_was_cut_short_is_built_again(
@@ -285,3 +301,10 @@ def test_a_file_that_was_cut_short_is_built_again(
     assert store.mels(data, "fan", SPEC, min_frames=1).path.read_bytes() == expected
     assert file.read_bytes() == whole
     assert store.missing(data, wanted) == []
+
+
+def test_windows_that_every_clip_fills_share_one_file(data: DataSet) -> None:
+    shortest = int(min(1 + np.diff(store.waveforms(data, "fan").starts) // SPEC.hop_samples))
+    few, all_ = (store.mel_path(data, "fan", SPEC, min_frames=least) for least in (1, shortest))
+    more = store.mel_path(data, "fan", SPEC, min_frames=shortest + 1)
+    assert few == all_ != more

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 import torch
 import torch.distributed as dist
@@ -15,17 +13,12 @@ from torch import Tensor, nn
 from asdbench.data import catalogue, store
 from asdbench.data.loader import JobData
 from asdbench.engine.distributed import GlobalBatchNorm, distribute, total_loss
-from asdbench.engine.evaluation import anomaly_scores
-from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, Work
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.training import train
-from asdbench.files import read_json
 from asdbench.spec import MelSpec
 from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
 from asdbench.testing import write_tiny
-from asdbench.testing.conformance import threads
 
 
 @pytest.fixture
@@ -63,6 +56,21 @@ def test_one_process_has_plain_batch_norm(shape: tuple[int, ...], affine: bool) 
         torch.testing.assert_close(dict(shared.named_buffers())[name], buffer, rtol=1e-5, atol=1e-6)
     rows = torch.randn(shape)
     torch.testing.assert_close(shared.eval()(rows), plain.eval()(rows))
+
+
+@pytest.mark.usefixtures("group")
+def test_a_batch_without_rows_leaves_batch_norm_as_it_was() -> None:
+    plain = nn.BatchNorm1d(5)
+    shared = GlobalBatchNorm(copy.deepcopy(plain), None)
+    rows = torch.randn(0, 5, 11, requires_grad=True)
+    found = shared(rows)
+    found.sum().backward()
+    assert found.shape == rows.shape
+    for name, buffer in plain.named_buffers():
+        assert name == "num_batches_tracked" or dict(shared.named_buffers())[name].equal(buffer)
+    for parameter in shared.parameters():
+        assert parameter.grad is not None
+        assert not parameter.grad.any()
 
 
 def test_batch_norm_that_cannot_be_shared_is_refused() -> None:
@@ -125,45 +133,6 @@ def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path: Path, size
         assert {k: float(v) for k, v in found["parts"].items()} == {
             k: pytest.approx(float(v), rel=1e-5) for k, v in parts.items()
         }
-
-
-def _job() -> Job:
-    settings = {"epochs": 4, "hidden": 16, "n_mels": 16, "batch_size": 64}
-    return Job("baseline-mse", settings, "tiny", "fan", seed=1)
-
-
-def _work(rank: int, size: int, folder: str) -> None:
-    os.environ["ASDBENCH_HOME"] = f"{folder}/home"
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
-    work = Work((Prepared.of(_job()),))
-    execute(work, Runtime(rank=rank, size=size), JobStore(Path(folder) / "shared"))
-    dist.destroy_process_group()
-
-
-@pytest.mark.cluster
-def test_two_processes_train_what_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    catalogue.add("tiny", write_tiny(tmp_path / "clips"))
-    prepared = Prepared.of(_job())
-    alone, shared = JobStore(tmp_path / "alone"), JobStore(tmp_path / "shared")
-    with threads(1):
-        execute(Work((prepared,)), Runtime(), alone)
-    _start(_work, 2, str(tmp_path))
-    records = [
-        read_json(store.training(prepared.training_key) / "training.json") for store in (alone, shared)
-    ]
-    assert [record["processes"] for record in records] == [1, 2]
-    losses = [[entry["reconstruction"] for entry in record["curve"]] for record in records]
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
-    assert losses[0][-1] < losses[0][0]
-    tables = [
-        pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
-        for store in (alone, shared)
-    ]
-    np.testing.assert_allclose(tables[1]["mse"], tables[0]["mse"], rtol=1e-3)
-    scores = [anomaly_scores(prepared, store)["score"] for store in (alone, shared)]
-    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-3, atol=1e-3)
 
 
 class Exact(System):

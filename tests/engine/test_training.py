@@ -20,10 +20,9 @@ from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores
 from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training, load_tensors
+from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
-from asdbench.files import read_json
 from asdbench.system import BatchPlan, ClipBatch, Losses, Mean
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import threads
@@ -120,17 +119,16 @@ def done(given: Job, store: JobStore, **options: Any) -> Prepared:
 
 
 def model(prepared: Prepared, store: JobStore) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = load_tensors(store.training(prepared.training_key) / "model.pt")
+    found: dict[str, torch.Tensor] = store.load_tensors(f"{store.training(prepared.training_key)}/model.pt")
     return found
 
 
 def record(prepared: Prepared, store: JobStore) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(store.training(prepared.training_key) / "training.json")
-    return found
+    return store.training_record(prepared.training_key)
 
 
 def components(prepared: Prepared, store: JobStore) -> pl.DataFrame:
-    return pl.read_parquet(store.scores(prepared.scoring_key) / "components.parquet")
+    return store.components(prepared.scoring_key)
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -148,7 +146,7 @@ def test_a_resumed_training_equals_an_undisturbed_one(
 ) -> None:
     undisturbed, disturbed = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
     prepared = done(job(system), undisturbed)
-    checkpoint = disturbed.training(prepared.training_key) / "checkpoint.pt"
+    checkpoint = tmp_path / "b" / disturbed.training(prepared.training_key) / "checkpoint.pt"
     interruptions, seen = 0, set()
 
     def report(event: dict[str, Any]) -> None:
@@ -394,19 +392,17 @@ def test_batches_are_made_ahead_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> No
         assert torch.equal(batch.windows, clips.batch(step).windows)
 
 
-def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_take_a_small_share_of_the_time() -> None:
     saved: list[int] = []
 
-    def slow(path: Path, system: Any, stages: Any, stage: int, step: int, seconds: float, curve: Any) -> None:
-        saved.append(step)
+    def slow(state: dict[str, Any]) -> None:
+        saved.append(state["step"])
         time.sleep(0.5)
 
-    monkeypatch.setattr(training, "_save", slow)
     prepared = Prepared.of(job("theirs", epochs=6))
     with torch.random.fork_rng(devices=[]):
         made = prepared.build_trained(prepared.clips.facts)
-        options = {"checkpoint": tmp_path / "checkpoint.pt", "checkpoint_epochs": 1}
-        training.train(made, prepared.clips, Runtime(), seed=1, **options)
+        training.train(made, prepared.clips, Runtime(), seed=1, checkpoint=slow, checkpoint_epochs=1)
     assert len(saved) == 1  # the next is due after ten seconds
 
 
@@ -459,12 +455,11 @@ def test_results_whose_files_were_removed_count_as_not_done(
     store = JobStore(tmp_path / "jobs")
     execute(Work((prepared,)), Runtime(), store)
     assert store.is_done(Work((prepared,)))
-    scores = store.scores(prepared.scoring_key)
-    (scores / "components.parquet").unlink()
+    (tmp_path / "jobs" / store.scores(prepared.scoring_key) / "components.parquet").unlink()
     assert store.is_trained(prepared)
     assert not store.is_scored(prepared)
     execute(Work((prepared,)), Runtime(), store)
-    (store.training(prepared.training_key) / "model.pt").unlink()
+    (tmp_path / "jobs" / store.training(prepared.training_key) / "model.pt").unlink()
     assert not store.is_done(Work((prepared,)))
 
 

@@ -1,7 +1,9 @@
 """Stored scores of a run, reported: submitted, evaluated, compared, beside published ones."""
 
 import csv
+import dataclasses
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -12,13 +14,15 @@ import yaml
 
 from asdbench.cli import main
 from asdbench.data import catalogue
+from asdbench.engine.evaluation import Tuned, evaluate
 from asdbench.engine.jobs import JobStore
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL
 from asdbench.report import submission
 from asdbench.report.compare import compare
+from asdbench.report.leaderboard import assignments
 from asdbench.report.official_evaluation import truth_of
-from asdbench.report.stored import Settings
+from asdbench.report.stored import Settings, scored_jobs
 from asdbench.report.submission import write_submission
 from asdbench.testing import write_tiny
 
@@ -50,6 +54,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "200")
+
+
+def stored_results() -> list[dict]:
+    return [json.loads(path.read_text()) for path in (catalogue.home() / "jobs" / "results").glob("*.json")]
 
 
 def leaderboard(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict]:
@@ -114,7 +122,7 @@ def test_the_meta_information_says_what_is_known(tmp_path: Path) -> None:
     assert described["acoustic_features"] == "log-mel energies (128 bands, window 1024, hop 512 samples)"
     assert (described["embeddings"], described["data_augmentation"]) == (None, None)
     assert "baseline" in described["machine_learning_method"]
-    records = [json.loads(path.read_text()) for path in (JobStore().root / "results").glob("*.json")]
+    records = stored_results()
     parameters = {record["parameters"] for record in records if record["system"] == "baseline-maha"}
     macs = {record["macs_per_clip"] for record in records if record["system"] == "baseline-maha"}
     assert system["complexity"] == {"total_parameters": max(parameters), "MACS": max(macs)}
@@ -132,7 +140,7 @@ def test_the_meta_information_says_what_is_known(tmp_path: Path) -> None:
 def test_decisions_are_those_of_the_threshold(tmp_path: Path) -> None:
     data = catalogue.load("tiny")
     write_submission(["baseline-mse"], data, JobStore(), team="T", folder=tmp_path, settings=SETTINGS)
-    records = [json.loads(path.read_text()) for path in (JobStore().root / "results").glob("*.json")]
+    records = stored_results()
     [record] = [
         record
         for record in records
@@ -310,6 +318,69 @@ def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFix
     said = " ".join(capsys.readouterr().out.split())
     assert "Interval: bootstrap over clips and seeds." in said
     assert f"{100 * rows[0]['official_score_low']:.2f} to {100 * rows[0]['official_score_high']:.2f}" in said
+
+
+@pytest.fixture
+def searched(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tuned:
+    """A copy of the data home in which a search has chosen the settings of baseline-mse."""
+    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("recordings"))
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    data, tuned = catalogue.load("tiny"), Tuned("abc", 20)
+    jobs = scored_jobs(
+        ["baseline-mse"], data, JobStore(), seeds=[0, 1], machine_types=["fan", "valve"], settings=SETTINGS
+    )
+    for of_seed in jobs["baseline-mse"].values():
+        for prepared in of_seed.values():
+            evaluate(prepared, JobStore(), tuned=tuned)
+    return tuned
+
+
+def test_a_tuned_row_has_the_interval_of_its_untuned_twin(
+    searched: Tuned, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for by in ((), ("--by", "type")):
+        found = leaderboard(capsys, "--intervals", *by)
+        twins = [row for row in found if row["system"] == "baseline-mse"]
+        assert [row["tuned"] for row in twins] == [None, dataclasses.asdict(searched)] * (len(twins) // 2)
+        for untuned, tuned in zip(twins[::2], twins[1::2], strict=True):
+            different = {key for key in tuned if tuned[key] != untuned[key]}
+            assert different == {"tuned"}
+            assert tuned["official_score_low"] < tuned["official_score_high"]
+
+
+def test_a_tuned_row_is_compared_and_submitted_by_its_settings(
+    searched: Tuned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = leaderboard(capsys)
+    [row] = [row for row in before if row["tuned"]]
+    options = ("--data", "tiny", "--set", *assignments(row["settings"]).split())
+    command = ("compare", "baseline-mse", "baseline-maha", *options, "--seeds", "0", "1", "--resamples", "10")
+    capsys.readouterr()
+    assert asdbench(*command, "--format", "json") == 0
+    overall = json.loads(capsys.readouterr().out)[-1]
+    assert overall["score_a"] == pytest.approx(row["official_score"], abs=1e-12)
+    stored = stored_results()
+    out = ("--team", "Zhang_DKU", "--to", str(tmp_path / "out"))
+    assert asdbench("submission", "baseline-mse", *options, *out) == 0
+    label = "Zhang_DKU_task2_1"
+    meta = yaml.safe_load((tmp_path / "out" / "Zhang_DKU" / label / f"{label}.meta.yaml").read_text())
+    assert set(meta["results"]["development_dataset"]) == {"fan", "valve"}
+    assert len(stored_results()) == len(stored)
+    assert leaderboard(capsys) == before
+
+
+def test_a_submission_of_searched_settings_leaves_no_untuned_result(
+    searched: Tuned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where only the search has judged them, the submission's own figures are stored nowhere."""
+    for path in (catalogue.home() / "jobs" / "results").glob("*.json"):
+        if not json.loads(path.read_text())["tuned"]:
+            path.unlink()
+    write_submission(
+        ["baseline-mse"], catalogue.load("tiny"), JobStore(), team="T", folder=tmp_path, settings=SETTINGS
+    )
+    [row] = leaderboard(capsys)
+    assert row["tuned"]["search"] == "abc"
 
 
 def test_published_results_are_shown_for_their_own_data_only(

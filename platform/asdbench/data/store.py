@@ -109,11 +109,12 @@ def waveform_path(data: DataSet, machine_type: str) -> Path:
 
 def mel_path(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int) -> Path:
     """Return where the log-mel spectrograms of a machine type are or will be stored."""
+    frames = 1 + _stored_samples(_clips_of(data, machine_type), data.channels) // spec.hop_samples
     described = {
         "format": _FORMAT,
         "waveform": waveform_path(data, machine_type).name,
         "mel": dataclasses.asdict(spec),
-        "min_frames": min_frames,
+        "min_frames": min_frames if frames.min() < min_frames else 0,  # one file for all that repeat no clip
     }
     return _path("mel", machine_type, described)
 
@@ -253,18 +254,33 @@ def _build(
         column = pa.FixedSizeListArray.from_arrays(flat, inner[0]) if inner else flat
         metadata = {"clip_id": clip_ids.astype(np.int64).tobytes(), "start": starts.tobytes()}
         schema = pa.schema([pa.field("rows", column.type)], metadata=metadata)
-        with replacing(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
-            writer.write_batch(pa.record_batch([column], schema=schema))
+        try:
+            with replacing(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
+                writer.write_batch(pa.record_batch([column], schema=schema))
+        except OSError as error:
+            raise _no_room(path, error) from error
 
 
 @contextmanager
 def _scratch(path: Path, shape: tuple[int, ...], dtype: Any) -> Iterator[NDArray[Any]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.rows")
     try:
-        yield np.memmap(scratch, dtype=dtype, mode="w+", shape=shape)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with scratch.open("wb") as file:  # a full disk would end the process where a map is written to
+                os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        except OSError as error:
+            raise _no_room(path, error) from error
+        yield np.memmap(scratch, dtype=dtype, mode="r+", shape=shape)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _no_room(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot build {path.name!r} in {str(path.parent)!r} ({error.strerror or error}); make room, or set "
+        f"ASDBENCH_HOME to another disk"
+    )
 
 
 def _in_threads(work: Callable[[int], None], count: int, workers: int) -> None:

@@ -100,13 +100,15 @@ class GlobalBatchNorm(nn.Module):
         count = rows.numel() // rows.shape[1] if rows.shape[1] else 0
         local = torch.cat([wide.sum(axes), wide.new_tensor([float(count)])])
         summed = _sum_over(local, self.group)
-        total = summed[-1].detach()
+        count_of_all = summed[-1].detach()
+        total = count_of_all.clamp(min=1)  # 0 where no process has a row
         mean = summed[:-1] / total
         centred = wide - mean.view(shape)
         variance = _sum_over(centred.square().sum(axes), self.group) / total
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (total / (total - 1).clamp(min=1)), self.momentum)
+            momentum = self.momentum * count_of_all.clamp(max=1)
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * (total / (total - 1).clamp(min=1)), momentum)
             self.num_batches_tracked.add_(1)
         normal = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:

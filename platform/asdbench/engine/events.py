@@ -8,7 +8,11 @@ from asdbench.errors import InputError
 
 Event = dict[str, Any]
 """``{"work": index, "step": n, "steps": n, "epoch": n, "losses": {...}}`` as training goes on, and
-``{"work": index, "done": True}`` at its end."""
+``{"work": index, "done": True}`` at its end.
+
+``{"work": index, "note": "..."}`` tells what the user should know: a checkpoint that could not be written.
+``{"work": index, "waiting": "..."}`` tells what must be before the work can go on, a full disk or a storage
+that is away: when the wait begins and then once a minute. Whatever comes after it says that it is over."""
 
 
 @dataclass(frozen=True)

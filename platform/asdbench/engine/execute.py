@@ -1,17 +1,29 @@
-"""Do what is not done: train, fit the back end, score; all results go to the job store."""
+"""Do what is not done: train, fit the back end, score; all results go to the job store.
 
+A storage that is full or away does not end a work: a checkpoint that cannot be written is left out, and what
+is finished waits until it can be stored. A storage that cannot be written at all is found out before anything
+is trained. Only the leading process of a group reads and writes; the others get what it read.
+"""
+
+import contextlib
 import resource
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import torch
 
 from asdbench.engine import scoring, training
-from asdbench.engine.jobs import JobStore, Prepared, Work, load_tensors, save_tensors
+from asdbench.engine.jobs import JobStore, Prepared, Work
+from asdbench.engine.patience import persist
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import backend_state, load_trained
-from asdbench.files import write_json
+from asdbench.storage import StorageFault
 from asdbench.system import System
+
+Found = TypeVar("Found")
 
 
 def execute(
@@ -21,13 +33,13 @@ def execute(
 
     Every process of ``runtime``'s group calls this with the same work. Training goes on from its checkpoint
     if there is one; what is stored is not done again. Only the leading process scores and writes. An error
-    of the training is raised.
+    of the training is raised, and a :class:`StorageFault` of a storage that cannot be written.
     """
     failed: list[tuple[Prepared, Exception]] = []
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
-        trained = _trained(work.first, runtime, store, checkpoint_epochs)
+        trained = _trained(work, runtime, store, checkpoint_epochs)
         for prepared in work.jobs if runtime.leads else ():
-            if not store.is_scored(prepared):
+            if not persist(partial(store.is_scored, prepared), runtime, passing_only=True):
                 try:
                     _score(prepared, trained, runtime, store)
                 except Exception as error:
@@ -35,28 +47,35 @@ def execute(
     return failed
 
 
-def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> System:
+def _trained(work: Work, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> System:
     """Return the trained system: loaded, or trained now and stored."""
+    prepared = work.first
     folder = store.training(prepared.training_key)
     training.seed_initial_weights(prepared.job.seed)
     system = prepared.build_trained(prepared.clips.facts).to(runtime.device)
-    checkpoint = folder / "checkpoint.pt"
-    is_trained, resume = runtime.agree((store.is_trained(prepared), checkpoint.exists()))
-    if is_trained:
-        load_trained(system, load_tensors(folder / "model.pt"))
+    model, checkpoint = _from_leader(runtime, lambda: _what_is_there(work, store))
+    if model is not None:
+        load_trained(system, model)
         return system
     began = time.time()
+
+    def keep(state: dict[str, Any]) -> None:
+        try:
+            store.save_tensors(f"{folder}/checkpoint.pt", state)
+        except StorageFault as fault:
+            runtime.report({"note": f"training goes on without a checkpoint for now: {fault}"})
+
     record = training.train(
         system,
         prepared.clips,
         runtime,
         seed=prepared.job.seed,
-        checkpoint=checkpoint,
-        resume=resume,
+        checkpoint=keep,
+        resume=checkpoint,
         checkpoint_epochs=checkpoint_epochs,
     )
     if runtime.leads:
-        save_tensors(folder / "model.pt", system.state_dict())
+        persist(lambda: store.save_tensors(f"{folder}/model.pt", system.state_dict()), runtime)
         record |= {
             "description": prepared.training_description,
             "data": prepared.job.data,
@@ -67,9 +86,43 @@ def _trained(prepared: Prepared, runtime: Runtime, store: JobStore, checkpoint_e
             "began_unix_s": began,
             "finished": now(),
         }
-        write_json(folder / "training.json", record)  # last: it says that the rest is there
-        checkpoint.unlink(missing_ok=True)
+        # last: it says that the rest is there
+        persist(lambda: store.root.write_json(f"{folder}/training.json", record), runtime)
+        with contextlib.suppress(StorageFault):  # nobody will read it
+            store.root.delete(f"{folder}/checkpoint.pt")
     return system
+
+
+def _what_is_there(work: Work, store: JobStore) -> tuple[Any, Any]:
+    """Return the stored model, or the checkpoint to go on from, or neither."""
+    if not store.is_done(work):
+        try:
+            store.root.check()
+        except StorageFault as fault:
+            if not fault.passing:
+                raise
+    folder = store.training(work.first.training_key)
+    if store.is_trained(work.first):
+        with contextlib.suppress(FileNotFoundError):  # it vanished this moment
+            return store.load_tensors(f"{folder}/model.pt"), None
+    with contextlib.suppress(FileNotFoundError):
+        return None, store.load_tensors(f"{folder}/checkpoint.pt")
+    return None, None
+
+
+def _from_leader(runtime: Runtime, read: Callable[[], Found]) -> Found:
+    """Give every process what the leading one reads, or the error that it meets."""
+    found: Found | None = None
+    failed: Exception | None = None
+    if runtime.leads:
+        try:
+            found = persist(read, runtime, passing_only=True)
+        except Exception as error:
+            failed = error
+    found, failed = runtime.agree((found, failed))
+    if failed is not None:
+        raise failed
+    return cast(Found, found)
 
 
 def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStore) -> None:
@@ -86,8 +139,9 @@ def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStor
     fitted = time.perf_counter()
     components = scoring.component_scores(scorer, prepared.clips, device=runtime.device)
     scored = time.perf_counter()
-    save_tensors(folder / "backend.pt", backend_state(scorer, trained.state_dict()))
-    scoring.write_components(folder / "components.parquet", components)
+    state = backend_state(scorer, trained.state_dict())
+    persist(lambda: store.save_tensors(f"{folder}/backend.pt", state), runtime)
+    persist(lambda: store.root.write(f"{folder}/components.parquet", components.write_parquet), runtime)
     record = {
         "description": prepared.scoring_description,
         "data": prepared.job.data,
@@ -97,7 +151,8 @@ def _score(prepared: Prepared, trained: System, runtime: Runtime, store: JobStor
         "macs_per_clip": scoring.macs_per_clip(scorer, prepared.clips, device=runtime.device),
         "finished": now(),
     }
-    write_json(folder / "scoring.json", record)  # last: it says that the rest is there
+    # last: it says that the rest is there
+    persist(lambda: store.root.write_json(f"{folder}/scoring.json", record), runtime)
 
 
 def now() -> str:

@@ -14,18 +14,21 @@ Systems that score the same training share it. An ensemble trains and scores not
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from asdbench import registry
-from asdbench.data import catalogue
+from asdbench.data import catalogue, mirror, store
 from asdbench.data.catalogue import DataSet
 from asdbench.data.loader import JobData, other_types
-from asdbench.files import read_json, replacing
+from asdbench.features.augment import ON_WAVEFORM
+from asdbench.files import parsed_json
+from asdbench.storage import Storage
 from asdbench.system import BatchPlan, Facts, Needs, System
 
 _TRAINING_REVISION = 1  # changes whenever the loop, the loader or the features would train another model
@@ -122,6 +125,18 @@ class Prepared:
         others = other_types(self.data, self.job.machine_type, self.others) if self.plan.others_share else []
         return [(self.data, self.job.machine_type), *others]
 
+    @property
+    def stored_clips(self) -> list[mirror.Source]:
+        """The Arrow files that the job reads; waveforms where its needs or its batch plan ask for them."""
+        wave = self.needs.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
+        found = []
+        for data, machine_type in self.machine_types_read:
+            path = store.mel_path(data, machine_type, self.needs.mel, min_frames=self.needs.window_frames)
+            found.append(mirror.Source(data, machine_type, path))
+            if wave:
+                found.append(mirror.Source(data, machine_type, store.waveform_path(data, machine_type)))
+        return found
+
     @cached_property
     def training_description(self) -> dict[str, Any]:
         """All that the trained model depends on."""
@@ -214,34 +229,69 @@ def by_training(jobs: Iterable[Prepared]) -> list[Work]:
     return [Work(tuple(group.values())) for group in grouped.values()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class JobStore:
-    """The results of jobs on disk. Every file is written whole or not at all."""
+    """The results of jobs. Every file is written whole or not at all.
 
-    root: Path = field(default_factory=lambda: catalogue.home() / "jobs")
+    Attributes
+    ----------
+    root : where they are kept, a folder or any other storage; ``jobs`` in the storage that the user chose,
+        which is the data home unless ``ASDBENCH_STORAGE`` names another
+    """
 
-    def training(self, key: str) -> Path:
-        """Return the folder of a training."""
-        return self.root / "trainings" / key
+    root: Storage
 
-    def scores(self, key: str) -> Path:
-        """Return the folder of component scores."""
-        return self.root / "scores" / key
+    def __init__(self, root: Storage | Path | str | None = None) -> None:
+        place = mirror.chosen_storage().within("jobs") if root is None else Storage.of(root)
+        object.__setattr__(self, "root", place)
 
-    def result(self, key: str) -> Path:
-        """Return the file of a result."""
-        return self.root / "results" / f"{key}.json"
+    @property
+    def uri(self) -> str:
+        """What names it to another process, with whatever password that takes."""
+        return self.root.uri
+
+    def training(self, key: str) -> str:
+        """Return the folder of a training; names of files start with it."""
+        return f"trainings/{key}"
+
+    def scores(self, key: str) -> str:
+        """Return the folder of component scores; names of files start with it."""
+        return f"scores/{key}"
+
+    def result(self, key: str) -> str:
+        """Return the name of a result's file."""
+        return f"results/{key}.json"
+
+    def training_record(self, key: str) -> dict[str, Any]:
+        """Return what is stored about a finished training."""
+        return self.root.read_json(f"{self.training(key)}/training.json")  # type: ignore[no-any-return]
+
+    def scoring_record(self, key: str) -> dict[str, Any]:
+        """Return what is stored about finished component scores."""
+        return self.root.read_json(f"{self.scores(key)}/scoring.json")  # type: ignore[no-any-return]
+
+    def components(self, key: str) -> pl.DataFrame:
+        """Return stored component scores, as :func:`asdbench.engine.scoring.component_scores` made them."""
+        return pl.read_parquet(self.root.readable(f"{self.scores(key)}/components.parquet"))
+
+    def save_tensors(self, name: str, content: Any) -> None:
+        """Write tensors and plain values with ``torch.save``."""
+        self.root.write(name, lambda stream: torch.save(content, stream))
+
+    def load_tensors(self, name: str) -> Any:
+        """Read what :meth:`save_tensors` wrote; nothing in the file is executed."""
+        return torch.load(self.root.readable(name), map_location="cpu", weights_only=True)
 
     def is_trained(self, prepared: Prepared) -> bool:
         """Whether the job's training is finished."""
-        return _has_all(self.training(prepared.training_key), "training.json", "model.pt")
+        return self._has_all(self.training(prepared.training_key), "training.json", "model.pt")
 
     def is_scored(self, prepared: Prepared) -> bool:
         """Whether the job's component scores are there, and the training that they are of."""
         if prepared.members:
             return all(map(self.is_scored, prepared.members))
         files = ("scoring.json", "components.parquet", "backend.pt")
-        return self.is_trained(prepared) and _has_all(self.scores(prepared.scoring_key), *files)
+        return self.is_trained(prepared) and self._has_all(self.scores(prepared.scoring_key), *files)
 
     def is_done(self, work: Work) -> bool:
         """Whether all jobs of ``work`` are trained and scored."""
@@ -250,26 +300,15 @@ class JobStore:
     def steps_per_second(self, system: str) -> float | None:
         """Return the median training speed of ``system`` in what is stored, ``None`` if it never ran."""
         rates = []
-        for file in (self.root / "trainings").glob("*/training.json"):
+        for name, content in self.root.read_each(self.root.names("trainings", "/training.json")):
             try:
-                record = read_json(file)
+                record = parsed_json(content, place=name)
             except ValueError:  # it serves an estimate only
                 continue
             if record["description"]["system"] == system and record["seconds"] > 0:
                 rates.append(record["steps"] / record["seconds"])
         return sorted(rates)[len(rates) // 2] if rates else None
 
-
-def _has_all(folder: Path, *files: str) -> bool:
-    return all((folder / file).exists() for file in files)
-
-
-def save_tensors(path: Path, content: Any) -> None:
-    """Write tensors and plain values with ``torch.save``, atomically."""
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
-
-
-def load_tensors(path: Path) -> Any:
-    """Read what :func:`save_tensors` wrote; nothing in the file is executed."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    def _has_all(self, folder: str, *files: str) -> bool:
+        there = set(self.root.names(folder))  # one request over a network
+        return all(f"{folder}/{file}" in there for file in files)

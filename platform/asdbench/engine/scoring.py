@@ -5,7 +5,6 @@ hold-out normals, then weighed. Without a hold-out nothing is standardised.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,11 +151,3 @@ def join(
                 f"{clips.height} clips; it must give one value a clip"
             )
     return clips.with_columns(pl.Series(part, values.numpy()) for part, values in found.items())
-
-
-def write_components(path: Path, components: pl.DataFrame) -> None:
-    """Write a component table as Parquet, atomically."""
-    from asdbench.files import replacing
-
-    with replacing(path) as temporary:
-        components.write_parquet(temporary)

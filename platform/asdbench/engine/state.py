@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from asdbench.engine.jobs import JobStore, Prepared, load_tensors
+from asdbench.engine.jobs import JobStore, Prepared
 from asdbench.system import System
 
 State = Mapping[str, Tensor]
@@ -60,7 +60,7 @@ def load_backend(system: System, state: State) -> None:
 def restored(prepared: Prepared, store: JobStore) -> System:
     """Return the scoring system of a scored job, ready to score."""
     system = prepared.build_trained(prepared.clips.facts)
-    load_trained(system, load_tensors(store.training(prepared.training_key) / "model.pt"))
+    load_trained(system, store.load_tensors(f"{store.training(prepared.training_key)}/model.pt"))
     scorer = prepared.build_scorer(system)
-    load_backend(scorer, load_tensors(store.scores(prepared.scoring_key) / "backend.pt"))
+    load_backend(scorer, store.load_tensors(f"{store.scores(prepared.scoring_key)}/backend.pt"))
     return scorer.eval()

@@ -9,10 +9,9 @@ same way, so that a training that goes on from a checkpoint takes the same steps
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from torch import nn
 
 from asdbench.data.loader import JobData
 from asdbench.engine.distributed import distribute, total_loss
-from asdbench.engine.jobs import load_tensors, save_tensors
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import load_whole
 from asdbench.errors import InputError
@@ -56,8 +54,8 @@ def train(
     runtime: Runtime,
     *,
     seed: int,
-    checkpoint: Path | None = None,
-    resume: bool = False,
+    checkpoint: Callable[[dict[str, Any]], object] | None = None,
+    resume: Mapping[str, Any] | None = None,
     checkpoint_epochs: int = 5,
 ) -> dict[str, Any]:
     """Train ``system`` in place through all its stages.
@@ -68,9 +66,9 @@ def train(
     data : the job's clips
     runtime : where this runs and who shares the work
     seed : of everything random in training
-    checkpoint : file that is rewritten every ``checkpoint_epochs`` epochs, less often where that would take
-        more than a twentieth of the time; ``None`` keeps none
-    resume : go on from ``checkpoint``, which exists
+    checkpoint : is given the state of the training (tensors and plain values) to keep, every
+        ``checkpoint_epochs`` epochs, less often where that would take more than a twentieth of the time
+    resume : a state that ``checkpoint`` was given, to go on from
     checkpoint_epochs : epochs between checkpoints
 
     Returns
@@ -87,7 +85,7 @@ def train(
     stages = list(system.stages(data.steps_per_epoch))
     drawn = [data.with_plan(stage.plan) for stage in stages]
     model = distribute(system, runtime, several_updates=sum(len(stage.updates) for stage in stages) > 1)
-    progress = _resume(system, stages, checkpoint if resume else None)
+    progress = _resume(system, stages, resume)
     lengths = [_steps(stage, of.steps_per_epoch) for stage, of in zip(stages, drawn, strict=True)]
     began = time.perf_counter() - progress["seconds"]
     curve: list[dict[str, Any]] = progress["curve"]
@@ -124,7 +122,7 @@ def train(
                 due = due and time.perf_counter() - saved_at > saving / _SAVING_SHARE
                 if checkpoint is not None and not last and due:
                     saving = -time.perf_counter()
-                    _save(checkpoint, system, stages, index, step + 1, time.perf_counter() - began, curve)
+                    checkpoint(_state(system, stages, index, step + 1, time.perf_counter() - began, curve))
                     saved_epoch, saved_at = epoch, time.perf_counter()
                     saving += saved_at
         progress["step"] = 0
@@ -221,34 +219,24 @@ def _optimizers(stages: list[Stage]) -> tuple[list[Any], list[Any]]:
     return list(optimizers.values()), list(schedulers.values())
 
 
-def _save(
-    path: Path,
-    system: System,
-    stages: list[Stage],
-    stage: int,
-    step: int,
-    seconds: float,
-    curve: list[dict[str, Any]],
-) -> None:
+def _state(
+    system: System, stages: list[Stage], stage: int, step: int, seconds: float, curve: list[dict[str, Any]]
+) -> dict[str, Any]:
     optimizers, schedulers = _optimizers(stages)
-    save_tensors(
-        path,
-        {
-            "system": system.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in schedulers],
-            "stage": stage,
-            "step": step,
-            "seconds": seconds,
-            "curve": curve,
-        },
-    )
+    return {
+        "system": system.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "schedulers": [scheduler.state_dict() for scheduler in schedulers],
+        "stage": stage,
+        "step": step,
+        "seconds": seconds,
+        "curve": curve,
+    }
 
 
-def _resume(system: System, stages: list[Stage], path: Path | None) -> dict[str, Any]:
-    if path is None:
+def _resume(system: System, stages: list[Stage], saved: Mapping[str, Any] | None) -> dict[str, Any]:
+    if saved is None:
         return {"stage": 0, "step": 0, "seconds": 0.0, "curve": []}
-    saved: Mapping[str, Any] = load_tensors(path)
     load_whole(system, saved["system"])
     for users, states in zip(_optimizers(stages), (saved["optimizers"], saved["schedulers"]), strict=True):
         for user, state in zip(users, states, strict=True):

@@ -9,9 +9,12 @@ seeds (n − 1), ``None`` for one seed. Half-widths are those stored with a resu
 the textbook's scale.
 
 Records are those that `asdbench.engine.evaluation.evaluate` stores. Of several with the same system, changed
-settings, machine type and seed the newest counts. They are counted by the rule that they hold, and its
-metrics are columns: a data set without domains has ``auc`` and ``pauc`` where others have ``auc_source``,
+settings, search, machine type and seed the newest counts. They are counted by the rule that they hold, and
+its metrics are columns: a data set without domains has ``auc`` and ``pauc`` where others have ``auc_source``,
 ``auc_target`` and ``pauc``.
+
+A row whose settings a search chose by labels is dev-tuned and says so; the untuned one, even with the same
+settings, stands beside it.
 """
 
 import csv
@@ -46,8 +49,8 @@ _METRICS = {  # every metric that a rule may have, with its name for people
     "pauc_source": "pAUC source",
     "pauc_target": "pAUC target",
 }
-_TYPE_ROW = ("machine_type", "system", "settings", "official_score", "official_score_std")
-_SYSTEM_ROW = ("system", "settings", "official_score", "official_score_std")
+_SYSTEM_ROW = ("system", "settings", "tuned", "subset", "official_score", "official_score_std")
+_TYPE_ROW = ("machine_type", *_SYSTEM_ROW)
 _COSTS = ("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second")
 
 
@@ -74,17 +77,19 @@ def rows(
     Returns
     -------
     list of dict
-        One row a system and changed settings, the best first, those without a complete seed last:
-        ``system``, ``settings`` (the changed ones), ``official_score`` and ``official_score_std``, the
-        metrics of the rule by name (its means over types and sections, averaged over seeds), ``seeds`` (those
-        that count), ``parameters`` (of the largest model), ``macs_per_clip`` (multiply-accumulates of scoring
-        a clip, the most of all types), ``training_seconds`` and ``scoring_seconds`` (of all types, averaged
-        over seeds), ``clips_per_second`` (of scoring, over all time spent), ``machine_types`` (number done),
-        ``machine_types_done``, ``machine_types_missing``, ``complete``.
+        One row a system, changed settings and search, the best first, those without a complete seed last:
+        ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict of the ``search`` that
+        chose them, its ``trials`` and ``protocol``), ``subset``, ``official_score`` and
+        ``official_score_std``, the metrics of the rule by name (its means over types and sections, averaged
+        over seeds), ``seeds`` (those that count), ``parameters`` (of the largest model), ``macs_per_clip``
+        (multiply-accumulates of scoring a clip, the most of all types), ``training_seconds`` and
+        ``scoring_seconds`` (of all types, averaged over seeds), ``clips_per_second`` (of scoring, over all
+        time spent), ``machine_types`` (number done), ``machine_types_done``, ``machine_types_missing``,
+        ``complete``.
 
-        With ``by_type`` one row a machine type, system and changed settings, in the order of
-        ``machine_types`` and the best first: ``machine_type``, ``system``, ``settings``, ``seeds``,
-        ``official_score_std`` and the means over seeds of `machine_type_metrics`.
+        With ``by_type`` one row a machine type, system, changed settings and search, in the order of
+        ``machine_types`` and the best first: ``machine_type``, ``system``, ``settings``, ``tuned``,
+        ``subset``, ``seeds``, ``official_score_std`` and the means over seeds of `machine_type_metrics`.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def rows(
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in _newest(record for record in records if record["machine_type"] in machine_types):
         place = (record["machine_type"],) if by_type else ()
-        groups.setdefault((record["system"], _settings_key(record), *place), []).append(record)
+        groups.setdefault((*_choice(record), *place), []).append(record)
     if by_type:
         found = [_type_row(group, threshold) for group in groups.values()]
     else:
@@ -122,7 +127,14 @@ def with_references(
             name: getattr(reference, name)
             for name in ("source", "variant", "data", "subset", "printed_score")
         }
-        row = {"system": reference.system, "settings": {}, "seeds": [], "reference": told}
+        row: Row = {
+            "system": reference.system,
+            "settings": {},
+            "tuned": None,
+            "subset": reference.subset,
+            "seeds": [],
+            "reference": told,
+        }
         if by_type:
             for machine_type in of:
                 values = reference.values[machine_type]
@@ -155,15 +167,20 @@ def machine_type_metrics(record: Record, *, threshold: str = DEFAULT_THRESHOLD) 
     """
     rule = Rule.of(record["rule"])
     sections = record["sections"].values()
-    means = summary([section["official"] for section in sections], rule=rule)
     half_widths = _means([section["half_width"] for section in sections])
     return {
-        "official_score": means["score"],
-        **{m: means[name] for m in rule.metrics if (name := f"{rule.mean}_mean_{m}") in means},
+        **section_means([section["official"] for section in sections], rule=rule),
         **{f"{metric}_half_width": half_width for metric, half_width in half_widths.items()},
         **_means([section["decisions"][threshold] for section in sections]),
         **record["thresholds"][threshold],
     }
+
+
+def section_means(sections: Iterable[Mapping[str, float]], *, rule: Rule) -> dict[str, float]:
+    """Return ``official_score`` and the metrics of a rule by name: its means over sections."""
+    means = summary(sections, rule=rule)
+    metrics = {m: means[name] for m in rule.metrics if (name := f"{rule.mean}_mean_{m}") in means}
+    return {"official_score": means["score"], **metrics}
 
 
 def assignments(settings: Mapping[str, Any]) -> str:
@@ -221,10 +238,8 @@ def render(
 
 def _newest(records: Iterable[Record]) -> list[Record]:
     newest: dict[tuple[Any, ...], Record] = {}
-    for record in records:
-        key = (record["system"], _settings_key(record), record["machine_type"], record["seed"])
-        if key not in newest or record["finished"] >= newest[key]["finished"]:
-            newest[key] = record
+    for record in sorted(records, key=_age):
+        newest[*_choice(record), record["machine_type"], record["seed"]] = record
     data = sorted({record["data"] for record in newest.values()})
     if len(data) > 1:
         raise InputError(f"the results are of data sets {', '.join(data)}; a leaderboard takes those of one")
@@ -233,8 +248,20 @@ def _newest(records: Iterable[Record]) -> list[Record]:
     return list(newest.values())
 
 
-def _settings_key(record: Record) -> str:
-    return json.dumps(_settings(record), sort_keys=True)
+def _choice(record: Record) -> tuple[str, str, str]:
+    """Return what the records of a row share: system, settings, and the search that chose these, if any."""
+    search = record["tuned"]["search"] if record.get("tuned") else ""
+    return record["system"], json.dumps(_settings(record), sort_keys=True), search
+
+
+def _age(record: Record) -> tuple[str, int]:
+    return record["finished"], record["tuned"]["trials"] if record.get("tuned") else 0
+
+
+def _tuned(group: Sequence[Record]) -> dict[str, Any] | None:
+    """Return what the newest of a row's records says of the search."""
+    tuned = max(group, key=_age).get("tuned")
+    return {name: tuned[name] for name in ("trials", "search", "protocol")} if tuned else None
 
 
 def _settings(record: Record) -> dict[str, Any]:
@@ -251,8 +278,8 @@ def _ordered(rows: Sequence[Row], machine_types: Sequence[str], *, by_type: bool
     return sorted(rows, key=lambda row: (-(row["official_score"] or 0), -row["machine_types"], _name(row)))
 
 
-def _name(row: Row) -> tuple[str, str]:
-    return row["system"], assignments(row["settings"])
+def _name(row: Row) -> tuple[str, bool, str]:
+    return row["system"], bool(row.get("tuned")), assignments(row["settings"])
 
 
 def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
@@ -270,6 +297,8 @@ def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
     return {
         "system": group[0]["system"],
         "settings": _settings(group[0]),
+        "tuned": _tuned(group),
+        "subset": group[0]["subset"],
         "official_score": over_seeds.get("score"),
         "official_score_std": _spread([mean["score"] for mean in means]),
         **{metric: over_seeds.get(f"{rule.mean}_mean_{metric}") for metric in rule.metrics},
@@ -311,6 +340,8 @@ def _type_row(group: Sequence[Record], threshold: str) -> Row:
         "machine_type": group[0]["machine_type"],
         "system": group[0]["system"],
         "settings": _settings(group[0]),
+        "tuned": _tuned(group),
+        "subset": group[0]["subset"],
         "official_score": means["official_score"],
         "official_score_std": _spread([of["official_score"] for of in metrics]),
         **{name: means.get(name) for name in names},
@@ -407,6 +438,8 @@ def _table(rows: Sequence[Row], title: str, rule: Rule, *, wide: bool) -> Table:
         name = Text(indent + row["system"], style="dim" if row.get("reference") else "")
         if row.get("reference"):
             name.append(f"\n{indent}  published")
+        if row.get("tuned"):
+            name.append(f"\n{indent}  {_tuned_label(row)}")
         if row["settings"]:
             name.append("".join(f"\n{indent}  {word}" for word in _short(row["settings"])), style="italic")
         table.add_row(
@@ -430,7 +463,7 @@ def _markdown(rows: Sequence[Row], title: str, rule: Rule) -> str:
         settings = " ".join(_short(row["settings"]))
         cells = [
             *([row["machine_type"]] if by_type else []),
-            row["system"],
+            f"{row['system']} ({_tuned_label(row)})" if row.get("tuned") else row["system"],
             "published" if row.get("reference") else f"`{settings}`" if settings else "",
         ]
         for column in columns:
@@ -456,6 +489,11 @@ def _csv_cell(value: Any) -> Any:
     if isinstance(value, list):
         return " ".join(str(item) for item in value)
     return typed(value) if isinstance(value, bool) else value
+
+
+def _tuned_label(row: Row) -> str:
+    trials = row["tuned"]["trials"]
+    return f"dev-tuned, {trials:,} trial{'' if trials == 1 else 's'}"
 
 
 def _false_alarms(row: Row) -> str:
@@ -488,6 +526,16 @@ def _caption(rows: Sequence[Row], rule: Rule, *, half_widths: bool) -> str:
         )
     if half_widths:
         said.append(f"Half-widths: of {metrics}, of a 95 % jackknife interval over clips.")
+    tuned_on = {row["subset"] for row in rows if row.get("tuned")}
+    if "dev" in tuned_on:
+        said.append(
+            "dev-tuned: settings chosen by the labels of these clips, so its score is too good; "
+            "leave-one-type-out says by how much."
+        )
+    if "eval" in tuned_on:
+        said.append(
+            "dev-tuned: settings chosen by the labels of development clips; these clips had no part in it."
+        )
     if any(row["official_score"] is None for row in rows):
         said.append("A system has a score as soon as one seed has all machine types.")
     if _has(rows, "official_score_low"):

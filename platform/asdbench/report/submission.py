@@ -30,15 +30,15 @@ from asdbench.data.catalogue import DataSet
 from asdbench.engine.evaluation import (
     anomaly_scores,
     decision_threshold,
-    evaluate,
+    judge_sections,
     labelled_types,
     training_records,
 )
 from asdbench.engine.jobs import JobStore, Prepared
 from asdbench.errors import InputError
-from asdbench.files import read_json, replacing
+from asdbench.files import replacing
 from asdbench.metrics import DEFAULT_THRESHOLD
-from asdbench.report.leaderboard import machine_type_metrics
+from asdbench.report.leaderboard import section_means
 from asdbench.report.stored import Settings, scored_jobs
 from asdbench.spec import SAMPLE_RATE_HZ
 
@@ -255,7 +255,7 @@ def _complexity(jobs: Mapping[str, Prepared], store: JobStore) -> dict[str, int]
     parameters, macs = [], []
     for prepared in jobs.values():
         trainings = training_records(prepared, store).values()
-        scorings = [read_json(store.scores(part.scoring_key) / "scoring.json") for part in prepared.parts]
+        scorings = [store.scoring_record(part.scoring_key) for part in prepared.parts]
         parameters.append(sum(training["parameters"] for training in trainings))
         macs.append(sum(scoring["macs_per_clip"] for scoring in scorings))
     return {"total_parameters": max(parameters), "MACS": max(macs)}
@@ -268,8 +268,9 @@ def _development_results(first: Prepared, store: JobStore) -> dict[str, dict[str
         job = dataclasses.replace(first.job, machine_type=machine_type)
         prepared = Prepared(job, first.configured, first.data)
         if store.is_scored(prepared):
-            metrics = machine_type_metrics(evaluate(prepared, store, subset="dev").record)
+            sections = judge_sections(prepared, store, subset="dev")
+            means = section_means(sections.values(), rule=first.data.rule)
             results[machine_type] = {
-                name: round(100 * metrics[name], 2) for name in first.data.rule.metrics if name in metrics
+                name: round(100 * means[name], 2) for name in first.data.rule.metrics if name in means
             }
     return results
