@@ -1,17 +1,14 @@
-"""MLflow runs: one for each system, settings, seed and subset, with a nested run for each machine type.
+"""Writing to MLflow: runs with a nested one for each machine type, searches with one for each trial.
 
-Idea: results live in the job store; MLflow gets a copy of what is finished. So a run is written in one go,
-by the driver alone, and written once: the tag ``asdbench.key``, a hash of the results' keys, says what is
-there already. A run whose recording was interrupted is not FINISHED; it is deleted and recorded again.
+Idea: results live in the job store; MLflow gets a copy of what is finished. A run is written in one go and
+once: the tag ``asdbench.key``, a hash of all that makes it this run, with ``asdbench.results``, a hash of the
+results' keys, says what is there already. One whose writing was interrupted is not FINISHED; it is deleted
+and written again. A search grows: its outer run is kept, and what is new is added, its metrics being
+``best_score`` and ``default_score`` of the finished trials and ``trials_complete``, ``trials_pruned``,
+``trials_failed``, each with the number of trials as step.
 
-Conventions: metrics are fractions between 0 and 1, times are in seconds. A run's start and end are those of
-its results: when the last one was finished, less the time that training and scoring took. Metrics of a
-machine type are named ``<machine type>/auc_source`` in the outer run and ``auc_source`` in the nested one,
-losses ``loss/<stage>/<name>``, with the epoch as step. ``official_score`` is over all machine types of a run;
-the same mean over one type is ``harmonic_mean``, or ``arithmetic_mean`` where that is the rule.
-
-Scores of development and of evaluation clips are not to be ranked together: runs on the eval subset are in an
-experiment of their own, ``asdbench/<data set>/eval``.
+Conventions: a pruned trial is KILLED, a failed one FAILED; a search is RUNNING until all trials that were
+asked for are there. What the sheets hold is told in `asdbench.tracking.runs`.
 
 Nothing of the process's environment, command line or user is recorded. MLflow's telemetry is off, and it
 prints nothing, unless the user's environment says otherwise.
@@ -19,99 +16,63 @@ prints nothing, unless the user's environment says otherwise.
 Source: MLflow 3, https://mlflow.org/docs/latest/ml/tracking.
 """
 
-import hashlib
 import os
 import re
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 import asdbench
 from asdbench.data import catalogue
 from asdbench.errors import InputError
-from asdbench.metrics import Rule, summary
-from asdbench.report.leaderboard import assignments, machine_type_metrics
+from asdbench.tracking.runs import IS_DEFAULT, KEY, RESULTS, TRIAL, TRIALS, Entry, Sheet
 
-Progress = Callable[[int, int], None]
-
-_KEY, _RESULTS = "asdbench.key", "asdbench.results"
 _PARENT = "mlflow.parentRunId"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its errors are told by what writes
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 _PORT = 5000
 _LOCAL_UI = f"http://127.0.0.1:{_PORT}"
 _DATABASE_ATTEMPTS = 4  # 1.1 s in all; MLflow's own ten attempts take 102 s
+_SOURCE = {"mlflow.source.name": "asdbench", "mlflow.source.type": "LOCAL"}
+_STATES = {"FINISHED": "complete", "KILLED": "pruned", "FAILED": "failed"}
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One system with settings and a seed, on the machine types of a data set.
+class NotWritten(Exception):
+    """Something could not be written to MLflow; the message is why.
 
     Attributes
     ----------
-    system : its name
-    settings : all its settings
-    changed_settings : those that differ from the defaults
-    data : name of the data set
-    fingerprint : hash of the data set's content
-    seed : of the training
-    complete : whether every machine type that can be judged is there; only then is there an official score
-    records : machine type to result record, as ``evaluate`` stores it
-    keys : machine type to the result's key in the job store
-    scores : machine type to a table of ``clip_id``, ``use`` and ``score``
-    curves : machine type to the training curve: dicts of ``stage``, ``epoch`` and losses by name
-    subset : the subset that was judged
+    passing : whether it may go well at another time: the store is down, slow or locked
+    of_store : whether it is the store that does not answer, so that nothing else can be written either
     """
 
-    system: str
-    settings: Mapping[str, Any]
-    changed_settings: Mapping[str, Any]
-    data: str
-    fingerprint: str
-    seed: int
-    complete: bool
-    records: Mapping[str, Mapping[str, Any]]
-    keys: Mapping[str, str]
-    scores: Mapping[str, pl.DataFrame]
-    curves: Mapping[str, Sequence[Mapping[str, Any]]]
-    subset: str = "dev"
-
-    @property
-    def experiment(self) -> str:
-        """The name of its experiment, without ``asdbench/``."""
-        return self.data if self.subset == "dev" else f"{self.data}/{self.subset}"
-
-    @property
-    def key(self) -> str:
-        """What makes it the same run: a later one with other results takes its place."""
-        identity = [self.system, assignments(self.settings), self.data, self.fingerprint, str(self.seed)]
-        return hashlib.blake2b("\n".join(identity).encode(), digest_size=12).hexdigest()
-
-    @property
-    def results(self) -> str:
-        """A hash of the results' keys."""
-        return hashlib.blake2b("\n".join(sorted(self.keys.values())).encode(), digest_size=12).hexdigest()
+    def __init__(self, reason: str, *, passing: bool, of_store: bool) -> None:
+        super().__init__(reason)
+        self.passing = passing
+        self.of_store = of_store
 
 
 def tracking_uri() -> str:
     """Return where runs are recorded: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data home."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{catalogue.home().resolve() / 'mlflow.db'}"
+
+
+def shown_uri() -> str:
+    """Return `tracking_uri` without user and password."""
+    return _without_password(tracking_uri())
 
 
 def ui_command() -> str:
@@ -120,7 +81,7 @@ def ui_command() -> str:
     A tracking server has its UI at its own address. A URI with a password in it is not repeated.
     """
     uri = tracking_uri()
-    shown = shlex.quote(uri) if _without_password(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    shown = shlex.quote(uri) if shown_uri() == uri else '"$MLFLOW_TRACKING_URI"'
     if uri.startswith(("http://", "https://")):
         return f"python -m webbrowser {shown}"
     python = Path(sys.executable)
@@ -135,252 +96,211 @@ def ui_command() -> str:
     return command
 
 
-def runs_page(experiment: str) -> str:
-    """Return the address of the page of an experiment's runs, by official score, once the UI is up."""
+def runs_page(experiment: str, *, metric: str = "official_score") -> str:
+    """Return the address of an experiment's runs, the best by ``metric`` first, once the UI is up.
+
+    Searches are to be ordered by ``best_score``.
+    """
     uri = tracking_uri()
     base = (
         _without_password(uri).replace("***@", "").rstrip("/")
         if uri.startswith(("http://", "https://"))
         else _LOCAL_UI
     )
-    order = "orderByKey=metrics.%60official_score%60&orderByAsc=false"
+    order = f"orderByKey=metrics.%60{metric}%60&orderByAsc=false"
     return f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning&{order}"
 
 
-def record(runs: Sequence[Run], *, progress: Progress | None = None) -> dict[str, str]:
-    """Record ``runs`` at `tracking_uri`, in the experiments ``asdbench/<Run.experiment>``.
+class Store:
+    """The MLflow store that `tracking_uri` names, as far as it answers.
 
-    A run that is recorded already stays as it is. To be called by one process at a time.
-
-    Parameters
+    Attributes
     ----------
-    runs : sequence of Run
-        Runs with their results.
-    progress : callable, optional
-        Called after each run with the number done and the number of all.
-
-    Returns
-    -------
-    dict
-        The id of each experiment.
-
-    Raises
-    ------
-    InputError
-        The store cannot be reached or written, or the experiment was deleted in it. The results are in the
-        job store all the same.
+    experiments : the id of each experiment that was written to, by its name without ``asdbench/``
     """
-    if not runs:
-        return {}
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow.store.db.utils
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
-    mlflow.store.db.utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
-    source = _source_tags()
-    try:
-        client = MlflowClient(tracking_uri())
-        experiments = {of: _experiment(client, of) for of in sorted({run.experiment for run in runs})}
-        for done, run in enumerate(runs, start=1):
-            if not _is_recorded(client, experiments[run.experiment], run):
-                _record_run(client, experiments[run.experiment], run, source)
-            if progress is not None:
-                progress(done, len(runs))
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise InputError(
-            f"cannot record to the MLflow store {_without_password(tracking_uri())} ({_reason(error)}); the "
-            f"results are kept, and the same command records them once the store can be reached"
-        ) from error
-    return experiments
+    def __init__(self) -> None:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import mlflow.store.db.utils
+        from mlflow import MlflowClient
 
+        mlflow.store.db.utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
+        self.experiments: dict[str, str] = {}
+        with _failures(of_store=True):
+            self._client = MlflowClient(tracking_uri())
 
-def _experiment(client: Any, experiment: str) -> str:
-    """Return the id of an experiment."""
-    name = f"asdbench/{experiment}"
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        own = not os.environ.get("MLFLOW_TRACKING_URI")
-        location = (_artifacts() / experiment).as_uri() if own else None
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # not one of chats and traces
-        return str(client.create_experiment(name, artifact_location=location, tags=kind))
-    if found.lifecycle_stage == "deleted":
-        raise InputError(
-            f"the MLflow experiment {name!r} was deleted; "
-            f"'mlflow experiments restore --experiment-id {found.experiment_id}' brings it back"
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write entries of one group, the oldest first; what is there already stays as it is.
+
+        To be called by one at a time for a group. Of a run the newest entry counts.
+
+        Raises
+        ------
+        NotWritten
+            The store cannot be reached or written, or the experiment was deleted in it.
+        """
+        of = entries[-1].experiment
+        with _failures(of_store=True):
+            experiment = self._experiment(of)
+        with _failures(of_store=False):
+            if entries[-1].trial is None:
+                self._write_run(experiment, entries[-1].run)
+            else:
+                self._write_trials(experiment, entries)
+        self.experiments[of] = experiment
+
+    def _experiment(self, experiment: str) -> str:
+        """Return the id of an experiment."""
+        name = f"asdbench/{experiment}"
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            own = not os.environ.get("MLFLOW_TRACKING_URI")
+            location = (_artifacts() / experiment).as_uri() if own else None
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # not one of chats and traces
+            return str(self._client.create_experiment(name, artifact_location=location, tags=kind))
+        if found.lifecycle_stage == "deleted":
+            raise InputError(
+                f"the MLflow experiment {name!r} was deleted; "
+                f"'mlflow experiments restore --experiment-id {found.experiment_id}' brings it back"
+            )
+        return str(found.experiment_id)
+
+    def _found(self, experiment: str, key: str) -> list[Any]:
+        """Return all runs with a key, outer and nested."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [experiment], f"tags.`{KEY}` = '{key}'", max_results=1000, page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _write_run(self, experiment: str, sheet: Sheet) -> None:
+        """Write a run if it is not there with these results and finished; others in its place are deleted."""
+        found = self._found(experiment, sheet.tags[KEY])
+        finished = {
+            run.info.run_id
+            for run in found
+            if run.info.status == "FINISHED" and run.data.tags.get(RESULTS) == sheet.tags[RESULTS]
+        }
+        for run in found:
+            if run.data.tags.get(_PARENT, run.info.run_id) not in finished:
+                self._client.delete_run(run.info.run_id)
+        if not finished:
+            self._write(experiment, sheet)
+
+    def _write_trials(self, experiment: str, entries: Sequence[Entry]) -> None:
+        """Write those trials of a search that are not there, and the search itself anew."""
+        search = entries[-1].run
+        trials = {entry.trial.tags[TRIAL]: entry.trial for entry in entries if entry.trial is not None}
+        found = self._found(experiment, search.tags[KEY])
+        parent = next((run for run in found if _PARENT not in run.data.tags), None)
+        if parent is None:
+            began_ms = min(trial.began_ms for trial in trials.values())
+            parent = self._create(experiment, replace(search, began_ms=began_ms))
+        parent_id = parent.info.run_id
+        done = {}
+        for run in found:
+            if run.data.tags.get(_PARENT) == parent_id:
+                if run.info.status in _STATES:
+                    done[run.data.tags[TRIAL]] = _Done.of(run)
+                else:  # its writing was interrupted
+                    self._client.delete_run(run.info.run_id)
+        for number, trial in trials.items():
+            if number not in done:
+                self._write(experiment, trial, parent_id)
+                done[number] = _Done(
+                    trial.status, trial.last("score"), trial.tags[IS_DEFAULT] == "true", trial.ended_ms
+                )
+        self._update_search(parent, search, list(done.values()))
+
+    def _update_search(self, parent: Any, search: Sheet, done: Sequence["_Done"]) -> None:
+        """Bring name, metrics and status of a search up to its trials; parameters cannot change."""
+        run_id, ended_ms = parent.info.run_id, max(trial.ended_ms for trial in done)
+        metrics: dict[str, float] = {
+            f"trials_{state}": sum(trial.status == status for trial in done)
+            for status, state in _STATES.items()
+        }
+        for trial in done:
+            if trial.status == "FINISHED" and trial.score is not None:
+                metrics["best_score"] = max(trial.score, metrics.get("best_score", trial.score))
+                if trial.is_default:
+                    metrics["default_score"] = trial.score
+        self._log(
+            run_id,
+            ended_ms,
+            metrics=[(name, value, len(done)) for name, value in metrics.items()],
+            params={name: value for name, value in search.params.items() if name not in parent.data.params},
+            tags={TRIALS: search.tags[TRIALS]},
         )
-    return str(found.experiment_id)
+        if parent.info.run_name != search.name:
+            self._client.update_run(run_id, name=search.name)
+        if len(done) >= int(search.tags[TRIALS]):
+            self._client.set_terminated(run_id, "FINISHED", ended_ms)
+        elif parent.info.status != "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
 
+    def _write(self, experiment: str, sheet: Sheet, parent: str | None = None) -> None:
+        """Write a run with its nested ones; its status is written last: it says that the rest is there."""
+        run_id = self._create(experiment, sheet, parent).info.run_id
+        self._log(run_id, sheet.ended_ms, metrics=sheet.metrics, params=sheet.params)
+        if sheet.data is not None:
+            self._client.log_inputs(run_id, datasets=[_data_set(*sheet.data)])
+        if sheet.files:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, text in sheet.files.items():
+                    path = Path(folder) / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text, encoding="utf-8")
+                self._client.log_artifacts(run_id, folder)
+        for nested in sheet.nested:
+            self._write(experiment, nested, run_id)
+        self._client.set_terminated(run_id, sheet.status, sheet.ended_ms)
 
-def _is_recorded(client: Any, experiment: str, wanted: Run) -> bool:
-    """Whether ``wanted`` is there, finished and with these results; others in its place are deleted."""
-    found = client.search_runs([experiment], f"tags.`{_KEY}` = '{wanted.key}'", max_results=1000)
-    finished = {
-        run.info.run_id
-        for run in found
-        if run.info.status == "FINISHED" and run.data.tags.get(_RESULTS) == wanted.results
-    }
-    for run in found:
-        if run.data.tags.get(_PARENT, run.info.run_id) not in finished:
-            client.delete_run(run.info.run_id)
-    return bool(finished)
+    def _create(self, experiment: str, sheet: Sheet, parent: str | None = None) -> Any:
+        tags = {**sheet.tags, **_SOURCE, **({_PARENT: parent} if parent else {})}
+        return self._client.create_run(experiment, start_time=sheet.began_ms, tags=tags, run_name=sheet.name)
 
+    def _log(
+        self,
+        run_id: str,
+        time_ms: int,
+        *,
+        metrics: Sequence[tuple[str, float, int]],
+        params: Mapping[str, str],
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write to a run; the client splits what is more than MLflow takes in one request."""
+        from mlflow.entities import Metric, Param, RunTag
 
-def _record_run(client: Any, experiment: str, run: Run, source: Mapping[str, str]) -> None:
-    tags = {
-        _KEY: run.key,
-        _RESULTS: run.results,
-        "asdbench.version": asdbench.__version__,
-        "asdbench.data_fingerprint": run.fingerprint,
-        "asdbench.subset": run.subset,
-        "asdbench.machine_types": ", ".join(run.records),
-        "mlflow.source.name": "asdbench",
-        "mlflow.source.type": "LOCAL",
-        **source,
-    }
-    params = {**run.settings, "system": run.system, "data": run.data, "seed": run.seed}
-    name = f"{run.system} seed {run.seed} {assignments(run.changed_settings)}".rstrip()
-    times = [_times_ms(record) for record in run.records.values()]
-    begun, ended = min(begin for begin, _ in times), max(end for _, end in times)
-    parent = client.create_run(experiment, start_time=begun, tags=tags, run_name=name).info.run_id
-    _log(client, parent, ended, params=params, metrics=_run_metrics(run))
-    client.log_inputs(parent, datasets=[_data_set(run)])
-    with tempfile.TemporaryDirectory() as folder:
-        for machine_type, scores in run.scores.items():
-            scores.select("clip_id", "use", "score").write_csv(Path(folder) / f"{machine_type}.csv")
-        client.log_artifacts(parent, folder, "scores")
-    for machine_type, result in run.records.items():
-        begun_type, ended_type = _times_ms(result)
-        child = client.create_run(
-            experiment,
-            start_time=begun_type,
-            tags={
-                _PARENT: parent,
-                _KEY: run.key,
-                "asdbench.result": run.keys[machine_type],
-                "asdbench.system_code": result["code"],
-                **source,
-            },
-            run_name=f"{machine_type}, {name}",
-        ).info.run_id
-        _log(
-            client,
-            child,
-            ended_type,
-            params={**params, "machine_type": machine_type},
-            metrics=_machine_type_metrics(result),
-            curve=run.curves.get(machine_type, ()),
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, time_ms, step) for name, value, step in metrics],
+            params=[Param(name, value) for name, value in params.items()],
+            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         )
-        client.set_terminated(child, "FINISHED", ended_type)
-    client.set_terminated(parent, "FINISHED", ended)  # last: it says that the rest is there
 
 
-def _data_set(run: Run) -> Any:
-    """Return the entry of the column "Dataset": name and start of the fingerprint."""
-    from mlflow.entities import Dataset, DatasetInput
+@dataclass(frozen=True)
+class _Done:
+    """What a search needs to know of a trial that is written."""
 
-    digest = run.fingerprint[:8]
-    return DatasetInput(Dataset(name=run.data, digest=digest, source_type="local", source=run.fingerprint))
+    status: str
+    score: float | None
+    is_default: bool
+    ended_ms: int
 
-
-def _log(
-    client: Any,
-    run_id: str,
-    time_ms: int,
-    *,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    curve: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """Write all parameters, metrics and losses of a run in batches."""
-    from mlflow.entities import Metric, Param
-
-    points = [(name, value, 0) for name, value in metrics.items()]
-    points += [
-        (f"loss/{row['stage']}/{name}", value, row["epoch"]) for row in curve for name, value in _losses(row)
-    ]
-    client.log_batch(
-        run_id,
-        metrics=[Metric(_metric_name(name), float(value), time_ms, step) for name, value, step in points],
-        params=[Param(name, value) for name, value in _parameters(params)],
-    )
+    @classmethod
+    def of(cls, run: Any) -> "_Done":
+        score, is_default = run.data.metrics.get("score"), run.data.tags[IS_DEFAULT] == "true"
+        return cls(run.info.status, score, is_default, run.info.end_time)
 
 
-def _run_metrics(run: Run) -> dict[str, float]:
-    """Return the metrics of the outer run."""
-    records = list(run.records.values())
-    sections = [section["official"] for record in records for section in record["sections"].values()]
-    means = summary(sections, rule=Rule.of(records[0]["rule"]))
-    score = means.pop("score")
-    return {
-        **({"official_score": score, **means} if run.complete else {}),
-        **_timings(records),
-        **{
-            f"{machine_type}/{name}": value
-            for machine_type, record in run.records.items()
-            for name, value in _renamed(record).items()
-        },
-    }
-
-
-def _machine_type_metrics(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a nested run: of the machine type, and of its sections if there are several."""
-    metrics = {**_renamed(record), **_timings([record])}
-    for section, judged in record["sections"].items():
-        place = f"section_{section}/" if len(record["sections"]) > 1 else ""
-        if place:
-            metrics |= {f"{place}{name}": value for name, value in judged["official"].items()}
-        metrics |= {f"{place}in_domain/{name}": value for name, value in judged["in_domain"].items()}
-    return metrics
-
-
-def _renamed(record: Mapping[str, Any]) -> dict[str, float]:
-    """Call the score of one machine type by another name: else it is sorted among those of all types."""
-    name_of = {"official_score": f"{record['rule']['mean']}_mean"}
-    return {name_of.get(name, name): value for name, value in machine_type_metrics(record).items()}
-
-
-def _timings(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {
-        "parameters": max(record["parameters"] for record in records),
-        "training_steps": sum(record["training_steps"] for record in records),
-        "training_seconds": sum(record["training_seconds"] for record in records),
-        "scoring_seconds": sum(record["scoring_seconds"] for record in records),
-        "clips_per_second": statistics.fmean(
-            [record["clips_per_second"] for record in records],
-            weights=[max(record["scoring_seconds"], 1e-9) for record in records],
-        ),
-    }
-
-
-def _losses(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    return ((name, value) for name, value in row.items() if name not in ("stage", "epoch"))
-
-
-def _parameters(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield values as texts that ``--set`` would take."""
-    return ((name, assignments({name: value}).partition("=")[2]) for name, value in values.items())
-
-
-def _metric_name(name: str) -> str:
-    """Replace what MLflow does not allow in a metric's name."""
-    return re.sub(r"[^/\w.\- ]", "_", name)
-
-
-def _times_ms(record: Mapping[str, Any]) -> tuple[int, int]:
-    ended = datetime.fromisoformat(record["finished"]).timestamp()
-    begun = ended - record["training_seconds"] - record["scoring_seconds"]
-    return round(1000 * begun), round(1000 * ended)
-
-
-def _artifacts() -> Path:
-    """Return the folder of score tables that belongs to the SQLite file in the data home."""
-    return catalogue.home().resolve() / "mlartifacts"
-
-
-def _source_tags() -> dict[str, str]:
+def source_tags() -> dict[str, str]:
     """Return commit and state of the git checkout that asdbench runs from, if it runs from one."""
     package = Path(asdbench.__file__)
 
@@ -394,6 +314,39 @@ def _source_tags() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"mlflow.source.git.commit": commit, "asdbench.git_dirty": str(bool(changes)).lower()}
+
+
+def _data_set(name: str, fingerprint: str) -> Any:
+    """Return the entry of the column "Dataset": name and start of the fingerprint."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    data = Dataset(name=name, digest=fingerprint[:8], source_type="local", source=fingerprint)
+    return DatasetInput(data)
+
+
+def _artifacts() -> Path:
+    """Return the folder of score tables that belongs to the SQLite file in the data home."""
+    return catalogue.home().resolve() / "mlartifacts"
+
+
+@contextmanager
+def _failures(*, of_store: bool) -> Iterator[None]:
+    """Turn whatever MLflow raises into `NotWritten`: nothing is lost by it and nobody is to be stopped."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except InputError as error:
+        raise NotWritten(str(error), passing=False, of_store=False) from error
+    except Exception as error:
+        if isinstance(error, MlflowException):
+            status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
+            passing = status >= 500 or status in (408, 429)  # time-out, too many requests
+        else:
+            passing = isinstance(error, OSError | OperationalError)
+        reason = f"the MLflow store {shown_uri()} does not take them ({_reason(error)})"
+        raise NotWritten(reason, passing=passing, of_store=of_store) from error
 
 
 def _reason(error: BaseException) -> str:

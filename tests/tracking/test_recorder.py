@@ -1,0 +1,477 @@
+import dataclasses
+import errno
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from asdbench.metrics import OFFICIAL
+from asdbench.tracking import outbox, recorder
+from asdbench.tracking.mlflow_runs import tracking_uri
+from asdbench.tracking.outbox import Outbox
+from asdbench.tracking.recorder import Left, Recorder, deliver
+from asdbench.tracking.runs import Entry, Run, Search, Trial
+
+OFFICIAL_METRICS = {"auc_source": 0.6, "auc_target": 0.5, "pauc": 0.55}
+RESULT = {
+    "code": "c0de",
+    "rule": dataclasses.asdict(OFFICIAL),
+    "thresholds": {"empirical": {"threshold": 1.5}},
+    "sections": {
+        "00": {
+            "official": OFFICIAL_METRICS,
+            "in_domain": {},
+            "half_width": {},
+            "decisions": {"empirical": {}},
+        }
+    },
+    "parameters": 1000,
+    "training_seconds": 10.0,
+    "training_steps": 50,
+    "scoring_seconds": 2.0,
+    "clips_per_second": 100.0,
+    "finished": "2026-01-01T00:00:12+00:00",
+}
+
+
+def run(seed: int = 0, data: str = "demo", key: str = "k", **changed: Any) -> Run:
+    return Run(
+        system="baseline-mse",
+        settings=changed,
+        changed_settings=changed,
+        data=data,
+        fingerprint="f1f2",
+        seed=seed,
+        complete=True,
+        records={"fan": RESULT},
+        keys={"fan": key},
+        scores={"fan": pl.DataFrame({"clip_id": [1], "use": ["test"], "score": [0.5]})},
+        curves={"fan": [{"stage": "s", "epoch": 1, "total": 1.0}]},
+    )
+
+
+def search(trials: int = 2) -> Search:
+    return Search("5ea7c4", "multitask-mel", "demo", "dev", "dev", None, {}, (0,), trials)
+
+
+def trial(number: int) -> Trial:
+    return Trial(number, {"depth": number}, "complete", [(1, 0.5)], {}, {}, 1000.0, 1010.0)
+
+
+def client() -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri())
+
+
+def recorded(experiment: str = "demo") -> list[Any]:
+    """Return the outer runs, by name."""
+    found = client().get_experiment_by_name(f"asdbench/{experiment}")
+    runs = client().search_runs([found.experiment_id]) if found else []
+    outer = [of for of in runs if "mlflow.parentRunId" not in of.data.tags]
+    return sorted(outer, key=lambda of: of.info.run_name)
+
+
+def waiting(home: Path) -> list[Path]:
+    return sorted((home / "outbox").glob("*.json"))
+
+
+class ToldStore:
+    """Stands for MLflow where only what is written matters."""
+
+    experiments: dict[str, str] = {}  # noqa: RUF012
+    written: list[str] = []  # noqa: RUF012
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        self.written.extend((entry.trial or entry.run).name for entry in entries)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> type[ToldStore]:
+    monkeypatch.setattr(ToldStore, "written", [])
+    monkeypatch.setattr(recorder, "Store", ToldStore)
+    return ToldStore
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A server that lets clients in and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        server.settimeout(60)
+        yield server
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port without a server, and a URI with a password."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hush@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@contextmanager
+def server(port: int, database: Path, *, answers: int | None = None) -> Iterator[None]:
+    """MLflow's own server in a thread; after so many ``answers`` it says that it is unavailable."""
+    from mlflow.server import app, handlers
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, *_: Any, **__: Any) -> None:
+            pass
+
+    asked = 0
+
+    def limited(environ: Any, start_response: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if answers is not None and asked > answers:
+            start_response("503 Service Unavailable", [])
+            return [b""]
+        return app(environ, start_response)
+
+    with pytest.MonkeyPatch.context() as patch:
+        artifacts = (database.parent / "artifacts").as_uri()
+        patch.setattr(handlers, "_tracking_store", SqlAlchemyStore(f"sqlite:///{database}", artifacts))
+        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", artifacts)
+        http = make_server("127.0.0.1", port, limited, threaded=True, request_handler=Quiet)
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            http.shutdown()
+            thread.join()
+            http.server_close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def test_runs_and_trials_are_recorded_and_the_outbox_is_empty_then(home: Path) -> None:
+    of = Recorder()
+    of.put(run())
+    of.put(dataclasses.replace(run(), subset="eval"))
+    of.put_trial(search(), trial(0))
+    of.put_trial(search(), trial(1))
+    assert of.close() == Left()
+    assert set(of.experiments) == {"demo", "demo/eval", "demo/searches"}
+    assert [len(recorded(name)) for name in of.experiments] == [1, 1, 1]
+    [found] = recorded("demo/searches")
+    assert (found.info.status, found.data.metrics["trials_complete"]) == ("FINISHED", 2)
+    assert found.info.experiment_id == of.experiments["demo/searches"]
+    assert list((home / "outbox").iterdir()) == []
+
+
+def test_what_is_put_is_on_the_disk_at_once_and_delivered_in_order(
+    home: Path, told: type[ToldStore], refusing: None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder._Delivery, "attempt", lambda *_, **__: (0, False))
+        of = Recorder()
+        for seed in (3, 1, 2):
+            of.put(run(seed))
+            assert len(waiting(home)) == (3, 1, 2).index(seed) + 1
+        assert of.close().entries == 3
+    of = Recorder()
+    of.put(run(0))
+    assert of.close() == Left()
+    assert told.written == [f"baseline-mse seed {seed}" for seed in (3, 1, 2, 0)]
+
+
+def test_a_server_that_never_answers_holds_nobody_up(home: Path, silent: socket.socket) -> None:
+    of = Recorder()
+    of.put(run())
+    with silent.accept()[0]:  # the request is under way, and takes 30 s until it is given up
+        began = time.monotonic()
+        of.put(run(1))
+        left = of.close(patience_s=0.3)
+        assert time.monotonic() - began < 10
+    assert left.entries == len(waiting(home)) == 2
+    assert "has not taken them yet" in left.why
+
+
+def test_a_server_that_never_answers_is_given_up_after_a_time(
+    home: Path, silent: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    Outbox(home / "outbox").put(run().entry({}))
+    delivered, left = deliver()
+    assert (delivered, left.entries) == (0, 1)
+    assert "timed out" in left.why
+
+
+def test_a_server_that_refuses_is_told_in_one_sentence_and_without_its_password(
+    home: Path, refusing: None
+) -> None:
+    Outbox(home / "outbox").put(run().entry({}))
+    delivered, left = deliver()
+    assert (delivered, left.entries) == (0, 1)
+    assert left.why.startswith("1 result is not in MLflow, as the MLflow store http://***@127.0.0.1:9 ")
+    assert "refused" in left.why
+    assert left.why.endswith(f"{str(home / 'outbox')!r} is delivered by 'asdbench record' or the next run")
+    assert "hush" not in left.why
+    assert "hush" not in waiting(home)[0].read_text()
+
+
+def test_a_server_that_comes_back_gets_it_while_the_recorder_lasts(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    of = Recorder(first_pause_s=0.1)
+    of.put(run())
+    of.put_trial(search(), trial(0))
+    gives_up_s = time.monotonic() + 60
+    while "refused" not in of._delivery.left().why and time.monotonic() < gives_up_s:
+        time.sleep(0.05)
+    assert len(waiting(home)) == 2
+    with server(port, tmp_path / "mlflow.db"):
+        assert of.close(patience_s=120) == Left()
+        assert [len(recorded(name)) for name in ("demo", "demo/searches")] == [1, 1]
+
+
+def test_a_server_that_fails_half_way_gets_the_rest_later_and_no_run_twice(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    Outbox(home / "outbox").put(run().entry({}))
+    with server(port, tmp_path / "mlflow.db", answers=5):
+        delivered, left = deliver()
+        assert (delivered, left.entries, len(waiting(home))) == (0, 1, 1)
+        assert "503" in left.why
+    with server(port, tmp_path / "mlflow.db"):
+        assert [of.info.status for of in recorded()] == ["RUNNING"]
+        assert deliver() == (1, Left())
+        assert [of.info.status for of in recorded()] == ["FINISHED"]
+
+
+def test_the_next_recorder_delivers_what_is_left_to_where_mlflow_is_then(home: Path, refusing: None) -> None:
+    of = Recorder()
+    of.put(run())
+    assert of.close(patience_s=0).entries == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI")
+        assert Recorder().close() == Left()
+        assert len(recorded()) == 1
+        assert waiting(home) == []
+
+
+def test_deliver_tries_once_and_tells_its_progress(home: Path, refusing: None) -> None:
+    for seed in (0, 1):
+        Outbox(home / "outbox").put(run(seed).entry({}))
+    delivered, left = deliver()
+    assert (delivered, left.entries) == (0, 2)
+    assert left.why.startswith("2 results are not in MLflow, as")
+    seen: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI")
+        assert deliver(progress=lambda done, of: seen.append((done, of))) == (2, Left())
+        assert deliver() == (0, Left())
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_a_run_that_is_put_again_stays_one_and_other_results_replace_it() -> None:
+    of = Recorder()
+    for again in (run(), run(), run(key="other")):
+        of.put(again)
+        of.close()
+        of = Recorder()
+    of.close()
+    [found] = recorded()
+    assert found.data.tags["asdbench.results"] == run(key="other").results
+
+
+def test_two_that_deliver_at_once_deliver_each_entry_once(home: Path) -> None:
+    box = Outbox(home / "outbox")
+    for seed in range(4):
+        box.put(run(seed).entry({}))
+        box.put(run(seed).entry({}))  # as of two drivers with the same results
+    delivered = []
+    together = threading.Barrier(2)
+
+    def work() -> None:
+        together.wait()
+        delivered.append(deliver()[0])
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(delivered) + deliver()[0] == 8
+    assert [of.info.run_name for of in recorded()] == [f"baseline-mse seed {seed}" for seed in range(4)]
+    assert list((home / "outbox").iterdir()) == []
+
+
+def test_an_entry_that_another_process_has_hold_of_is_left_to_it(home: Path) -> None:
+    box = Outbox(home / "outbox")
+    box.put(run().entry({}))
+    with box.alone(run().entry({}).group) as mine:
+        assert mine
+        delivered, left = deliver()
+        assert (delivered, left.entries) == (0, 1)
+        assert "another process is recording them" in left.why
+    assert deliver() == (1, Left())
+
+
+def test_a_lock_whose_holder_has_just_removed_it_is_not_held(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Outbox(home / "outbox")
+    box.put(run().entry({}))
+    flock = outbox.fcntl.flock
+
+    def late(file: int, how: int) -> None:
+        (home / "outbox" / "group.lock").unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(outbox.fcntl, "flock", late)
+    with box.alone("group") as mine:
+        assert not mine
+
+
+def test_a_driver_killed_while_it_records_leaves_the_entry_and_no_lock(home: Path) -> None:
+    code = """
+import os, signal, threading
+from asdbench.tracking import recorder
+from asdbench.tracking.outbox import Outbox
+from asdbench.tracking.runs import Entry, Sheet
+
+class Killed:
+    def write(self, entries):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+recorder.Store = Killed
+of = recorder.Recorder()
+sheet = Sheet("r", {"asdbench.key": "k", "asdbench.results": "r"}, {}, [("m", 1.0, 0)], 0, 1)
+of._put(Entry("demo", sheet))
+threading.Event().wait()
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(waiting(home)) == 1
+    assert deliver() == (1, Left())
+    assert [of.info.run_name for of in recorded()] == ["r"]
+
+
+def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Path) -> None:
+    of = Recorder()
+    of.put(run(data="gone"))
+    of.close()
+    experiment = of.experiments["gone"]
+    client().delete_experiment(experiment)
+    began = time.monotonic()
+    of = Recorder()
+    of.put(run(1, data="gone"))
+    of.put(run())
+    left = of.close(patience_s=300)
+    assert time.monotonic() - began < 100
+    assert left.entries == len(waiting(home)) == 1
+    assert f"mlflow experiments restore --experiment-id {experiment}" in left.why
+    assert len(recorded()) == 1
+    client().restore_experiment(experiment)
+    assert deliver() == (1, Left())
+
+
+def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, told: type[ToldStore]) -> None:
+    box = Outbox(home / "outbox")
+    for _ in range(2):
+        box.put(run().entry({}))
+    damaged = waiting(home)[0]
+    damaged.write_text('{"experiment": "demo"}')
+    delivered, left = deliver()
+    assert (delivered, left.entries) == (1, 1)
+    assert f"{str(damaged)!r} is damaged" in left.why
+    assert told.written == ["baseline-mse seed 0"]
+    assert waiting(home) == [damaged]
+
+
+def test_a_full_disk_is_waited_for(
+    home: Path, told: type[ToldStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "replacing", full)
+        of = Recorder(first_pause_s=0.1)
+        of.put(run())
+        lost = Recorder()
+        lost.put(run(1))
+        left = lost.close(patience_s=0.2)
+        assert left.entries == 1
+        assert f"{str(home / 'outbox')!r} cannot be written either, so the same command" in left.why
+    assert of.close() == Left()
+    assert told.written == ["baseline-mse seed 0"]
+
+
+def test_nothing_to_record_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "new"))
+    assert Recorder().close() == Left()
+    assert deliver() == (0, Left())
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_secret_of_the_environment_is_stored(
+    home: Path, refusing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASDBENCH_STORAGE", "s3://me:hush-4711@bucket/results")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-4711-key")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "hush-4711-token")
+    monkeypatch.setattr(sys, "argv", ["asdbench", "--storage", "s3://me:hush-4711@bucket/results"])
+    of = Recorder()
+    of.put(run())
+    of.put_trial(search(), trial(0))
+    of.close(patience_s=0)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    of = Recorder()
+    of.put(run(1))
+    of.put_trial(search(), trial(1))
+    files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert of.close() == Left()
+    files |= {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert {path.suffix for path in files} >= {".db", ".json", ".csv"}
+    assert b"dev-tuned" in files[home / "mlflow.db"]
+    assert not [path for path, content in files.items() if b"hush-4711" in content]
+
+
+def test_recording_is_silent_and_a_server_that_hangs_leaves_the_exit_code_alone(
+    home: Path, silent: socket.socket
+) -> None:
+    (home / "mlflow.db").unlink()
+    code = f"""
+import os, sys, time
+from asdbench.tracking.recorder import Recorder
+from asdbench.tracking.runs import Run
+print("mlflow" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
+hanging = os.environ.pop("MLFLOW_TRACKING_URI")
+of = Recorder()
+of.put(Run("s", {{}}, {{}}, "demo", "f", 0, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
+print(of.close(patience_s=240))
+os.environ["MLFLOW_TRACKING_URI"] = hanging
+of = Recorder()
+of.put(Run("s", {{}}, {{}}, "demo", "f", 1, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
+print(of.close(patience_s=0.5).entries)
+print(os.listdir())
+"""
+    folder = home / "elsewhere"
+    folder.mkdir()
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert ran.stdout.splitlines() == ["False False False", "Left(entries=0, why='')", "1", "[]"]
+    assert (ran.stderr, ran.returncode) == ("", 0)

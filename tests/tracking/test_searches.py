@@ -1,0 +1,175 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdbench.tracking.mlflow_runs import Store, tracking_uri
+from asdbench.tracking.runs import Entry, Search, Trial, TrialState, trial_entry
+
+SEARCH = Search(
+    key="5ea7c4",
+    system="multitask-mel",
+    data="demo",
+    subset="dev",
+    protocol="dev",
+    held_out=None,
+    settings={"epochs": 2},
+    seeds=(0, 1),
+    trials=3,
+)
+
+
+def trial(number: int, score: float = 0.6, state: TrialState = "complete", **settings: Any) -> Trial:
+    rungs = [] if state == "failed" else [(1, 0.5), (2, score)]
+    curve = [{"stage": "main", "epoch": epoch, "total": 1 / epoch} for epoch in (1, 2, 3)]
+    return Trial(
+        number=number,
+        settings=settings,
+        state=state,
+        rungs=rungs,
+        metrics={"fan": {"auc_source": 0.5, "pauc": 0.52}},
+        curves={"fan": curve},
+        began=1000.0 + 10 * number,
+        ended=1009.5 + 10 * number,
+    )
+
+
+def write(*trials: Trial, search: Search = SEARCH) -> None:
+    Store().write([trial_entry(search, of, {}) for of in trials])
+
+
+def client() -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri())
+
+
+def recorded() -> tuple[list[Any], list[Any]]:
+    """Return searches, and trials by number."""
+    experiment = client().get_experiment_by_name("asdbench/demo/searches")
+    found = client().search_runs([experiment.experiment_id])
+    trials = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    trials.sort(key=lambda run: int(run.data.tags["asdbench.trial"]))
+    return [run for run in found if run not in trials], trials
+
+
+def test_a_search_has_its_parameters_and_the_scores_of_its_trials() -> None:
+    write(trial(0), trial(1, 0.7, depth=3), trial(2, 0.9, "pruned", depth=4))
+    [search], _ = recorded()
+    assert search.info.run_name == "multitask-mel epochs=2: 3 trials"
+    assert search.data.params == {
+        "epochs": "2", "system": "multitask-mel", "data": "demo", "subset": "dev", "protocol": "dev",
+        "held_out": "none", "seeds": "0 1",
+    }  # fmt: skip
+    assert search.data.metrics == {
+        "best_score": 0.7, "default_score": 0.6, "trials_complete": 2, "trials_pruned": 1, "trials_failed": 0
+    }  # fmt: skip
+    assert search.data.tags["asdbench.tuned"] == "dev-tuned"
+    assert search.info.status == "FINISHED"
+    assert (search.info.start_time, search.info.end_time) == (1_000_000, 1_029_500)
+
+
+def test_a_trial_is_a_nested_run_with_its_curves() -> None:
+    write(trial(4, depth=3))
+    [search], [of] = recorded()
+    assert of.info.run_name == "trial 4 depth=3"
+    assert of.data.tags["mlflow.parentRunId"] == search.info.run_id
+    assert of.data.tags["asdbench.tuned"] == "dev-tuned"
+    assert of.data.params == {
+        "epochs": "2", "depth": "3", "system": "multitask-mel", "data": "demo", "trial": "4"
+    }  # fmt: skip
+    scores = client().get_metric_history(of.info.run_id, "score")
+    assert [(point.step, point.value) for point in scores] == [(1, 0.5), (2, 0.6)]
+    losses = client().get_metric_history(of.info.run_id, "loss/fan/main/total")
+    assert [(point.step, point.value) for point in losses] == [(1, 1), (2, 0.5), (3, 1 / 3)]
+    assert (of.data.metrics["fan/auc_source"], of.data.metrics["fan/pauc"]) == (0.5, 0.52)
+    assert (of.info.start_time, of.info.end_time) == (1_040_000, 1_049_500)
+
+
+def test_a_trial_has_the_status_of_its_state() -> None:
+    write(trial(0), trial(1, state="pruned"), trial(2, state="failed"))
+    _, trials = recorded()
+    assert [of.info.status for of in trials] == ["FINISHED", "KILLED", "FAILED"]
+    assert "score" not in trials[2].data.metrics
+
+
+def test_a_search_without_a_finished_trial_has_no_score() -> None:
+    write(trial(0, state="failed"), trial(1, 0.9, "pruned", depth=1))
+    [search], _ = recorded()
+    assert search.data.metrics == {"trials_complete": 0, "trials_pruned": 1, "trials_failed": 1}
+    assert search.info.status == "RUNNING"
+
+
+def test_a_search_that_goes_on_keeps_its_run_and_is_brought_up_to_its_trials() -> None:
+    for number in range(3):
+        write(trial(number, 0.6 + number / 100, **({"depth": number} if number else {})))
+    [before], _ = recorded()
+    assert before.info.status == "FINISHED"
+    more = dataclasses.replace(SEARCH, trials=5)
+    write(trial(3, 0.7, depth=3), search=more)
+    [search], _ = recorded()
+    assert (search.info.run_id, search.info.status) == (before.info.run_id, "RUNNING")
+    assert search.info.run_name == "multitask-mel epochs=2: 5 trials"
+    assert search.data.tags["asdbench.trials"] == "5"
+    write(trial(4, 0.5, depth=4), search=more)
+    [search], trials = recorded()
+    assert (search.info.status, len(trials)) == ("FINISHED", 5)
+    history = client().get_metric_history(search.info.run_id, "best_score")
+    assert [(point.step, point.value) for point in history] == [
+        (1, 0.6), (2, 0.61), (3, 0.62), (4, 0.7), (5, 0.7)
+    ]  # fmt: skip
+
+
+def test_a_trial_that_is_there_is_not_written_twice() -> None:
+    write(trial(0), trial(1, depth=1))
+    _, before = recorded()
+    write(trial(1, depth=1), trial(0))
+    [search], after = recorded()
+    assert [of.info.run_id for of in after] == [of.info.run_id for of in before]
+    assert search.data.metrics["trials_complete"] == 2
+
+
+def test_a_trial_whose_writing_was_interrupted_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Store._log
+
+    def interrupted(*arguments: Any, **keywords: Any) -> None:
+        log(*arguments, **keywords)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_log", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write(trial(0))
+    [search], [left] = recorded()
+    assert (search.data.params, left.info.status) == ({}, "RUNNING")
+    write(trial(0))
+    [again], [of] = recorded()
+    assert again.info.run_id == search.info.run_id
+    assert again.data.params["protocol"] == "dev"
+    assert (of.info.status, of.info.run_id != left.info.run_id) == ("FINISHED", True)
+
+
+def test_a_machine_type_that_is_left_out_is_named() -> None:
+    held_out = dataclasses.replace(
+        SEARCH, key="07e4", protocol="leave-one-type-out", held_out="valve", settings={}, trials=1
+    )
+    write(trial(0))
+    write(trial(0), search=held_out)
+    searches, trials = recorded()
+    names = {of.info.run_name: of.data.params["held_out"] for of in searches}
+    assert names == {
+        "multitask-mel epochs=2: 3 trials": "none",
+        "multitask-mel: 1 trial, without valve": "valve",
+    }
+    assert len(trials) == 2
+
+
+def test_an_entry_is_the_same_after_a_detour_through_json(home: Path) -> None:
+    entry = trial_entry(SEARCH, trial(0), {})
+    again = Entry.of_json(entry.as_json())
+    assert again.as_json() == entry.as_json()
+    assert again.group == entry.group == trial_entry(SEARCH, trial(1), {}).group
+    Store().write([again])
+    [search], [of] = recorded()
+    assert (search.data.metrics["default_score"], of.data.metrics["score"]) == (0.6, 0.6)
