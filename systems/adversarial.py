@@ -72,7 +72,7 @@ class Config:
     anchor_weight: float = tunable(1.0, Range(0.1, 10.0, log=True), minimum=0.0)
     instance_noise: float = tunable(0.1, Range(0.0, 0.5), minimum=0.0)
     window_hop_frames: int = tunable(128, minimum=1, maximum=100_000, affects="scoring")
-    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"))
+    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
 
 
 class Discriminator(nn.Module):

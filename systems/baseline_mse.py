@@ -34,7 +34,7 @@ class Config:
     n_fft: int = tunable(1024, minimum=64, maximum=16_384)
     hop_samples: int = tunable(512, minimum=16, maximum=16_384)
     n_mels: int = tunable(128, minimum=8, maximum=512)
-    precision: str = tunable("float32", Choice("float32", "bfloat16", "auto"))
+    precision: str = tunable("float32", Choice("float32", "bfloat16", "auto"), searched=False)
     reproduction: bool = tunable(False)
 
 

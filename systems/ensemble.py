@@ -30,7 +30,10 @@ class Config:
 
 
 class Ensemble(System):
-    """Joins the scores of its members, or (``join=components``) all their components one by one."""
+    """Joins the scores of its members, or (``join=components``) the means of their components.
+
+    Weights act on members, however many components each has.
+    """
 
     Config = Config
     citation = """@techreport{zhang2023anomalous,
@@ -54,13 +57,15 @@ class Ensemble(System):
 
     @classmethod
     def combine(cls, config: Config, scores: Mapping[str, MemberScores]) -> dict[str, Tensor]:
-        """Return ``mean``, the weighted mean of standardised scores."""
+        """Return ``mean``, the weighted mean of the members' parts, each on the scale of ``config.scale``.
+
+        A member's part is its standardised score, or with ``join=components`` the mean of its standardised
+        components.
+        """
         weights = config.weights or (1.0,) * len(config.members)
         total = torch.zeros_like(scores[config.members[0]].score)
-        whole = 0.0
         for name, weight in zip(config.members, weights, strict=True):
             of = scores[name]
             parts = [of.score] if config.join == "scores" else list(of.components.values())
-            total += weight * on_scale(torch.stack(parts), config.scale).sum(dim=0)
-            whole += weight * len(parts)
-        return {"mean": total / whole}
+            total += weight * on_scale(torch.stack(parts), config.scale).mean(dim=0)
+        return {"mean": total / sum(weights)}

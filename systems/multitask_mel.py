@@ -45,6 +45,10 @@ from asdbench.system import (
 
 _ALTERING = [TRANSFORMS.index(name) for name in ("noise", "stretch", "pitch")]
 _SPOIL_ATTRIBUTES = [TRANSFORMS.index("stretch"), TRANSFORMS.index("pitch")]  # they alter speed and load
+_GMM = {"backend": ("gmm", "gmm-max")}
+_NEIGHBOURS = {"backend": ("knn", "knn-density")}
+_DENSITY = {"backend": ("knn-density",)}
+_LOF = {"backend": ("lof",)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Config:
     gradient_clip: float = tunable(5.0, minimum=1e-3)
     attribute_weight: float = tunable(1.0, Range(0.0, 2.0), minimum=0.0)
     binary_weight: float = tunable(1.0, Range(0.0, 2.0), minimum=0.0)
-    augmentation_weight: float = tunable(0.1, Range(0.0, 1.0), minimum=0.0)
+    augmentation_weight: float = tunable(0.1, Range(0.0, 1.0), minimum=0.0, when={"augment": (True,)})
     augment: bool = tunable(True, Choice(True, False))
     altered_anomalous: bool = tunable(True, Choice(True, False))
     blocks: int = tunable(3, minimum=1, maximum=64)
@@ -73,13 +77,23 @@ class Config:
     n_mels: int = tunable(128, minimum=8, maximum=512)
     window_frames: int = tunable(256, minimum=8, maximum=4096)
     time_stride: int = tunable(1, minimum=1, maximum=8)
-    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"))
+    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
     window_hop_frames: int = tunable(128, affects="scoring", minimum=1, maximum=4096)
-    gmm_components: int = tunable(2, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=256)
-    gmm_reg_covar: float = tunable(1e-3, Range(1e-4, 1e-1, log=True), affects="scoring", minimum=1e-9)
-    neighbours: int = tunable(1, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=1000)
-    density_neighbours: int = tunable(4, Range(1, 16, log=True), affects="scoring", minimum=1, maximum=1000)
-    lof_neighbours: int = tunable(20, Range(4, 64, log=True), affects="scoring", minimum=1, maximum=1000)
+    gmm_components: int = tunable(
+        2, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=256, when=_GMM
+    )
+    gmm_reg_covar: float = tunable(
+        1e-3, Range(1e-4, 1e-1, log=True), affects="scoring", minimum=1e-9, when=_GMM
+    )
+    neighbours: int = tunable(
+        1, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=1000, when=_NEIGHBOURS
+    )
+    density_neighbours: int = tunable(
+        4, Range(1, 16, log=True), affects="scoring", minimum=1, maximum=1000, when=_DENSITY
+    )
+    lof_neighbours: int = tunable(
+        20, Range(4, 64, log=True), affects="scoring", minimum=1, maximum=1000, when=_LOF
+    )
     classifier_score: str = tunable(
         "logit", Choice("logit", "probability", "log-probability"), affects="fusion"
     )

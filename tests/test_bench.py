@@ -77,9 +77,9 @@ def test_other_weights_need_no_new_run(home: Path, capsys: pytest.CaptureFixture
     assert not scores[0].equals(scores[1])
 
 
-def test_an_ensemble_of_components_weighs_each_of_them_alike(home: Path) -> None:
+def test_an_ensemble_of_components_weighs_members_not_components(home: Path) -> None:
     members = "multitask-mel,baseline-mse"
-    named = ["members=" + members, "join=components", *SMALL]
+    named = ["members=" + members, "join=components", "weights=3,1", *SMALL]
     assert asdbench("run", "ensemble", "--data", "tiny", *QUICK, *named) == 0
     settings = dict(pair.split("=") for pair in [*QUICK[2:], *named])
     job = Prepared.of(Job("ensemble", settings, "tiny", "fan", 0))
@@ -88,8 +88,9 @@ def test_an_ensemble_of_components_weighs_each_of_them_alike(home: Path) -> None
     for member, names in zip(job.members, (["logit", "knn-density"], ["mse"]), strict=True):
         table = components_of(member, JobStore()).sort("use", "clip_id")
         normal = table.filter(pl.col("use") == "hold-out")
-        parts += [(table[n] - normal[n].mean()) / normal[n].std(ddof=0) for n in names]
-    assert found["mean"].to_numpy() == pytest.approx((sum(parts) / 3).to_numpy())
+        z = [(table[n] - normal[n].mean()) / normal[n].std(ddof=0) for n in names]
+        parts.append(sum(z) / len(z))
+    assert found["mean"].to_numpy() == pytest.approx(((3 * parts[0] + parts[1]) / 4).to_numpy())
 
 
 def test_pseudo_anomalies_of_another_data_set(

@@ -164,3 +164,23 @@ def test_assignments_are_split_at_the_first_equals_sign() -> None:
 def test_bad_assignments_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_assignments(words)
+
+
+def test_a_setting_may_depend_on_others_that_exist() -> None:
+    @dataclass(frozen=True)
+    class Depends:
+        kind: str = tunable("far", Choice("near", "far"))
+        near: int = tunable(1, Range(1, 5), when={"kind": ("near",)})
+        free: int = tunable(1)
+        precision: str = tunable("auto", Choice("auto", "float32"), searched=False)
+
+    settings = settings_of(Depends)
+    assert settings["near"].when == {"kind": ("near",)}
+    assert {name for name, setting in settings.items() if setting.searched} == {"kind", "near"}
+
+    @dataclass(frozen=True)
+    class Wrong:
+        near: int = tunable(1, when={"kid": ("near",)})
+
+    with pytest.raises(TypeError, match="near depends on 'kid', which is no setting"):
+        settings_of(Wrong)

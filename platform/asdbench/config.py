@@ -74,6 +74,8 @@ class Setting:
     affects: Affects
     minimum: float | None
     maximum: float | None
+    when: Mapping[str, tuple[Scalar, ...]] = dataclasses.field(default_factory=dict)
+    searched: bool = True
 
 
 def tunable(
@@ -83,6 +85,8 @@ def tunable(
     affects: Affects = "training",
     minimum: float | None = None,
     maximum: float | None = None,
+    when: Mapping[str, tuple[Scalar, ...]] | None = None,
+    searched: bool = True,
 ) -> Any:
     """Declare a setting with its default.
 
@@ -97,8 +101,20 @@ def tunable(
         What a change makes necessary: ``"training"``, ``"scoring"`` or ``"fusion"``.
     minimum, maximum
         Bounds of allowed values, inclusive.
+    when
+        Values of other settings, by name, with which this one has an effect; with others a search leaves it
+        at its default.
+    searched
+        False for a setting whose ``Choice`` says what is allowed and is nothing to search over.
     """
-    metadata = {"domain": domain, "affects": affects, "minimum": minimum, "maximum": maximum}
+    metadata = {
+        "domain": domain,
+        "affects": affects,
+        "minimum": minimum,
+        "maximum": maximum,
+        "when": when or {},
+        "searched": searched and domain is not None,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -111,7 +127,13 @@ def settings_of(config_class: type) -> dict[str, Setting]:
             raise TypeError(f"{config_class.__qualname__}.{field.name} must be declared with tunable(...)")
         found[field.name] = Setting(
             field.name, hints[field.name], field.default, **field.metadata
-        )  # domain, affects, minimum, maximum
+        )  # domain, affects, minimum, maximum, when, searched
+    for setting in found.values():
+        for other in setting.when:
+            if other not in found:
+                raise TypeError(
+                    f"{config_class.__qualname__}.{setting.name} depends on {other!r}, which is no setting"
+                )
     return found
 
 

@@ -150,7 +150,7 @@ def bootstrap(
         by_run = zip(*(of for name in machine_types for of in observed[name]), strict=True)
         scores = np.array([official_score(of, rule=rule) for of in by_run])
         values = np.concatenate([of for name in machine_types for of in resampled[name]])
-        means = _means(values, rule).reshape(resamples, systems, seeds)
+        means = rule_means(values, rule).reshape(resamples, systems, seeds)
         return Resampled(
             scores.reshape(systems, seeds).mean(axis=1), np.einsum("rks,rs->rk", means, seed_counts)
         )
@@ -239,8 +239,8 @@ def _drawn(clips: int, resamples: int, generator: np.random.Generator) -> CountA
     )
 
 
-def _means(values: FloatArray, rule: Rule) -> FloatArray:
-    """Return the rule's mean over the first axis."""
+def rule_means(values: FloatArray, rule: Rule) -> FloatArray:
+    """Return the rule's mean over the first axis of ``values``, shape (metric, ...)."""
     raised = np.maximum(values, rule.floor)
     means: FloatArray = (
         raised.mean(axis=0) if rule.mean == "arithmetic" else len(raised) / (1 / raised).sum(axis=0)

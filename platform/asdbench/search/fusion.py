@@ -1,0 +1,742 @@
+"""Fusion weights: how much each member of an ensemble counts, and how members are joined, by official score.
+
+Idea: an ensemble's score is linear in its weights, so all that is needed of its members is what each adds on
+its own: its contribution to every test clip, under each of the ensemble's choices (its fusion settings with a
+``Choice`` domain). They come from the stored component scores, through the ensemble's own ``combine`` with
+one member weighed at a time. From then on thousands of weights a second are judged and no model runs.
+
+An Optuna trial is a batch: a point on the simplex and the choices are drawn, and weights around that point
+are judged with it. The point comes from a number u in (0, 1] a member, −log(u) normalised to the sum 1, which
+is uniform on the simplex for uniform u; the weights around it follow the Dirichlet distribution whose mode it
+is. All weights are thousandths that sum to 1 before they are judged, so that what is reported is what the
+settings give.
+
+Only development labels steer a search. ``leave_one_type_out`` is the estimate of what the search is worth on
+an unknown machine: each type is judged with what a search of its own found without it.
+
+Conventions: weights have shape (n, member), a contribution (seed, member, clip), scores are fractions. The
+official score is that over all machine types given, averaged over seeds. Of equal scores the weights nearest
+to equal ones are preferred.
+
+Source: the tree-structured Parzen estimator of J. Bergstra et al., "Algorithms for hyper-parameter
+optimization", NeurIPS 2011, as Optuna's ``TPESampler`` implements it; L. Devroye, "Non-uniform random variate
+generation", Springer 1986, chapter XI, for the Dirichlet distribution.
+"""
+
+import dataclasses
+import itertools
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+import polars as pl
+import torch
+
+from asdbench.config import Choice, Scalar, Simplex, settings_of, typed
+from asdbench.data.catalogue import DataSet
+from asdbench.engine.evaluation import components_of, labelled_clips, labelled_types
+from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.engine.scoring import join
+from asdbench.errors import InputError, unknown_name
+from asdbench.metrics.bootstrap import rule_means
+from asdbench.metrics.official import Rule, metric_clips
+from asdbench.metrics.roc import BoolArray, FloatArray, areas, standardised
+from asdbench.registry import Configured
+from asdbench.system import MemberScores
+
+Choices: TypeAlias = Mapping[str, Scalar]  # a value of each of the ensemble's choices, by name
+
+_STEPS = 1000  # weights are multiples of 1/_STEPS
+_LEAST_DRAW = 1e-9  # of u; its logarithm must be finite
+_CONCENTRATIONS = (8.0, 64.0, 512.0)  # of the draws around a point: deviations of about 0.15, 0.06 and 0.02
+_BLOCK = 128  # weights at a time, so that the matrices stay in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class SectionContributions:
+    """The test clips of one section, and what each member adds to their scores.
+
+    Attributes
+    ----------
+    machine_type, section
+        Which clips.
+    contributions : shape (choice, seed, member, clip)
+        The ensemble's score where that member alone has a weight, in the order of ``FusionProblem.choices``.
+    anomalous, target : shape (clip,), bool
+        True for an anomaly; True for the target domain.
+    """
+
+    machine_type: str
+    section: str
+    contributions: FloatArray
+    anomalous: BoolArray
+    target: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class FusionProblem:
+    """All that a search for fusion weights needs, as plain arrays: it can be sent to another process.
+
+    Attributes
+    ----------
+    ensemble, members
+        Names of the ensemble and of its members, in the order of the weights.
+    weights_setting
+        The ensemble's setting that holds the weights.
+    choices
+        All combinations of the ensemble's choices; the first is what the ensemble was configured with.
+    seeds
+        The seeds of the members.
+    sections
+        Every section of every machine type with development labels.
+    rule
+        How to count.
+    """
+
+    ensemble: str
+    members: tuple[str, ...]
+    weights_setting: str
+    choices: tuple[Choices, ...]
+    seeds: tuple[int, ...]
+    sections: tuple[SectionContributions, ...]
+    rule: Rule
+
+    @property
+    def machine_types(self) -> tuple[str, ...]:
+        """The machine types, sorted."""
+        return tuple(sorted({section.machine_type for section in self.sections}))
+
+    @property
+    def equal_weights(self) -> FloatArray:
+        """Equal weights, shape (member,)."""
+        return np.full(len(self.members), 1 / len(self.members))
+
+    def scores(
+        self, weights: npt.ArrayLike, choice: Choices, *, types: Sequence[str] | None = None
+    ) -> FloatArray:
+        """Return the official score of each row of weights, shape (n,).
+
+        Parameters
+        ----------
+        weights : shape (n, member)
+            Weights ≥ 0, of any positive sum.
+        choice
+            One of ``choices``.
+        types
+            The machine types that count; all, if not given.
+
+        Raises
+        ------
+        InputError
+            Weights of another shape, not finite, negative or all 0; an unknown choice or machine type.
+        """
+        metrics = self.section_metrics(weights, choice, types=types)
+        return self.official_scores(metrics)
+
+    def official_scores(self, metrics: Mapping[tuple[str, str], Mapping[str, FloatArray]]) -> FloatArray:
+        """Return the official scores, shape (n,), that metrics like those of `section_metrics` make up."""
+        values = [of for section in metrics.values() for of in section.values()]
+        means: FloatArray = rule_means(np.array(values), self.rule).mean(axis=0)
+        return means
+
+    def section_metrics(
+        self, weights: npt.ArrayLike, choice: Choices, *, types: Sequence[str] | None = None
+    ) -> dict[tuple[str, str], dict[str, FloatArray]]:
+        """Return the metrics by (machine type, section) and name, each of shape (seed, n).
+
+        Parameters and errors are those of `scores`.
+        """
+        checked = self._weights(weights)
+        place = self._place(choice)
+        found: dict[tuple[str, str], dict[str, FloatArray]] = {}
+        for section in self._sections(types):
+            masks = metric_clips(section.anomalous, section.target, rule=self.rule)
+            metrics = {name: np.empty((len(self.seeds), len(checked))) for name in masks}
+            for seed, contributions in enumerate(section.contributions[place]):
+                for start in range(0, len(checked), _BLOCK):
+                    block = slice(start, start + _BLOCK)
+                    values = _metrics(_weighted(contributions, checked[block]), section.anomalous, masks)
+                    for name, of in values.items():
+                        metrics[name][seed, block] = of
+            found[section.machine_type, section.section] = metrics
+        return found
+
+    def _weights(self, weights: npt.ArrayLike) -> FloatArray:
+        given = np.asarray(weights, dtype=np.float64)
+        if given.ndim != 2 or given.shape[1] != len(self.members) or not len(given):
+            raise InputError(
+                f"weights have shape {given.shape}; give (n, {len(self.members)}), a weight for each of "
+                f"{', '.join(self.members)}"
+            )
+        wrong = ~np.isfinite(given).all(axis=1) | (given < 0).any(axis=1) | (given.sum(axis=1) == 0)
+        if wrong.any():
+            raise InputError(
+                f"weights {typed(given[wrong][0].tolist())} cannot be used; give finite weights from 0, at "
+                f"least one of them positive"
+            )
+        return given
+
+    def _place(self, choice: Choices) -> int:
+        if dict(choice) not in [dict(known) for known in self.choices]:
+            raise unknown_name("choice", _said(choice), map(_said, self.choices))
+        return [dict(known) for known in self.choices].index(dict(choice))
+
+    def _sections(self, types: Sequence[str] | None) -> list[SectionContributions]:
+        wanted = self.machine_types if types is None else types
+        for name in wanted:
+            if name not in self.machine_types:
+                raise unknown_name("machine type", name, self.machine_types)
+        if not wanted:
+            raise InputError("there is no machine type to score; name at least one")
+        return [section for section in self.sections if section.machine_type in wanted]
+
+
+def _said(choice: Choices) -> str:
+    return " ".join(f"{name}={typed(value)}" for name, value in choice.items())
+
+
+# What the members add
+
+
+def fusion_problem(
+    ensemble: Configured,
+    data: DataSet,
+    store: JobStore,
+    *,
+    seeds: Sequence[int],
+    others: str | None = None,
+) -> FusionProblem:
+    """Return the problem of weighing the members of an ensemble, from their stored component scores.
+
+    Parameters
+    ----------
+    ensemble : a system with members, whose Config has one setting with a ``Simplex`` domain
+    data, store : the data set, of which all machine types with development labels count, and the scores
+    seeds : of the members
+    others : data set of the pseudo-anomalies, if it is another, for members that take them
+
+    Raises
+    ------
+    InputError
+        The system has no weights, fewer than two members, or does not score linearly in its weights; there is
+        no seed or no development label, or labels that allow no metric; a member has not been run.
+    """
+    weights_setting = _weights_setting(ensemble)
+    if not seeds:
+        raise InputError("no seed is given; --seeds takes one or more whole numbers")
+    seeds = tuple(dict.fromkeys(seeds))
+    machine_types = _development_types(data)
+    choices = _choices(ensemble)
+    others = others if ensemble.takes_others() else None
+    jobs = {
+        machine_type: [
+            Prepared(
+                Job(ensemble.name, ensemble.changed(), data.name, machine_type, seed, others), ensemble, data
+            )
+            for seed in seeds
+        ]
+        for machine_type in machine_types
+    }
+    for of_type in jobs.values():
+        for job in of_type:
+            _check_members(job, store, seeds)
+    labelled = labelled_clips(data, subset="dev")
+    sections: list[SectionContributions] = []
+    for machine_type, of_type in jobs.items():
+        clips = labelled.filter(pl.col("machine_type") == machine_type)
+        tables = [_contributions(job, store, clips, choices, weights_setting) for job in of_type]
+        clips = tables[0]  # the same in all, in the same order
+        shape = (len(choices), len(ensemble.members), clips.height)
+        names = [name for name in clips.columns if name not in labelled.columns]
+        values = np.stack([table.select(names).to_numpy().T.reshape(shape) for table in tables], axis=1)
+        anomalous = clips["anomaly"].to_numpy()
+        target = (clips["domain"] == "target").fill_null(False).to_numpy()
+        for section in clips["section"].unique().sort():
+            own = (clips["section"] == section).to_numpy()
+            metric_clips(anomalous[own], target[own], rule=data.rule)  # raises where a metric lacks clips
+            sections.append(
+                SectionContributions(
+                    machine_type, str(section), values[..., own].copy(), anomalous[own], target[own]
+                )
+            )
+    members = tuple(member.name for member in ensemble.members)
+    return FusionProblem(ensemble.name, members, weights_setting, choices, seeds, tuple(sections), data.rule)
+
+
+def _weights_setting(ensemble: Configured) -> str:
+    found = [s.name for s in settings_of(ensemble.system.Config).values() if isinstance(s.domain, Simplex)]
+    if not ensemble.members or len(found) != 1:
+        raise InputError(
+            f"system {ensemble.name!r} has no fusion weights to search: that takes an ensemble with one "
+            f"setting that is declared with a Simplex domain"
+        )
+    if len(ensemble.members) < 2:
+        raise InputError(
+            f"{ensemble.name} has one member, {ensemble.members[0].name!r}; weights take two or more"
+        )
+    return found[0]
+
+
+def _choices(ensemble: Configured) -> tuple[Choices, ...]:
+    """Return all combinations of choices, first what the ensemble is configured with."""
+    options = {
+        setting.name: setting.domain.options
+        for setting in settings_of(ensemble.system.Config).values()
+        if isinstance(setting.domain, Choice) and setting.affects == "fusion" and setting.searched
+    }
+    own = {name: getattr(ensemble.config, name) for name in options}
+    found = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    return (own, *(choice for choice in found if choice != own))
+
+
+def _development_types(data: DataSet) -> list[str]:
+    found = labelled_types(data, subset="dev")
+    if not found and labelled_types(data):
+        raise InputError(
+            f"all known labels of data set {data.name!r} are of evaluation clips, and only development "
+            f"labels may steer a search; name a data set with labelled development clips"
+        )
+    if not found:
+        raise InputError(
+            f"no test clip of data set {data.name!r} has a known label; a search for weights needs labelled "
+            f"development clips"
+        )
+    return found
+
+
+def _check_members(job: Prepared, store: JobStore, seeds: Sequence[int]) -> None:
+    for member in job.members:
+        if not store.is_scored(member):
+            raise InputError(
+                f"member {member.job.system!r} of {job.job.system} has no scores on "
+                f"{member.job.machine_type} of data set {member.job.data!r} with seed {member.job.seed} "
+                f"and these settings; '{_command(member, seeds)}' makes them"
+            )
+
+
+def _command(member: Prepared, seeds: Sequence[int]) -> str:
+    """Return what to type to run a member on all machine types."""
+    words = ["asdbench", "run", member.job.system, "--data", member.job.data, "--seeds", *map(str, seeds)]
+    if member.job.others and member.configured.takes_others():
+        words += ["--others", member.job.others]
+    changed = [f"{name}={typed(value)}" for name, value in member.configured.changed().items()]
+    return shlex.join([*words, *(["--set", *changed] if changed else [])])
+
+
+def _contributions(
+    job: Prepared, store: JobStore, labelled: pl.DataFrame, choices: Sequence[Choices], weights_setting: str
+) -> pl.DataFrame:
+    """Return ``labelled`` by clip id with a column for each choice and member: what the member adds."""
+    system, config = job.configured.system, job.configured.config
+    alone = [tuple(row) for row in np.eye(len(job.members)).tolist()]
+    check = tuple(float(place) for place in range(1, len(alone) + 1))
+
+    def combine(cls: type, config: Any, scores: Mapping[str, MemberScores]) -> dict[str, torch.Tensor]:
+        columns: dict[str, torch.Tensor] = {}
+        for place, choice in enumerate(choices):
+            added = []
+            for weights in (*alone, check):
+                changed = dataclasses.replace(config, **choice, **{weights_setting: weights})
+                parts = list(system.combine(changed, scores).values())
+                if len(parts) != 1:
+                    raise InputError(
+                        f"the weights of {job.job.system!r} cannot be searched: it gives {len(parts)} "
+                        f"components, which are standardised one by one; let 'combine' give one"
+                    )
+                added.append(parts[0].double())
+            expected = torch.tensor(check, dtype=torch.float64) @ torch.stack(added[:-1]) / sum(check)
+            if not torch.allclose(added[-1], expected, rtol=1e-9, atol=1e-9):
+                raise InputError(
+                    f"the weights of {job.job.system!r} cannot be searched: what it gives with "
+                    f"{_said(choice)} is not the mean of what its members give alone, weighed by "
+                    f"{weights_setting!r}"
+                )
+            columns |= {f"choice {place}, member {k}": part for k, part in enumerate(added[:-1])}
+        return columns
+
+    # One pass through the platform's own join: its checks and standardisation hold for a search too.
+    every = type(system.__name__, (system,), {"combine": classmethod(combine)})
+    members = {
+        member.job.system: (
+            components_of(member, store),
+            member.configured.system.fusion(member.configured.config),
+        )
+        for member in job.members
+    }
+    tested = join(every, config, members).filter(pl.col("use") == "test").drop("use")
+    return labelled.join(tested, on="clip_id").sort("clip_id")
+
+
+# Scores of many weights at a time
+
+
+def _weighted(contributions: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the scores, shape (n, clip), of contributions (member, clip) and weights (n, member).
+
+    Members are added one by one, which gives clips with equal contributions equal scores; a matrix product
+    may round differently from column to column.
+    """
+    scores: FloatArray = weights[:, :1] * contributions[0]
+    for member in range(1, len(contributions)):
+        scores += weights[:, member, None] * contributions[member]
+    return scores
+
+
+def _metrics(
+    scores: FloatArray, anomalous: BoolArray, masks: Mapping[str, tuple[BoolArray, float]]
+) -> dict[str, FloatArray]:
+    """Return the metrics, each of shape (n,), of scores (n, clip): `partial_auc` for each row at once.
+
+    ``masks`` is what `metric_clips` gives. Clips are sorted once; normal clips below and tied with an anomaly
+    are then counted from running sums.
+    """
+    count, clips = scores.shape
+    order = np.argsort(scores, axis=1)
+    first, last = _runs(np.take_along_axis(scores, order, axis=1))
+    rows = clips * np.arange(count)[:, None]
+    found = {}
+    for name, (taken, max_fpr) in masks.items():
+        normal, anomaly = taken & ~anomalous, taken & anomalous
+        normals, anomalies = int(normal.sum()), int(anomaly.sum())
+        below = np.zeros((count, clips + 1), dtype=np.int32)  # normal clips among the first k
+        np.cumsum(normal[order], axis=1, out=below[:, 1:])
+        places = np.flatnonzero(anomaly[order]).reshape(count, anomalies) - rows
+        up_to = np.take_along_axis(below, np.take_along_axis(last, places, axis=1), axis=1)
+        before = np.take_along_axis(below, np.take_along_axis(first, places, axis=1), axis=1)
+        area = areas(normals - up_to, up_to - before, limit=max_fpr * normals).sum(axis=1)
+        found[name] = standardised(area / (normals * anomalies), max_fpr)
+    return found
+
+
+def _runs(ranked: FloatArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return where the run of equal scores around each place begins and, exclusively, ends; (n, clip)."""
+    clips = ranked.shape[1]
+    places = np.broadcast_to(np.arange(clips), ranked.shape)
+    other = ranked[:, 1:] != ranked[:, :-1]  # than the one before it
+    if other.all():
+        return places, places + 1
+    edge = np.ones((len(ranked), 1), dtype=bool)
+    begins, ends = np.hstack([edge, other]), np.hstack([other, edge])
+    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, places + 1, clips)[:, ::-1], axis=1)[:, ::-1]
+    return first, last
+
+
+# The search
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The best weights of a batch.
+
+    Attributes
+    ----------
+    score
+        Its official score over the machine types that counted.
+    weights
+        A weight for each member: thousandths that sum to 1.
+    choice
+        The value of each choice.
+    evaluations
+        How many weights were judged.
+    """
+
+    score: float
+    weights: tuple[float, ...]
+    choice: Choices
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A machine type, judged with what was found without it.
+
+    Attributes
+    ----------
+    weights, choice
+        What was found on the other machine types.
+    score
+        The official score of the machine type alone.
+    sections
+        Its metrics by section and name, averaged over seeds.
+    """
+
+    weights: tuple[float, ...]
+    choice: Choices
+    score: float
+    sections: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class LeaveOneTypeOut:
+    """What the search is worth on an unknown machine type.
+
+    Attributes
+    ----------
+    score
+        The official score over all machine types, each judged with what was found without it.
+    types
+        Each machine type by name.
+    """
+
+    score: float
+    types: Mapping[str, LeftOut]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Attributes
+    ----------
+    members, weights
+        The members' names and their weights: thousandths that sum to 1.
+    choices
+        The value of each choice.
+    score
+        The official score of that.
+    equal_weights
+        The official score of the ensemble as it was configured, but with equal weights. Nothing was searched
+        for it, so it may stand beside both other scores.
+    leave_one_type_out
+        ``None`` where there is one machine type.
+    evaluations
+        How many weights were judged in all.
+    weights_setting
+        The setting that holds the weights.
+    """
+
+    members: tuple[str, ...]
+    weights: tuple[float, ...]
+    choices: Choices
+    score: float
+    equal_weights: float
+    leave_one_type_out: LeaveOneTypeOut | None
+    evaluations: int
+    weights_setting: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the ensemble that give ``score``, as ``registry.configure`` takes them."""
+        return {**self.choices, self.weights_setting: self.weights}
+
+
+def distributions(problem: FusionProblem) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Return the parameters of a trial: a draw for each member, named ``draw.<member>``, and each choice."""
+    found: dict[str, optuna.distributions.BaseDistribution] = {
+        _draw_of(member): optuna.distributions.FloatDistribution(_LEAST_DRAW, 1.0)
+        for member in problem.members
+    }
+    for name in problem.choices[0]:
+        options = tuple(dict.fromkeys(choice[name] for choice in problem.choices))
+        found[name] = optuna.distributions.CategoricalDistribution(options)
+    return found
+
+
+def starts(problem: FusionProblem) -> list[dict[str, Any]]:
+    """Return the parameters of the trials to begin with: equal weights, then each member alone."""
+    return [
+        {_draw_of(m): float(np.exp(-w)) for m, w in zip(problem.members, weights, strict=True)}
+        | dict(problem.choices[0])
+        for weights in (problem.equal_weights, *np.eye(len(problem.members)))
+    ]
+
+
+def _draw_of(member: str) -> str:
+    return f"draw.{member}"
+
+
+def objective(
+    problem: FusionProblem,
+    params: Mapping[str, Any],
+    *,
+    batch: int,
+    generator: np.random.Generator,
+    types: Sequence[str] | None = None,
+) -> BatchResult:
+    """Judge the weights of a trial and ``batch − 1`` others around them, and return the best.
+
+    Parameters
+    ----------
+    problem
+        What is searched.
+    params
+        A value for each of `distributions`.
+    batch
+        How many weights to judge.
+    generator
+        Draws the others.
+    types
+        The machine types that count; all, if not given.
+
+    Raises
+    ------
+    InputError
+        ``batch`` is below 1; an unknown choice or machine type.
+    """
+    if batch < 1:
+        raise InputError(f"a batch has {batch} evaluations; give a whole number from 1, such as 64")
+    choice = {name: params[name] for name in problem.choices[0]}
+    drawn = -np.log([params[_draw_of(member)] for member in problem.members])
+    point = drawn / drawn.sum() if drawn.any() else problem.equal_weights
+    concentration = np.resize(_CONCENTRATIONS, batch - 1)[:, None]
+    around = generator.standard_gamma(1 + concentration * point)  # normalised: Dirichlet with this mode
+    weights = _thousandths(np.vstack([point, around / around.sum(axis=1, keepdims=True)]))
+    scores = problem.scores(weights, choice, types=types)
+    return best(
+        BatchResult(score, tuple(row), choice, batch)
+        for score, row in zip(scores.tolist(), weights.tolist(), strict=True)
+    )
+
+
+def best(results: Iterable[BatchResult]) -> BatchResult:
+    """Return the result with the highest score; of equals that nearest to equal weights, then the first.
+
+    Scores are equal where they differ by rounding alone.
+    """
+
+    def rank(result: BatchResult) -> tuple[float, float]:
+        squares = sum(weight**2 for weight in result.weights)  # of weights that sum to 1: least where equal
+        return -round(result.score, 12), round(squares, 12)
+
+    return min(results, key=rank)
+
+
+def _thousandths(weights: FloatArray) -> FloatArray:
+    """Round weights, shape (n, member), of rows that sum to 1, so that they still do.
+
+    What is missing after rounding down goes to the largest remainders.
+    """
+    whole = np.floor(weights * _STEPS)
+    missing = np.rint(_STEPS - whole.sum(axis=1, keepdims=True))
+    rank = np.argsort(np.argsort(whole - weights * _STEPS, axis=1, kind="stable"), axis=1)
+    rounded: FloatArray = (whole + (rank < missing)) / _STEPS
+    return rounded
+
+
+def search_weights(
+    problem: FusionProblem,
+    *,
+    evaluations: int,
+    batch: int = 64,
+    seed: int,
+    on_trial: Callable[[BatchResult, str | None], None] | None = None,
+) -> Found:
+    """Search the weights and choices with the best official score, in this process.
+
+    With several machine types each of them is left out in turn, in a search of its own with as many
+    evaluations.
+
+    Parameters
+    ----------
+    problem
+        What is searched.
+    evaluations
+        How many weights each search judges: at least one more than there are members, for equal weights and
+        each member alone come first.
+    batch
+        How many weights a trial judges; fewer where these first trials would not fit in.
+    seed
+        Equal seeds give equal results.
+    on_trial
+        Called after each trial with its result and the machine type that is left out, if one is.
+
+    Raises
+    ------
+    InputError
+        There are too few evaluations, or ``batch`` is below 1.
+    """
+    first = starts(problem)
+    if evaluations < len(first):
+        raise InputError(
+            f"{evaluations} evaluations are too few for a search; equal weights and each of "
+            f"{len(problem.members)} members alone take {len(first)}"
+        )
+    batch = min(batch, evaluations // len(first))
+    types = problem.machine_types
+    searches: list[str | None] = [None, *(types if len(types) > 1 else ())]
+    found: dict[str | None, BatchResult] = {}
+    for held_out in searches:
+        study = _study(seed)
+        for params in first:
+            study.enqueue_trial(params)
+        counted = [name for name in types if name != held_out]
+        results: list[BatchResult] = []
+        left = evaluations
+        while left:
+            trial = study.ask(distributions(problem))
+            result = objective(
+                problem,
+                trial.params,
+                batch=min(batch, left),
+                generator=np.random.default_rng([seed, trial.number]),
+                types=counted,
+            )
+            study.tell(trial, result.score)
+            results.append(result)
+            left -= result.evaluations
+            if on_trial is not None:
+                on_trial(result, held_out)
+        found[held_out] = best(results)
+    left_out = {name: found[name] for name in searches if name is not None}
+    return summarise(problem, found[None], left_out, evaluations=evaluations * len(searches))
+
+
+def _study(seed: int) -> optuna.Study:
+    said = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    finally:
+        optuna.logging.set_verbosity(said)
+
+
+def summarise(
+    problem: FusionProblem, chosen: BatchResult, left_out: Mapping[str, BatchResult], *, evaluations: int
+) -> Found:
+    """Return what to report of a search.
+
+    Parameters
+    ----------
+    problem
+        What was searched.
+    chosen
+        The best of all trials.
+    left_out
+        For every machine type the best of the trials in which it did not count; empty where there is one
+        machine type, or where none was left out.
+    evaluations
+        How many weights were judged in all.
+    """
+    own = problem.choices[0]
+    leave_one_type_out = None
+    if left_out:
+        if set(left_out) != set(problem.machine_types):
+            raise ValueError(
+                f"left out were {sorted(left_out)} of {list(problem.machine_types)}: leave out each"
+            )
+        types, judged = {}, {}
+        for name, result in sorted(left_out.items()):
+            metrics = problem.section_metrics([result.weights], result.choice, types=[name])
+            judged.update(metrics)
+            sections = {
+                section: {metric: float(values.mean()) for metric, values in of.items()}
+                for (_, section), of in metrics.items()
+            }
+            score = float(problem.official_scores(metrics)[0])
+            types[name] = LeftOut(result.weights, result.choice, score, sections)
+        leave_one_type_out = LeaveOneTypeOut(float(problem.official_scores(judged)[0]), types)
+    return Found(
+        members=problem.members,
+        weights=chosen.weights,
+        choices=chosen.choice,
+        score=float(problem.scores([chosen.weights], chosen.choice)[0]),
+        equal_weights=float(problem.scores([problem.equal_weights], own)[0]),
+        leave_one_type_out=leave_one_type_out,
+        evaluations=evaluations,
+        weights_setting=problem.weights_setting,
+    )

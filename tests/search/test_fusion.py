@@ -1,0 +1,456 @@
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import polars as pl
+import pytest
+import torch
+
+from asdbench import registry
+from asdbench.data import catalogue
+from asdbench.engine.evaluation import evaluate, labelled_clips
+from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.errors import InputError
+from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score, section_metrics
+from asdbench.search import fusion
+from asdbench.search.fusion import (
+    BatchResult,
+    Choices,
+    Found,
+    FusionProblem,
+    SectionContributions,
+    _thousandths,
+    best,
+    distributions,
+    fusion_problem,
+    objective,
+    search_weights,
+    starts,
+    summarise,
+)
+from asdbench.system import MemberScores
+from asdbench.testing import write_tiny
+from asdbench.testing.conformance import run_job
+
+CHOICES = ({"join": "scores"}, {"join": "components"})
+SEEDS = (0, 1)
+MEMBERS = {"members": "multitask-mel,baseline-mse", "epochs": 1, "hidden": 8, "steps": 2, "n_mels": 16}
+SMALL = {"width": 16, "heads": 2, "ffn": 16, "blocks": 1, "embedding": 4, "window_frames": 32}
+
+
+def problem(
+    rng: np.random.Generator,
+    *,
+    types: tuple[str, ...] = ("fan", "valve"),
+    shifts: tuple[float, ...] = (1.0, 0.2, 0.4),
+    seeds: int = 2,
+    clips: int = 40,
+    distinct: int | None = None,
+    rule: Rule = OFFICIAL,
+) -> FusionProblem:
+    """Return a problem of random contributions; an anomaly's are higher by a member's shift.
+
+    With ``distinct`` the contributions are whole numbers of that many values, so that many scores tie.
+    """
+    sections = []
+    for name in types:
+        anomalous, target = np.tile([False, True], clips // 2), np.arange(clips) < clips // 2
+        shift = np.array(shifts)[:, None] * anomalous
+        contributions = rng.normal(size=(len(CHOICES), seeds, len(shifts), clips)) + shift
+        if distinct is not None:
+            contributions = np.floor(contributions).clip(0, distinct - 1)
+        sections.append(SectionContributions(name, "00", contributions, anomalous, target))
+    members = tuple("abcdef"[: len(shifts)])
+    return FusionProblem("ensemble", members, "weights", CHOICES, tuple(range(seeds)), tuple(sections), rule)
+
+
+def expected_score(
+    given: FusionProblem, weights: Any, choice: Choices, *, types: tuple[str, ...] | None = None
+) -> float:
+    """Return the score of one row of weights by the platform's own metrics."""
+    place = given.choices.index(choice)
+    by_seed = []
+    for seed in range(len(given.seeds)):
+        rows = []
+        for of in given.sections:
+            if of.machine_type in (types or given.machine_types):
+                scores = sum(w * c for w, c in zip(weights, of.contributions[place, seed], strict=True))
+                rows.append(section_metrics(scores, of.anomalous, of.target, rule=given.rule))
+        by_seed.append(official_score(rows, rule=given.rule))
+    return float(np.mean(by_seed))
+
+
+@pytest.mark.parametrize("rule", [OFFICIAL, IN_DOMAIN, WITHOUT_DOMAINS, Rule(max_fpr=0.37)])
+@pytest.mark.parametrize("distinct", [None, 1, 2, 4])
+def test_many_weights_at_once_score_as_one_by_one(rule: Rule, distinct: int | None) -> None:
+    rng = np.random.default_rng(0)
+    given = problem(rng, rule=rule, distinct=distinct)
+    weights = np.vstack([rng.dirichlet(np.ones(3), 140), np.eye(3), np.ones((1, 3))])
+    for choice in CHOICES:
+        found = given.scores(weights, choice)
+        for row in (0, 1, 130, *range(140, 144)):  # in the first block and the second
+            assert found[row] == pytest.approx(expected_score(given, weights[row], choice), abs=1e-12)
+    only = given.scores(weights[:1], CHOICES[1], types=["valve"])[0]
+    wanted = expected_score(given, weights[0], CHOICES[1], types=("valve",))
+    assert only == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_section_may_lack_a_domain_and_a_type_have_several_sections() -> None:
+    rng = np.random.default_rng(1)
+    given = problem(rng)
+    fan, valve = given.sections
+    source = replace(valve, target=np.zeros_like(valve.target))
+    small = problem(rng, types=("fan",), clips=12).sections[0]
+    given = replace(given, sections=(fan, replace(small, section="01"), source))
+    weights = [(0.2, 0.3, 0.5)]
+    found = given.section_metrics(weights, CHOICES[0])
+    assert list(found) == [("fan", "00"), ("fan", "01"), ("valve", "00")]
+    assert list(found["valve", "00"]) == ["auc_source", "pauc"]
+    assert found["fan", "01"]["pauc"].shape == (2, 1)
+    expected = expected_score(given, weights[0], CHOICES[0])
+    assert given.scores(weights, CHOICES[0])[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_clips_with_equal_contributions_tie_whatever_the_weights() -> None:
+    given = problem(np.random.default_rng(2), types=("fan",), seeds=1)
+    (fan,) = given.sections
+    same = fan.contributions.copy()
+    same[...] = same[..., :1]
+    weights = np.random.default_rng(3).dirichlet(np.ones(3), 200)
+    metrics = replace(given, sections=(replace(fan, contributions=same),)).section_metrics(
+        weights, CHOICES[0]
+    )
+    assert all((values == 0.5).all() for values in metrics["fan", "00"].values())
+
+
+def test_weights_may_have_any_sum() -> None:
+    given = problem(np.random.default_rng(4))
+    assert given.scores([(1, 2, 1)], CHOICES[0]) == given.scores([(0.25, 0.5, 0.25)], CHOICES[0])
+
+
+def test_a_problem_survives_the_way_to_another_process() -> None:
+    given = problem(np.random.default_rng(5))
+    sent = pickle.loads(pickle.dumps(given))
+    assert sent.scores([(0.2, 0.3, 0.5)], CHOICES[1]) == given.scores([(0.2, 0.3, 0.5)], CHOICES[1])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, 1.0, 1.0], r"weights have shape \(3,\); give \(n, 3\), a weight for each of a, b, c"),
+        ([[1.0, 1.0]], r"weights have shape \(1, 2\)"),
+        (np.empty((0, 3)), r"weights have shape \(0, 3\)"),
+        ([[1, 1, 1], [0, 0, 0]], "weights 0.0,0.0,0.0 cannot be used"),
+        ([[2, -1, 1]], "weights 2.0,-1.0,1.0 cannot be used; give finite weights from 0"),
+        ([[np.nan, 1, 1]], "weights nan,1.0,1.0 cannot be used"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weights: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        problem(np.random.default_rng(0)).scores(weights, CHOICES[0])
+
+
+def test_unknown_choices_and_machine_types_are_refused() -> None:
+    given = problem(np.random.default_rng(0))
+    with pytest.raises(InputError, match="no choice 'join=score'; did you mean 'join=scores'"):
+        given.scores([(1, 1, 1)], {"join": "score"})
+    with pytest.raises(InputError, match="no machine type 'valves'; did you mean 'valve'"):
+        given.scores([(1, 1, 1)], CHOICES[0], types=["valves"])
+    with pytest.raises(InputError, match="there is no machine type to score"):
+        given.scores([(1, 1, 1)], CHOICES[0], types=[])
+
+
+# From the job store
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data home with a data set of two machine types, in which the members have run with two seeds."""
+    folder = tmp_path_factory.mktemp("fusion")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASDBENCH_HOME", str(folder / "home"))
+        patch.delenv("ASDBENCH_STORAGE", raising=False)
+        recordings = write_tiny(folder / "recordings", test_clips_per_cell=6, durations_s=(0.5, 0.7))
+        data = catalogue.add("tiny", recordings)
+        for seed in SEEDS:
+            for machine_type in data.machine_types:
+                run_job(Job("ensemble", MEMBERS | SMALL, "tiny", machine_type, seed), JobStore())
+        yield folder
+
+
+def ensemble(**settings: Any) -> registry.Configured:
+    return registry.configure("ensemble", MEMBERS | SMALL | settings)
+
+
+def judged(settings: Mapping[str, Any]) -> float:
+    """Return the official score by the regular path, averaged over seeds."""
+    data, scores = catalogue.load("tiny"), []
+    for seed in SEEDS:
+        rows = []
+        for machine_type in data.machine_types:
+            job = Job("ensemble", MEMBERS | SMALL | dict(settings), "tiny", machine_type, seed)
+            record = evaluate(Prepared.of(job), JobStore(), subset="dev").record
+            rows += [section["official"] for section in record["sections"].values()]
+        scores.append(official_score(rows, rule=data.rule))
+    return float(np.mean(scores))
+
+
+def test_scores_are_those_of_the_ensemble_with_these_settings(home: Path) -> None:
+    given = fusion_problem(ensemble(scale="log"), catalogue.load("tiny"), JobStore(), seeds=[*SEEDS, 0])
+    assert given.members == ("multitask-mel", "baseline-mse")
+    assert given.seeds == SEEDS
+    assert given.choices[0] == {"join": "scores", "scale": "log"}
+    assert {tuple(choice.values()) for choice in given.choices} == {
+        (join, scale) for join in ("scores", "components") for scale in ("linear", "log")
+    }
+    found = {}
+    for choice in given.choices:
+        for weights in ((0.237, 0.763), (3.0, 1.0)):
+            (score,) = given.scores([weights], choice)
+            assert score == pytest.approx(judged({"weights": weights, **choice}), abs=1e-12)
+            found[weights, *choice.values()] = score
+    assert len(set(found.values())) > 3  # weights and choices matter
+    assert given.scores([given.equal_weights], {"join": "scores", "scale": "linear"}) == pytest.approx(
+        judged({}), abs=1e-12
+    )
+
+
+def test_what_is_found_are_settings_that_give_its_score(home: Path) -> None:
+    given = fusion_problem(ensemble(), catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+    found = search_weights(given, evaluations=60, seed=0)
+    assert found.score == pytest.approx(judged(found.settings), abs=1e-12)
+    assert found.equal_weights == pytest.approx(judged({}), abs=1e-12)
+    assert found.leave_one_type_out is not None
+    assert set(found.leave_one_type_out.types) == {"fan", "valve"}
+
+
+def test_members_that_have_not_run_are_named_with_what_runs_them(home: Path) -> None:
+    changed = ensemble(epochs=3)
+    expected = (
+        "member 'baseline-mse' of ensemble has no scores on fan of data set 'tiny' with seed 0 and these "
+        r"settings; 'asdbench run baseline-mse --data tiny --seeds 0 1 --set .*epochs=3.*' makes them"
+    )
+    with pytest.raises(InputError, match=expected):
+        fusion_problem(changed, catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+    other = registry.configure("ensemble", MEMBERS | SMALL | {"steps": 3})
+    with pytest.raises(InputError, match="'asdbench run multitask-mel --data tiny --seeds 0 --others tiny"):
+        fusion_problem(other, catalogue.load("tiny"), JobStore(), seeds=[0], others="tiny")
+
+
+def test_only_development_labels_steer_a_search(home: Path) -> None:
+    data = catalogue.load("tiny")
+    hidden = replace(data, clips=data.clips.with_columns(subset=pl.lit("eval")))
+    with pytest.raises(InputError, match="only development labels may steer a search"):
+        fusion_problem(ensemble(), hidden, JobStore(), seeds=SEEDS)
+    without = replace(data, clips=data.clips.filter(pl.col("split") != "test"))
+    with pytest.raises(InputError, match="no test clip of data set 'tiny' has a known label"):
+        fusion_problem(ensemble(), without, JobStore(), seeds=SEEDS)
+    fan = (pl.col("machine_type") == "fan") & (pl.col("split") == "test")
+    partly = data.clips.with_columns(subset=pl.when(fan).then(pl.lit("eval")).otherwise("subset"))
+    given = fusion_problem(ensemble(), replace(data, clips=partly), JobStore(), seeds=SEEDS)
+    assert given.machine_types == ("valve",)
+
+
+def test_labels_that_allow_no_metric_are_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def labelled(data: catalogue.DataSet, *, subset: str | None = None) -> pl.DataFrame:
+        return labelled_clips(data, subset=subset).with_columns(anomaly=pl.lit(False))
+
+    monkeypatch.setattr(fusion, "labelled_clips", labelled)
+    with pytest.raises(InputError, match="there is no anomaly among the 24 clips of the section"):
+        fusion_problem(ensemble(), catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+
+
+def test_systems_without_weights_are_refused(home: Path) -> None:
+    data, store = catalogue.load("tiny"), JobStore()
+    with pytest.raises(InputError, match="'baseline-mse' has no fusion weights to search"):
+        fusion_problem(registry.configure("baseline-mse"), data, store, seeds=SEEDS)
+    alone = registry.configure("ensemble", {"members": "baseline-mse"})
+    with pytest.raises(InputError, match="ensemble has one member, 'baseline-mse'; weights take two"):
+        fusion_problem(alone, data, store, seeds=SEEDS)
+    with pytest.raises(InputError, match="no seed is given"):
+        fusion_problem(ensemble(), data, store, seeds=[])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (lambda added: {"highest": added.amax(dim=0)}, "is not the mean of what its members give alone"),
+        (lambda added: {"one": added[0], "two": added[1]}, "it gives 2 components"),
+    ],
+)
+def test_ensembles_that_do_not_score_linearly_are_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, parts: Any, message: str
+) -> None:
+    def combine(cls: type, config: Any, scores: Mapping[str, MemberScores]) -> dict[str, torch.Tensor]:
+        weighted = [w * of.score for w, of in zip(config.weights, scores.values(), strict=True)]
+        return parts(torch.stack(weighted))  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(registry.get("ensemble"), "combine", classmethod(combine))
+    with pytest.raises(InputError, match=message):
+        fusion_problem(ensemble(), catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+
+
+# The search
+
+
+def draw(given: FusionProblem, seed: int, *, batch: int = 1, **options: Any) -> BatchResult:
+    """Return the result of a trial with random parameters."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    params = study.ask(distributions(given)).params
+    return objective(given, params, batch=batch, generator=np.random.default_rng(seed), **options)
+
+
+def test_the_first_trials_are_equal_weights_and_each_member_alone() -> None:
+    given = problem(np.random.default_rng(0))
+    space = distributions(given)
+    points = []
+    for params in starts(given):
+        assert params.keys() == space.keys()
+        assert all(of._contains(of.to_internal_repr(params[name])) for name, of in space.items())
+        result = objective(given, params, batch=1, generator=np.random.default_rng(0))
+        assert result.choice == given.choices[0]
+        points.append(result.weights)
+    assert points == [(0.334, 0.333, 0.333), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+
+
+def test_a_draw_of_ones_stands_for_equal_weights() -> None:
+    given = problem(np.random.default_rng(0))
+    params = dict.fromkeys(distributions(given), 1.0) | {"join": "scores"}
+    result = objective(given, params, batch=1, generator=np.random.default_rng(0))
+    assert result.weights == (0.334, 0.333, 0.333)
+
+
+def test_points_are_uniform_on_the_simplex() -> None:
+    given = problem(np.random.default_rng(0), types=("fan",), seeds=1, clips=8)
+    points = np.array([draw(given, seed).weights for seed in range(500)])
+    assert points.mean(axis=0) == pytest.approx([1 / 3] * 3, abs=0.04)
+    # a weight of a uniform point has the density 2(1 − w), so it is below 0.5 with chance 3/4
+    assert (points < 0.5).mean(axis=0) == pytest.approx([0.75] * 3, abs=0.06)
+
+
+def test_a_batch_gives_the_best_of_its_weights() -> None:
+    given = problem(np.random.default_rng(1))
+    alone, many = draw(given, 5), draw(given, 5, batch=100)
+    assert (alone.evaluations, many.evaluations) == (1, 100)
+    assert many == draw(given, 5, batch=100)
+    assert many.score > alone.score
+    assert many.score == pytest.approx(expected_score(given, many.weights, many.choice), abs=1e-12)
+    fan = draw(given, 5, batch=100, types=["fan"])
+    assert fan.score == pytest.approx(
+        expected_score(given, fan.weights, fan.choice, types=("fan",)), abs=1e-12
+    )
+    with pytest.raises(InputError, match="a batch has 0 evaluations"):
+        draw(given, 5, batch=0)
+
+
+def test_weights_are_thousandths_that_sum_to_1() -> None:
+    given = np.random.default_rng(0).dirichlet(np.ones(6), 500)
+    rounded = _thousandths(given)
+    whole = np.rint(1000 * rounded)
+    assert np.array_equal(whole / 1000, rounded)
+    assert (whole.sum(axis=1) == 1000).all()
+    assert (np.abs(rounded - given) < 0.001).all()
+    assert np.array_equal(_thousandths(rounded), rounded)
+
+
+def test_of_equal_scores_the_weights_nearest_to_equal_are_best() -> None:
+    near, far = (BatchResult(0.5, weights, CHOICES[0], 1) for weights in ((0.4, 0.6), (0.7, 0.3)))
+    assert best([far, near]) is near
+    assert best([near, replace(far, score=0.5 + 1e-15)]) is near
+    assert best([near, replace(far, score=0.6)]).weights == far.weights
+    perfect = problem(np.random.default_rng(0), shifts=(50.0, 50.0, 50.0))
+    found = search_weights(perfect, evaluations=100, seed=0)
+    assert (found.score, found.weights, found.choices) == (1.0, (0.334, 0.333, 0.333), CHOICES[0])
+
+
+def test_a_search_comes_near_the_best_weights_there_are() -> None:
+    given = problem(np.random.default_rng(3), shifts=(1.0, 0.8), clips=60)
+    grid = np.linspace(0, 1, 1001)
+    highest = max(given.scores(np.stack([grid, 1 - grid], axis=1), choice).max() for choice in CHOICES)
+    found = search_weights(given, evaluations=600, seed=0)
+    assert highest - 0.002 < found.score <= highest + 1e-12
+    assert found.score > found.equal_weights + 0.002
+    assert found.score == pytest.approx(expected_score(given, found.weights, found.choices), abs=1e-12)
+    assert found.equal_weights == pytest.approx(expected_score(given, (0.5, 0.5), CHOICES[0]), abs=1e-12)
+
+
+def test_a_search_is_never_worse_than_a_member_alone() -> None:
+    given = problem(np.random.default_rng(4), shifts=(0.0, 0.0, 3.0, 0.0, 0.0, 0.0))
+    found = search_weights(given, evaluations=7, seed=0)
+    assert found.weights[2] == 1
+    with pytest.raises(InputError, match=r"6 evaluations are too few for a search; .* take 7"):
+        search_weights(given, evaluations=6, seed=0)
+
+
+def test_equal_seeds_find_the_same_and_every_evaluation_is_counted() -> None:
+    given = problem(np.random.default_rng(5))
+    seen: list[tuple[int, str | None]] = []
+    found = search_weights(
+        given,
+        evaluations=150,
+        batch=20,
+        seed=7,
+        on_trial=lambda result, held_out: seen.append((result.evaluations, held_out)),
+    )
+    assert found == search_weights(given, evaluations=150, batch=20, seed=7)
+    for held_out in (None, "fan", "valve"):
+        assert [count for count, of in seen if of == held_out] == [20] * 7 + [10]
+    assert found.evaluations == sum(count for count, _ in seen) == 450
+
+
+def test_what_is_found_without_a_type_does_not_depend_on_it() -> None:
+    def search(given: FusionProblem) -> Found:
+        return search_weights(given, evaluations=120, batch=20, seed=0)
+
+    rng = np.random.default_rng(6)
+    given = problem(rng, types=("fan", "pump", "valve"))
+    fan, pump, valve = given.sections
+    noise = replace(pump, contributions=rng.normal(size=pump.contributions.shape), target=~pump.target)
+    other = search(replace(given, sections=(fan, noise, valve)))
+    found = search(given)
+    assert found.leave_one_type_out is not None
+    assert other.leave_one_type_out is not None
+    types, changed = found.leave_one_type_out.types, other.leave_one_type_out.types
+    assert (types["pump"].weights, types["pump"].choice) == (changed["pump"].weights, changed["pump"].choice)
+    assert types["pump"].score != changed["pump"].score
+    assert (found.weights, types["fan"].weights) != (other.weights, changed["fan"].weights)
+
+
+def test_the_score_of_left_out_types_is_put_together_from_each() -> None:
+    given = problem(np.random.default_rng(8))
+    chosen = BatchResult(0.0, (0.2, 0.3, 0.5), CHOICES[0], 10)
+    left_out = {
+        "valve": BatchResult(0.0, (1.0, 0.0, 0.0), CHOICES[1], 10),
+        "fan": BatchResult(0.0, (0.0, 0.5, 0.5), CHOICES[0], 10),
+    }
+    found = summarise(given, chosen, left_out, evaluations=30)
+    assert found.score == pytest.approx(expected_score(given, chosen.weights, CHOICES[0]), abs=1e-12)
+    by_seed: list[list[dict[str, float]]] = [[], []]
+    assert found.leave_one_type_out is not None
+    for section in given.sections:
+        result = left_out[section.machine_type]
+        of_type = found.leave_one_type_out.types[section.machine_type]
+        contributions = section.contributions[CHOICES.index(result.choice)]  # type: ignore[arg-type]
+        for rows, of_seed in zip(by_seed, contributions, strict=True):
+            scores = np.array(result.weights) @ of_seed
+            rows.append(section_metrics(scores, section.anomalous, section.target))
+        for metric, value in of_type.sections["00"].items():
+            assert value == pytest.approx(np.mean([rows[-1][metric] for rows in by_seed]), abs=1e-12)
+        assert (of_type.weights, of_type.choice) == (result.weights, result.choice)
+        assert of_type.score == pytest.approx(np.mean([official_score(rows[-1:]) for rows in by_seed]))
+    expected = np.mean([official_score(rows) for rows in by_seed])
+    assert found.leave_one_type_out.score == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="leave out each"):
+        summarise(given, chosen, {"fan": chosen}, evaluations=30)
+
+
+def test_a_single_machine_type_cannot_be_left_out() -> None:
+    given = problem(np.random.default_rng(9), types=("fan",))
+    found = search_weights(given, evaluations=20, seed=0)
+    assert found.leave_one_type_out is None
+    assert found.evaluations == 20
+    assert found.settings == {"weights": found.weights, **found.choices}
