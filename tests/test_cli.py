@@ -1,6 +1,7 @@
 """The command line: what a user types and reads."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -383,18 +384,100 @@ def test_a_sweep_takes_the_options_of_a_run(tiny: str, capsys: pytest.CaptureFix
     assert "'1.5' is not a whole number" in capsys.readouterr().err
 
 
-def test_a_sweep_without_data_takes_the_embedded_data_set_alone(
+def test_a_demo_takes_the_embedded_data_set_alone(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_tiny(tmp_path / "recordings")
     catalogue.add("demo", folder)
-    assert sweep("--systems", "baseline-mse", *QUICK) == 2
+    assert sweep("--systems", "baseline-mse", "--preset", "demo", *QUICK) == 2
     said = capsys.readouterr().err
     assert f"the data set 'demo' is the folder '{folder}' and not the embedded one" in said
     assert len(said.strip().splitlines()) == 1
     assert asdbench("data", "demo", "--clips-per-type", "20") == 0
-    assert sweep("--systems", "baseline-mse", "--machines", "fan", *QUICK) == 0
+    assert sweep("--systems", "baseline-mse", "--machines", "fan", "--preset", "demo", *QUICK) == 0
     assert "Leaderboard of demo" in capsys.readouterr().out
+
+
+def test_a_sweep_without_data_takes_all_that_are_registered(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        catalogue.add(name, write_tiny(tmp_path / name, seed=len(name), machine_types=("fan",)))
+    assert sweep("--systems", "baseline-mse", *QUICK) == 0
+    said = capsys.readouterr().out
+    assert "Leaderboard of one" in said
+    assert "Leaderboard of two" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tune", "baseline-mse", "--trials", "0"), "--trials 0 must be at least 1; 'asdbench run'"),
+        (("tune", "ensemble", "--trials", "2"), "'asdbench fuse' searches its weights"),
+        (("tune", "baseline-mse", "--trials", "2", "--over", "epoch"), "did you mean 'epochs'"),
+        (("tune", "baseline-mse", "--trials", "2", "--affects", "fusion"), "no setting to search"),
+        (("tune", "baseline-mse", "--trials", "2", "--subset", "eval"), "no clips in the subset eval"),
+        (("tune", "baseline-mse", "--trials", "2", "--local"), "a search runs on Ray: leave --local out"),
+        (("tune", "baseline-mse", "--trials", "2", "--search-seed", "-1"), "--search-seed -1 must be"),
+        (("fuse", "baseline-mse"), "weights take two or more"),
+        (
+            ("fuse", "baseline-mse", "baseline-maha"),
+            "'asdbench run baseline-mse --data tiny --seeds 0' makes them",
+        ),
+        (("fuse", "baseline-mse", "baseline-maha", "--into", "baseline-mse"), "setting"),
+        (("fuse", "baseline-mse", "baseline-maha", "--set", "stepz=1"), "'stepz'"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_in_one_sentence(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    catalogue.add("tiny", write_tiny(tmp_path / "recordings"))
+    assert asdbench(*arguments, "--data", "tiny") == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_fusion_weights_are_found_shown_and_marked(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalogue.add("tiny", write_tiny(tmp_path / "recordings", test_clips_per_cell=4))
+    systems = ("baseline-mse", "baseline-maha")
+    assert asdbench("run", *systems, "--data", "tiny", *QUICK) == 0
+    settings = QUICK[QUICK.index("--set") :]
+    fuse = ("fuse", *systems, "--data", "tiny", "--evaluations", "300", *settings)
+    assert asdbench(*fuse) == 0
+    said = capsys.readouterr().out
+    assert "Weights of ensemble" in said
+    assert "left out, all" in said
+    assert "dev-tuned, 300 trials" in said
+    line = next(line for line in said.splitlines() if line.startswith("the same by hand: asdbench "))
+    assert asdbench(*line.partition("asdbench ")[2].split(), "--local") == 0
+    capsys.readouterr()
+    assert asdbench("leaderboard", "--data", "tiny", "--format", "json") == 0
+    rows = [row for row in json.loads(capsys.readouterr().out) if row["system"] == "ensemble"]
+    assert [row["tuned"]["trials"] for row in rows] == [300]  # by hand it is marked too
+    assert asdbench(*fuse) == 0  # the stored search
+    assert "dev-tuned, 300 trials" in capsys.readouterr().out
+
+
+def test_what_could_not_be_recorded_is_recorded_later(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue.add("tiny", write_tiny(tmp_path / "recordings"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("asdbench.bench._RECORDING_PATIENCE_S", 3.0)
+    assert asdbench("run", "baseline-mse", "--data", "tiny", *QUICK) == 0
+    said = capsys.readouterr().out
+    assert "Leaderboard of tiny" in said
+    assert "asdbench record" in said
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert asdbench("record") == 0
+    assert "1 recorded" in capsys.readouterr().out
+    assert asdbench("record") == 0
+    assert "0 recorded" in capsys.readouterr().out
 
 
 def test_the_thresholds_offered_are_those_that_there_are() -> None:

@@ -6,37 +6,40 @@ What is stored is not done again, so the same call after an interruption goes on
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from asdbench import registry
-from asdbench.cluster.placement import Placement
+from asdbench.config import Simplex, settings_of, typed
 from asdbench.data import catalogue, store
 from asdbench.data.catalogue import DataSet
-from asdbench.engine.events import Event, Failure
+from asdbench.doing import Doing, Execution, Failed
 from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.leaderboard import Format, render, rows, with_references
 from asdbench.report.reference import references, references_for
+from asdbench.search.plan import Search
+from asdbench.watch import label_of, progress
+
+if TYPE_CHECKING:
+    from asdbench.engine.evaluation import Tuned
+    from asdbench.fusing import Fused
+    from asdbench.report.stored import Settings
+    from asdbench.tracking.recorder import Recorder
+    from asdbench.tuned import Found
 
 Wanted = TypeVar("Wanted")
 
 PRESETS = ("report", "fast", "demo")
+UNTUNED = Search(trials=0)
+_RECORDING_PATIENCE_S = 30.0  # with MLflow at the end of a run; what is left is recorded later
 
 
 @dataclass(frozen=True)
@@ -63,30 +66,6 @@ class Request:
     preset: str | None = None
     others: str | None = None
     subset: str | None = None
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How it is run.
-
-    Attributes
-    ----------
-    local : in this process, without Ray
-    placement : how the works are spread over the cluster
-    address : Ray cluster; ``"local"`` starts one for this run and ends it
-    checkpoint_epochs : epochs between checkpoints
-    """
-
-    local: bool = False
-    placement: Placement = field(default_factory=Placement)
-    address: str = "local"
-    checkpoint_epochs: int = 5
-
-    def __post_init__(self) -> None:
-        if self.checkpoint_epochs < 1:
-            raise InputError(f"--checkpoint-epochs {self.checkpoint_epochs} must be at least 1")
-        if self.local and self.placement != Placement():
-            raise InputError("--local runs in one process; leave the options that place workers out")
 
 
 def prepare(request: Request) -> list[Prepared]:
@@ -152,43 +131,186 @@ def _by_data(sources: Iterable[tuple[DataSet, Wanted]]) -> list[tuple[DataSet, l
     return [(data, list(wanted)) for data, wanted in grouped.values()]
 
 
-def run(request: Request, execution: Execution, *, console: Console) -> int:
-    """Run a request; returns the exit code: 0, or 1 if a part of it failed, 2 if bad input is why."""
+def run(request: Request, execution: Execution, *, console: Console, search: Search = UNTUNED) -> int:
+    """Run a request, tune its systems if a search asks for trials, judge, record and show the leaderboard.
+
+    Returns the exit code: 0, or 1 if a part of it failed, 2 if bad input is why.
+    """
+    from asdbench.fusing import fusion_table
+    from asdbench.tracking.recorder import Recorder
+    from asdbench.tuned import Found, left_out_tables, record_trial, studies_of_run
+
     began = time.perf_counter()
     jobs = prepare(request)
-    jobs_store = JobStore()
-    data = jobs[0].data
+    jobs_store, data = JobStore(), jobs[0].data
+    studies = []
+    if search.trials:
+        if execution.local:
+            raise InputError("a search runs on Ray: leave --local out, or the search with --trials 0")
+        studies = studies_of_run(
+            jobs,
+            search,
+            preset=request.preset,
+            settings=request.settings,
+            subset=request.subset,
+            console=console,
+        )
     build_features(jobs, console=console)
     works = by_training(jobs)
     to_do = [work for work in works if not jobs_store.is_done(work)]
-    failures: list[tuple[str, str, bool]] = []
-    do = _doer(execution) if to_do else None  # its start goes on while the plan is made
-    to_do = plan(data, works, to_do, jobs_store, console=console)
-    if do is not None:
-        with Watch(to_do, console) as watch:
-            failures = [
-                (_label(to_do[failure.work], failure.systems), failure.message, failure.bad_input)
-                for failure in do(to_do, jobs_store, on_event=watch.tell)
-            ]
-    scored = [prepared for prepared in jobs if jobs_store.is_scored(prepared)]
-    judged, unjudged = judge(scored, jobs_store, console=console)
-    failures += unjudged
-    for subset in sorted({run.subset for run in judged}):
+    recorder = Recorder()
+    doing = Doing(
+        execution,
+        jobs_store,
+        console=console,
+        prepare_data=partial(build_features, console=console),
+        on_trial=lambda study, trial: record_trial(recorder, jobs_store, study, trial, trials=search.trials),
+    )
+    with doing:
+        if to_do or any(len(study.finished) < search.trials for study in studies):
+            doing.begin()  # its start goes on while the plan is made
+        to_do = plan(data, works, to_do, jobs_store, console=console)
+        failures = doing.do(to_do, studies=studies, trials=search.trials)
+        found = [of for study in studies if (of := Found.by(study, data.machine_types)) is not None]
+        failures += doing.do(by_training(prepared for of in found for prepared in of.jobs))
+        fused = _fused(jobs, found, request, search, doing, console=console) if studies else []
+    judged, unjudged = judge(jobs, jobs_store, console=console)
+    for of in found:
+        if of.study.held_out is None:
+            runs, not_judged = judge(of.jobs, jobs_store, console=console, tuned=of.tuned)
+            judged, unjudged = judged + runs, unjudged + not_judged
+    for ensemble in fused:
+        runs, not_judged = judge(ensemble.jobs, jobs_store, console=console, tuned=ensemble.tuned)
+        judged, unjudged = judged + runs, unjudged + not_judged
+        console.print(fusion_table(ensemble))
+    for judged_run in judged:
+        recorder.put(judged_run)
+    for table in left_out_tables(found, jobs_store):
+        console.print(table)
+    for subset in sorted({judged_run.subset for judged_run in judged}):
         show_leaderboard(data.name, console=console, subset=subset)
-    for label, message, _ in failures:
-        console.print(
-            f"failed: {label}: {message}", style="red", soft_wrap=True, markup=False, highlight=False
-        )
-    if judged:
-        from asdbench.tracking.mlflow_runs import record, runs_page, tracking_uri, ui_command
-
-        with console.status(f"recording in MLflow at {tracking_uri()}"):
-            experiments = record(judged)
-        console.print(f"MLflow UI: {ui_command()}", soft_wrap=True, highlight=False)
-        for experiment in experiments.values():
-            console.print(f"  then open {runs_page(experiment)}", soft_wrap=True, highlight=False)
+    for failed in failures + unjudged:
+        said = f"failed: {failed.label}: {failed.message}"
+        console.print(said, style="red", soft_wrap=True, markup=False, highlight=False)
+    show_recorded(recorder, console=console)
     console.print(f"{time.perf_counter() - began:.0f} s in all")
-    return max((2 if bad_input else 1 for _, _, bad_input in failures), default=0)
+    return max((2 if failed.bad_input else 1 for failed in failures + unjudged), default=0)
+
+
+def _fused(
+    jobs: Sequence[Prepared],
+    found: Sequence["Found"],
+    request: Request,
+    search: Search,
+    doing: Doing,
+    *,
+    console: Console,
+) -> list["Fused"]:
+    """Search the weights of a run's ensembles, with members as they were tuned where they were."""
+    from asdbench.fusing import fuse
+
+    tuned = {of.study.system: of for of in found if of.study.held_out is None}
+    ensembles = {prepared.job.system: prepared for prepared in jobs if prepared.members}
+    fused = []
+    for name, prepared in ensembles.items():
+        settings = dict(prepared.configured.changed())
+        for member in prepared.configured.members:
+            if member.name in tuned:
+                changed = tuned[member.name].jobs[0].configured.changed()
+                settings |= {f"{member.name}.{setting}": value for setting, value in changed.items()}
+        try:
+            doing.connect()
+            fused.append(
+                fuse(
+                    registry.configure(name, settings),
+                    prepared.data,
+                    JobStore(),
+                    seeds=request.seeds,
+                    others=request.others,
+                    seed=search.seed,
+                    on_ray=True,
+                )
+            )
+        except InputError as error:
+            console.print(
+                f"note: {name} is not fused: {error}", markup=False, highlight=False, soft_wrap=True
+            )
+    return fused
+
+
+def fuse_systems(
+    members: Sequence[str],
+    data: str,
+    *,
+    seeds: Sequence[int],
+    into: str | None,
+    evaluations: int | None,
+    seed: int,
+    settings: "Settings",
+    console: Console,
+) -> None:
+    """Search the fusion weights of systems that have run, here, and show them and the leaderboard."""
+    from asdbench.fusing import EVALUATIONS, fuse, fusion_table
+    from asdbench.tracking.recorder import Recorder
+
+    chosen = into or _only_ensemble()
+    ensemble = registry.configure(chosen, {"members": tuple(members)})
+    wanted = {key: value for key, value in settings.values.items() if ensemble.accepts(key)}
+    unknown = sorted(settings.values.keys() - wanted.keys())
+    if unknown:
+        raise unknown_name(f"setting of {chosen} or its members:", unknown[0], ensemble.values())
+    registered, store = catalogue.load(data), JobStore()
+    with progress(console) as bars:
+        task = bars.add_task("weights", total=None, detail="")
+        fused = fuse(
+            registry.configure(chosen, {"members": tuple(members), **wanted}, preset=settings.preset),
+            registered,
+            store,
+            seeds=seeds,
+            others=settings.others,
+            evaluations=EVALUATIONS if evaluations is None else evaluations,
+            seed=seed,
+            tell=lambda done, of: bars.update(task, completed=done, total=of),
+        )
+    judged, _ = judge(fused.jobs, store, console=console, tuned=fused.tuned)
+    recorder = Recorder()
+    for judged_run in judged:
+        recorder.put(judged_run)
+    console.print(fusion_table(fused))
+    changed = " ".join(f"{name}={typed(value)}" for name, value in fused.ensemble.changed().items())
+    said = f"the same by hand: asdbench run {chosen} --data {data} --set {changed}"
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    show_leaderboard(data, console=console, subset="dev")
+    show_recorded(recorder, console=console)
+
+
+def _only_ensemble() -> str:
+    """Return the only system whose fusion weights can be searched."""
+    found = []
+    for name in registry.names():
+        settings = settings_of(registry.get(name).Config).values()
+        if any(isinstance(setting.domain, Simplex) for setting in settings):
+            found.append(name)
+    if len(found) != 1:
+        there = ", ".join(found) or "none"
+        raise InputError(f"--into must name the ensemble that takes the weights; there are: {there}")
+    return found[0]
+
+
+def show_recorded(recorder: "Recorder", *, console: Console) -> None:
+    """Wait for what is being recorded, and say where it is or why it is not there yet."""
+    from asdbench.tracking.mlflow_runs import runs_page, shown_uri, ui_command
+
+    with console.status(f"recording in MLflow at {shown_uri()}"):
+        left = recorder.close(patience_s=_RECORDING_PATIENCE_S)
+    if left.entries:
+        console.print(f"note: {left.why}", markup=False, highlight=False, soft_wrap=True)
+    if recorder.experiments:
+        console.print(f"MLflow UI: {ui_command()}", soft_wrap=True, highlight=False)
+    for name, experiment in recorder.experiments.items():
+        metric = "best_score" if name.endswith("/searches") else "official_score"
+        page = runs_page(experiment, metric=metric)
+        console.print(f"  then open {page}", soft_wrap=True, highlight=False)
 
 
 def build_features(jobs: Sequence[Prepared], *, console: Console) -> None:
@@ -208,23 +330,23 @@ def build_features(jobs: Sequence[Prepared], *, console: Console) -> None:
         for note in catalogue.describe(data).notes:
             console.print(f"note: {note}", markup=False)
     console.print(f"features: {sum(len(specs) for _, specs in missing)} to build, {size / 1e6:,.0f} MB")
-    with _progress(console) as progress:
+    with progress(console) as bars:
         for data, machine, spec, least in ((data, *spec) for data, specs in missing for spec in specs):
             clips = data.clips.filter(pl.col("machine_type") == machine).height
-            task = progress.add_task(f"{machine} waveforms", total=clips, detail="")
-            store.waveforms(data, machine, progress=partial(progress.advance, task))
-            progress.update(task, completed=clips)  # they may have been there
-            task = progress.add_task(f"{machine} log-mel", total=clips, detail="")
-            store.mels(data, machine, spec, min_frames=least, progress=partial(progress.advance, task))
+            task = bars.add_task(f"{machine} waveforms", total=clips, detail="")
+            store.waveforms(data, machine, progress=partial(bars.advance, task))
+            bars.update(task, completed=clips)  # they may have been there
+            task = bars.add_task(f"{machine} log-mel", total=clips, detail="")
+            store.mels(data, machine, spec, min_frames=least, progress=partial(bars.advance, task))
 
 
 def judge(
-    jobs: Sequence[Prepared], jobs_store: JobStore, *, console: Console
-) -> tuple[list[Any], list[tuple[str, str, bool]]]:
-    """Evaluate scored jobs.
+    jobs: Sequence[Prepared], jobs_store: JobStore, *, console: Console, tuned: "Tuned | None" = None
+) -> tuple[list[Any], list[Failed]]:
+    """Evaluate those jobs that are scored; ``tuned`` says how a search has chosen their settings.
 
     Returns one tracking Run for each system, its settings, seed and subset, over all machine types that are
-    scored, and what could not be judged: label, message and whether the input is to blame.
+    scored, and what could not be judged.
     """
     from asdbench.engine.evaluation import (
         NoLabels,
@@ -233,11 +355,13 @@ def judge(
         labelled_types,
         training_records,
     )
-    from asdbench.tracking.mlflow_runs import Run
+    from asdbench.tracking.runs import Run
+    from asdbench.tuned import curve_of
 
     groups: dict[tuple[str, int], list[Prepared]] = {}
     for prepared in jobs:
-        groups.setdefault((prepared.job.system, prepared.job.seed), []).append(prepared)
+        if jobs_store.is_scored(prepared):
+            groups.setdefault((prepared.job.system, prepared.job.seed), []).append(prepared)
     runs, failures = [], []
     notes: dict[str, None] = {}  # each once
     for group in groups.values():
@@ -250,15 +374,15 @@ def judge(
                 if subset not in first.data.subsets(machine):
                     continue
                 try:
-                    results[machine] = evaluate(prepared, jobs_store, subset=subset)
+                    results[machine] = evaluate(prepared, jobs_store, subset=subset, tuned=tuned)
                 except NoLabels as error:
                     notes[str(error)] = None
                     continue
                 except InputError as error:
-                    failures.append((_label(Work((prepared,)), ()), str(error), True))
+                    failures.append(Failed(label_of(Work((prepared,))), str(error), bad_input=True))
                     continue
                 scores[machine] = anomaly_scores(prepared, jobs_store)
-                curves[machine] = _curve(training_records(prepared, jobs_store))
+                curves[machine] = curve_of(training_records(prepared, jobs_store))
             if not results:
                 continue
             runs.append(
@@ -275,22 +399,12 @@ def judge(
                     scores=scores,
                     curves=curves,
                     subset=subset,
+                    tuned=dataclasses.asdict(tuned) if tuned else None,
                 )
             )
     for note in notes:
         console.print(f"note: {note}", markup=False)
     return runs, failures
-
-
-def _curve(trainings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a job's training curve; of several trainings with the trained system in the stage's name."""
-    if len(trainings) == 1:
-        return next(iter(trainings.values()))["curve"]  # type: ignore[no-any-return]
-    return [
-        {**point, "stage": f"{name} {point['stage']}"}
-        for name, record in trainings.items()
-        for point in record["curve"]
-    ]
 
 
 def _with_earlier_types(group: Sequence[Prepared], jobs_store: JobStore) -> list[Prepared]:
@@ -362,63 +476,6 @@ def show_leaderboard(
         print(text, end="" if text.endswith("\n") else "\n")
 
 
-class Watch:
-    """The live view of works under way; on what is not a terminal, a line for each work done."""
-
-    def __init__(self, works: Sequence[Work], console: Console) -> None:
-        self._works = works
-        self._console = console
-        self._progress = _progress(console)
-        self._tasks: dict[int, Any] = {}
-        self._done = 0
-
-    def __enter__(self) -> "Watch":
-        self._progress.start()
-        self._all = self._progress.add_task("trainings", total=len(self._works), detail="")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def tell(self, event: Event) -> None:
-        """Show one event of a worker."""
-        index = event["work"]
-        label = _label(self._works[index], [self._works[index].first.configured.trainer.name])
-        if index not in self._tasks:
-            self._tasks[index] = self._progress.add_task(label, total=None, detail="")
-        task = self._tasks[index]
-        if event.get("done"):
-            self._done += 1
-            self._progress.update(self._all, completed=self._done)
-            self._progress.remove_task(task)
-            del self._tasks[index]
-            if not self._console.is_terminal:
-                self._console.print(f"done {self._done}/{len(self._works)}: {label}", markup=False)
-            return
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in event["losses"].items())
-        detail = f"epoch {event['epoch']}, {losses}"
-        self._progress.update(task, total=event["steps"], completed=event["step"], detail=detail)
-
-
-def _doer(execution: Execution) -> Callable[..., list[Failure]]:
-    """Begin to start what will do the works, and return the function that does them."""
-    if execution.local:
-        from asdbench.engine.local import run_local
-
-        return partial(run_local, checkpoint_epochs=execution.checkpoint_epochs)
-    from asdbench.cluster.connection import Connection
-
-    connection = Connection(execution.address)
-    from asdbench.cluster.training import run_on_ray
-
-    return partial(
-        run_on_ray,
-        connection=connection,
-        placement=execution.placement,
-        checkpoint_epochs=execution.checkpoint_epochs,
-    )
-
-
 def plan(
     data: DataSet, works: Sequence[Work], to_do: Sequence[Work], jobs_store: JobStore, *, console: Console
 ) -> list[Work]:
@@ -463,24 +520,6 @@ def _check_disk(needed: int) -> None:
             f"the features need {2.2 * needed / 1e6:,.0f} MB in {str(place)!r} while they are built and "
             f"{free / 1e6:,.0f} MB are free; make room or set ASDBENCH_HOME to another disk"
         )
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def _label(work: Work, systems: Sequence[str] = ()) -> str:
-    job = work.first.job
-    return f"{job.machine_type} {', '.join(systems or work.systems)} seed {job.seed}"
 
 
 def _duration(seconds: float) -> str:

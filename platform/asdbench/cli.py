@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from asdbench.data.catalogue import DataSet
+    from asdbench.search.plan import Search
 
 
 def _whole(_: Any, tokens: Sequence[Token]) -> int:
@@ -71,13 +72,19 @@ class RunOptions:
     workers
         Processes; one a GPU, or one a CPU where there is no GPU, if not given.
     workers_per_type
-        Processes that share the training of one machine type.
+        Processes that share the training of one machine type; one, or more where there are more GPUs than
+        works, if not given.
     gpus_per_worker
         GPUs of a process; below 1, several share one.
     address
         Ray cluster to run on; RAY_ADDRESS if not given, or 'local', which starts one on this machine.
     checkpoint_epochs
         Epochs between checkpoints.
+    dashboard
+        Start Ray's dashboard with a cluster that is started for this run, on this machine's loopback address.
+    storage
+        Where results go, and data for other nodes: a folder that all nodes see, or a URI such as
+        s3://bucket/folder; ASDBENCH_STORAGE if not given, or the data home.
     """
 
     seeds: Numbers = (0,)
@@ -88,10 +95,62 @@ class RunOptions:
     others: str | None = None
     local: Flag = False
     workers: Whole | None = None
-    workers_per_type: Whole = 1
+    workers_per_type: Whole | None = None
     gpus_per_worker: float = 1.0
     address: str | None = None
     checkpoint_epochs: Whole = 5
+    dashboard: Flag = False
+    storage: str | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class StoredOptions:
+    """Of which runs stored scores are.
+
+    Attributes
+    ----------
+    set
+        Settings as key=value, as the run had them.
+    preset
+        Named settings of the systems, as the run had them.
+    others
+        Data set of the pseudo-anomalies, as the run had it.
+    """
+
+    set: Words = ()
+    preset: str | None = None
+    others: str | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a search takes.
+
+    Attributes
+    ----------
+    affects
+        The most that a change of a setting may cost: training, scoring or fusion anew.
+    over
+        Settings to search; all that neither preset nor --set gives, if not given.
+    protocol
+        dev: one search over all machine types. leave-one-type-out: for each machine type a search over all
+        others, judged on the one left out.
+    search_seed
+        Seed of the search.
+    """
+
+    affects: Literal["training", "scoring", "fusion"] = "training"
+    over: Words = ()
+    protocol: Literal["dev", "leave-one-type-out"] = "dev"
+    search_seed: Whole = 0
+
+    def search(self, trials: int) -> "Search":
+        """Return the search of so many trials."""
+        from asdbench.search.plan import Search
+
+        return Search(trials, self.affects, self.over, self.protocol, self.search_seed)
 
 
 @app.command
@@ -110,14 +169,100 @@ def run(*systems: str, data: str, options: RunOptions = RunOptions()) -> int:
     return run_systems(systems, data, options)
 
 
-def run_systems(systems: Sequence[str], data: str, options: RunOptions) -> int:
-    """Run systems on a registered data set; returns the exit code."""
-    from asdbench.bench import Execution, Request
+@app.command
+def tune(
+    *systems: str,
+    data: str,
+    trials: Whole,
+    search: SearchOptions = SearchOptions(),
+    options: RunOptions = RunOptions(),
+) -> int:
+    """Search the settings of systems with Ray Tune and Optuna, and show the best beside the untuned.
+
+    A trial is one setting for all machine types; its score is the official score over them by development
+    labels, so what is found is marked dev-tuned. What preset and --set give stays fixed. After an
+    interruption the same command goes on, and with more trials it adds to those that are there.
+
+    Parameters
+    ----------
+    systems
+        Names of systems that train; ensembles are searched with 'asdbench fuse'.
+    data
+        Name of a registered data set.
+    trials
+        Trials of each system; the first is the system untuned.
+    """
+    if trials < 1:
+        raise InputError(f"--trials {trials} must be at least 1; 'asdbench run' runs systems untuned")
+    return run_systems(systems, data, options, search=search.search(trials))
+
+
+@app.command
+def fuse(
+    *members: str,
+    data: str,
+    seeds: Numbers = (0,),
+    into: str | None = None,
+    evaluations: Whole | None = None,
+    search_seed: Whole = 0,
+    stored: StoredOptions = StoredOptions(),
+) -> None:
+    """Search the fusion weights of systems that have run, by development labels; no model runs.
+
+    Parameters
+    ----------
+    members
+        Names of two or more systems.
+    data
+        Name of a registered data set.
+    seeds
+        Seeds that all have run with.
+    into
+        The ensemble that takes the weights; the only one whose weights can be searched, if not given.
+    evaluations
+        Weights that are judged; as many again without each machine type.
+    search_seed
+        Seed of the search.
+    """
+    from asdbench.bench import fuse_systems
+
+    fuse_systems(
+        members,
+        data,
+        seeds=seeds,
+        into=into,
+        evaluations=evaluations,
+        seed=search_seed,
+        settings=_stored_settings(stored),
+        console=_console(),
+    )
+
+
+@app.command
+def record() -> None:
+    """Record in MLflow what could not be recorded when it was finished."""
+    from asdbench.tracking.mlflow_runs import shown_uri
+    from asdbench.tracking.recorder import deliver
+
+    delivered, left = deliver()
+    _console().print(f"{delivered} recorded at {shown_uri()}", highlight=False, markup=False, soft_wrap=True)
+    if left.entries:
+        raise InputError(left.why)
+
+
+def run_systems(
+    systems: Sequence[str], data: str, options: RunOptions, *, search: "Search | None" = None
+) -> int:
+    """Run systems on a registered data set, tuned too if a search is given; returns the exit code."""
+    from asdbench.bench import UNTUNED, Request
     from asdbench.bench import run as run_request
     from asdbench.cluster.placement import Placement
     from asdbench.config import parse_assignments
     from asdbench.data import catalogue
+    from asdbench.doing import Execution
 
+    if options.storage is not None:
+        os.environ["ASDBENCH_STORAGE"] = options.storage
     if options.local and options.address is not None:
         raise InputError(
             f"--local runs in this process and --address {options.address} on a cluster; leave one out"
@@ -136,8 +281,8 @@ def run_systems(systems: Sequence[str], data: str, options: RunOptions) -> int:
     )
     placement = Placement(options.workers, options.workers_per_type, options.gpus_per_worker)
     address = options.address or os.environ.get("RAY_ADDRESS") or "local"
-    execution = Execution(options.local, placement, address, options.checkpoint_epochs)
-    return run_request(request, execution, console=_console())
+    execution = Execution(options.local, placement, address, options.checkpoint_epochs, options.dashboard)
+    return run_request(request, execution, search=search or UNTUNED, console=_console())
 
 
 def usable_systems() -> list[str]:
@@ -192,26 +337,6 @@ def leaderboard(
         subset=subset,
         threshold=threshold,
     )
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class StoredOptions:
-    """Of which runs stored scores are.
-
-    Attributes
-    ----------
-    set
-        Settings as key=value, as the run had them.
-    preset
-        Named settings of the systems, as the run had them.
-    others
-        Data set of the pseudo-anomalies, as the run had it.
-    """
-
-    set: Words = ()
-    preset: str | None = None
-    others: str | None = None
 
 
 @app.command
@@ -393,7 +518,7 @@ def systems(name: str | None = None) -> None:
     meaning = {"training": "training anew", "scoring": "scoring anew", "fusion": "weighing anew"}
     for part in (configured.trained, configured):
         for setting in settings_of(part.system.Config).values() if part else ():
-            searched = "" if setting.domain is None else str(setting.domain)
+            searched = str(setting.domain) if setting.searched else ""
             table.add_row(setting.name, typed(setting.default), searched, meaning[setting.affects])
     console.print(table)
     for preset in configured.trainer.system.presets:

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,12 +55,17 @@ def test_whatever_ray_raises_is_one_sentence(
 
 def test_a_port_that_answers_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
+
+    def connect(address: str, **_: Any) -> Any:
+        asked.append(address)
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265")
+
+    monkeypatch.setattr(ray, "init", connect)
     monkeypatch.setattr(ray, "shutdown", lambda: asked.append("ended"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with Connection(address):
-            pass
+        with Connection(address) as connection:
+            assert connection.dashboard == "http://127.0.0.1:8265"
     assert asked == [address, "ended"]
 
 

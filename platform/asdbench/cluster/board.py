@@ -1,74 +1,156 @@
-"""The queue of works and the notes on their progress; apart, since its process needs nothing heavy."""
+"""The queue of works, the notes on their progress and the scores that trials wait for.
+
+Apart from the crew, since its process needs nothing heavy. It is a Ray actor whose methods wait where there
+is nothing to hand out.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from asdbench.engine.events import Event, Failure
 
 _DEATHS = 3  # of workers on one work, without progress between them, until it is given up
 
 
-class Board:
-    """The queue of works and the notes on their progress; a Ray actor.
+@dataclass
+class _Item:
+    """A work in the queue."""
 
-    Each start of the worker group is an attempt. A new attempt puts back what the last one had taken and
-    not finished. Work that was under way at several deaths without getting further is given up: it is
-    what kills its worker.
+    priority: tuple[float, ...]
+    excludes: str
+    content: Any
+    deaths: int = 0
+    furthest: int = 0
+
+
+class Board:
+    """Hands works out to groups of workers, lowest priority first, and collects what they tell.
+
+    A group has one work at a time. Two works that exclude one another (those of one training) are never out
+    together. When a group starts anew, or is released since it died, its work goes back into the queue. Work
+    that was out at several deaths without getting further is given up: it is what kills its worker.
     """
 
-    def __init__(self, works: int) -> None:
-        self._works = works
-        self._attempt = ""
-        self._waiting = list(range(works))
-        self._taken: set[int] = set()
-        self._finished: set[int] = set()
-        self._deaths = [0] * works
-        self._furthest = [0] * works
+    def __init__(self) -> None:
+        self._items: dict[int, _Item] = {}
+        self._waiting: set[int] = set()
+        self._out: dict[int, int] = {}  # group to work
+        self._attempts: dict[int, str] = {}
+        self._took: set[int] = set()
         self._failures: list[Failure] = []
         self._events: list[Event] = []
+        self._scores: dict[str, list[float]] = {}
+        self._closed = False
+        self._change = asyncio.Condition()
 
-    def take(self, attempt: str) -> int | None:
-        """Return the next work of this attempt, ``None`` when there is none left."""
-        if attempt != self._attempt:
-            self._attempt = attempt
-            self._put_back()
-        if not self._waiting:
-            return None
-        work = self._waiting.pop(0)
-        self._taken.add(work)
-        return work
+    async def put(self, works: Iterable[tuple[int, Sequence[float], str, Any]]) -> None:
+        """Queue works: number, priority (lowest first), what excludes others while it is out, and content."""
+        for work, priority, excludes, content in works:
+            self._items[work] = _Item(tuple(priority), excludes, content)
+            self._waiting.add(work)
+        await self._notify()
 
-    def _put_back(self) -> None:
-        for work in sorted(self._taken - self._finished):
-            self._deaths[work] += 1
-            if self._deaths[work] == _DEATHS:
-                message = (
-                    f"its worker process died {_DEATHS} times without getting further; it may need more "
-                    f"memory than there is, or its code ends the process"
-                )
-                self.finish(work, [Failure(work, (), message, bad_input=False)])
-        self._taken = set()
-        self._waiting = [work for work in range(self._works) if work not in self._finished]
+    async def withdraw(self, works: Iterable[int]) -> list[int]:
+        """Take works out of the queue that are no longer wanted; returns those that were still in it."""
+        gone = sorted(self._waiting.intersection(works))
+        self._waiting.difference_update(gone)
+        return gone
 
-    def finish(self, work: int, failures: list[Failure]) -> None:
+    async def take(self, group: int, attempt: str) -> tuple[int, Any] | None:
+        """Return number and content of a group's next work, waiting for one; ``None`` once it may go."""
+        if self._attempts.get(group) != attempt:
+            self._put_back(group)
+            self._attempts[group] = attempt
+        async with self._change:
+            while True:
+                if self._attempts.get(group) != attempt:
+                    return None  # it was released while it waited: another took its place
+                if (work := self._next()) is not None:
+                    self._waiting.discard(work)
+                    self._out[group] = work
+                    self._took.add(group)
+                    return work, self._items[work].content
+                if self._closed:
+                    return None
+                await self._change.wait()
+
+    async def release(self, group: int) -> bool:
+        """Note that a group is gone; returns whether it had taken a work at all."""
+        self._put_back(group)
+        self._attempts.pop(group, None)
+        await self._notify()
+        return group in self._took
+
+    async def finish(self, group: int, work: int, failures: list[Failure]) -> None:
         """Note that a work is over: done, or not to be tried again."""
-        self._finished.add(work)
-        self._failures += failures
-        self._events.append({"work": work, "done": True})
+        if self._out.get(group) == work:
+            del self._out[group]
+        self._over(work, failures)
+        await self._notify()
 
-    def tell(self, event: Event) -> None:
+    async def tell(self, event: Event) -> None:
         """Note progress."""
-        work, step = event["work"], event["step"]
-        if step > self._furthest[work]:
-            self._furthest[work], self._deaths[work] = step, 0
+        item = self._items[event["work"]]
+        if event.get("step", 0) > item.furthest:
+            item.furthest, item.deaths = event["step"], 0
         self._events.append(event)
 
-    def listen(self) -> list[Event]:
+    async def listen(self) -> list[Event]:
         """Return what was noted since the last call."""
         events, self._events = self._events, []
         return events
 
-    def failures(self) -> list[Failure]:
+    async def failures(self) -> list[Failure]:
         """Return all failures."""
         return self._failures
 
-    def unfinished(self) -> list[int]:
-        """Return the works that are not over."""
-        return [work for work in range(self._works) if work not in self._finished]
+    async def score(self, trial: str, scores: Sequence[float]) -> None:
+        """Give a trial the scores of its rungs, all that are known."""
+        self._scores[trial] = list(scores)
+        await self._notify()
+
+    async def rung(self, trial: str, rung: int) -> float:
+        """Return the score of a trial's rung (from 0), waiting for it."""
+        async with self._change:
+            while len(self._scores.get(trial, ())) <= rung:
+                await self._change.wait()
+        return self._scores[trial][rung]
+
+    async def close(self) -> None:
+        """Let the workers go that have nothing to do."""
+        self._closed = True
+        await self._notify()
+
+    def _next(self) -> int | None:
+        held = {self._items[work].excludes for work in self._out.values()}
+        free = [work for work in self._waiting if self._items[work].excludes not in held]
+        return min(free, key=lambda work: (self._items[work].priority, work), default=None)
+
+    def _put_back(self, group: int) -> None:
+        work = self._out.pop(group, None)
+        if work is None:
+            return
+        item = self._items[work]
+        item.deaths += 1
+        if item.deaths < _DEATHS:
+            self._waiting.add(work)
+            return
+        message = (
+            f"its worker process died {_DEATHS} times without getting further; it may need more memory than "
+            f"there is, or its code ends the process"
+        )
+        self._over(work, [Failure(work, (), message, bad_input=False)])
+
+    def _over(self, work: int, failures: list[Failure]) -> None:
+        self._waiting.discard(work)
+        self._failures += failures
+        self._events.append({"work": work, "done": True, "failures": failures})
+
+    async def _notify(self) -> None:
+        async with self._change:
+            self._change.notify_all()
+
+
+BoardHandle = Any  # a Ray actor's handle: Ray's types do not tell its methods

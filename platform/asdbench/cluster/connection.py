@@ -29,14 +29,22 @@ class Connection:
     Parameters
     ----------
     address : of a Ray cluster; ``"local"`` starts one on this machine
+    dashboard : start Ray's dashboard with a cluster that is started here, on the loopback interface
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, dashboard: bool = False) -> None:
         self._address = address
+        self._dashboard = dashboard
+        self.dashboard: str | None = None  # its address, once connected
         self._started = not ray.is_initialized()
         self._error: BaseException | None = None
         self._ready, self._over = threading.Event(), threading.Event()
         threading.Thread(target=self._connect, daemon=True).start()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the cluster was started here, for this run."""
+        return self._address == "local" and self._started
 
     def __enter__(self) -> "Connection":
         self._ready.wait()
@@ -71,9 +79,9 @@ class Connection:
         local = self._address == "local"
         try:
             _probe(self._address)
-            ray.init(
+            context = ray.init(
                 address=self._address,
-                include_dashboard=False if local else None,
+                include_dashboard=self._dashboard if local else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 namespace="asdbench",
@@ -82,6 +90,7 @@ class Connection:
                 if local
                 else None,
             )
+            self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
         except BaseException as error:
             self._error = error
 

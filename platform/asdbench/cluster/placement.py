@@ -1,6 +1,8 @@
-"""How works are to be spread over a cluster, checked before any cluster is there."""
+"""How works are to be spread over a cluster, and the room that a cluster has for them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from asdbench.errors import InputError
 
@@ -12,24 +14,116 @@ class Placement:
     Attributes
     ----------
     workers : processes; ``None`` takes one a GPU, or one a CPU without GPUs, but no more than there is work
-    workers_per_type : processes that share one machine type's training
+    workers_per_type : processes that share one machine type's training; ``None`` takes one, or more where
+        there are more GPUs than works
     gpus_per_worker : GPUs of a worker; below 1, workers share one. Ignored on a cluster without GPUs
     """
 
     workers: int | None = None
-    workers_per_type: int = 1
+    workers_per_type: int | None = None
     gpus_per_worker: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.workers_per_type < 1:
-            raise InputError(f"--workers-per-type {self.workers_per_type} must be at least 1")
-        if self.workers is not None and (self.workers < 1 or self.workers % self.workers_per_type):
+        size = 1 if self.workers_per_type is None else self.workers_per_type
+        if size < 1:
+            raise InputError(f"--workers-per-type {size} must be at least 1")
+        if self.workers is not None and (self.workers < 1 or self.workers % size):
             raise InputError(
-                f"--workers {self.workers} is not a multiple of --workers-per-type {self.workers_per_type}; "
-                f"every group of workers needs {self.workers_per_type} of them"
+                f"--workers {self.workers} is not a multiple of --workers-per-type {size}; "
+                f"every group of workers needs {size} of them"
             )
-        if not 0 < self.gpus_per_worker <= 1 or (self.gpus_per_worker < 1 and self.workers_per_type > 1):
+        if not 0 < self.gpus_per_worker <= 1 or (self.gpus_per_worker < 1 and size > 1):
             raise InputError(
                 f"--gpus-per-worker {self.gpus_per_worker:g} must be above 0 and at most 1, and "
                 f"exactly 1 with more than one worker a machine type"
             )
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The room of a cluster for groups of workers.
+
+    Attributes
+    ----------
+    groups : groups that there is room for
+    size : workers of a group
+    cpus, gpus : of each worker; a share of one where workers share it
+    threads : of each worker
+    """
+
+    groups: int
+    size: int
+    cpus: float
+    gpus: float
+    threads: int
+    placement: Placement
+
+    @classmethod
+    def of(
+        cls, nodes: Iterable[Mapping[str, Any]], placement: Placement, *, expected: int | None = None
+    ) -> "Slots":
+        """Return the room on ``nodes`` (as ``ray.nodes()`` lists them) for ``expected`` works.
+
+        Raises :class:`InputError` where the cluster can never hold the workers asked for.
+        """
+        cpus, gpus = _resources(nodes)
+        if not sum(cpus):
+            raise InputError(
+                "the Ray cluster has no CPU for a worker; start its nodes with --num-cpus of 1 or more"
+            )
+        a_gpu = int(1 / placement.gpus_per_worker + 1e-9)
+        gpu_slots = sum(count * a_gpu for count in gpus)
+        slots = gpu_slots or sum(cpus)
+        size, workers = placement.workers_per_type, placement.workers
+        if size is None:
+            size = 1
+            if gpu_slots and placement.gpus_per_worker == 1 and workers is None and expected:
+                size = max(1, min(max(gpus), slots // expected))
+        if workers is not None and gpu_slots and workers > gpu_slots:
+            raise InputError(
+                f"{workers} workers with {placement.gpus_per_worker:g} GPU each do not fit the cluster's "
+                f"{sum(gpus)} GPUs, which hold {gpu_slots}; ask for fewer workers or smaller shares"
+            )
+        if workers is None and gpu_slots and size > gpu_slots:
+            raise InputError(
+                f"--workers-per-type {size} needs {size} GPUs and the cluster has {gpu_slots}; ask for fewer"
+            )
+        groups = max(1, slots // size) if workers is None else workers // size
+        if workers is None and expected is not None:
+            groups = max(1, min(groups, expected))
+        share = (
+            1  # workers of a CPU: more than there are CPUs share them, since else they would wait for ever
+        )
+        while sum(count * share for count in cpus) < groups * size:
+            share += 1
+        return cls(
+            groups,
+            size,
+            cpus=int(1000 / share) / 1000,
+            gpus=placement.gpus_per_worker if gpu_slots else 0.0,
+            threads=max(1, sum(cpus) // (groups * size)),
+            placement=placement,
+        )
+
+    def grown(self, nodes: Iterable[Mapping[str, Any]]) -> "Slots":
+        """Return the room on the nodes of now: more groups, if nodes have joined; GPUs, if they came late.
+
+        Where nodes have left, the number stays: what is lost waits for room.
+        """
+        cpus, gpus = _resources(nodes)
+        if sum(gpus) and not self.gpus and sum(cpus):
+            try:
+                return Slots.of(nodes, self.placement)
+            except InputError:  # not enough of them yet
+                return self
+        if self.placement.workers is not None:
+            return self
+        share, a_gpu = int(1 / self.cpus), int(1 / self.gpus + 1e-9) if self.gpus else 0
+        slots = sum(count * a_gpu for count in gpus) if a_gpu else sum(count * share for count in cpus)
+        return replace(self, groups=max(self.groups, slots // self.size))
+
+
+def _resources(nodes: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
+    """Return CPUs and GPUs of each node that is there."""
+    there = [node["Resources"] for node in nodes if node["Alive"]]
+    return [int(node.get("CPU", 0)) for node in there], [int(node.get("GPU", 0)) for node in there]

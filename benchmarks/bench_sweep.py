@@ -1,0 +1,104 @@
+"""What a search costs beside its training, and what a second worker brings.
+
+Works are trainings of `baseline-mse` on tiny data, in one thread each, so that two workers do not share a
+core's threads. Both figures come from the job store's own clocks and from when works end.
+
+    python benchmarks/bench_sweep.py
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from asdbench.testing import write_tiny
+
+EPOCHS, TRIALS = 60, 6
+SMALL = ("batch_size=64", "hidden=64", "n_mels=64", "frames=5")
+
+
+def asdbench(home: Path, *arguments: str) -> tuple[float, list[float]]:
+    """Run a command; returns its duration, and when each work was done, in seconds."""
+    environment = {**os.environ, "ASDBENCH_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "asdbench", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    done = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("done "):
+            done.append(time.monotonic() - began)
+    if process.wait():
+        raise RuntimeError("".join(lines))
+    return time.monotonic() - began, done
+
+
+def trial_overhead(home: Path) -> None:
+    """Print what a trial takes beside training and scoring, on one worker, from the second trial on."""
+    asdbench(
+        home,
+        *("tune", "baseline-mse", "--data", "tiny", "--workers", "1", "--trials", str(TRIALS)),
+        *("--over", "learning_rate", "--set", f"epochs={EPOCHS}", *SMALL),
+    )
+    (file,) = (home / "jobs" / "searches").glob("*.json")
+    trials = json.loads(file.read_text())["trials"]
+    work = {}
+    for place in (home / "jobs" / "trainings").glob("*/training.json"):
+        record = json.loads(place.read_text())
+        rate = record["description"]["settings"]["learning_rate"]
+        work[rate] = work.get(rate, 0.0) + record["seconds"]
+    for place in (home / "jobs" / "scores").glob("*/scoring.json"):
+        record = json.loads(place.read_text())
+        training = home / "jobs" / "trainings" / record["description"]["training"] / "training.json"
+        rate = json.loads(training.read_text())["description"]["settings"]["learning_rate"]
+        work[rate] += record["scoring_seconds"] + record["backend_seconds"]
+    costs = []
+    for before, trial in itertools.pairwise(trials):
+        whole = trial["ended_unix_s"] - before["ended_unix_s"]  # one worker: trials follow one another
+        costs.append(whole - work[trial["parameters"]["learning_rate"]])
+    costs.sort()
+    print(
+        f"a trial beside its training and scoring: {costs[len(costs) // 2]:.2f} s in the median "
+        f"({costs[0]:.2f} to {costs[-1]:.2f}) of {len(trials[1:])} trials of {len(work)} (bar 2 s)"
+    )
+
+
+def second_worker(home: Path) -> None:
+    """Print the jobs a minute of two workers over those of one, from the first job that ends to the last."""
+    rates = {}
+    for workers in (1, 2, 1, 2):
+        seeds = [str(100 * len(rates) + 10 * workers + seed + 1000 * (workers in rates)) for seed in range(6)]
+        _, done = asdbench(
+            home,
+            *("run", "baseline-mse", "--data", "tiny", "--workers", str(workers), "--seeds", *seeds),
+            *("--set", f"epochs={EPOCHS}", *SMALL),
+        )
+        # at both ends as many works are under way as there are workers: whole rounds are counted
+        rate = 60 * (len(done) - workers) / (done[-1] - done[workers - 1])
+        rates[workers] = max(rates.get(workers, 0.0), rate)
+        print(f"{workers} workers: {rate:.1f} jobs a minute")
+    print(f"two workers over one: {rates[2] / rates[1]:.2f} (bar 1.8)")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        recordings = write_tiny(Path(folder) / "recordings", source_clips=60, durations_s=(2.0, 2.0))
+        asdbench(home, "data", "add", "tiny", str(recordings))
+        second_worker(home)
+        trial_overhead(home)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Fusion weights of an ensemble, found from stored scores: here, or as trials of Ray Tune.
+
+No model runs. What was found is kept like any other search, under ``searches/`` in the job store, and the
+results of the ensemble with it are marked dev-tuned, with the number of weights that were judged.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from rich import box
+from rich.table import Table
+
+from asdbench import registry
+from asdbench.data.catalogue import DataSet
+from asdbench.engine.evaluation import Tuned, labelled_clips, result_key
+from asdbench.engine.jobs import Job, JobStore, Prepared, key_of
+from asdbench.search.fusion import (
+    BatchResult,
+    Found,
+    FusionProblem,
+    best,
+    distributions,
+    fusion_problem,
+    search_weights,
+    starts,
+    summarise,
+)
+from asdbench.search.studies import SamplerByNumber
+
+EVALUATIONS = 4000  # of a search, if nothing is asked for
+_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Fused:
+    """An ensemble with the weights that were found.
+
+    Attributes
+    ----------
+    ensemble : with the settings that were found
+    found : weights and scores; ``None`` where they were found earlier
+    tuned : how its results are marked
+    jobs : on all machine types whose members' scores are there, for each seed
+    report : what is shown of it
+    """
+
+    ensemble: registry.Configured
+    tuned: Tuned
+    jobs: tuple[Prepared, ...]
+    report: dict[str, Any]
+
+
+def fuse(
+    ensemble: registry.Configured,
+    data: DataSet,
+    store: JobStore,
+    *,
+    seeds: Sequence[int],
+    others: str | None,
+    evaluations: int = EVALUATIONS,
+    seed: int = 0,
+    on_ray: bool = False,
+    tell: Callable[[int, int], None] | None = None,
+) -> Fused:
+    """Find the weights of an ensemble's members, or take those found earlier from the same scores and labels.
+
+    Parameters
+    ----------
+    ensemble : with its members as they have run
+    data, store : the data set, and where scores are
+    seeds : of the members
+    others : data set of the pseudo-anomalies, if it is another
+    evaluations : weights that each search judges
+    seed : of the search
+    on_ray : as trials of Ray Tune on the cluster that is connected, instead of in this process
+    tell : called with the number of weights that were judged and of all
+
+    Raises
+    ------
+    InputError
+        As :func:`asdbench.search.fusion.fusion_problem` and :func:`search_weights` do.
+    """
+    problem = fusion_problem(ensemble, data, store, seeds=seeds, others=others)
+    labelled = labelled_clips(data, subset="dev")
+    untuned = [
+        result_key(prepared, labelled.filter(labelled["machine_type"] == machine_type), subset="dev")
+        for machine_type in problem.machine_types
+        for prepared in _jobs(ensemble, data, seeds, others, [machine_type])
+    ]
+    description = {"untuned": untuned, "evaluations": evaluations, "seed": seed, "batch": _BATCH}
+    key = key_of(description)
+    file = f"searches/{key}.json"
+    if store.root.exists(file):
+        record = store.root.read_json(file)
+    else:
+        search = _search_on_ray if on_ray else _search_here
+        found = search(problem, evaluations, seed, tell or (lambda done, of: None))
+        record = _record(ensemble, data, seeds, others, found, description, evaluations)
+        store.root.write_json(file, record)
+    chosen = registry.configure(ensemble.name, record["best"]["settings"])
+    jobs = _jobs(chosen, data, seeds, others, data.machine_types)
+    return Fused(
+        chosen,
+        Tuned(key, record["trials_done"], record["protocol"]),
+        tuple(prepared for prepared in jobs if store.is_scored(prepared)),
+        record["report"],
+    )
+
+
+def fusion_table(fused: Fused) -> Table:
+    """Return the weights that were found, and their scores beside those of equal weights."""
+    report = fused.report
+    choices = " ".join(f"{name}={value}" for name, value in report["choices"].items())
+    table = Table(
+        title=f"Weights of {fused.ensemble.name} ({choices})",
+        title_justify="left",
+        title_style="bold",
+        caption="Official scores in percent. Left out: each machine type with the weights found without it.",
+        caption_justify="left",
+        caption_style="",
+        box=box.SIMPLE_HEAD,
+    )
+    for header in ("", *report["members"], "official score"):
+        table.add_column(header, justify="left" if not header else "right")
+    equal = [f"{1 / len(report['members']):.3f}"] * len(report["members"])
+    table.add_row("equal", *equal, _percent(report["equal_weights"]))
+    table.add_row("found", *(f"{weight:.3f}" for weight in report["weights"]), _percent(report["score"]))
+    if report["left_out"]:
+        table.add_section()
+        for machine_type, of in report["left_out"].items():
+            weights = (f"{weight:.3f}" for weight in of["weights"])
+            table.add_row(f"without {machine_type}", *weights, _percent(of["score"]))
+        blank = [""] * len(report["members"])
+        table.add_row("left out, all", *blank, _percent(report["leave_one_type_out"]))
+    return table
+
+
+def _percent(score: float) -> str:
+    return f"{100 * score:.2f}"
+
+
+def _jobs(
+    ensemble: registry.Configured,
+    data: DataSet,
+    seeds: Sequence[int],
+    others: str | None,
+    machine_types: Sequence[str],
+) -> list[Prepared]:
+    of = others if ensemble.takes_others() else None
+    return [
+        Prepared(Job(ensemble.name, ensemble.changed(), data.name, machine_type, seed, of), ensemble, data)
+        for machine_type in machine_types
+        for seed in dict.fromkeys(seeds)
+    ]
+
+
+def _record(
+    ensemble: registry.Configured,
+    data: DataSet,
+    seeds: Sequence[int],
+    others: str | None,
+    found: Found,
+    description: dict[str, Any],
+    evaluations: int,
+) -> dict[str, Any]:
+    left_out = found.leave_one_type_out
+    return {
+        "system": ensemble.name,
+        "data": data.name,
+        "subset": "dev",
+        "protocol": "dev",
+        "held_out": None,
+        "others": others,
+        "start": ensemble.changed(),
+        "seeds": list(dict.fromkeys(seeds)),
+        "description": description,
+        "trials_done": evaluations,
+        "best": {"score": found.score, "settings": {**ensemble.changed(), **found.settings}},
+        "report": {
+            "members": list(found.members),
+            "weights": list(found.weights),
+            "choices": dict(found.choices),
+            "score": found.score,
+            "equal_weights": found.equal_weights,
+            "leave_one_type_out": left_out.score if left_out else None,
+            "left_out": {
+                name: {"weights": list(of.weights), "score": of.score} for name, of in left_out.types.items()
+            }
+            if left_out
+            else {},
+        },
+    }
+
+
+def _search_here(
+    problem: FusionProblem, evaluations: int, seed: int, tell: Callable[[int, int], None]
+) -> Found:
+    searches = 1 + (len(problem.machine_types) if len(problem.machine_types) > 1 else 0)
+    done = 0
+
+    def count(result: BatchResult, _: str | None) -> None:
+        nonlocal done
+        done += result.evaluations
+        tell(done, evaluations * searches)
+
+    return search_weights(problem, evaluations=evaluations, batch=_BATCH, seed=seed, on_trial=count)
+
+
+def _search_on_ray(
+    problem: FusionProblem, evaluations: int, seed: int, tell: Callable[[int, int], None]
+) -> Found:
+    """Search with a Ray Tune trial for each batch: one study over all types, and one without each of them."""
+    import time
+
+    from ray import tune
+
+    from asdbench.cluster.trial import weigh
+    from asdbench.cluster.tuning import Course, Over, Tuning, optuna_search
+
+    types = problem.machine_types
+    without: list[str | None] = [None, *(types if len(types) > 1 else ())]
+    trials = max(len(starts(problem)), -(-evaluations // _BATCH))
+    batch = -(-evaluations // trials)
+    storage = optuna.storages.InMemoryStorage()
+    courses = []
+    for held_out in without:
+        name = held_out or "all"
+        sampler = SamplerByNumber(seed)
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", sampler=sampler)
+        for parameters in starts(problem):
+            study.enqueue_trial(parameters)
+        search = optuna_search(distributions(problem), name=name, storage=storage, sampler=sampler)
+        courses.append(Course(name, search, trials, rungs=1))
+    tuning = Tuning(
+        courses,
+        tune.with_parameters(weigh, problem=problem, batch=batch, seed=seed),
+        at_a_time=len(courses),
+    )
+    results: dict[str, list[BatchResult]] = {course.name: [] for course in courses}
+    while tuning.alive:
+        for message in tuning.messages():
+            if isinstance(message, Over) and message.result is not None:
+                of = message.result
+                results[message.course].append(
+                    BatchResult(of["score"], tuple(of["weights"]), dict(of["choice"]), of["evaluations"])
+                )
+                tell(sum(r.evaluations for rs in results.values() for r in rs), batch * trials * len(courses))
+        time.sleep(0.05)
+    if tuning.error is not None:
+        raise tuning.error
+    chosen = {name: best(of) for name, of in results.items()}
+    left_out = {name: chosen[name] for name in without if name is not None}
+    return summarise(problem, chosen["all"], left_out, evaluations=batch * trials * len(courses))

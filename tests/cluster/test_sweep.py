@@ -1,0 +1,199 @@
+"""Searches on a cluster of this machine: disturbed ones end as undisturbed ones, nothing is done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from asdbench.testing.tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+SMALL = ("batch_size=64", "hidden=16", "n_mels=32")
+TUNE = ("-m", "asdbench", "tune", "baseline-mse", "--data", "tiny", "--workers", "2")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    return write_tiny(folder, machine_types=("fan", "pump", "valve"), test_clips_per_cell=4)
+
+
+class Home:
+    """A data home of its own with the tiny data set registered."""
+
+    def __init__(self, folder: Path, recordings: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "ASDBENCH_HOME": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            "COLUMNS": "200",
+        }
+        self.python("-m", "asdbench", "data", "add", "tiny", str(recordings))
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def python(self, *arguments: str) -> str:
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return output
+
+    def leaderboard(self) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "asdbench", "leaderboard", "--data", "tiny", "--format", "json"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        timed = ("training_seconds", "scoring_seconds", "clips_per_second")
+        return [{k: v for k, v in row.items() if k not in timed} for row in json.loads(done.stdout)]
+
+    def trainings(self) -> dict[str, Any]:
+        found = (self.folder / "jobs" / "trainings").glob("*/training.json")
+        return {file.parent.name: json.loads(file.read_text()) for file in found}
+
+    def searches(self) -> list[dict[str, Any]]:
+        found = sorted((self.folder / "jobs" / "searches").glob("*.json"))
+        return [json.loads(file.read_text()) for file in found]
+
+
+def until(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def course(search: dict[str, Any]) -> list[Any]:
+    """Return what a search has done, without times."""
+    told = ("number", "parameters", "state", "rungs")
+    return [[trial[name] for name in told] for trial in search["trials"]]
+
+
+def tune(trials: int, epochs: int, *more: str) -> Sequence[str]:
+    return (*TUNE, "--trials", str(trials), *more, "--set", f"epochs={epochs}", *SMALL)
+
+
+def test_a_search_survives_a_worker_and_then_its_driver(tmp_path: Path, recordings: Path) -> None:
+    command = tune(4, 150)
+    quiet = Home(tmp_path / "quiet", recordings)
+    quiet.python(*command)
+    home = Home(tmp_path / "disturbed", recordings)
+    process = home.start(*command)
+    until(lambda: len(home.trainings()) >= 1, process)
+    mine = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in mine if "ray::Worker" in " ".join(child.cmdline())]
+    assert workers
+    workers[0].kill()
+    until(lambda: len(home.trainings()) >= 5, process)
+    assert len(home.trainings()) < 12, "the trainings are too short for a search to be interrupted"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    before = home.trainings()
+    home.python(*command)
+    assert {key: home.trainings()[key] for key in before} == before
+    assert home.trainings().keys() == quiet.trainings().keys()
+    (ours,), (theirs,) = home.searches(), quiet.searches()
+    assert course(ours) == course(theirs)
+    assert home.leaderboard() == quiet.leaderboard()
+    rows = {row["tuned"] is not None: row for row in home.leaderboard()}
+    assert rows.keys() == {True, False}
+    assert rows[True]["tuned"]["trials"] == 4
+    assert rows[True]["official_score"] >= rows[False]["official_score"]
+    again = home.python(*command)
+    assert "Ray" not in again
+    assert home.trainings().keys() == quiet.trainings().keys()
+
+
+def test_a_sweep_tunes_fuses_and_records_all(tmp_path: Path, recordings: Path) -> None:
+    home = Home(tmp_path, recordings)
+    members = "members=baseline-mse,baseline-maha"
+    output = home.python(
+        *("sweeps/all_types.py", "--data", "tiny", "--workers", "2", "--trials", "2"),
+        *("--systems", "baseline-mse", "baseline-maha", "ensemble"),
+        *("--set", "epochs=2", members, *SMALL),
+    )
+    rows = home.leaderboard()
+    both = [(row["system"], row["tuned"] is not None) for row in rows]
+    names = ("baseline-maha", "baseline-mse", "ensemble")
+    assert sorted(both) == [(name, tuned) for name in names for tuned in (False, True)]
+    score = dict(zip(both, (row["official_score"] for row in rows), strict=True))
+    assert all(score[name, True] >= score[name, False] for name in names[:2])
+    assert "Weights of ensemble" in output
+    assert "left out, all" in output
+    assert "dev-tuned, 2 trials" in output
+    runs, searches = experiments(home)
+    marks = sorted(run["tags.asdbench.tuned"] for run in runs if run["outer"])
+    assert marks == ["dev-tuned"] * 3 + ["no"] * 3
+    outer = [run for run in searches if run["outer"]]
+    assert len(outer) == 2
+    for run in outer:
+        trials = [trial for trial in searches if trial["tags.mlflow.parentRunId"] == run["run_id"]]
+        assert [trial["status"] for trial in trials] == ["FINISHED", "FINISHED"]
+        assert run["metrics.best_score"] == max(trial["metrics.score"] for trial in trials)
+
+
+def test_leaving_a_type_out_judges_it_with_settings_found_without_it(
+    tmp_path: Path, recordings: Path
+) -> None:
+    home = Home(tmp_path, recordings)
+    output = home.python(*tune(2, 2, "--protocol", "leave-one-type-out"))
+    assert "leave-one-type-out, 2 trials each" in output
+    searches = home.searches()
+    assert sorted(search["held_out"] for search in searches) == ["fan", "pump", "valve"]
+    for search in searches:
+        assert len(search["trials"][0]["types"]) == 2
+        assert search["held_out"] not in search["trials"][0]["types"]
+    assert [row["tuned"] for row in home.leaderboard()] == [None]  # no settings are those of all types
+
+
+def experiments(home: Home) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the runs and the searches that MLflow holds."""
+    program = (
+        "import mlflow, sys\n"
+        "for name in ('asdbench/tiny', 'asdbench/tiny/searches'):\n"
+        "    runs = mlflow.search_runs(experiment_names=[name])\n"
+        "    runs['outer'] = runs.get('tags.mlflow.parentRunId', None).isna()\n"
+        "    print(runs.to_json(orient='records'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=home.environment, capture_output=True, text=True, check=True
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return found[0], found[1]
+
+
+def test_scores_do_not_depend_on_who_did_the_work(tmp_path: Path, recordings: Path) -> None:
+    """A trial's jobs are those of a plain run with the same settings, in the same store."""
+    home = Home(tmp_path, recordings)
+    home.python(*tune(2, 2))
+    (search,) = home.searches()
+    before = home.trainings()
+    drawn = {**search["trials"][1]["parameters"], "epochs": 2, "batch_size": 64, "hidden": 16, "n_mels": 32}
+    settings = [f"{name}={value}" for name, value in drawn.items()]
+    home.python("-m", "asdbench", "run", "baseline-mse", "--data", "tiny", "--local", "--set", *settings)
+    assert home.trainings() == before
+    assert pl.DataFrame(home.leaderboard()).height >= 2
