@@ -11,7 +11,15 @@ from asdbench.cli import main
 from asdbench.data import catalogue
 from asdbench.data.ground_truth import match_labels, read_ground_truth
 from asdbench.data.layout import TWO_MICROPHONES
-from asdbench.engine.evaluation import NoLabels, evaluate, labelled_clips, labelled_types, result_key
+from asdbench.engine.evaluation import (
+    NoLabels,
+    Tuned,
+    evaluate,
+    judge_sections,
+    labelled_clips,
+    labelled_types,
+    result_key,
+)
 from asdbench.engine.jobs import Job, JobStore, Prepared
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
@@ -151,7 +159,16 @@ def test_a_section_with_clips_of_both_subsets_is_judged_in_each(
         tested = data.clips.filter((pl.col("split") == "test") & (pl.col("subset") == subset))
         assert [of["clips"] for of in record["sections"].values()] == [tested.height] == [8]
         assert record["subset"] == subset
+        judged = judge_sections(job, JobStore(), subset=subset)
+        assert judged == {section: of["official"] for section, of in record["sections"].items()}
     assert evaluate(job, JobStore()).record == records["dev"]
+    for subset, told in (("dev", "of these clips, so its score is too good"), ("eval", "no part in it")):
+        evaluate(job, JobStore(), subset=subset, tuned=Tuned("abc", 20))
+        capsys.readouterr()
+        assert asdbench("leaderboard", "--data", "mixed", "--subset", subset, "--format", "markdown") == 0
+        said = capsys.readouterr().out
+        assert said.count("(dev-tuned, 20 trials)") == 1
+        assert told in said
 
 
 def test_a_result_depends_on_rule_subset_labels_and_domains_of_its_own_clips(

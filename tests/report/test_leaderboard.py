@@ -63,6 +63,10 @@ def both_types(system: str = "baseline-mse", seed: int = 0, auc: float = 0.6, **
     return [result(system, machine_type, seed, (auc, 0.5, 0.55), **others) for machine_type in TYPES]
 
 
+def tuned(trials: int = 20, search: str = "abc") -> dict[str, Any]:
+    return {"search": search, "trials": trials, "protocol": "dev"}
+
+
 def printed(found: list[dict[str, Any]], *, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None)
     assert render(found, format="table", title="Demo", console=console) is None
@@ -157,6 +161,94 @@ def test_of_equal_results_the_newest_counts_in_any_order() -> None:
     new = both_types(auc=0.6, finished="2026-02-01T00:00:00+00:00")
     assert rows([*new, *old], machine_types=TYPES) == rows(new, machine_types=TYPES)
     assert rows([*old, *new], machine_types=TYPES) == rows(new, machine_types=TYPES)
+
+
+@pytest.mark.parametrize("by_type", [False, True])
+def test_a_tuned_row_stands_beside_the_untuned_one(by_type: bool) -> None:
+    settings = {"epochs": 30}
+    records = [
+        *both_types("best", auc=0.9),
+        *both_types(auc=0.8, tuned=tuned(), changed_settings=settings),
+        *both_types(auc=0.7, tuned=None, changed_settings=settings),
+        *both_types(auc=0.7, tuned=tuned(search="def"), changed_settings=settings),
+        *both_types(auc=0.6),
+    ]
+    for given in (records, records[::-1]):
+        found = rows(given, machine_types=TYPES, by_type=by_type)
+        shown = [(row["system"], row["settings"], row["tuned"], row["subset"]) for row in found]
+        assert shown == [
+            ("best", {}, None, "dev"),
+            ("baseline-mse", settings, tuned(), "dev"),
+            ("baseline-mse", settings, None, "dev"),
+            ("baseline-mse", settings, tuned(search="def"), "dev"),
+            ("baseline-mse", {}, None, "dev"),
+        ] * (2 if by_type else 1)
+
+
+def test_a_row_has_the_trials_of_its_newest_result() -> None:
+    old, new = both_types(tuned=tuned(10)), both_types(tuned=tuned(20))  # within one second
+    for given in ([*old, *new], [*new, *old], [*old, new[0]]):
+        [row] = rows(given, machine_types=TYPES)
+        assert (row["tuned"], row["complete"], row["seeds"]) == (tuned(20), True, [0])
+    later = [record | {"finished": "2026-02-01T00:00:00+00:00"} for record in old]
+    [row] = rows([*new, *later], machine_types=TYPES)
+    assert row["tuned"] == tuned(10)
+
+
+def test_a_tuned_row_is_marked_under_its_name() -> None:
+    records = [
+        *both_types("by-20", tuned=tuned(), changed_settings={"epochs": 30}),
+        *both_types("by-1", tuned=tuned(1)),
+        *both_types("by-none"),
+    ]
+    found = rows(records, machine_types=TYPES)
+    assert printed(found, width=80).count("dev-tuned, ") == 2
+    for by_type in (False, True):
+        shown = printed(rows(records, machine_types=TYPES, by_type=by_type), width=80)
+        lines = [line.split("  ")[by_type + 1 :] for line in shown.splitlines()]
+        words = [next(filter(None, line), "").strip() for line in lines]
+        at = words.index("by-20")
+        assert words[at + 1 : at + 3] == ["dev-tuned, 20 trials", "epochs=30"]
+        assert words[words.index("by-1") + 1] == "dev-tuned, 1 trial"
+        text = render(rows(records, machine_types=TYPES, by_type=by_type), format="markdown", title="Demo")
+        assert text is not None
+        assert "| by-20 (dev-tuned, 20 trials) | `epochs=30` |" in text
+        assert "| by-1 (dev-tuned, 1 trial) |  |" in text
+        assert "| by-none |  |" in text
+
+
+def test_the_caption_says_what_tuned_means_where_a_row_is() -> None:
+    plain = both_types("plain")
+    assert "dev-tuned" not in printed(rows(plain, machine_types=TYPES), width=120)
+    for by_type in (False, True):
+        for format in ("table", "markdown"):
+            told = {}
+            for subset in ("dev", "eval"):
+                records = both_types(tuned=tuned(), subset=subset)
+                found = rows(records, machine_types=TYPES, by_type=by_type)
+                text = render(found, format="markdown", title="D") if format == "markdown" else None
+                told[subset] = " ".join((text or printed(found, width=120)).split())
+            assert (
+                "dev-tuned: settings chosen by the labels of these clips, so its score is too good; "
+                "leave-one-type-out says by how much."
+            ) in told["dev"]
+            assert "too good" not in told["eval"]
+            assert (
+                "dev-tuned: settings chosen by the labels of development clips; "
+                "these clips had no part in it."
+            ) in told["eval"]
+
+
+def test_json_and_csv_say_what_a_row_is_tuned_by() -> None:
+    records = [*both_types("mine", auc=0.7, tuned=tuned()), *both_types("other", tuned=None)]
+    found = rows(records, machine_types=TYPES)
+    text = render(found, format="json", title="Demo")
+    assert text is not None
+    assert [row["tuned"] for row in json.loads(text)] == [tuned(), None]
+    text = render(found, format="csv", title="Demo")
+    assert text is not None
+    read = [row["tuned"] for row in csv.DictReader(io.StringIO(text))]
+    assert read == ["trials=20 search=abc protocol=dev", ""]
 
 
 def test_results_of_several_data_sets_are_refused() -> None:

@@ -100,6 +100,17 @@ def test_published_rows_stand_among_measured_ones_in_order_and_never_as_the_best
         assert render(rows, format="table", title="t", console=Console(width=200, quiet=True)) is None
 
 
+def test_a_tuned_row_stays_one_among_published_ones():
+    tuned = {"trials": 20, "search": "abc", "protocol": "dev"}
+    own = measured() | {"tuned": tuned, "subset": "dev"}
+    rows = with_references([own, measured("untuned")], references_for("dcase2023", DEV), machine_types=DEV)
+    assert [row["system"] for row in rows if row["tuned"]] == ["mine"]
+    assert next(row for row in rows if row["system"] == "mine")["tuned"] == tuned
+    assert all(row["subset"] == "dev" for row in rows if row["reference"])
+    text = render(rows, format="markdown", title="t")
+    assert text.count("(dev-tuned, 20 trials)") == 1
+
+
 def test_a_result_of_some_of_the_machine_types_has_no_score_over_all():
     types = (*DEV, "Vacuum")
     rows = with_references([], references_for("dcase2023", types), machine_types=types)
