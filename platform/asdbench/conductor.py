@@ -16,6 +16,7 @@ import optuna
 from asdbench.cluster.crew import Crew, CrewError
 from asdbench.engine.events import Failure
 from asdbench.engine.jobs import JobStore, Prepared, Work, by_training
+from asdbench.errors import InputError
 from asdbench.metrics import summary
 from asdbench.search.studies import Study, Trial
 from asdbench.tuned import jobs_with, mean_score, sections_of
@@ -31,7 +32,7 @@ class _Running:
 
     study: Study
     trial: Trial
-    jobs: Mapping[str, Sequence[Prepared]]
+    jobs: Mapping[str, Sequence[Prepared]] = field(default_factory=dict)
     open: dict[str, set[int]] = field(default_factory=dict)
     numbers: set[int] = field(default_factory=set)
     judged: dict[str, list[list[Mapping[str, float]]]] = field(default_factory=dict)  # a list of each seed
@@ -80,7 +81,7 @@ class Conductor:
         wanted = self._submit((work, (0, place)) for place, work in enumerate(works))
         tuning = self._tuning(studies, trials)
         try:
-            while self._crew.busy or (tuning is not None and tuning.alive):
+            while wanted - self._over.keys() or (tuning is not None and tuning.alive):
                 self._listen()
                 if tuning is not None:
                     self._follow(tuning)
@@ -172,19 +173,26 @@ class Conductor:
     def _begin(self, name: str, study: Study, parameters: dict[str, Any]) -> None:
         trial = study.begin(parameters)
         study.save(self._store)
-        jobs = jobs_with(study, study.settings(trial), study.machine_types)
-        flat = [prepared for of in jobs.values() for prepared in of]
-        running = _Running(study, trial, jobs)
+        running = _Running(study, trial)
         self._running[name] = running
-        self._prepare_data(flat)
-        for rung, (machine_type, of) in enumerate(jobs.items()):
+        try:
+            self._start(running)
+        except InputError as error:  # settings that do not go together
+            running.failed = str(error)
+        self._show(study)
+
+    def _start(self, running: _Running) -> None:
+        """Queue the works of a trial, the machine types of earlier rungs first."""
+        study, trial = running.study, running.trial
+        running.jobs = jobs_with(study, study.settings(trial), study.machine_types)
+        self._prepare_data([prepared for of in running.jobs.values() for prepared in of])
+        for rung, (machine_type, of) in enumerate(running.jobs.items()):
             works = [(work, (1 + rung, trial.number)) for work in by_training(of)]
             numbers = self._submit(works, trial=True)
             running.open[machine_type] = {number for number in numbers if number not in self._over}
             running.numbers |= numbers
         for number in running.numbers & self._over.keys():
             self._note(running, number)
-        self._show(study)
 
     def _judge(self, name: str, running: _Running) -> None:
         """Give a trial the scores of the rungs that it has reached since the last call."""
@@ -199,7 +207,11 @@ class Conductor:
         for machine_type in study.machine_types[before:]:
             if running.open[machine_type]:
                 break
-            self._finish_type(running, machine_type)
+            try:
+                self._finish_type(running, machine_type)
+            except InputError as error:
+                running.failed = str(error)
+                break
         if len(trial.rungs) > before:
             self._crew.score(name, trial.rungs)
 
@@ -223,6 +235,8 @@ class Conductor:
             self._forget(number)
         self._on_trial(study, trial)
         finished = f"trial {trial.number} {trial.state}, {100 * trial.score:.2f}"
+        if trial.message is not None:
+            finished += f" ({trial.message.splitlines()[-1]})"
         self._show(study, said=finished)
 
     def _forget(self, number: int) -> None:

@@ -117,9 +117,10 @@ def record_trial(recorder: Recorder, store: JobStore, study: Study, trial: Trial
     """Record a trial that has ended, as a nested MLflow run with its curves."""
     start = study.space.start
     changed = {name: value for name, value in trial.parameters.items() if value != start[name]}
-    curves = {}
-    for machine_type, (prepared, *_) in jobs_with(study, study.settings(trial), list(trial.types)).items():
-        curves[machine_type] = curve_of(training_records(prepared, store))
+    curves: dict[str, Sequence[Mapping[str, Any]]] = {}
+    if trial.types:  # else its settings may not go together
+        jobs = jobs_with(study, study.settings(trial), list(trial.types))
+        curves = {m: curve_of(training_records(prepared, store)) for m, (prepared, *_) in jobs.items()}
     searched = {setting.name for setting in study.space.settings}
     first = next(iter(jobs_with(study, start, study.machine_types[:1]).values()))[0]
     search = tracked.Search(

@@ -11,6 +11,7 @@ the driver asks, and results to the job store.
 """
 
 import os
+import pickle
 import threading
 import time
 import uuid
@@ -160,7 +161,7 @@ class Crew:
             self._works[number] = work
             self._open.add(number)
             jobs = [(prepared.job, prepared.keys) for prepared in work.jobs]
-            content = jobs, self._manifest(work)
+            content = pickle.dumps((jobs, self._manifest(work)))  # the board's process stays light
             numbered.append((number, tuple(priority), work.first.training_key, content))
         ray.get(self.board.put.remote(numbered))
         return [number for number, *_ in numbered]
@@ -324,7 +325,8 @@ def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> Non
         taken = runtime.agree(taken)
         if taken is None:
             return
-        index, (jobs, manifest) = taken
+        index, content = taken
+        jobs, manifest = pickle.loads(content)
         own = Runtime(
             device=runtime.device,
             rank=runtime.rank,
