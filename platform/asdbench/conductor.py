@@ -93,7 +93,8 @@ class Conductor:
                     number, [Failure(number, self._works[number].systems, ended, bad_input=False)]
                 )
         finally:
-            if tuning is not None:
+            if tuning is not None and tuning.alive:  # interrupted
+                self._crew.end_trials()
                 tuning.stop()
         if tuning is not None and tuning.error is not None:
             raise tuning.error

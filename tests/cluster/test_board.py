@@ -154,5 +154,9 @@ def test_a_trial_waits_for_the_score_of_its_rung() -> None:
         await board.score("t", [0.25, 0.5])
         assert await waiting == 0.5
         assert await board.rung("t", 0) == 0.25
+        waiting = asyncio.create_task(board.rung("t", 2))
+        await asyncio.sleep(0.01)
+        await board.end_trials()
+        assert await waiting is None
 
     run(scenario())

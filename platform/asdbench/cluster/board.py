@@ -42,7 +42,7 @@ class Board:
         self._failures: list[Failure] = []
         self._events: list[Event] = []
         self._scores: dict[str, list[float]] = {}
-        self._closed = False
+        self._closed = self._trials_over = False
         self._change = asyncio.Condition()
 
     async def put(self, works: Iterable[tuple[int, Sequence[float], str, Any]]) -> None:
@@ -111,12 +111,19 @@ class Board:
         self._scores[trial] = list(scores)
         await self._notify()
 
-    async def rung(self, trial: str, rung: int) -> float:
-        """Return the score of a trial's rung (from 0), waiting for it."""
+    async def rung(self, trial: str, rung: int) -> float | None:
+        """Return the score of a trial's rung (from 0), waiting for it; ``None`` if no trial is to go on."""
         async with self._change:
             while len(self._scores.get(trial, ())) <= rung:
+                if self._trials_over:
+                    return None
                 await self._change.wait()
         return self._scores[trial][rung]
+
+    async def end_trials(self) -> None:
+        """Let the trials go that wait for a score."""
+        self._trials_over = True
+        await self._notify()
 
     async def close(self) -> None:
         """Let the workers go that have nothing to do."""

@@ -176,6 +176,10 @@ class Crew:
         """Give a trial the scores of its rungs."""
         ray.get(self.board.score.remote(trial, list(scores)))
 
+    def end_trials(self) -> None:
+        """Let the trials go that wait for a score."""
+        ray.get(self.board.end_trials.remote())
+
     def listen(self) -> list[Event]:
         """Return what happened since the last call; replaces groups that died meanwhile."""
         events: list[Event] = ray.get(self.board.listen.remote())

@@ -15,6 +15,8 @@ def follow(config: dict[str, Any], *, board: Any) -> None:
     trial = tune.get_context().get_trial_id()
     for rung in range(config["rungs"]):
         score = ray.get(board.rung.remote(trial, rung))
+        if score is None:
+            return
         tune.report({"score": score, "types": rung + 1})
 
 

@@ -9,6 +9,7 @@ Tune keeps nothing: what a study knows is in its record, and the works of its tr
 Source: L. Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (ASHA).
 """
 
+import logging
 import os
 import queue
 import shutil
@@ -29,6 +30,7 @@ from ray.tune.search.optuna import OptunaSearch
 _PRUNED_FROM = 5  # trials: a search of fewer prunes nothing
 _HALVING = 2
 _FIRST_RUNG = 2  # machine types: one alone says little
+_PARTING_S = 5.0  # for Tune to end its trials
 _RESTARTS = 20  # of a trial whose process is lost with its host
 
 
@@ -86,7 +88,7 @@ class Tuning:
         self._queue: queue.SimpleQueue[Asked | Over] = queue.SimpleQueue()
         self._stop = threading.Event()
         self.error: BaseException | None = None
-        search = _Searches(courses, self._queue.put)
+        search = _Searches(courses, self._queue.put, self._stop)
         count = sum(course.trials for course in courses)
         self._thread = threading.Thread(
             target=self._fit, args=(search, courses, trainable, count, at_a_time), daemon=True
@@ -104,8 +106,11 @@ class Tuning:
             yield self._queue.get()
 
     def stop(self) -> None:
-        """End it early."""
+        """Begin no more trials, and wait a little for those under way to end."""
         self._stop.set()
+        self._thread.join(_PARTING_S)
+        if self._thread.is_alive():  # what Tune says of trials that end with their cluster is no news
+            logging.getLogger("ray").setLevel(logging.CRITICAL)
 
     def _fit(
         self,
@@ -134,7 +139,6 @@ class Tuning:
                     verbose=0,
                     failure_config=tune.FailureConfig(max_failures=_RESTARTS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0),
-                    stop=_Stopper(self._stop),
                 ),
             ).fit()
         except BaseException as error:
@@ -143,35 +147,24 @@ class Tuning:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-class _Stopper(tune.Stopper):
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self._stop.is_set()
-
-
 class _Searches(Searcher):
     """Hands out the trials of all studies, of the one with the fewest next."""
 
-    def __init__(self, courses: Sequence[Course], tell: Callable[[Asked | Over], None]) -> None:
+    def __init__(
+        self, courses: Sequence[Course], tell: Callable[[Asked | Over], None], stop: threading.Event
+    ) -> None:
         super().__init__(metric="score", mode="max")
         self._courses = {course.name: course for course in courses}
         self._left = {course.name: course.trials for course in courses}
         self._asked = dict.fromkeys(self._courses, 0)
         self._of: dict[str, str] = {}
         self._tell = tell
+        self._stop = stop
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's study and parameters."""
         open_ = [name for name in self._courses if self._left[name]]
-        if not open_:
+        if not open_ or self._stop.is_set():
             return cast(dict[str, Any], Searcher.FINISHED)
         name = min(open_, key=self._asked.__getitem__)
         self._left[name] -= 1
