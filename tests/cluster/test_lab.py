@@ -1,0 +1,335 @@
+"""A cluster as its users have it: set up, swept and taken down from a laptop while machines are lost.
+
+The hosts are namespaces of this machine (``lab/hosts``). What is typed on the laptop is what users are told
+to type; ``ray_cluster.yaml`` is used as it stands, with its five fields filled in.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from asdbench.testing.tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+HOSTS = Path(__file__).with_name("lab") / "hosts"
+HEAD, WORKERS = "10.77.0.1", ("10.77.0.2", "10.77.0.3")
+MACHINE_TYPES = ("bearing", "fan", "pump", "valve")
+SETTINGS = ("--set", "epochs=150", "batch_size=64", "hidden=16")
+SWEEP = ("--data", "tiny", "--systems", "baseline-mse", "--trials", "0", *SETTINGS)
+
+cluster = pytest.mark.cluster
+patient = pytest.mark.timeout(600)
+
+
+def filled_in(**fields: str) -> str:
+    """Return ``ray_cluster.yaml`` with its fields filled in, as a user would with an editor."""
+    text = (ROOT / "ray_cluster.yaml").read_text()
+    wanted = {
+        "head_ip: 192.168.1.10 ": f"head_ip: {HEAD} ",
+        "worker_ips: [192.168.1.11, 192.168.1.12]": f"worker_ips: [{', '.join(WORKERS)}]",
+        "ssh_user: ubuntu": "ssh_user: root",
+        "/shared/asdbench": fields["shared"],
+    }
+    for before, after in wanted.items():
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    return text
+
+
+# The file itself
+
+
+def test_the_cluster_file_is_what_ray_takes() -> None:
+    config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    validate_config(prepare_config(config))
+    for place, source in config["file_mounts"].items():
+        assert source.startswith("~") or (ROOT / source).exists(), place
+
+
+def test_what_listens_is_the_cluster_and_the_dashboard_on_loopback() -> None:
+    config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    start = config["head_start_ray_commands"][-1]
+    assert "--dashboard-host=127.0.0.1" in start
+    assert re.findall(r"--\S*port\S*", start) == ["--port=6379"]
+
+
+def test_every_machine_asks_for_the_token_and_a_worker_with_an_empty_disk_gets_all() -> None:
+    config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    home, settings = config["initialization_commands"]
+    assert "RAY_AUTH_MODE=token" in settings
+    assert "~/.ray/auth_token" in config["file_mounts"]
+    start = config["worker_start_ray_commands"]
+    assert start[:2] == [home, settings]
+    assert start[3] in config["setup_commands"]
+
+
+# The lab
+
+
+def missing() -> str | None:
+    """Return what this machine lacks for a lab, ``None`` if nothing."""
+    if os.geteuid():
+        return "the lab needs root"
+    for program in ("ip", "sshd", "ssh", "rsync", "unshare", "nsenter", "make"):
+        if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            return f"the lab needs {program!r}"
+    namespaces = ["unshare", "--fork", "--net", "--pid", "--mount", "--uts", "--mount-proc", "mount"]
+    tried = subprocess.run([*namespaces, "-t", "tmpfs", "tmpfs", "/dev/shm"], capture_output=True, text=True)
+    if tried.returncode:
+        return f"the lab needs namespaces, and this machine gives none ({tried.stderr.strip()})"
+    return None
+
+
+class Lab:
+    """Three hosts and a laptop, with a folder that all see."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"  # of each host, which sees its own there
+        self.shared = folder / "shared"
+        self.file = folder / "ray_cluster.yaml"
+        self.environment = {**os.environ, "LAB": str(folder), "LAB_SKEL": str(folder / "skel")}
+
+    def hosts(self, *arguments: str) -> None:
+        subprocess.run([HOSTS, *arguments], env=self.environment, cwd=ROOT, check=True, timeout=60)
+
+    def begin(self, host: str, *command: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [HOSTS, "run", host, *command],
+            env=self.environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, host: str, *command: str, fails: bool = False) -> str:
+        process = self.begin(host, *command)
+        try:
+            output, _ = process.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"{command} took too long: {process.communicate()[0]}") from None
+        assert bool(process.returncode) == fails, output
+        return output
+
+    def ray(self, command: str, *arguments: str, fails: bool = False) -> str:
+        """Type a ray command on the laptop, in the project's folder and with its environment."""
+        return self.run("laptop", *self.ray_command(command, *arguments), fails=fails)
+
+    def ray_command(self, command: str, *arguments: str) -> list[str]:
+        return [f"{sysconfig.get_path('scripts')}/ray", command, *arguments]
+
+    def up(self) -> None:
+        """Type ``ray up`` and wait for all machines."""
+        self.ray("up", "-y", str(self.file))
+        self.wait_for_nodes()
+
+    def wait_for_nodes(self) -> None:
+        until(lambda: len(self.nodes()) == 1 + len(WORKERS), 150)
+
+    def nodes(self) -> set[str]:
+        """Return the addresses of the nodes that are alive, by the head."""
+        program = "import ray; print([node['NodeManagerAddress'] for node in ray.nodes() if node['Alive']])"
+        start = "import ray; ray.init(logging_level='ERROR', log_to_driver=False);"
+        said = self.run("host1", "bash", "-c", f'. ~/.asdbench.sh; python -c "{start} {program}"')
+        return set(re.findall(r"'(10\.77\.0\.\d+)'", said))
+
+    def submit_command(self, *arguments: str) -> list[str]:
+        script = "sweeps/all_types.py"
+        return self.ray_command("submit", str(self.file), script, "--", *SWEEP, *arguments)
+
+    def finished(self) -> dict[Path, tuple[str, int]]:
+        """Return content and time of the records of the trainings that are over."""
+        files = (self.shared / "jobs" / "trainings").glob("*/training.json")
+        return {file: (file.read_text(), file.stat().st_mtime_ns) for file in files}
+
+    def under_way(self) -> list[Path]:
+        """Return the checkpoints of trainings that are not over."""
+        files = (self.shared / "jobs" / "trainings").glob("*/checkpoint.pt")
+        return [file for file in files if not file.with_name("training.json").exists()]
+
+    def working(self) -> list[str]:
+        """Return the worker hosts where a worker is at work."""
+        return [host for host in ("host2", "host3") if "ray::Worker" in self.run(host, "ps", "-eo", "args")]
+
+
+def until(condition: Callable[[], Any], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
+        time.sleep(0.5)
+
+
+def furnish(skeleton: Path, home: Path) -> None:
+    """Put the environment into what new homes are made of: without a network nothing can be installed.
+
+    The project that it is made for is that of ``ray_cluster.yaml``, not the one that these tests run in.
+    """
+    project, environment = home / "asdbench", skeleton / "asdbench" / ".venv"
+    venv.EnvBuilder(symlinks=True).create(environment)
+    paths = [project / "platform", project, sysconfig.get_path("purelib")]
+    packages = next(environment.glob("lib/python*/site-packages"))
+    (packages / "lab.pth").write_text("".join(f"{path}\n" for path in paths))
+    for name in ("ray", "asdbench"):
+        _, _, program = (Path(sysconfig.get_path("scripts")) / name).read_text().partition("\n")
+        (environment / "bin" / name).write_text(f"#!/usr/bin/env python\n{program}")
+        (environment / "bin" / name).chmod(0o755)
+    (environment / ".installed").touch()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A cluster that is up, with the tiny data set registered."""
+    lacking = missing()
+    if lacking is not None:
+        pytest.skip(lacking)
+    lab = Lab(Path(tempfile.mkdtemp(prefix="lab")))  # not in pytest's: sockets of Ray need a short path
+    try:
+        lab.shared.mkdir()
+        furnish(lab.folder / "skel", lab.home)
+        write_tiny(lab.folder / "recordings", machine_types=MACHINE_TYPES)
+        lab.file.write_text(filled_in(shared=str(lab.shared)))
+        lab.hosts("up", "3")
+        token = " ".join(lab.ray_command("get-auth-token", "--generate"))
+        lab.run("laptop", "bash", "-c", f"(umask 077; {token} >/dev/null)")
+        lab.up()
+        lab.ray("exec", str(lab.file), f"asdbench data add tiny {lab.folder / 'recordings'}")
+        yield lab
+    finally:
+        lab.hosts("down")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, Any]]]:
+    """What returns the leaderboard of a sweep in one process with one thread, for seeds as they are typed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    python(
+        folder,
+        "-m",
+        "asdbench",
+        "data",
+        "add",
+        "tiny",
+        str(write_tiny(folder / "recordings", machine_types=MACHINE_TYPES)),
+    )
+
+    def run(*seeds: str) -> list[dict[str, Any]]:
+        python(folder, "sweeps/all_types.py", *SWEEP, "--local", "--seeds", *seeds)
+        return leaderboard(folder)
+
+    return run
+
+
+def python(home: Path, *arguments: str) -> str:
+    environment = {**os.environ, "ASDBENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def leaderboard(home: Path) -> list[dict[str, Any]]:
+    return json.loads(
+        python(home, "-m", "asdbench", "leaderboard", "--data", "tiny", "--by", "type", "--format", "json")
+    )  # type: ignore[no-any-return]
+
+
+def assert_equal(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    """Compare leaderboards, and name the figures that differ."""
+    assert len(ours) == len(theirs) == len(MACHINE_TYPES)
+    for row, other in zip(ours, theirs, strict=True):
+        differing = {name: (row[name], other.get(name)) for name in row if row[name] != other.get(name)}
+        assert not differing, row["machine_type"]
+
+
+@cluster
+@patient
+def test_who_has_no_token_is_refused_and_the_dashboard_is_seen_by_nobody_outside(lab: Lab) -> None:
+    asked = lab.ray_command("status", "--address", f"{HEAD}:6379")
+    for environment in ("RAY_AUTH_MODE=disabled", f"RAY_AUTH_TOKEN={64 * '0'}"):
+        refused = lab.run("laptop", "env", "RAY_AUTH_MODE=token", environment, *asked, fails=True)
+        assert "InvalidAuthToken" in refused
+    assert "Active:" in lab.run("laptop", "env", "RAY_AUTH_MODE=token", *asked)
+    for host in ("host1", "host2"):
+        assert lab.run(host, "stat", "-c", "%a", f"{lab.home}/.ray/auth_token") == "600\n"
+    assert http_status(lab, "host1", "127.0.0.1:8265/api/jobs/") == 401
+    assert http_status(lab, "laptop", f"{HEAD}:8265/api/jobs/") is None
+    for address in (HEAD, *WORKERS):  # the agent of each node starts jobs
+        assert http_status(lab, "laptop", f"{address}:52365/api/job_agent/jobs/") == 401
+
+
+def http_status(lab: Lab, host: str, url: str) -> int | None:
+    """Return what a POST without a token is answered with, ``None`` if nobody listens."""
+    program = (
+        "import sys, urllib.error, urllib.request\n"
+        "try: print(urllib.request.urlopen(sys.argv[1], b'{}', 10).status)\n"
+        "except urllib.error.HTTPError as error: print(error.code)\n"
+        "except urllib.error.URLError as error: print(error.reason)"
+    )
+    said = lab.run(host, sys.executable, "-c", program, f"http://{url}").strip()
+    assert said.isdecimal() or "refused" in said, said
+    return int(said) if said.isdecimal() else None
+
+
+@cluster
+@patient
+def test_a_worker_host_dies_in_a_sweep_which_ends_as_if_nothing_had_been(
+    lab: Lab, undisturbed: Callable[..., list[dict[str, Any]]]
+) -> None:
+    sweep = lab.begin("laptop", *lab.submit_command("--seeds", "0"))
+    until(lambda: sweep.poll() is not None or (lab.under_way() and lab.working()), 120)
+    assert sweep.poll() is None, sweep.communicate()[0]
+    victim = lab.working()[0]
+    lab.hosts("kill", victim)
+    assert len(lab.finished()) < len(MACHINE_TYPES), "the trainings are too short to be interrupted"
+    lab.hosts("start", victim)
+    output, _ = sweep.communicate(timeout=200)
+    assert sweep.returncode == 0, output
+    assert_equal(leaderboard(lab.shared), undisturbed("0"))
+    lab.wait_for_nodes()  # the new machine has joined, and nobody typed anything
+
+
+@cluster
+@patient
+def test_the_head_dies_in_a_sweep_and_the_same_command_goes_on(
+    lab: Lab, undisturbed: Callable[..., list[dict[str, Any]]]
+) -> None:
+    before = lab.finished()
+    sweep = lab.begin("laptop", *lab.submit_command("--seeds", "0", "1"))
+    until(lambda: len(lab.finished()) > len(before) or sweep.poll() is not None, 120)
+    lab.hosts("kill", "host1")
+    output, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode != 0, output
+    lab.hosts("start", "host1")
+    lab.ray("down", "-y", str(lab.file))
+    lab.up()
+    done = lab.finished()
+    assert len(before) < len(done) < 2 * len(MACHINE_TYPES), "the head died too early or too late"
+    lab.run("laptop", *lab.submit_command("--seeds", "0", "1"))
+    assert_equal(leaderboard(lab.shared), undisturbed("0", "1"))
+    after = lab.finished()
+    assert {file: after[file] for file in done} == done
+
+
+@cluster
+@patient
+def test_ray_down_ends_the_cluster(lab: Lab) -> None:
+    lab.ray("down", "-y", str(lab.file))
+    assert "gcs_server" not in lab.run("host1", "ps", "-eo", "args")

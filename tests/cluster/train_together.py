@@ -1,0 +1,87 @@
+"""One process of a group that does jobs together: what the equality tests start, here or on several hosts.
+
+``python train_together.py JOBS --rank R --size D --rendezvous URL --stores FOLDER ... --double FILE``, with
+the data home in ``ASDBENCH_HOME``. JOBS is a JSON list of jobs' fields. All are done once a store, then
+the trainings in double precision; their curves go to FILE. The leading process writes, the others leave
+nothing. URL is ``file:///...`` on one host, ``tcp://host:port`` on several.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from asdbench.engine.execute import execute
+from asdbench.engine.jobs import Job, JobStore, Prepared, by_training
+from asdbench.engine.runtime import Runtime
+from asdbench.engine.training import seed_initial_weights, train
+from asdbench.system import ClipBatch, Losses
+
+
+def curves_in_double(jobs: Iterable[Prepared], runtime: Runtime) -> dict[str, Any]:
+    """Train in double precision, also where a system turns to float32; return the curves by system."""
+    return {prepared.job.system: _in_double(prepared, runtime)["curve"] for prepared in jobs}
+
+
+def _in_double(prepared: Prepared, runtime: Runtime) -> dict[str, Any]:
+    seed_initial_weights(prepared.job.seed)
+    system = prepared.build_trained(prepared.clips.facts).double()
+    forward = system.forward
+
+    def in_double(batch: ClipBatch, update: str, progress: float) -> Losses:
+        tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+        wide: Any = {name: value.double() for name, value in tensors.items() if value.is_floating_point()}
+        with mock.patch.object(Tensor, "float", Tensor.double):
+            return forward(replace(batch, **wide), update, progress)
+
+    system.forward = in_double  # type: ignore[method-assign]
+    return train(system, prepared.clips, runtime, seed=prepared.job.seed)
+
+
+def _agreed(value: Any) -> Any:
+    shared = [value]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def main() -> None:
+    """Join the group, do the jobs, leave."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("jobs", type=Path)
+    parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--rendezvous", required=True)
+    parser.add_argument("--stores", type=Path, nargs="*", default=[])
+    parser.add_argument("--double", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=given.rendezvous,
+        rank=given.rank,
+        world_size=given.size,
+        timeout=timedelta(minutes=2),
+    )
+    runtime = Runtime(rank=given.rank, size=given.size, agree=_agreed)
+    prepared = [Prepared.of(Job(**fields)) for fields in json.loads(given.jobs.read_text())]
+    for store in map(JobStore, given.stores):
+        for work in by_training(prepared):
+            for _, error in execute(work, runtime, store):
+                raise error
+    if given.double is not None:
+        curves = curves_in_double(prepared, runtime)
+        if runtime.leads:
+            given.double.write_text(json.dumps(curves))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
