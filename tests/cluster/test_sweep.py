@@ -38,9 +38,9 @@ class Home:
             **os.environ,
             "ASDBENCH_HOME": str(folder),
             "OMP_NUM_THREADS": "1",
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "COLUMNS": "200",
         }
+        self.environment.pop("MLFLOW_TRACKING_URI", None)
         self.python("-m", "asdbench", "data", "add", "tiny", str(recordings))
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
@@ -173,7 +173,9 @@ def test_leaving_a_type_out_judges_it_with_settings_found_without_it(
 def experiments(home: Home) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the runs and the searches that MLflow holds."""
     program = (
-        "import mlflow, sys\n"
+        "import mlflow\n"
+        "from asdbench.tracking.mlflow_runs import tracking_uri\n"
+        "mlflow.set_tracking_uri(tracking_uri())\n"
         "for name in ('asdbench/tiny', 'asdbench/tiny/searches'):\n"
         "    runs = mlflow.search_runs(experiment_names=[name])\n"
         "    runs['outer'] = runs.get('tags.mlflow.parentRunId', None).isna()\n"
