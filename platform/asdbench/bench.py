@@ -219,7 +219,6 @@ def _fused(
                 changed = tuned[member.name].jobs[0].configured.changed()
                 settings |= {f"{member.name}.{setting}": value for setting, value in changed.items()}
         try:
-            doing.connect()
             fused.append(
                 fuse(
                     registry.configure(name, settings),
@@ -228,7 +227,7 @@ def _fused(
                     seeds=request.seeds,
                     others=request.others,
                     seed=search.seed,
-                    on_ray=True,
+                    connect=doing.conductor,
                 )
             )
         except InputError as error:

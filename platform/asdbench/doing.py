@@ -116,10 +116,6 @@ class Doing:
             for failure in failures
         ]
 
-    def connect(self) -> None:
-        """Wait for the cluster."""
-        self.conductor()
-
     def conductor(self, *, expected: int | None = None) -> "Conductor":
         """Return the conductor of a crew, started if need be; ``expected`` works at most, if known."""
         if self._conductor is None:

@@ -4,6 +4,7 @@ No model runs. What was found is kept like any other search, under ``searches/``
 results of the ensemble with it are marked dev-tuned, with the number of weights that were judged.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ def fuse(
     others: str | None,
     evaluations: int = EVALUATIONS,
     seed: int = 0,
-    on_ray: bool = False,
+    connect: Callable[[], object] | None = None,
     tell: Callable[[int, int], None] | None = None,
 ) -> Fused:
     """Find the weights of an ensemble's members, or take those found earlier from the same scores and labels.
@@ -74,7 +75,8 @@ def fuse(
     others : data set of the pseudo-anomalies, if it is another
     evaluations : weights that each search judges
     seed : of the search
-    on_ray : as trials of Ray Tune on the cluster that is connected, instead of in this process
+    connect : connects a Ray cluster, where the search is to be trials of Ray Tune instead of in this process;
+        called if there is something to search
     tell : called with the number of weights that were judged and of all
 
     Raises
@@ -95,7 +97,10 @@ def fuse(
     if store.root.exists(file):
         record = store.root.read_json(file)
     else:
-        search = _search_on_ray if on_ray else _search_here
+        search = _search_here
+        if connect is not None:
+            connect()
+            search = _search_on_ray
         found = search(problem, evaluations, seed, tell or (lambda done, of: None))
         record = _record(ensemble, data, seeds, others, found, description, evaluations)
         store.root.write_json(file, record)
@@ -212,8 +217,6 @@ def _search_on_ray(
     problem: FusionProblem, evaluations: int, seed: int, tell: Callable[[int, int], None]
 ) -> Found:
     """Search with a Ray Tune trial for each batch: one study over all types, and one without each of them."""
-    import time
-
     from ray import tune
 
     from asdbench.cluster.trial import weigh
