@@ -32,6 +32,7 @@ def test_a_worker_for_each_cpu_but_no_more_than_there_is_work() -> None:
     assert Slots.of(there, Placement()).groups == 6
     few = Slots.of(there, Placement(), expected=3)
     assert (few.groups, few.threads, few.cpus, few.gpus) == (3, 2, 1.0, 0.0)
+    assert Slots.of(there, Placement(), expected=1).threads == 4  # a worker has the CPUs of one node
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5, 7])

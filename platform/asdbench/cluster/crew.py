@@ -27,6 +27,7 @@ import torch
 import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from asdbench.cluster.board import Board, BoardHandle
 from asdbench.cluster.connection import Connection
@@ -113,7 +114,9 @@ class Crew:
         self._connection.__enter__()
         try:
             self._slots = Slots.of(ray.nodes(), self._placement, expected=self._expected)  # type: ignore[no-untyped-call]
-            self.board: BoardHandle = ray.remote(num_cpus=0)(Board).remote()
+            # on the driver's node: it must not die with a worker's
+            here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            self.board: BoardHandle = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
             self._tools = Tools(
                 self.board,
                 str(catalogue.home().resolve()),

@@ -101,7 +101,7 @@ class Slots:
             size,
             cpus=int(1000 / share) / 1000,
             gpus=placement.gpus_per_worker if gpu_slots else 0.0,
-            threads=max(1, sum(cpus) // (groups * size)),
+            threads=max(1, min(max(cpus), sum(cpus) // (groups * size))),
             placement=placement,
         )
 
