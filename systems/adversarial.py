@@ -20,6 +20,8 @@ each step updates. All else is chosen here; what is not a setting is this:
   statistics there and keeps them.
 * Adam's first moment and the classifier's rate are those of DCGAN (arXiv:1511.06434). Noise on its input, as
   in arXiv:1610.04490, falls to 0 over the stage: the blur of an autoencoder is too easy a sign.
+* What is random in a row comes from its key, so that it is the same on any number of processes. A batch may
+  have no intact window of the own machine, or a process's share of it: it then adds nothing to those losses.
 * With ``fakes=sampled`` the anchor holds the decoder to reconstructions, decoded beside the samples.
 
 Windows of the own machine that were stretched, pitched or drowned in noise count as other machines' too
@@ -40,6 +42,7 @@ from torch.nn import functional
 
 from asdbench.config import Choice, Range, tunable
 from asdbench.nn.cvae import Decoder, Encoder, divergence, drawn
+from asdbench.nn.noise import normal_by_row
 from asdbench.spec import MelSpec
 from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
 
@@ -171,17 +174,19 @@ class Adversarial(System):
 
     def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
         """Return the losses of ``"cvae"``, ``"discriminator"`` or ``"generator"``."""
+        assert batch.row_keys is not None  # these are training batches
         own = batch.machine == 0
         if batch.augmentation is not None:
-            intact = own & (batch.augmentation < len(_INTACT))
-            own = intact if intact.any() else own
-        windows = batch.windows.transpose(1, 2)
+            own = own & (batch.augmentation < len(_INTACT))
+        windows, keys = batch.windows.transpose(1, 2), batch.row_keys
         real, condition = windows[own], self.conditions(batch)[own]
         if update == "cvae":
-            return self._cvae_losses(real, condition, progress)
+            return self._cvae_losses(real, condition, keys[own], progress)
         if update == "discriminator":
-            return self._discriminator_losses(real, windows[~own], condition, progress)
-        return self._generator_losses(real, condition, progress)
+            return self._discriminator_losses(
+                real, windows[~own], condition, (keys[own], keys[~own]), progress
+            )
+        return self._generator_losses(real, condition, keys[own], progress)
 
     def conditions(self, batch: ClipBatch) -> Tensor:
         """Return one-hot attributes, Float[Tensor, "row condition"]; zeros where a value is not known."""
@@ -207,9 +212,10 @@ class Adversarial(System):
         logits = torch.cat([self.discriminator(rows) for rows in windows.split(_SCORING_ROWS)])
         return {"discriminator": -batch.mean_over_clips(logits)}
 
-    def _cvae_losses(self, real: Tensor, condition: Tensor, progress: float) -> Losses:
+    def _cvae_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
         mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
-        rebuilt = self.decoder(drawn(mean, log_variance), condition)
+        latent = drawn(mean, log_variance, self._latent_noise(keys, "cvae posterior"))
+        rebuilt = self.decoder(latent, condition)
         kl = divergence(mean, log_variance)
         return Losses(
             {"reconstruction": Mean.of(0.5 * (rebuilt - real).square()), "kl": Mean.of(kl.sum(dim=1))},
@@ -218,12 +224,15 @@ class Adversarial(System):
         )
 
     def _discriminator_losses(
-        self, real: Tensor, other: Tensor, condition: Tensor, progress: float
+        self, real: Tensor, other: Tensor, condition: Tensor, keys: tuple[Tensor, Tensor], progress: float
     ) -> Losses:
+        of_own, of_others = keys
+        noise = self._latent_noise(of_own, "discriminator latent")
         with torch.no_grad(), _frozen(self.encoder, self.decoder):
-            latent = drawn(*self.encoder(real, condition[:, : self._encoder_conditions]))
-            fake = self.decoder(torch.randn_like(latent) if self._samples else latent, condition)
-        windows = self._noisy(torch.cat([real, fake, other]), progress)
+            posterior = self.encoder(real, condition[:, : self._encoder_conditions])
+            fake = self.decoder(noise if self._samples else drawn(*posterior, noise), condition)
+        given = ((real, of_own, "real"), (fake, of_own, "fake"), (other, of_others, "other"))
+        windows = torch.cat([self._noisy(rows, keys, name, progress) for rows, keys, name in given])
         of_real, of_fake, of_other = self.discriminator(windows).split([len(real), len(fake), len(other)])
         return Losses(
             {
@@ -239,13 +248,15 @@ class Adversarial(System):
             },
         )
 
-    def _generator_losses(self, real: Tensor, condition: Tensor, progress: float) -> Losses:
+    def _generator_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
         with torch.no_grad(), _frozen(self.encoder):
-            latent = drawn(*self.encoder(real, condition[:, : self._encoder_conditions]))
-        rebuilt = self.decoder(latent, condition)
-        fake = self.decoder(torch.randn_like(latent), condition) if self._samples else rebuilt
+            posterior = self.encoder(real, condition[:, : self._encoder_conditions])
+            latent = drawn(*posterior, self._latent_noise(keys, "generator posterior"))
+        rebuilt = fake = self.decoder(latent, condition)
+        if self._samples:
+            fake = self.decoder(self._latent_noise(keys, "generator prior"), condition)
         with _frozen(self.discriminator):
-            of_fake = self.discriminator(self._noisy(fake, progress))
+            of_fake = self.discriminator(self._noisy(fake, keys, "fooling", progress))
         return Losses(
             {
                 "fooling": Mean.of(functional.softplus(-of_fake)),
@@ -254,8 +265,11 @@ class Adversarial(System):
             {"anchor": self.config.anchor_weight},
         )
 
-    def _noisy(self, windows: Tensor, progress: float) -> Tensor:
-        return windows + self.noise_deviation(progress) * torch.randn_like(windows)
+    def _latent_noise(self, keys: Tensor, draw: str) -> Tensor:
+        return normal_by_row(keys, self.config.latent, draw=draw)
+
+    def _noisy(self, windows: Tensor, keys: Tensor, draw: str, progress: float) -> Tensor:
+        return windows + self.noise_deviation(progress) * normal_by_row(keys, MEL_BINS, FRAMES, draw=draw)
 
 
 def pairwise_auc(positive: Tensor, negative: Tensor) -> Mean:

@@ -79,7 +79,7 @@ def test_draws_have_the_posteriors_mean_and_deviation() -> None:
     torch.manual_seed(0)
     mean = torch.tensor([2.0, -1.0]).expand(40_000, 2).clone().requires_grad_()
     log_variance = torch.tensor([0.25, 4.0]).log().expand(40_000, 2).clone().requires_grad_()
-    found = drawn(mean, log_variance)
+    found = drawn(mean, log_variance, torch.randn(40_000, 2))
     torch.testing.assert_close(found.mean(dim=0), torch.tensor([2.0, -1.0]), atol=0.05, rtol=0.0)
     torch.testing.assert_close(found.std(dim=0), torch.tensor([0.5, 2.0]), atol=0.0, rtol=0.02)
     found.sum().backward()

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from asdbench import registry
+from asdbench.nn.noise import normal_by_row
 from asdbench.system import UNKNOWN, ClipBatch, Facts, Losses, Mean
 from systems.adversarial import Discriminator, pairwise_auc
 
@@ -72,12 +73,17 @@ def state(system: Any) -> dict[str, dict[str, Tensor]]:
     return {n: {k: v.clone() for k, v in getattr(system, n).state_dict().items()} for n in NETWORKS}
 
 
-def latent_of(system: Any, real: Tensor, seed: int) -> Tensor:
-    """Return the posterior's draw that a forward makes first after torch is seeded with ``seed``."""
+def latent_noise(batch: ClipBatch, draw: str) -> Tensor:
+    """Return what the rows of this machine type draw."""
+    assert batch.row_keys is not None
+    return normal_by_row(batch.row_keys[batch.machine == 0], 16, draw=draw)
+
+
+def latent_of(system: Any, batch: ClipBatch, draw: str) -> Tensor:
+    """Return the posterior's draw of the rows of this machine type."""
+    real, _ = own(batch)
     centre, log_variance = system.encoder(real, real.new_zeros(len(real), 0))
-    return centre + (log_variance / 2).exp() * torch.randn(
-        len(real), 16, generator=torch.Generator().manual_seed(seed)
-    )
+    return centre + (log_variance / 2).exp() * latent_noise(batch, draw)
 
 
 def cross_entropy(logits: Tensor, label: float) -> float:
@@ -154,8 +160,21 @@ def test_altered_windows_of_the_own_machine_count_as_others() -> None:
     assert int(losses.parts["fake"].count) == 2
     generated = system(altered, "generator", 0.5)
     assert int(generated.parts["fooling"].count) == 2
-    none_intact = replace(batch, augmentation=torch.full((7,), 4))
-    assert int(system(none_intact, "discriminator", 0.5).parts["real"].count) == 4
+
+
+def test_a_batch_may_have_no_intact_window() -> None:
+    """It adds nothing to losses of real and fake windows, nor to what batch norm of the decoder has seen."""
+    system, before = build(), state(build())
+    none_intact = replace(training_batch(), augmentation=torch.full((7,), 4))
+    losses = step(system, none_intact, "discriminator")
+    assert [int(losses.parts[name].count) for name in ("real", "fake", "other")] == [0, 0, 7]
+    generated = step(system, none_intact, "generator")
+    assert {name: (float(part.sum.detach()), int(part.count)) for name, part in generated.parts.items()} == {
+        "fooling": (0.0, 0),
+        "anchor": (0.0, 0),
+    }
+    for name, value in before["decoder"].items():
+        assert name.endswith("num_batches_tracked") or value.equal(state(system)["decoder"][name]), name
 
 
 # What each update changes
@@ -206,12 +225,11 @@ def test_the_generator_learns_through_the_discriminator() -> None:
 def test_the_cvae_loss_is_the_negative_elbo_a_value() -> None:
     """[½·‖x − x̂‖² + β·KL] / (128·256), written with torch's distributions."""
     system, batch = build(beta=3.0), training_batch()
-    torch.manual_seed(5)
     losses = system(batch, "cvae", 0.04)
     real, condition = own(batch)
     with torch.no_grad():
         centre, log_variance = system.encoder(real, condition[:, :0])
-        rebuilt = system.decoder(latent_of(system, real, seed=5), condition)
+        rebuilt = system.decoder(latent_of(system, batch, "cvae posterior"), condition)
     posterior = torch.distributions.Normal(centre, (log_variance / 2).exp())
     kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
     likelihood = torch.distributions.Normal(rebuilt, 1.0).log_prob(real)
@@ -231,15 +249,13 @@ def test_the_discriminator_loss_is_three_cross_entropies(fakes: str) -> None:
         training_batch(),
     )
     real, condition = own(batch)
-    torch.manual_seed(5)
     losses = system(batch, "discriminator", 0.0)
     system.encoder.eval()
     system.decoder.eval()
     with torch.no_grad():
-        latent = latent_of(system, real, seed=5)
+        latent = latent_of(system, batch, "discriminator latent")
         if fakes == "sampled":
-            torch.manual_seed(5)
-            latent = [torch.randn(OWN, 16) for _ in range(2)][1]
+            latent = latent_noise(batch, "discriminator latent")
         others = batch.windows[batch.machine > 0].transpose(1, 2)
         logits = system.discriminator(torch.cat([real, system.decoder(latent, condition), others]))
     of_real, of_fake, of_other = logits[:OWN], logits[OWN : 2 * OWN], logits[2 * OWN :]
@@ -265,15 +281,13 @@ def test_the_generator_loss_fools_and_is_anchored(fakes: str) -> None:
     """The discriminator judges as at scoring; the anchor is the reconstruction's, not the sample's."""
     system, batch = build(fakes=fakes, instance_noise=0.0, anchor_weight=2.0), training_batch()
     real, condition = own(batch)
-    torch.manual_seed(5)
     losses = system(batch, "generator", 0.0)
     system.encoder.eval()
     system.discriminator.eval()
     with torch.no_grad():
-        rebuilt = fake = system.decoder(latent_of(system, real, seed=5), condition)
+        rebuilt = fake = system.decoder(latent_of(system, batch, "generator posterior"), condition)
         if fakes == "sampled":
-            torch.manual_seed(5)
-            fake = system.decoder([torch.randn(OWN, 16) for _ in range(2)][1], condition)
+            fake = system.decoder(latent_noise(batch, "generator prior"), condition)
         fooling = cross_entropy(system.discriminator(fake), 1.0)
     anchor = float(functional.mse_loss(rebuilt, real))
     assert mean(losses.parts["fooling"]) == pytest.approx(fooling, rel=1e-4)
@@ -312,7 +326,6 @@ def test_every_window_the_discriminator_sees_is_noisy(update: str) -> None:
     seen: list[Tensor] = []
     for system in (quiet, noisy):
         system.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
-        torch.manual_seed(5)
         system(training_batch(), update, 0.5)
     noise = (seen[1] - seen[0]).flatten(1)
     assert len(noise) == (OWN if update == "generator" else 2 * OWN + OTHER)
@@ -320,14 +333,26 @@ def test_every_window_the_discriminator_sees_is_noisy(update: str) -> None:
     assert noise.mean(dim=1).abs().max() < 0.01
 
 
-def test_torchs_seed_decides_what_is_drawn() -> None:
-    system = build().eval()
+@pytest.mark.parametrize("fakes", ["reconstructed", "sampled"])
+def test_a_rows_key_decides_what_it_draws(fakes: str) -> None:
+    """The losses of a batch's parts add up to those of the batch; other keys give others."""
+    system, batch = build(fakes=fakes).eval(), training_batch()
+    assert batch.row_keys is not None
     for update in UPDATES:
-        found = []
-        for seed in (1, 1, 2):
-            torch.manual_seed(seed)
-            found.append(float(total(system(training_batch(), update, 0.0)).detach()))
-        assert found[0] == found[1] != found[2]
+        whole = system(batch, update, 0.0).parts
+        shares = [system(rows_of(batch, first, 2), update, 0.0).parts for first in (0, 1)]
+        others = system(replace(batch, row_keys=batch.row_keys + 7), update, 0.0).parts
+        for name, part in whole.items():
+            found = sum(float(share[name].sum.detach()) for share in shares)
+            assert found == pytest.approx(float(part.sum.detach()), rel=1e-5)
+        assert any(not others[name].sum.equal(part.sum) for name, part in whole.items())
+
+
+def rows_of(batch: ClipBatch, first: int, size: int) -> ClipBatch:
+    """Return the rows that one of ``size`` processes has."""
+    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    shared: dict[str, Any] = {name: value[first::size] for name, value in tensors.items()}
+    return replace(batch, **shared)
 
 
 # Attributes
@@ -345,11 +370,7 @@ def test_the_decoder_is_conditioned_and_the_encoder_if_asked() -> None:
     other = replace(batch, attributes=torch.zeros_like(batch.attributes))
     for encoder in (False, True):
         system = build(condition_encoder=encoder).eval()
-        losses = []
-        for given in (batch, other):
-            torch.manual_seed(5)
-            losses.append(system(given, "cvae", 0.0))
-        first, second = losses
+        first, second = (system(given, "cvae", 0.0) for given in (batch, other))
         assert mean(first.parts["reconstruction"]) != mean(second.parts["reconstruction"])
         assert (mean(first.parts["kl"]) != mean(second.parts["kl"])) is encoder
 
@@ -399,7 +420,6 @@ def test_training_tells_real_from_other() -> None:
     updates = system.stages(1)[1].updates
     found = []
     for number in range(8):
-        torch.manual_seed(number)
         for update in updates:
             losses = system(batch, update.name, number / 8)
             update.optimizer.zero_grad()

@@ -75,9 +75,9 @@ class Decoder(nn.Module):
         return windows.float()
 
 
-def drawn(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return a draw from the Gaussian, differentiable in both; from torch's own generator."""
-    return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+def drawn(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """Return the draw from the Gaussian that standard normal ``noise`` gives, differentiable in both."""
+    return mean + (0.5 * log_variance).exp() * noise
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
