@@ -18,9 +18,12 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def s3_bucket(s3_server: str) -> str:
-    """URI of a bucket, with what it takes to connect in a query to put behind it."""
+    """URI of a bucket, with what it takes to connect in a query to put behind it.
+
+    It is made for each test: others that mock AWS in this process empty the server.
+    """
     from pyarrow.fs import FileSystem
 
     query = f"scheme=http&endpoint_override={s3_server}&region=us-east-1"
