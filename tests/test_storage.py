@@ -103,6 +103,7 @@ def test_a_folder_within(storage: Storage) -> None:
         assert storage.read("jobs/a/it") == b"1"
     assert Storage.of("s3://u:p@b/x/?region=r").within("jobs").uri == "s3://u:p@b/x/jobs?region=r"
     assert Storage.of("s3://b").within("jobs").uri == "s3://b/jobs"
+    assert Storage.of("hdfs:///x").within("jobs").uri == "hdfs:///x/jobs"  # no folder named hdfs:
 
 
 def test_folders_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from asdbench.errors import InputError
 from asdbench.files import json_bytes, parsed_json, replacing
@@ -98,14 +98,14 @@ class Storage:
         if self.folder is not None:
             return Storage(str(self.folder / folder))
         parts = urlsplit(self.uri)
-        return Storage(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{folder}")))
+        return Storage(_joined(parts._replace(path=f"{parts.path.rstrip('/')}/{folder}")))
 
     def __str__(self) -> str:
         if self.folder is not None:
             return self.uri
         parts = urlsplit(self.uri)
         _, _, host = parts.netloc.rpartition("@")
-        return _SECRET.sub(r"\1***", urlunsplit(parts._replace(netloc=host)))
+        return _SECRET.sub(r"\1***", _joined(parts._replace(netloc=host)))
 
     def __repr__(self) -> str:
         return f"Storage({str(self)!r})"
@@ -322,6 +322,12 @@ class Storage:
             f"the storage {str(self)!r} cannot be used ({why}); mend that, or name another place with "
             f"ASDBENCH_STORAGE"
         )
+
+
+def _joined(parts: SplitResult) -> str:
+    """Return a URI; ``urlunsplit`` drops the slashes of one without a host, as hdfs:///folder."""
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
 
 
 def _raise_unless_missing(error: OSError) -> None:
