@@ -17,7 +17,7 @@ from pathlib import Path
 
 from asdbench.testing import write_tiny
 
-EPOCHS, TRIALS = 60, 6
+EPOCHS, TRIALS = 20, 6
 SMALL = ("batch_size=64", "hidden=64", "n_mels=64", "frames=5")
 
 
