@@ -20,7 +20,7 @@ from asdbench.config import Simplex, settings_of, typed
 from asdbench.data import catalogue, store
 from asdbench.data.catalogue import DataSet
 from asdbench.doing import Doing, Execution, Failed
-from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training
+from asdbench.engine.jobs import JobStore, Prepared, Work, by_training
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.leaderboard import Format, render, rows, with_references
@@ -88,12 +88,12 @@ def prepare(request: Request) -> list[Prepared]:
         catalogue.load(request.others)
     jobs = []
     each = registry.configure_each(request.systems, request.settings, preset=request.preset)
-    for name, configured in each.items():
-        others = request.others if configured.takes_others() else None
+    for configured in each.values():
         for seed in dict.fromkeys(request.seeds):
             for machine in machines:
-                job = Job(name, configured.changed(), data.name, machine, seed, others)
-                jobs.append(Prepared(job, configured, data))
+                jobs.append(
+                    Prepared.with_settings(configured, data, machine, seed=seed, others=request.others)
+                )
     if request.others is not None and not any(prepared.job.others for prepared in jobs):
         raise InputError(
             f"--others {request.others}: no system of this run takes pseudo-anomalies from other machine "
@@ -136,7 +136,7 @@ def run(request: Request, execution: Execution, *, console: Console, search: Sea
 
     Returns the exit code: 0, or 1 if a part of it failed, 2 if bad input is why.
     """
-    from asdbench.fusing import fusion_table
+    from asdbench.report.searches import fusion_table
     from asdbench.tracking.recorder import Recorder
     from asdbench.tuned import Found, left_out_tables, record_trial, studies_of_run
 
@@ -182,7 +182,7 @@ def run(request: Request, execution: Execution, *, console: Console, search: Sea
     for ensemble in fused:
         runs, not_judged = judge(ensemble.jobs, jobs_store, console=console, tuned=ensemble.tuned)
         judged, unjudged = judged + runs, unjudged + not_judged
-        console.print(fusion_table(ensemble))
+        console.print(fusion_table(ensemble.ensemble.name, ensemble.report))
     for judged_run in judged:
         recorder.put(judged_run)
     for table in left_out_tables(found, jobs_store):
@@ -249,7 +249,8 @@ def fuse_systems(
     console: Console,
 ) -> None:
     """Search the fusion weights of systems that have run, here, and show them and the leaderboard."""
-    from asdbench.fusing import EVALUATIONS, fuse, fusion_table
+    from asdbench.fusing import EVALUATIONS, fuse
+    from asdbench.report.searches import fusion_table
     from asdbench.tracking.recorder import Recorder
 
     chosen = into or _only_ensemble()
@@ -275,7 +276,7 @@ def fuse_systems(
     recorder = Recorder()
     for judged_run in judged:
         recorder.put(judged_run)
-    console.print(fusion_table(fused))
+    console.print(fusion_table(chosen, fused.report))
     changed = " ".join(f"{name}={typed(value)}" for name, value in fused.ensemble.changed().items())
     said = f"the same by hand: asdbench run {chosen} --data {data} --set {changed}"
     console.print(said, markup=False, highlight=False, soft_wrap=True)

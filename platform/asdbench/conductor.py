@@ -23,7 +23,7 @@ from asdbench.tuned import jobs_with, mean_score, sections_of
 from asdbench.watch import Watch
 
 _POLL_S = 0.1
-_FEW_TYPES = 8  # trials at a time while the cluster has no more room
+_FEW_TRIALS = 8  # at a time, on a cluster that they fill
 
 
 @dataclass
@@ -156,7 +156,7 @@ class Conductor:
                 )
                 courses.append(Course(study.key, search, count, len(study.machine_types)))
         groups, types = self._crew.groups, max(course.rungs for course in courses)
-        at_a_time = max(min(groups, _FEW_TYPES), -(-groups // types) + (groups > _FEW_TYPES))
+        at_a_time = max(min(groups, _FEW_TRIALS), -(-groups // types) + (groups > _FEW_TRIALS))
         return Tuning(courses, tune.with_parameters(follow, board=self._crew.board), at_a_time=at_a_time)
 
     def _follow(self, tuning: Any) -> None:

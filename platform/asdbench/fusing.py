@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from rich import box
-from rich.table import Table
 
 from asdbench import registry
 from asdbench.data.catalogue import DataSet
 from asdbench.engine.evaluation import Tuned, labelled_clips, result_key
-from asdbench.engine.jobs import Job, JobStore, Prepared, key_of
+from asdbench.engine.jobs import JobStore, Prepared, key_of
 from asdbench.search.fusion import (
     BatchResult,
     Found,
@@ -41,7 +39,6 @@ class Fused:
     Attributes
     ----------
     ensemble : with the settings that were found
-    found : weights and scores; ``None`` where they were found earlier
     tuned : how its results are marked
     jobs : on all machine types whose members' scores are there, for each seed
     report : what is shown of it
@@ -114,38 +111,6 @@ def fuse(
     )
 
 
-def fusion_table(fused: Fused) -> Table:
-    """Return the weights that were found, and their scores beside those of equal weights."""
-    report = fused.report
-    choices = " ".join(f"{name}={value}" for name, value in report["choices"].items())
-    table = Table(
-        title=f"Weights of {fused.ensemble.name} ({choices})",
-        title_justify="left",
-        title_style="bold",
-        caption="Official scores in percent. Left out: each machine type with the weights found without it.",
-        caption_justify="left",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
-    )
-    for header in ("", *report["members"], "official score"):
-        table.add_column(header, justify="left" if not header else "right")
-    equal = [f"{1 / len(report['members']):.3f}"] * len(report["members"])
-    table.add_row("equal", *equal, _percent(report["equal_weights"]))
-    table.add_row("found", *(f"{weight:.3f}" for weight in report["weights"]), _percent(report["score"]))
-    if report["left_out"]:
-        table.add_section()
-        for machine_type, of in report["left_out"].items():
-            weights = (f"{weight:.3f}" for weight in of["weights"])
-            table.add_row(f"without {machine_type}", *weights, _percent(of["score"]))
-        blank = [""] * len(report["members"])
-        table.add_row("left out, all", *blank, _percent(report["leave_one_type_out"]))
-    return table
-
-
-def _percent(score: float) -> str:
-    return f"{100 * score:.2f}"
-
-
 def _jobs(
     ensemble: registry.Configured,
     data: DataSet,
@@ -153,9 +118,8 @@ def _jobs(
     others: str | None,
     machine_types: Sequence[str],
 ) -> list[Prepared]:
-    of = others if ensemble.takes_others() else None
     return [
-        Prepared(Job(ensemble.name, ensemble.changed(), data.name, machine_type, seed, of), ensemble, data)
+        Prepared.with_settings(ensemble, data, machine_type, seed=seed, others=others)
         for machine_type in machine_types
         for seed in dict.fromkeys(seeds)
     ]

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from asdbench import registry
-from asdbench.config import typed
 from asdbench.engine.evaluation import Tuned, judge_sections, training_records
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.engine.jobs import JobStore, Prepared
 from asdbench.errors import InputError
 from asdbench.metrics import Rule, official_score
+from asdbench.report.searches import left_out_table
 from asdbench.search.plan import Search, studies_of
 from asdbench.search.space import NothingToSearch
 from asdbench.search.studies import Study, Trial
@@ -57,14 +56,9 @@ def jobs_with(
 ) -> dict[str, list[Prepared]]:
     """Return the jobs of a study's system with some settings, by machine type, one for each seed."""
     configured = registry.configure(study.system, dict(settings))
-    others = study.others if configured.takes_others() else None
     return {
         machine_type: [
-            Prepared(
-                Job(study.system, configured.changed(), study.data.name, machine_type, seed, others),
-                configured,
-                study.data,
-            )
+            Prepared.with_settings(configured, study.data, machine_type, seed=seed, others=study.others)
             for seed in study.seeds
         ]
         for machine_type in machine_types
@@ -176,35 +170,21 @@ def left_out_tables(found: Sequence[Found], store: JobStore) -> list[Table]:
 def _left_out_table(found: Sequence[Found], store: JobStore) -> Table:
     first = found[0].study
     rule = first.data.rule
-    table = Table(
-        title=f"{first.system} on {first.data.name}, leave-one-type-out, {len(first.finished)} trials each",
-        title_justify="left",
-        title_style="bold",
-        caption="Official score in percent on the machine type that had no part in choosing the settings.",
-        caption_justify="left",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
-    )
-    table.add_column("machine type left out")
-    table.add_column("untuned", justify="right")
-    table.add_column("tuned", justify="right")
-    table.add_column("settings found", overflow="fold")
-    untuned, tuned = [], []
+    rows, untuned, tuned = [], [], []
     for one in found:
-        assert one.study.held_out is not None
-        start = jobs_with(one.study, one.study.space.start, [one.study.held_out])[one.study.held_out]
-        untuned.append(sections_of(start, store))
+        held_out, start = one.study.held_out, one.study.space.start
+        assert held_out is not None
+        untuned.append(sections_of(jobs_with(one.study, start, [held_out])[held_out], store))
         tuned.append(sections_of(one.jobs, store))
-        changed = {k: v for k, v in one.best.parameters.items() if v != one.study.space.start[k]}
-        said = " ".join(
-            f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={typed(v)}" for k, v in changed.items()
-        )
-        scores = (mean_score([of[-1]], rule=rule) for of in (untuned, tuned))
-        table.add_row(one.study.held_out, *(f"{100 * score:.2f}" for score in scores), said or "as untuned")
-    table.add_section()
-    whole = (mean_score(of, rule=rule) for of in (untuned, tuned))
-    table.add_row("all", *(f"{100 * score:.2f}" for score in whole), "")
-    return table
+        changed = {name: value for name, value in one.best.parameters.items() if value != start[name]}
+        before, after = (mean_score([of[-1]], rule=rule) for of in (untuned, tuned))
+        rows.append((held_out, before, after, changed))
+    return left_out_table(
+        f"{first.system} on {first.data.name}, leave-one-type-out, {len(first.finished)} trials each",
+        rows,
+        untuned=mean_score(untuned, rule=rule),
+        tuned=mean_score(tuned, rule=rule),
+    )
 
 
 def sections_of(jobs: Sequence[Prepared], store: JobStore) -> list[list[Mapping[str, float]]]:

@@ -39,7 +39,6 @@ class Board:
         self._out: dict[int, int] = {}  # group to work
         self._attempts: dict[int, str] = {}
         self._took: set[int] = set()
-        self._failures: list[Failure] = []
         self._events: list[Event] = []
         self._scores: dict[str, list[float]] = {}
         self._closed = self._trials_over = False
@@ -102,10 +101,6 @@ class Board:
         events, self._events = self._events, []
         return events
 
-    async def failures(self) -> list[Failure]:
-        """Return all failures."""
-        return self._failures
-
     async def score(self, trial: str, scores: Sequence[float]) -> None:
         """Give a trial the scores of its rungs, all that are known."""
         self._scores[trial] = list(scores)
@@ -152,7 +147,6 @@ class Board:
 
     def _over(self, work: int, failures: list[Failure]) -> None:
         self._waiting.discard(work)
-        self._failures += failures
         self._events.append({"work": work, "done": True, "failures": failures})
 
     async def _notify(self) -> None:

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -151,11 +151,6 @@ class Crew:
         """The address of Ray's dashboard, ``None`` if there is none."""
         return self._connection.dashboard
 
-    @property
-    def busy(self) -> bool:
-        """Whether works are not over yet."""
-        return bool(self._open)
-
     def submit(self, works: Iterable[tuple[Work, Sequence[float]]]) -> list[int]:
         """Queue works, each with its priority (lowest first); returns their numbers in events."""
         numbered = []
@@ -221,7 +216,8 @@ class Crew:
             self._slots = self._slots.grown(ray.nodes())  # type: ignore[no-untyped-call]
         while len(self._groups) < min(self._slots.groups, len(self._open)):
             start = _Alone if self._slots.size == 1 else _Sharing
-            self._groups[self._next_group] = start(self._next_group, self._tools, self._slots)
+            tools = replace(self._tools, threads=self._slots.threads)  # GPUs may have come since
+            self._groups[self._next_group] = start(self._next_group, tools, self._slots)
             self._next_group += 1
         return events
 

@@ -78,18 +78,6 @@ class Manifest:
 
     files: tuple[Published, ...]
 
-    def only(self, sources: Iterable[Source]) -> "Manifest":
-        """Return what a job needs that reads ``sources``."""
-        chosen = list(sources)
-        names, data = {source.name for source in chosen}, {source.data.name for source in chosen}
-        return Manifest(
-            tuple(
-                file
-                for file in self.files
-                if (file.data in data if file.machine_type is None else file.name in names)
-            )
-        )
-
 
 def chosen_storage() -> Storage:
     """Return the storage that the user chose: ``ASDBENCH_STORAGE``, or the data home."""

@@ -77,6 +77,21 @@ class Prepared:
         """Look up a job's system and data set; what is unknown is an :class:`InputError`."""
         return cls(job, registry.configure(job.system, dict(job.settings)), data or catalogue.load(job.data))
 
+    @classmethod
+    def with_settings(
+        cls,
+        configured: registry.Configured,
+        data: DataSet,
+        machine_type: str,
+        *,
+        seed: int,
+        others: str | None = None,
+    ) -> "Prepared":
+        """Return the job of a configured system; ``others`` is for systems that take pseudo-anomalies."""
+        taken = others if configured.takes_others() else None
+        job = Job(configured.name, configured.changed(), data.name, machine_type, seed, taken)
+        return cls(job, configured, data)
+
     @cached_property
     def members(self) -> tuple["Prepared", ...]:
         """The jobs whose scores this one joins, if its system is an ensemble."""

@@ -441,7 +441,7 @@ def _table(rows: Sequence[Row], title: str, rule: Rule, *, wide: bool) -> Table:
         if row.get("tuned"):
             name.append(f"\n{indent}  {_tuned_label(row)}")
         if row["settings"]:
-            name.append("".join(f"\n{indent}  {word}" for word in _short(row["settings"])), style="italic")
+            name.append("".join(f"\n{indent}  {word}" for word in short(row["settings"])), style="italic")
         table.add_row(
             name,
             *(
@@ -460,7 +460,7 @@ def _markdown(rows: Sequence[Row], title: str, rule: Rule) -> str:
     left = len(headers) - len(columns)
     lines = [headers, [":--"] * left + ["--:"] * len(columns)]
     for row in rows:
-        settings = " ".join(_short(row["settings"]))
+        settings = " ".join(short(row["settings"]))
         cells = [
             *([row["machine_type"]] if by_type else []),
             f"{row['system']} ({_tuned_label(row)})" if row.get("tuned") else row["system"],
@@ -626,6 +626,6 @@ def _scaled(count: float | None) -> str:
     return f"{count:.0f}"
 
 
-def _short(settings: Mapping[str, Any]) -> list[str]:
+def short(settings: Mapping[str, Any]) -> list[str]:
     """Return settings as words, floats with four digits."""
     return [f"{k}={f'{v:.4g}' if isinstance(v, float) else typed(v)}" for k, v in settings.items()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from asdbench import registry
 from asdbench.data.catalogue import DataSet
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.engine.jobs import JobStore, Prepared
 from asdbench.errors import InputError
 
 
@@ -49,11 +49,11 @@ def scored_jobs(
     found: dict[str, dict[int, dict[str, Prepared]]] = {}
     each = registry.configure_each(systems, settings.values, preset=settings.preset)
     for name, configured in each.items():
-        others = settings.others if configured.takes_others() else None
         for seed in seeds:
             for machine_type in machine_types:
-                job = Job(name, configured.changed(), data.name, machine_type, seed, others)
-                prepared = Prepared(job, configured, data)
+                prepared = Prepared.with_settings(
+                    configured, data, machine_type, seed=seed, others=settings.others
+                )
                 if not store.is_scored(prepared):
                     raise InputError(
                         f"there are no scores of {name} on {machine_type} of data set {data.name!r} with "

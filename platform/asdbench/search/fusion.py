@@ -39,7 +39,7 @@ import torch
 from asdbench.config import Choice, Scalar, Simplex, settings_of, typed
 from asdbench.data.catalogue import DataSet
 from asdbench.engine.evaluation import components_of, labelled_clips, labelled_types
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.engine.jobs import JobStore, Prepared
 from asdbench.engine.scoring import join
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.bootstrap import rule_means
@@ -231,13 +231,9 @@ def fusion_problem(
     seeds = tuple(dict.fromkeys(seeds))
     machine_types = _development_types(data)
     choices = _choices(ensemble)
-    others = others if ensemble.takes_others() else None
     jobs = {
         machine_type: [
-            Prepared(
-                Job(ensemble.name, ensemble.changed(), data.name, machine_type, seed, others), ensemble, data
-            )
-            for seed in seeds
+            Prepared.with_settings(ensemble, data, machine_type, seed=seed, others=others) for seed in seeds
         ]
         for machine_type in machine_types
     }
