@@ -11,7 +11,8 @@ import time
 import numpy as np
 
 from asdbench.metrics import OFFICIAL, official_score, section_metrics
-from asdbench.search.fusion import FusionProblem, SectionContributions, search_weights
+from asdbench.search.fusion import search_weights
+from asdbench.search.fusion_problem import FusionProblem, SectionContributions
 
 TYPES = 7
 CLIPS = 200  # a type, as many of each domain and class

@@ -483,7 +483,7 @@ def test_what_could_not_be_recorded_is_recorded_later(
 def test_the_thresholds_offered_are_those_that_there_are() -> None:
     from typing import get_args
 
-    from asdbench.cli import Threshold
+    from asdbench.cli_words import Threshold
     from asdbench.metrics import DEFAULT_THRESHOLD, THRESHOLDS
 
     assert set(get_args(Threshold)) == set(THRESHOLDS)

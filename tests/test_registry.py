@@ -431,6 +431,8 @@ def test_the_trained_systems_code_is_not_the_scorers() -> None:
         "from asdbench import engine",
         "def late():\n    from asdbench.engine.evaluation import labelled_clips",
         "from asdbench.metrics import auc",
+        "from asdbench.tuned import sections_of",
+        "import asdbench.fusing",
     ],
 )
 def test_a_system_that_reaches_for_data_or_labels_is_refused(install: Install, statement: str) -> None:

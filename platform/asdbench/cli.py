@@ -5,37 +5,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cyclopts import App, CoercionError, Parameter, Token
+from cyclopts import App, Parameter
 
 from asdbench import __version__
+from asdbench.cli_data import data_app
+from asdbench.cli_words import Flag, Numbers, Subset, Threshold, Whole, Words, new_console
 from asdbench.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from asdbench.data.catalogue import DataSet
     from asdbench.search.plan import Search
-
-
-def _whole(_: Any, tokens: Sequence[Token]) -> int:
-    """Read a whole number; cyclopts would round one with a fraction."""
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise CoercionError(msg=f"{tokens[0].value!r} is not a whole number", token=tokens[0]) from None
-
-
-Whole = Annotated[int, Parameter(converter=_whole, n_tokens=1)]
-Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)]
-Numbers = Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative=())]
-Flag = Annotated[bool, Parameter(negative=())]
-
-Subset = Literal["dev", "eval"]
-Threshold = Literal["empirical", "gamma", "tail"]
-
-DEMO_CLIPS = 100  # training clips of a machine type of the embedded data set
 
 app = App(
     name="asdbench",
@@ -43,7 +23,6 @@ app = App(
     suppress_keyboard_interrupt=False,  # guarded() says how to go on
     help="A bench for detectors of anomalous machine sound (DCASE Challenge Task 2).",
 )
-data_app = App(name="data", help="Register, list and describe data sets.")
 app.command(data_app)
 
 
@@ -234,7 +213,7 @@ def fuse(
         evaluations=evaluations,
         seed=search_seed,
         settings=_stored_settings(stored),
-        console=_console(),
+        console=new_console(),
     )
 
 
@@ -245,7 +224,9 @@ def record() -> None:
     from asdbench.tracking.recorder import deliver
 
     delivered, left = deliver()
-    _console().print(f"{delivered} recorded at {shown_uri()}", highlight=False, markup=False, soft_wrap=True)
+    new_console().print(
+        f"{delivered} recorded at {shown_uri()}", highlight=False, markup=False, soft_wrap=True
+    )
     if left.entries:
         raise InputError(left.why)
 
@@ -282,7 +263,7 @@ def run_systems(
     placement = Placement(options.workers, options.workers_per_type, options.gpus_per_worker)
     address = options.address or os.environ.get("RAY_ADDRESS") or "local"
     execution = Execution(options.local, placement, address, options.checkpoint_epochs, options.dashboard)
-    return run_request(request, execution, search=search or UNTUNED, console=_console())
+    return run_request(request, execution, search=search or UNTUNED, console=new_console())
 
 
 def usable_systems() -> list[str]:
@@ -291,7 +272,7 @@ def usable_systems() -> list[str]:
 
     broken = registry.broken()
     for error in broken.values():
-        _console().print(f"left out: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        new_console().print(f"left out: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
     return [name for name in registry.names() if name not in broken]
 
 
@@ -329,7 +310,7 @@ def leaderboard(
 
     show_leaderboard(
         data,
-        console=_console(stderr=format != "table"),
+        console=new_console(stderr=format != "table"),
         by_type=by == "type",
         format=format,
         reference=reference,
@@ -384,7 +365,7 @@ def compare(
         resamples=resamples,
     )
     title = f"{b} against {a} on {data}{registered.suffix(found[0]['subset'])}"
-    text = render(found, format=format, title=title, console=_console())
+    text = render(found, format=format, title=title, console=new_console())
     if text is not None:
         print(text, end="" if text.endswith("\n") else "\n")
 
@@ -434,7 +415,7 @@ def submission(
         threshold=threshold,
         settings=_stored_settings(stored),
     )
-    console = _console()
+    console = new_console()
     console.print(f"{package}: {len(set(systems))} systems", highlight=False, markup=False, soft_wrap=True)
     console.print(
         "fill in what is null in the meta.yaml files, such as the authors, and add the technical report"
@@ -466,10 +447,10 @@ def evaluate(
 
     truth, rule = truth_of(data, ground_truth=ground_truth)
     evaluation = evaluate_folder(folder, truth, rule=rule)
-    text = render(evaluation, format=format, title=f"{folder.name} on {data}", console=_console())
+    text = render(evaluation, format=format, title=f"{folder.name} on {data}", console=new_console())
     if text is not None:
         for note in evaluation.notes:
-            _console(stderr=True).print(f"note: {note}", markup=False, highlight=False)
+            new_console(stderr=True).print(f"note: {note}", markup=False, highlight=False)
         print(text, end="" if text.endswith("\n") else "\n")
 
 
@@ -495,7 +476,7 @@ def systems(name: str | None = None) -> None:
     from asdbench import registry
     from asdbench.config import settings_of, typed
 
-    console = _console()
+    console = new_console()
     if name is None:
         table = Table("system", "from", "what it is", box=None, header_style="bold", pad_edge=False)
         broken = registry.broken()
@@ -544,354 +525,10 @@ def features(name: str, *, systems: Words = (), preset: str | None = None) -> No
     from asdbench.data import catalogue
 
     catalogue.writable_home()
-    console = _console()
+    console = new_console()
     jobs = prepare(Request(systems or usable_systems(), name, preset=preset))
     build_features(jobs, console=console)
     console.print(f"the features of {name} are there")
-
-
-@data_app.command
-def add(
-    name: str,
-    folder: Path,
-    *,
-    layout: str | None = None,
-    manifest: Path | None = None,
-    channels: Literal["near", "far", "both", "mean"] | None = None,
-    skip_bad: Flag = False,
-) -> None:
-    """Register a folder of recordings, in a layout of DCASE Challenge Task 2 or described by a manifest.
-
-    Parameters
-    ----------
-    name
-        The name to give it; a data set of that name is replaced.
-    folder
-        Folder with one folder a machine type, each with train/ and test/; or with dev_data/ and eval_data/.
-    layout
-        How to read it, if the folder does not show it: machine-ids, domain-folders, sections,
-        sections-with-supplement, two-microphones.
-    manifest
-        CSV or Parquet table, a row a clip: path, machine_type, split; and, where known, label, domain,
-        section, attributes (name=value;name=value), group (one recording), subset (dev or eval).
-    channels
-        What becomes of several channels: the first (near), the last (far), one after the other (both) or
-        their mean; near for two-microphones and mean for all else, if not given.
-    skip_bad
-        Leave bad files out, instead of refusing the folder.
-    """
-    from asdbench.data import catalogue
-    from asdbench.data.layout import named_layout
-
-    chosen = None if layout is None else named_layout(layout)
-    with _file_progress("reading") as progress:
-        data = catalogue.add(
-            name,
-            folder,
-            layout=chosen,
-            manifest=manifest,
-            channels=channels,
-            skip_bad=skip_bad,
-            progress=progress,
-        )
-    _show_registered(data)
-
-
-@data_app.command
-def demo(*, name: str = "demo", clips_per_type: Whole | None = None, seed: Whole = 0) -> None:
-    """Write the embedded data set, synthetic sounds of seven machine types, and register it.
-
-    Parameters
-    ----------
-    name
-        The name to give it.
-    clips_per_type
-        Training clips of a machine type.
-    seed
-        Seed of the generator.
-    """
-    write_and_register_demo(name, clips_per_type=clips_per_type, seed=seed)
-
-
-@data_app.command
-def get(
-    challenge: str,
-    *,
-    subset: Subset | None = None,
-    machines: Words = (),
-    from_: Annotated[Path | None, Parameter(name="--from")] = None,
-    base_url: str | None = None,
-    to: Path | None = None,
-    skip_bad: Flag = False,
-) -> None:
-    """Fetch the data of a challenge, check and unpack it, and register it under the challenge's name.
-
-    What is there is not fetched again: after an interruption the same command goes on.
-
-    Parameters
-    ----------
-    challenge
-        dcase2023 and so on; 'asdbench data list --available' lists them.
-    subset
-        dev (development) or eval (additional training and evaluation); both if not given.
-    machines
-        Machine types; all if not given.
-    from_
-        Folder that holds the archives already.
-    base_url
-        A mirror of https://zenodo.org.
-    to
-        Folder to unpack into.
-    skip_bad
-        Leave bad files out, instead of refusing the data set.
-    """
-    from asdbench.data import catalogue, challenges, download
-
-    year = challenges.named(challenge)
-    home = catalogue.writable_home()
-    registered = catalogue.load(year.name) if year.name in catalogue.names() else None
-    root = to or (registered.root if registered else home / "recordings" / year.name)
-    if registered and registered.root.exists() and registered.root != root.resolve():
-        raise InputError(
-            f"the data set {year.name!r} is registered from {str(registered.root)!r}; give that with --to, or"
-            f" leave --to out"
-        )
-    with _file_progress("fetching", in_bytes=True) as progress:
-        fetched = download.get(
-            year,
-            root,
-            subsets=(subset,) if subset else (),
-            machine_types=machines,
-            given=from_,
-            base_url=base_url or download.ZENODO,
-            say=_say,
-            progress=progress,
-        )
-    if registered and fetched.clips <= registered.known_files:
-        _say(f"{year.name}: everything is there, in {root}")
-        return
-    with _file_progress("reading") as progress:
-        channels = registered.channels if registered else None
-        data = catalogue.add(
-            year.name, root, layout=year.layout, channels=channels, skip_bad=skip_bad, progress=progress
-        )
-    _show_registered(data)
-
-
-@data_app.command
-def labels(
-    name: str,
-    *,
-    from_: Annotated[Path, Parameter(name="--from")],
-    renamed_list: Path | None = None,
-) -> None:
-    """Enter the organisers' labels of an evaluation subset, from the folder of their evaluator.
-
-    Parameters
-    ----------
-    name
-        A registered data set.
-    from_
-        Folder with ground_truth_data/ and ground_truth_domain/, or with eval_data_list.csv.
-    renamed_list
-        A list of renamed clips (eval_data_list_....csv) to be checked against the labels.
-    """
-    from asdbench.data import catalogue, challenges
-    from asdbench.data import ground_truth as truth
-
-    data = catalogue.load(name)
-    told = truth.read_ground_truth(from_)
-    found = truth.match_labels(data.clips, told)
-    known = challenges.CHALLENGES.get(name)
-    wrong = {"names of the clips": found.wrong_names}
-    if renamed_list is not None:
-        wrong[str(renamed_list)] = truth.wrong_labels(truth.read_renamed_list(renamed_list), told)
-    catalogue.label(name, found.table)
-    for place, counts in wrong.items():
-        for machine, (count, clips) in counts.items():
-            if count:
-                _say(
-                    f"note: {place}: {count} of {clips} labels of {machine} are wrong, the ground truth holds"
-                )
-    if known and known.renamed_list_errors:
-        errors = ", ".join(f"{count} of {machine}" for machine, count in known.renamed_list_errors.items())
-        _say(
-            f"note: the list of renamed clips that circulates with the baseline code has wrong labels"
-            f" ({errors}); clips renamed by it are judged by the ground truth"
-        )
-    if found.unused:
-        _say(f"note: there are no clips of {', '.join(found.unused)}")
-    anomalies = int(found.table["anomaly"].sum())
-    _say(f"{name}: {found.table.height} evaluation clips labelled, {anomalies} of them anomalies")
-    _say(f"'asdbench run SYSTEM --data {name}' judges what has been scored; it trains nothing anew")
-
-
-@data_app.command(name="list")
-def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
-    """List the registered data sets, or those that 'asdbench data get' can fetch.
-
-    Parameters
-    ----------
-    available
-        List the challenges' data sets; sizes and licences are asked of their records.
-    base_url
-        A mirror of https://zenodo.org.
-    """
-    from rich.table import Table
-
-    from asdbench.data import catalogue
-
-    console = _console()
-    if available:
-        _list_available(console, base_url)
-        return
-    names = catalogue.names()
-    if not names:
-        console.print(
-            "no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' makes one"
-        )
-        return
-    table = Table("data set", "types", "clips", "folder", box=None, header_style="bold", pad_edge=False)
-    for name in names:
-        data = catalogue.load(name)
-        table.add_row(name, str(len(data.machine_types)), str(data.clips.height), str(data.root))
-    console.print(table)
-
-
-def _list_available(console: "Console", base_url: str | None) -> None:
-    """Show the challenges, with what their records say of sizes and licences."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from rich.table import Table
-
-    from asdbench.data import download
-    from asdbench.data.challenges import CHALLENGES
-
-    subsets = [(year, name, subset) for year in CHALLENGES.values() for name, subset in year.subsets.items()]
-    with ThreadPoolExecutor(len(subsets)) as pool:
-        asked = pool.map(
-            lambda row: download.ask_records(row[2].records, base_url=base_url or download.ZENODO), subsets
-        )
-        answers = list(asked)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("data set", "subset", "size", "machine types", "sections", "licence"):
-        table.add_column(column, no_wrap=column in ("data set", "subset", "size"))
-    for (year, name, subset), facts in zip(subsets, answers, strict=True):
-        known = [facts[a.record].files.get(a.name) for a in subset.archives if a.record in facts]
-        size = sum(file[0] for file in known if file) if len(known) == len(subset.archives) else None
-        licences = dict.fromkeys(fact.licence for fact in facts.values() if fact.licence)
-        sections = sorted({section for of_type in subset.sections.values() for section in of_type})
-        table.add_row(
-            year.name,
-            name,
-            "?" if size is None else download.shown_bytes(size),
-            " ".join(subset.machine_types),
-            " ".join(sections),
-            ", ".join(licences) or "?",
-        )
-    console.print(table)
-    if not all(answers):
-        _say("? = the record could not be asked; assume non-commercial use")
-
-
-@data_app.command
-def info(name: str) -> None:
-    """Describe a data set: clips by type, split, domain and attribute, durations, formats, licence.
-
-    Parameters
-    ----------
-    name
-        A registered data set.
-    """
-    from rich.table import Table
-
-    from asdbench.data import catalogue
-
-    console = _console()
-    data = catalogue.load(name)
-    described = catalogue.describe(data)
-    console.print(f"{name}: {data.clips.height} clips in {data.root}", highlight=False, markup=False)
-    for title, frame in (
-        ("clips", described.counts),
-        ("durations", described.durations),
-        ("formats", described.formats),
-        ("attributes", described.attributes),
-    ):
-        table = Table(
-            *frame.columns, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False
-        )
-        for row in frame.iter_rows():
-            table.add_row(*("" if v is None else f"{v:.2f}" if isinstance(v, float) else str(v) for v in row))
-        console.print()
-        console.print(table)
-    console.print()
-    for bad in data.left_out:
-        console.print(f"left out: {bad.path}: {bad.reason}", markup=False)
-    for note in described.notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(f"licence: {described.licence or 'the folder says nothing'}", markup=False)
-
-
-def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = None, seed: int = 0) -> None:
-    """Write the embedded data set under the data home and register it as ``name``; again is quick."""
-    from asdbench.data import catalogue
-    from asdbench.data.demo import write_demo
-
-    clips = DEMO_CLIPS if clips_per_type is None else clips_per_type
-    folder = catalogue.writable_home() / "recordings" / f"demo-{clips}-seed{seed}"
-    with _file_progress("writing") as progress:
-        write_demo(folder, clips_per_type=clips, seed=seed, progress=progress)
-    with _file_progress("reading") as progress:
-        data = catalogue.add(name, folder, progress=progress)
-    _console().print(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
-
-
-def _say(line: str) -> None:
-    """Print a line as it is."""
-    _console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_registered(data: "DataSet") -> None:
-    """Say what was registered, and what was remarkable."""
-    console = _console()
-    for note in data.notes:
-        console.print(f"note: {note}", markup=False)
-    for bad in data.left_out:
-        console.print(f"left out: {bad.path}: {bad.reason}", markup=False)
-    console.print(
-        f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered"
-    )
-
-
-class _file_progress:
-    """A progress bar over files or bytes, for functions that call ``progress(done, total)``."""
-
-    def __init__(self, verb: str, *, in_bytes: bool = False) -> None:
-        from rich import progress
-
-        console = _console()
-        amounts = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
-        columns = (*progress.Progress.get_default_columns(), *amounts)
-        self._bar = progress.Progress(
-            *columns, console=console, disable=not console.is_terminal, transient=True
-        )
-        self._task = self._bar.add_task(verb, total=None)
-
-    def __enter__(self) -> "_file_progress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
-
-
-def _console(stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr)
 
 
 def main(arguments: list[str] | None = None) -> None:

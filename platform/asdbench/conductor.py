@@ -141,10 +141,7 @@ class Conductor:
         to_run = [(study, trials - len(study.finished)) for study in studies]
         if not any(count > 0 for _, count in to_run):
             return None
-        from ray import tune
-
-        from asdbench.cluster.trial import follow
-        from asdbench.cluster.tuning import Course, Tuning, optuna_search
+        from asdbench.cluster.tuning import Course, following, optuna_search
 
         storage = optuna.storages.InMemoryStorage()
         courses = []
@@ -157,7 +154,7 @@ class Conductor:
                 courses.append(Course(study.key, search, count, len(study.machine_types)))
         groups, types = self._crew.groups, max(course.rungs for course in courses)
         at_a_time = max(min(groups, _FEW_TRIALS), -(-groups // types) + (groups > _FEW_TRIALS))
-        return Tuning(courses, tune.with_parameters(follow, board=self._crew.board), at_a_time=at_a_time)
+        return following(courses, board=self._crew.board, at_a_time=at_a_time)
 
     def _follow(self, tuning: Any) -> None:
         """Take in what the experiment says, and judge what is done."""

@@ -18,14 +18,13 @@ from asdbench.engine.jobs import JobStore, Prepared, key_of
 from asdbench.search.fusion import (
     BatchResult,
     Found,
-    FusionProblem,
     best,
     distributions,
-    fusion_problem,
     search_weights,
     starts,
     summarise,
 )
+from asdbench.search.fusion_problem import FusionProblem, fusion_problem
 from asdbench.search.studies import SamplerByNumber
 
 EVALUATIONS = 4000  # of a search, if nothing is asked for
@@ -181,10 +180,7 @@ def _search_on_ray(
     problem: FusionProblem, evaluations: int, seed: int, tell: Callable[[int, int], None]
 ) -> Found:
     """Search with a Ray Tune trial for each batch: one study over all types, and one without each of them."""
-    from ray import tune
-
-    from asdbench.cluster.trial import weigh
-    from asdbench.cluster.tuning import Course, Over, Tuning, optuna_search
+    from asdbench.cluster.tuning import Course, Over, optuna_search, weighing
 
     types = problem.machine_types
     without: list[str | None] = [None, *(types if len(types) > 1 else ())]
@@ -200,11 +196,7 @@ def _search_on_ray(
             study.enqueue_trial(parameters)
         search = optuna_search(distributions(problem), name=name, storage=storage, sampler=sampler)
         courses.append(Course(name, search, trials, rungs=1))
-    tuning = Tuning(
-        courses,
-        tune.with_parameters(weigh, problem=problem, batch=batch, seed=seed),
-        at_a_time=len(courses),
-    )
+    tuning = weighing(courses, problem, batch=batch, seed=seed)
     results: dict[str, list[BatchResult]] = {course.name: [] for course in courses}
     while tuning.alive:
         for message in tuning.messages():

@@ -4,16 +4,9 @@ import sys
 
 from cyclopts import App
 
-from asdbench.cli import (
-    RunOptions,
-    SearchOptions,
-    Whole,
-    Words,
-    guarded,
-    run_systems,
-    usable_systems,
-    write_and_register_demo,
-)
+from asdbench.cli import RunOptions, SearchOptions, guarded, run_systems, usable_systems
+from asdbench.cli_data import write_and_register_demo
+from asdbench.cli_words import Whole, Words
 from asdbench.errors import InputError
 
 _TRIALS = 20

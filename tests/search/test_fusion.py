@@ -16,22 +16,18 @@ from asdbench.engine.evaluation import evaluate, labelled_clips
 from asdbench.engine.jobs import Job, JobStore, Prepared
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score, section_metrics
-from asdbench.search import fusion
 from asdbench.search.fusion import (
     BatchResult,
-    Choices,
     Found,
-    FusionProblem,
-    SectionContributions,
     _thousandths,
     best,
     distributions,
-    fusion_problem,
     objective,
     search_weights,
     starts,
     summarise,
 )
+from asdbench.search.fusion_problem import Choices, FusionProblem, SectionContributions, fusion_problem
 from asdbench.system import MemberScores
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
@@ -259,7 +255,7 @@ def test_labels_that_allow_no_metric_are_refused(home: Path, monkeypatch: pytest
     def labelled(data: catalogue.DataSet, *, subset: str | None = None) -> pl.DataFrame:
         return labelled_clips(data, subset=subset).with_columns(anomaly=pl.lit(False))
 
-    monkeypatch.setattr(fusion, "labelled_clips", labelled)
+    monkeypatch.setattr("asdbench.search.fusion_problem.labelled_clips", labelled)
     with pytest.raises(InputError, match="there is no anomaly among the 24 clips of the section"):
         fusion_problem(ensemble(), catalogue.load("tiny"), JobStore(), seeds=SEEDS)
 

@@ -1,0 +1,404 @@
+"""What fusion weights are judged on: the members' contributions, and the official score.
+
+Idea: an ensemble's score is linear in its weights, so all that is needed of its members is what each adds on
+its own: its contribution to every test clip, under each of the ensemble's choices (its fusion settings with a
+``Choice`` domain). They come from the stored component scores, through the ensemble's own ``combine`` with
+one member weighed at a time. From then on thousands of weights a second are judged and no model runs.
+
+Conventions: weights have shape (n, member), a contribution (seed, member, clip), scores are fractions. The
+official score is that over all machine types given, averaged over seeds.
+"""
+
+import dataclasses
+import itertools
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from asdbench.config import Choice, Scalar, Simplex, settings_of, typed
+from asdbench.data.catalogue import DataSet
+from asdbench.engine.evaluation import components_of, labelled_clips, labelled_types
+from asdbench.engine.jobs import JobStore, Prepared
+from asdbench.engine.scoring import join
+from asdbench.errors import InputError, unknown_name
+from asdbench.metrics.bootstrap import rule_means
+from asdbench.metrics.official import Rule, metric_clips
+from asdbench.metrics.roc import BoolArray, FloatArray, areas, standardised
+from asdbench.registry import Configured
+from asdbench.system import MemberScores
+
+Choices: TypeAlias = Mapping[str, Scalar]  # a value of each of the ensemble's choices, by name
+
+_BLOCK = 128  # weights at a time, so that the matrices stay in the cache
+
+
+@dataclass(frozen=True, eq=False)
+class SectionContributions:
+    """The test clips of one section, and what each member adds to their scores.
+
+    Attributes
+    ----------
+    machine_type, section
+        Which clips.
+    contributions : shape (choice, seed, member, clip)
+        The ensemble's score where that member alone has a weight, in the order of ``FusionProblem.choices``.
+    anomalous, target : shape (clip,), bool
+        True for an anomaly; True for the target domain.
+    """
+
+    machine_type: str
+    section: str
+    contributions: FloatArray
+    anomalous: BoolArray
+    target: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class FusionProblem:
+    """All that a search for fusion weights needs, as plain arrays: it can be sent to another process.
+
+    Attributes
+    ----------
+    ensemble, members
+        Names of the ensemble and of its members, in the order of the weights.
+    weights_setting
+        The ensemble's setting that holds the weights.
+    choices
+        All combinations of the ensemble's choices; the first is what the ensemble was configured with.
+    seeds
+        The seeds of the members.
+    sections
+        Every section of every machine type with development labels.
+    rule
+        How to count.
+    """
+
+    ensemble: str
+    members: tuple[str, ...]
+    weights_setting: str
+    choices: tuple[Choices, ...]
+    seeds: tuple[int, ...]
+    sections: tuple[SectionContributions, ...]
+    rule: Rule
+
+    @property
+    def machine_types(self) -> tuple[str, ...]:
+        """The machine types, sorted."""
+        return tuple(sorted({section.machine_type for section in self.sections}))
+
+    @property
+    def equal_weights(self) -> FloatArray:
+        """Equal weights, shape (member,)."""
+        return np.full(len(self.members), 1 / len(self.members))
+
+    def scores(
+        self, weights: npt.ArrayLike, choice: Choices, *, types: Sequence[str] | None = None
+    ) -> FloatArray:
+        """Return the official score of each row of weights, shape (n,).
+
+        Parameters
+        ----------
+        weights : shape (n, member)
+            Weights ≥ 0, of any positive sum.
+        choice
+            One of ``choices``.
+        types
+            The machine types that count; all, if not given.
+
+        Raises
+        ------
+        InputError
+            Weights of another shape, not finite, negative or all 0; an unknown choice or machine type.
+        """
+        metrics = self.section_metrics(weights, choice, types=types)
+        return self.official_scores(metrics)
+
+    def official_scores(self, metrics: Mapping[tuple[str, str], Mapping[str, FloatArray]]) -> FloatArray:
+        """Return the official scores, shape (n,), that metrics like those of `section_metrics` make up."""
+        values = [of for section in metrics.values() for of in section.values()]
+        means: FloatArray = rule_means(np.array(values), self.rule).mean(axis=0)
+        return means
+
+    def section_metrics(
+        self, weights: npt.ArrayLike, choice: Choices, *, types: Sequence[str] | None = None
+    ) -> dict[tuple[str, str], dict[str, FloatArray]]:
+        """Return the metrics by (machine type, section) and name, each of shape (seed, n).
+
+        Parameters and errors are those of `scores`.
+        """
+        checked = self._weights(weights)
+        place = self._place(choice)
+        found: dict[tuple[str, str], dict[str, FloatArray]] = {}
+        for section in self._sections(types):
+            masks = metric_clips(section.anomalous, section.target, rule=self.rule)
+            metrics = {name: np.empty((len(self.seeds), len(checked))) for name in masks}
+            for seed, contributions in enumerate(section.contributions[place]):
+                for start in range(0, len(checked), _BLOCK):
+                    block = slice(start, start + _BLOCK)
+                    values = _metrics(_weighted(contributions, checked[block]), section.anomalous, masks)
+                    for name, of in values.items():
+                        metrics[name][seed, block] = of
+            found[section.machine_type, section.section] = metrics
+        return found
+
+    def _weights(self, weights: npt.ArrayLike) -> FloatArray:
+        given = np.asarray(weights, dtype=np.float64)
+        if given.ndim != 2 or given.shape[1] != len(self.members) or not len(given):
+            raise InputError(
+                f"weights have shape {given.shape}; give (n, {len(self.members)}), a weight for each of "
+                f"{', '.join(self.members)}"
+            )
+        wrong = ~np.isfinite(given).all(axis=1) | (given < 0).any(axis=1) | (given.sum(axis=1) == 0)
+        if wrong.any():
+            raise InputError(
+                f"weights {typed(given[wrong][0].tolist())} cannot be used; give finite weights from 0, at "
+                f"least one of them positive"
+            )
+        return given
+
+    def _place(self, choice: Choices) -> int:
+        if dict(choice) not in [dict(known) for known in self.choices]:
+            raise unknown_name("choice", _said(choice), map(_said, self.choices))
+        return [dict(known) for known in self.choices].index(dict(choice))
+
+    def _sections(self, types: Sequence[str] | None) -> list[SectionContributions]:
+        wanted = self.machine_types if types is None else types
+        for name in wanted:
+            if name not in self.machine_types:
+                raise unknown_name("machine type", name, self.machine_types)
+        if not wanted:
+            raise InputError("there is no machine type to score; name at least one")
+        return [section for section in self.sections if section.machine_type in wanted]
+
+
+def _said(choice: Choices) -> str:
+    return " ".join(f"{name}={typed(value)}" for name, value in choice.items())
+
+
+# What the members add
+
+
+def fusion_problem(
+    ensemble: Configured,
+    data: DataSet,
+    store: JobStore,
+    *,
+    seeds: Sequence[int],
+    others: str | None = None,
+) -> FusionProblem:
+    """Return the problem of weighing the members of an ensemble, from their stored component scores.
+
+    Parameters
+    ----------
+    ensemble : a system with members, whose Config has one setting with a ``Simplex`` domain
+    data, store : the data set, of which all machine types with development labels count, and the scores
+    seeds : of the members
+    others : data set of the pseudo-anomalies, if it is another, for members that take them
+
+    Raises
+    ------
+    InputError
+        The system has no weights, fewer than two members, or does not score linearly in its weights; there is
+        no seed or no development label, or labels that allow no metric; a member has not been run.
+    """
+    weights_setting = _weights_setting(ensemble)
+    if not seeds:
+        raise InputError("no seed is given; --seeds takes one or more whole numbers")
+    seeds = tuple(dict.fromkeys(seeds))
+    machine_types = _development_types(data)
+    choices = _choices(ensemble)
+    jobs = {
+        machine_type: [
+            Prepared.with_settings(ensemble, data, machine_type, seed=seed, others=others) for seed in seeds
+        ]
+        for machine_type in machine_types
+    }
+    for of_type in jobs.values():
+        for job in of_type:
+            _check_members(job, store, seeds)
+    labelled = labelled_clips(data, subset="dev")
+    sections: list[SectionContributions] = []
+    for machine_type, of_type in jobs.items():
+        clips = labelled.filter(pl.col("machine_type") == machine_type)
+        tables = [_contributions(job, store, clips, choices, weights_setting) for job in of_type]
+        clips = tables[0]  # the same in all, in the same order
+        shape = (len(choices), len(ensemble.members), clips.height)
+        names = [name for name in clips.columns if name not in labelled.columns]
+        values = np.stack([table.select(names).to_numpy().T.reshape(shape) for table in tables], axis=1)
+        anomalous = clips["anomaly"].to_numpy()
+        target = (clips["domain"] == "target").fill_null(False).to_numpy()
+        for section in clips["section"].unique().sort():
+            own = (clips["section"] == section).to_numpy()
+            metric_clips(anomalous[own], target[own], rule=data.rule)  # raises where a metric lacks clips
+            sections.append(
+                SectionContributions(
+                    machine_type, str(section), values[..., own].copy(), anomalous[own], target[own]
+                )
+            )
+    members = tuple(member.name for member in ensemble.members)
+    return FusionProblem(ensemble.name, members, weights_setting, choices, seeds, tuple(sections), data.rule)
+
+
+def _weights_setting(ensemble: Configured) -> str:
+    found = [s.name for s in settings_of(ensemble.system.Config).values() if isinstance(s.domain, Simplex)]
+    if not ensemble.members or len(found) != 1:
+        raise InputError(
+            f"system {ensemble.name!r} has no fusion weights to search: that takes an ensemble with one "
+            f"setting that is declared with a Simplex domain"
+        )
+    if len(ensemble.members) < 2:
+        raise InputError(
+            f"{ensemble.name} has one member, {ensemble.members[0].name!r}; weights take two or more"
+        )
+    return found[0]
+
+
+def _choices(ensemble: Configured) -> tuple[Choices, ...]:
+    """Return all combinations of choices, first what the ensemble is configured with."""
+    options = {
+        setting.name: setting.domain.options
+        for setting in settings_of(ensemble.system.Config).values()
+        if isinstance(setting.domain, Choice) and setting.affects == "fusion" and setting.searched
+    }
+    own = {name: getattr(ensemble.config, name) for name in options}
+    found = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    return (own, *(choice for choice in found if choice != own))
+
+
+def _development_types(data: DataSet) -> list[str]:
+    found = labelled_types(data, subset="dev")
+    if not found and labelled_types(data):
+        raise InputError(
+            f"all known labels of data set {data.name!r} are of evaluation clips, and only development "
+            f"labels may steer a search; name a data set with labelled development clips"
+        )
+    if not found:
+        raise InputError(
+            f"no test clip of data set {data.name!r} has a known label; a search for weights needs labelled "
+            f"development clips"
+        )
+    return found
+
+
+def _check_members(job: Prepared, store: JobStore, seeds: Sequence[int]) -> None:
+    for member in job.members:
+        if not store.is_scored(member):
+            raise InputError(
+                f"member {member.job.system!r} of {job.job.system} has no scores on "
+                f"{member.job.machine_type} of data set {member.job.data!r} with seed {member.job.seed} "
+                f"and these settings; '{_command(member, seeds)}' makes them"
+            )
+
+
+def _command(member: Prepared, seeds: Sequence[int]) -> str:
+    """Return what to type to run a member on all machine types."""
+    words = ["asdbench", "run", member.job.system, "--data", member.job.data, "--seeds", *map(str, seeds)]
+    if member.job.others and member.configured.takes_others():
+        words += ["--others", member.job.others]
+    changed = [f"{name}={typed(value)}" for name, value in member.configured.changed().items()]
+    return shlex.join([*words, *(["--set", *changed] if changed else [])])
+
+
+def _contributions(
+    job: Prepared, store: JobStore, labelled: pl.DataFrame, choices: Sequence[Choices], weights_setting: str
+) -> pl.DataFrame:
+    """Return ``labelled`` by clip id with a column for each choice and member: what the member adds."""
+    system, config = job.configured.system, job.configured.config
+    alone = [tuple(row) for row in np.eye(len(job.members)).tolist()]
+    check = tuple(float(place) for place in range(1, len(alone) + 1))
+
+    def combine(cls: type, config: Any, scores: Mapping[str, MemberScores]) -> dict[str, torch.Tensor]:
+        columns: dict[str, torch.Tensor] = {}
+        for place, choice in enumerate(choices):
+            added = []
+            for weights in (*alone, check):
+                changed = dataclasses.replace(config, **choice, **{weights_setting: weights})
+                parts = list(system.combine(changed, scores).values())
+                if len(parts) != 1:
+                    raise InputError(
+                        f"the weights of {job.job.system!r} cannot be searched: it gives {len(parts)} "
+                        f"components, which are standardised one by one; let 'combine' give one"
+                    )
+                added.append(parts[0].double())
+            expected = torch.tensor(check, dtype=torch.float64) @ torch.stack(added[:-1]) / sum(check)
+            if not torch.allclose(added[-1], expected, rtol=1e-9, atol=1e-9):
+                raise InputError(
+                    f"the weights of {job.job.system!r} cannot be searched: what it gives with "
+                    f"{_said(choice)} is not the mean of what its members give alone, weighed by "
+                    f"{weights_setting!r}"
+                )
+            columns |= {f"choice {place}, member {k}": part for k, part in enumerate(added[:-1])}
+        return columns
+
+    # One pass through the platform's own join: its checks and standardisation hold for a search too.
+    every = type(system.__name__, (system,), {"combine": classmethod(combine)})
+    members = {
+        member.job.system: (
+            components_of(member, store),
+            member.configured.system.fusion(member.configured.config),
+        )
+        for member in job.members
+    }
+    tested = join(every, config, members).filter(pl.col("use") == "test").drop("use")
+    return labelled.join(tested, on="clip_id").sort("clip_id")
+
+
+# Scores of many weights at a time
+
+
+def _weighted(contributions: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the scores, shape (n, clip), of contributions (member, clip) and weights (n, member).
+
+    Members are added one by one, which gives clips with equal contributions equal scores; a matrix product
+    may round differently from column to column.
+    """
+    scores: FloatArray = weights[:, :1] * contributions[0]
+    for member in range(1, len(contributions)):
+        scores += weights[:, member, None] * contributions[member]
+    return scores
+
+
+def _metrics(
+    scores: FloatArray, anomalous: BoolArray, masks: Mapping[str, tuple[BoolArray, float]]
+) -> dict[str, FloatArray]:
+    """Return the metrics, each of shape (n,), of scores (n, clip): `partial_auc` for each row at once.
+
+    ``masks`` is what `metric_clips` gives. Clips are sorted once; normal clips below and tied with an anomaly
+    are then counted from running sums.
+    """
+    count, clips = scores.shape
+    order = np.argsort(scores, axis=1)
+    first, last = _runs(np.take_along_axis(scores, order, axis=1))
+    rows = clips * np.arange(count)[:, None]
+    found = {}
+    for name, (taken, max_fpr) in masks.items():
+        normal, anomaly = taken & ~anomalous, taken & anomalous
+        normals, anomalies = int(normal.sum()), int(anomaly.sum())
+        below = np.zeros((count, clips + 1), dtype=np.int32)  # normal clips among the first k
+        np.cumsum(normal[order], axis=1, out=below[:, 1:])
+        places = np.flatnonzero(anomaly[order]).reshape(count, anomalies) - rows
+        up_to = np.take_along_axis(below, np.take_along_axis(last, places, axis=1), axis=1)
+        before = np.take_along_axis(below, np.take_along_axis(first, places, axis=1), axis=1)
+        area = areas(normals - up_to, up_to - before, limit=max_fpr * normals).sum(axis=1)
+        found[name] = standardised(area / (normals * anomalies), max_fpr)
+    return found
+
+
+def _runs(ranked: FloatArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return where the run of equal scores around each place begins and, exclusively, ends; (n, clip)."""
+    clips = ranked.shape[1]
+    places = np.broadcast_to(np.arange(clips), ranked.shape)
+    other = ranked[:, 1:] != ranked[:, :-1]  # than the one before it
+    if other.all():
+        return places, places + 1
+    edge = np.ones((len(ranked), 1), dtype=bool)
+    begins, ends = np.hstack([edge, other]), np.hstack([other, edge])
+    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, places + 1, clips)[:, ::-1], axis=1)[:, ::-1]
+    return first, last
