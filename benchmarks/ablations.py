@@ -11,7 +11,7 @@ Nothing is trained here. Run the systems first, then this on the same data set, 
 Official scores in percent, over all machine types and for each of them, mean over seeds. ``leave one type
 out`` chooses a row of its block on all machine types but one and shows what the choice scores on the one left
 out: what is to be expected of choices like these on a machine that nobody has heard. Labels of test clips are
-used to compare, never to train, standardise or weigh.
+used to compare, never to train, standardize or weigh.
 """
 
 import argparse
@@ -22,10 +22,11 @@ import polars as pl
 import torch
 
 from asdbench import registry
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
-from asdbench.engine.jobs import Job, JobStore, Prepared
-from asdbench.engine.scoring import standardised
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.scoring import standardized
 from asdbench.metrics import section_metrics
 from asdbench.system import on_scale
 
@@ -38,8 +39,8 @@ class Board:
     """Stored scores of one data set."""
 
     def __init__(self, data, seeds, preset):
-        self.data, self.seeds, self.preset = catalogue.load(data), seeds, preset
-        truth = catalogue.truth(data)
+        self.data, self.seeds, self.preset = catalog.load(data), seeds, preset
+        truth = catalog.truth(data)
         self.clips = self.data.clips.select("clip_id", "domain").join(truth, on="clip_id")
         self.machines = self.data.machine_types
         self.tables = {}
@@ -48,8 +49,8 @@ class Board:
         """Return a job of the preset if its scores are stored, else None."""
         configured = registry.configure(system, settings, preset=self.preset)
         job = Job(system, configured.changed(), self.data.name, machine, seed)
-        prepared = Prepared(job, configured, self.data)
-        return prepared if JobStore().is_scored(prepared) else None
+        resolved = ResolvedJob(job, configured, self.data)
+        return resolved if JobStore().is_scored(resolved) else None
 
     def table(self, system, machine, seed):
         """Return the test clips' components as z-scores of the hold-out; None if they are not stored."""
@@ -57,12 +58,12 @@ class Board:
         if key not in self.tables and (job := self.job(*key)) is not None:
             found = components_of(job, JobStore())
             names = [name for name in found.columns if name not in ("clip_id", "use")]
-            found = found.with_columns(pl.Series(name, standardised(found, name)) for name in names)
+            found = found.with_columns(pl.Series(name, standardized(found, name)) for name in names)
             self.tables[key] = found.filter(pl.col("use") == "test")
         return self.tables.get(key)
 
     def fused(self, machine, seed, systems, **settings):
-        """Return clip ids and the mean of the systems' standardised anomaly scores."""
+        """Return clip ids and the mean of the systems' standardized anomaly scores."""
         total, clips = 0.0, None
         for system in systems:
             job = self.job(system, machine, seed, **settings)
@@ -71,7 +72,7 @@ class Board:
             scores = anomaly_scores(job, JobStore()).sort("use", "clip_id")
             test = (scores["use"] == "test").to_numpy()
             clips = scores["clip_id"].filter(test)
-            total = total + standardised(scores, "score")[test] / len(systems)
+            total = total + standardized(scores, "score")[test] / len(systems)
         return clips, total
 
     def score(self, rule):

@@ -17,8 +17,8 @@ from synthetic import noise_data
 from torch.utils.data import DataLoader, Dataset
 
 from asdbench import registry
-from asdbench.data import catalogue
-from asdbench.engine.jobs import Job, Prepared
+from asdbench.data.sets import catalog
+from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.training import train
 from asdbench.system import Stage
@@ -40,23 +40,23 @@ class Vectors(Dataset):
         return torch.from_numpy(self.vectors[index])
 
 
-def short(prepared: Prepared, steps: int):
+def short(resolved: ResolvedJob, steps: int):
     """Return the job's system with a training of ``steps`` steps."""
-    system = prepared.build_trained(prepared.clips.facts)
-    stage = system.stages(prepared.clips.steps_per_epoch)[0]
+    system = resolved.build_trained(resolved.clips.facts)
+    stage = system.stages(resolved.clips.steps_per_epoch)[0]
     system.stages = lambda steps_per_epoch: [Stage(stage.name, stage.updates, steps=steps)]
     return system
 
 
-def ours(prepared: Prepared, steps: int = STEPS) -> float:
-    system = short(prepared, steps)
+def ours(resolved: ResolvedJob, steps: int = STEPS) -> float:
+    system = short(resolved, steps)
     began = time.perf_counter()
-    train(system, prepared.clips, Runtime(), seed=0)
+    train(system, resolved.clips, Runtime(), seed=0)
     return steps / (time.perf_counter() - began)
 
 
-def reference(vectors: np.ndarray, prepared: Prepared) -> float:
-    network = prepared.build_trained(prepared.clips.facts).network
+def reference(vectors: np.ndarray, resolved: ResolvedJob) -> float:
+    network = resolved.build_trained(resolved.clips.facts).network
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     loader = iter(DataLoader(Vectors(vectors), batch_size=256, shuffle=True))
     next(loader)  # the permutation is not counted
@@ -70,8 +70,8 @@ def reference(vectors: np.ndarray, prepared: Prepared) -> float:
     return STEPS // 2 / (time.perf_counter() - began)
 
 
-def job(machine: str) -> Prepared:
-    return Prepared.of(Job("baseline-mse", {}, "noise", machine, 0), data=catalogue.load("noise"))
+def job(machine: str) -> ResolvedJob:
+    return ResolvedJob.from_job(Job("baseline-mse", {}, "noise", machine, 0), data=catalog.load("noise"))
 
 
 def anonymous_bytes() -> int:
@@ -83,8 +83,8 @@ def anonymous_bytes() -> int:
 
 def side_by_side(machine: str, barrier, answers) -> None:
     torch.set_num_threads(1)
-    prepared = job(machine)
-    ours(prepared, 20)
+    resolved = job(machine)
+    ours(resolved, 20)
     peak, stop = [0], threading.Event()
 
     def watch() -> None:
@@ -93,7 +93,7 @@ def side_by_side(machine: str, barrier, answers) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     barrier.wait()
-    rate = ours(prepared, 2 * STEPS)
+    rate = ours(resolved, 2 * STEPS)
     stop.set()
     answers.put((rate, peak[0]))
 
@@ -102,13 +102,13 @@ def main() -> None:
     torch.set_num_threads(2)
     registry.get("baseline-mse")
     with noise_data(types=2, training_clips=1000):
-        prepared = job("type0")
-        ours(prepared, 20)
+        resolved = job("type0")
+        ours(resolved, 20)
         job("type1").clips.batch(0)
-        frames = prepared.clips._frames[0].float().numpy()
-        starts = prepared.clips._windows[0]
+        frames = resolved.clips._frames[0].float().numpy()
+        starts = resolved.clips._windows[0]
         vectors = np.stack([frames[s : s + 5].reshape(-1) for s in starts])
-        pairs = [(ours(prepared), reference(vectors, prepared)) for _ in range(ROUNDS)]
+        pairs = [(ours(resolved), reference(vectors, resolved)) for _ in range(ROUNDS)]
         rate, plain = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
         print(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from synthetic import noise_data
 
-from asdbench.data import store
+from asdbench.data import feature_store
 from asdbench.data.loader import _as_tensor
 from asdbench.features.mel import log_mel
 from asdbench.spec import MelSpec
@@ -55,22 +55,22 @@ def mel_against_librosa() -> None:
 def building_and_reading() -> None:
     with noise_data(types=1, training_clips=CLIPS) as data:
         spec = MelSpec()
-        store.waveforms(data, "type0")
-        path = store.mel_path(data, "type0", spec, min_frames=1)
+        feature_store.waveforms(data, "type0")
+        path = feature_store.mel_path(data, "type0", spec, min_frames=1)
         ratios = []
         for _ in range(3):
             seconds = {}
             for workers in (1, 2):
                 seconds[workers] = timed(
-                    lambda w=workers: store.mels(data, "type0", spec, min_frames=1, workers=w)
+                    lambda w=workers: feature_store.mels(data, "type0", spec, min_frames=1, workers=w)
                 )
-                shard = store.Shard(path)
+                shard = feature_store.Shard(path)
                 path.unlink() if workers == 1 else None
             ratios.append(seconds[1] / seconds[2])
             path.unlink()
         print(f"log-mel into the store: {CLIPS / seconds[2]:.0f} clips/s with two workers, "
               f"{statistics.median(ratios):.2f} times one")  # fmt: skip
-        shard = store.mels(data, "type0", spec, min_frames=1)
+        shard = feature_store.mels(data, "type0", spec, min_frames=1)
         frames = _as_tensor(shard.rows)
         torch.set_num_threads(2)
         generator = np.random.default_rng(0)
@@ -91,10 +91,10 @@ def opening() -> None:
     with noise_data(types=7, training_clips=1200, duration_s=0.5) as data:
         spec = MelSpec()
         for machine in data.machine_types:
-            store.mels(data, machine, spec, min_frames=1)
+            feature_store.mels(data, machine, spec, min_frames=1)
 
         def open_all() -> int:
-            shards = [store.mels(data, machine, spec, min_frames=1) for machine in data.machine_types]
+            shards = [feature_store.mels(data, machine, spec, min_frames=1) for machine in data.machine_types]
             return sum(len(shard.clip(int(clip_id))) for shard in shards for clip_id in shard.clip_ids[:10])
 
         print(f"opening the store of {data.clips.height} clips: {timed(open_all):.3f} s")

@@ -2,7 +2,7 @@
 
 The hosts are those of ``tests/cluster/lab``: processes of this machine with a network of their own between
 them, over which the gradients go. The same 64 windows a step are trained on by one process on one host, and
-by two that take half of them each. Needs root and what the lab needs.
+by two that take half of them each. InputSpec root and what the lab needs.
 
     python benchmarks/bench_lab.py [--steps 6] [--repeats 3]
 """
@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from synthetic import noise_data
 
-from asdbench.engine.jobs import Job, Prepared
+from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.training import train
 
@@ -38,7 +38,7 @@ def main():
         take_part(*chosen.member, steps=chosen.steps)
         return
     with noise_data(types=2, training_clips=100) as data:
-        prepared(data.name, steps=chosen.steps).clips.batch(0)  # builds the features
+        resolved(data.name, steps=chosen.steps).clips.batch(0)  # builds the features
         lab = {**os.environ, "LAB": tempfile.mkdtemp(prefix="lab")}
         subprocess.run([HOSTS, "up", "2"], env=lab, check=True)
         try:
@@ -81,17 +81,17 @@ def take_part(rank, size, *, steps):
         dist.init_process_group("gloo", init_method="tcp://10.77.0.1:29500", rank=rank, world_size=size)
     runtime = Runtime(rank=rank, size=size)
     for length in (WARM_UP, steps):
-        job = prepared("noise", steps=length)
+        job = resolved("noise", steps=length)
         record = train(job.build_trained(job.clips.facts), job.clips, runtime, seed=0)
-    if runtime.leads:
+    if runtime.is_rank_zero:
         print(WINDOWS * record["steps"] / record["seconds"])
     if size > 1:
         dist.destroy_process_group()
 
 
-def prepared(data, *, steps):
+def resolved(data, *, steps):
     settings = {"batch_size": WINDOWS, "steps": steps, "precision": "float32"}
-    return Prepared.of(Job("multitask-mel", settings, data, "type0", 0))
+    return ResolvedJob.from_job(Job("multitask-mel", settings, data, "type0", 0))
 
 
 if __name__ == "__main__":

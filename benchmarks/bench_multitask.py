@@ -20,7 +20,7 @@ import torch
 from synthetic import noise_data
 
 from asdbench.engine import training
-from asdbench.engine.jobs import Job, Prepared
+from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.runtime import Runtime
 
 STEPS = 8
@@ -38,17 +38,17 @@ def main():
     with noise_data(types=2, training_clips=chosen.clips, test_clips=SCORED_CLIPS) as data:
         for stride in (1, 4):
             settings = {"batch_size": 64, "time_stride": stride}
-            prepared = Prepared.of(Job("multitask-mel", settings, data.name, "type0", 0), data=data)
-            measure(prepared, stride)
+            resolved = ResolvedJob.from_job(Job("multitask-mel", settings, data.name, "type0", 0), data=data)
+            measure(resolved, stride)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak resident memory, mapped files included     {peak:8.2f} GB")
     print(f"memory of the process's own at the end          {own_memory_gb():8.2f} GB")
 
 
-def measure(prepared, stride):
-    clips = prepared.clips
+def measure(resolved, stride):
+    clips = resolved.clips
     clips.batch(0)  # builds or maps the features
-    system = prepared.build_trained(clips.facts).train()
+    system = resolved.build_trained(clips.facts).train()
     (stage,) = system.stages(clips.steps_per_epoch)
     batch_s, step_s = [], []
     for step in range(STEPS):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asdbench.data import catalogue
-from asdbench.data.catalogue import DataSet
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def noise_data(
                         place / f"section_00_{domain}_{split}_{label}_{index:04d}_spd_1.wav", noise, 16_000
                     )
         try:
-            yield catalogue.add("noise", Path(folder) / "recordings")
+            yield catalog.add("noise", Path(folder) / "recordings")
         finally:
             if before is None:
                 del os.environ["ASDBENCH_HOME"]

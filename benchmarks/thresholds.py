@@ -14,9 +14,10 @@ import statistics
 import polars as pl
 
 from asdbench import registry
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, decision_threshold
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.metrics import THRESHOLDS, decision_metrics, false_alarms
 from asdbench.metrics.threshold import binomial_interval
 
@@ -30,8 +31,8 @@ def main():
     parser.add_argument("--preset", default=None)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     chosen = parser.parse_args()
-    data = catalogue.load(chosen.data)
-    truth = catalogue.truth(chosen.data).join(data.clips.select("clip_id", "domain"), on="clip_id")
+    data = catalog.load(chosen.data)
+    truth = catalog.truth(chosen.data).join(data.clips.select("clip_id", "domain"), on="clip_id")
     counted = {
         (system, method): {"held out": [0, 0], "source": [0, 0], "target": [0, 0], "f1": []}
         for system in chosen.systems
@@ -41,7 +42,7 @@ def main():
         configured = registry.configure(system, preset=chosen.preset)
         for machine in data.machine_types:
             for seed in chosen.seeds:
-                job = Prepared(
+                job = ResolvedJob(
                     Job(system, configured.changed(), chosen.data, machine, seed), configured, data
                 )
                 scores = anomaly_scores(job, JobStore())

@@ -44,7 +44,17 @@ from asdbench.config import Choice, Range, tunable
 from asdbench.nn.cvae import Decoder, Encoder, divergence, drawn
 from asdbench.nn.noise import normal_by_row
 from asdbench.spec import MelSpec
-from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
+from asdbench.system import (
+    BatchPlan,
+    ClipBatch,
+    InputSpec,
+    Losses,
+    Mean,
+    Stage,
+    System,
+    TrainingFacts,
+    Update,
+)
 
 FRAMES, MEL_BINS = 256, 128
 _ALTERING = ("noise", "stretch", "pitch")
@@ -122,7 +132,7 @@ class Adversarial(System):
   year = {2023}
 }"""
 
-    def __init__(self, config: Config, facts: Facts) -> None:
+    def __init__(self, config: Config, facts: TrainingFacts) -> None:
         super().__init__(config, facts)
         conditions = sum(map(len, facts.attributes.values()))
         self._encoder_conditions = conditions if config.condition_encoder else 0
@@ -133,9 +143,9 @@ class Adversarial(System):
         self._samples = config.fakes == "sampled"
 
     @classmethod
-    def needs(cls, config: Config) -> Needs:
+    def input_spec(cls, config: Config) -> InputSpec:
         """Windows of 2.56 s, z-scored."""
-        return Needs(MelSpec(n_mels=MEL_BINS), FRAMES, config.window_hop_frames, standardise=True)
+        return InputSpec(MelSpec(n_mels=MEL_BINS), FRAMES, config.window_hop_frames, standardize=True)
 
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
@@ -143,7 +153,7 @@ class Adversarial(System):
         return BatchPlan(
             config.batch_size,
             "window-per-clip",
-            others_share=0.5,
+            pseudo_anomaly_share=0.5,
             target_rows=config.target_rows,
             augmentations=_INTACT + _ALTERING if config.altered_anomalous else (),
         )
@@ -218,9 +228,15 @@ class Adversarial(System):
         rebuilt = self.decoder(latent, condition)
         kl = divergence(mean, log_variance)
         return Losses(
-            {"reconstruction": Mean.of(0.5 * (rebuilt - real).square()), "kl": Mean.of(kl.sum(dim=1))},
+            {
+                "reconstruction": Mean.from_values(0.5 * (rebuilt - real).square()),
+                "kl": Mean.from_values(kl.sum(dim=1)),
+            },
             {"kl": self.kl_weight(progress) / (MEL_BINS * FRAMES)},
-            {f"kl_{place:02d}": Mean.of(values) for place, values in enumerate(kl.detach().unbind(dim=1))},
+            {
+                f"kl_{place:02d}": Mean.from_values(values)
+                for place, values in enumerate(kl.detach().unbind(dim=1))
+            },
         )
 
     def _discriminator_losses(
@@ -236,15 +252,17 @@ class Adversarial(System):
         of_real, of_fake, of_other = self.discriminator(windows).split([len(real), len(fake), len(other)])
         return Losses(
             {
-                "real": Mean.of(functional.softplus(-of_real)),  # cross-entropy of sigmoid(logit) with 1
-                "fake": Mean.of(functional.softplus(of_fake)),  # and with 0
-                "other": Mean.of(functional.softplus(of_other)),
+                "real": Mean.from_values(
+                    functional.softplus(-of_real)
+                ),  # cross-entropy of sigmoid(logit) with 1
+                "fake": Mean.from_values(functional.softplus(of_fake)),  # and with 0
+                "other": Mean.from_values(functional.softplus(of_other)),
             },
             {"fake": self.config.fake_weight, "other": self.config.other_weight},
             {
                 "auc_fake": pairwise_auc(of_real, of_fake),
                 "auc_other": pairwise_auc(of_real, of_other),
-                "probability_fake": Mean.of(of_fake.detach().sigmoid()),
+                "probability_fake": Mean.from_values(of_fake.detach().sigmoid()),
             },
         )
 
@@ -259,8 +277,8 @@ class Adversarial(System):
             of_fake = self.discriminator(self._noisy(fake, keys, "fooling", progress))
         return Losses(
             {
-                "fooling": Mean.of(functional.softplus(-of_fake)),
-                "anchor": Mean.of((rebuilt - real).square()),
+                "fooling": Mean.from_values(functional.softplus(-of_fake)),
+                "anchor": Mean.from_values((rebuilt - real).square()),
             },
             {"anchor": self.config.anchor_weight},
         )
@@ -277,7 +295,7 @@ def pairwise_auc(positive: Tensor, negative: Tensor) -> Mean:
 
     Both are Float[Tensor, "row"]. Pairs are formed within one process's rows.
     """
-    return Mean.of((positive.detach()[:, None] - negative.detach()).sign().add(1.0).div(2.0))
+    return Mean.from_values((positive.detach()[:, None] - negative.detach()).sign().add(1.0).div(2.0))
 
 
 @contextmanager

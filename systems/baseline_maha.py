@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from asdbench.config import Choice, tunable
-from asdbench.system import ClipBatch, Facts, Fusion, System
+from asdbench.system import ClipBatch, Fusion, System, TrainingFacts
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class BaselineMaha(System):
 }"""
     precision: Tensor
 
-    def __init__(self, config: Config, facts: Facts, trained: Any) -> None:
+    def __init__(self, config: Config, facts: TrainingFacts, trained: Any) -> None:
         super().__init__(config, facts)
         self.trained = trained
         mels = trained.config.n_mels
@@ -65,8 +65,8 @@ class BaselineMaha(System):
             for domain in (0, 1):
                 rows = residuals[batch.domain == domain].flatten(0, 1).double()
                 if len(rows):
-                    centred = rows - rows.mean(dim=0)
-                    scatter[domain] += centred.T @ centred
+                    centered = rows - rows.mean(dim=0)
+                    scatter[domain] += centered.T @ centered
                     vectors[domain] += int((batch.domain == domain).sum())
         for domain in (0, 1):
             known = domain if vectors[domain] > 1 else 1 - domain

@@ -18,7 +18,17 @@ from torch import Tensor, nn
 
 from asdbench.config import Choice, Range, tunable
 from asdbench.spec import MelSpec
-from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
+from asdbench.system import (
+    BatchPlan,
+    ClipBatch,
+    InputSpec,
+    Losses,
+    Mean,
+    Stage,
+    System,
+    TrainingFacts,
+    Update,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class BaselineMse(System):
   year = {2023}
 }"""
 
-    def __init__(self, config: Config, facts: Facts) -> None:
+    def __init__(self, config: Config, facts: TrainingFacts) -> None:
         super().__init__(config, facts)
         inner = [config.hidden] * 4 + [config.bottleneck] + [config.hidden] * 4
         width = config.frames * config.n_mels
@@ -65,10 +75,10 @@ class BaselineMse(System):
         self.network = nn.Sequential(*layers, nn.Linear(inner[-1], width))
 
     @classmethod
-    def needs(cls, config: Config) -> Needs:
+    def input_spec(cls, config: Config) -> InputSpec:
         """Every window of ``frames`` frames; the logarithm's floor is the float64 epsilon."""
         mel = MelSpec(config.n_fft, config.hop_samples, config.n_mels, floor=torch.finfo(torch.float64).eps)
-        return Needs(mel, window_frames=config.frames, window_hop_frames=1)
+        return InputSpec(mel, window_frames=config.frames, window_hop_frames=1)
 
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:

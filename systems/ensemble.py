@@ -1,8 +1,8 @@
-"""The weighted mean of other systems' anomaly scores, each standardised on the held-out normals.
+"""The weighted mean of other systems' anomaly scores, each standardized on the held-out normals.
 
 System 4 of Zhang & Li, "Anomalous sound detection via multitask learning and adversarial learning", DCASE
 2023 Challenge, Task 2, technical report. Nothing is trained: members that have been run are reused, others
-are run. The report does not name the set that it standardises on and gives no weights; here it is the
+are run. The report does not name the set that it standardizes on and gives no weights; here it is the
 hold-out, and the weights are equal unless set.
 """
 
@@ -59,7 +59,7 @@ class Ensemble(System):
     def combine(cls, config: Config, scores: Mapping[str, MemberScores]) -> dict[str, Tensor]:
         """Return ``mean``, the weighted mean of the members' parts, each on the scale of ``config.scale``.
 
-        A member's part is its standardised score, or with ``join=components`` the mean of its standardised
+        A member's part is its standardized score, or with ``join=components`` the mean of its standardized
         components.
         """
         weights = config.weights or (1.0,) * len(config.members)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from asdbench.nn.tgram import TgramNet
-from asdbench.system import ClipBatch, Facts, Needs
+from asdbench.system import ClipBatch, InputSpec, TrainingFacts
 from systems.multitask_mel import Config as MelConfig
 from systems.multitask_mel import MultitaskMel
 
@@ -31,9 +31,9 @@ class MultitaskCombined(MultitaskMel):
     Config = Config
     inputs_per_mel = 2
 
-    def __init__(self, config: Config, facts: Facts) -> None:
+    def __init__(self, config: Config, facts: TrainingFacts) -> None:
         super().__init__(config, facts)
-        mel = self.needs(config).mel
+        mel = self.input_spec(config).mel
         self.tgram = TgramNet(
             config.window_frames,
             channels=config.n_mels,
@@ -42,9 +42,9 @@ class MultitaskCombined(MultitaskMel):
         )
 
     @classmethod
-    def needs(cls, config: MelConfig) -> Needs:
+    def input_spec(cls, config: MelConfig) -> InputSpec:
         """The same windows, and the samples that they are computed from."""
-        return replace(super().needs(config), waveform=True)
+        return replace(super().input_spec(config), waveform=True)
 
     def features(self, batch: ClipBatch) -> Tensor:
         """Return mel bands and TgramNet's channels of each frame side by side."""

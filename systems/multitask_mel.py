@@ -4,14 +4,14 @@ System 1 of Zhang & Li, "Anomalous sound detection via multitask learning and ad
 2023 Challenge, Task 2, technical report. Windows of the machine type, and windows of other machine types as
 pseudo-anomalies, go through one of eight augmentations. Conformer blocks and attentive statistics pooling
 make an embedding of each; linear heads tell (a) the attributes, (b) own machine from others, (c) the
-augmentation. The anomaly score is the weighted sum of two standardised components: the negated logit of (b),
+augmentation. The anomaly score is the weighted sum of two standardized components: the negated logit of (b),
 and the distance of the embedding from those of normal training clips.
 
 What the report leaves open is a setting; docs/systems.md says where the defaults come from. Departures that
 ``--preset report`` takes back: windows of the own machine that were stretched, pitched or drowned in noise
 count as pseudo-anomalies too (``altered_anomalous``), since other machines are too easy to tell; the back end
-is a density-normalised nearest neighbour, not a Gaussian mixture. Every back end in ``asdbench.backends`` is
-fitted and its scores are stored, so that another costs no new scoring. ``time_stride`` averages neighbouring
+is a density-normalized nearest neighbor, not a Gaussian mixture. Every back end in ``asdbench.backends`` is
+fitted and its scores are stored, so that another costs no new scoring. ``time_stride`` averages neighboring
 frames ahead of the conformer, for training on CPUs.
 """
 
@@ -33,13 +33,13 @@ from asdbench.system import (
     UNKNOWN,
     BatchPlan,
     ClipBatch,
-    Facts,
     Fusion,
+    InputSpec,
     Losses,
     Mean,
-    Needs,
     Stage,
     System,
+    TrainingFacts,
     Update,
 )
 
@@ -58,7 +58,7 @@ class Config:
     steps: int = tunable(1500, Range(300, 3000, log=True), minimum=2, maximum=10_000_000)
     batch_size: int = tunable(128, Range(32, 256, log=True), minimum=4, maximum=65_536)
     target_rows: int = tunable(1, Range(1, 8), minimum=0)
-    others_share: float = tunable(0.5, Range(0.1, 0.7), minimum=0.0, maximum=0.9)
+    pseudo_anomaly_share: float = tunable(0.5, Range(0.1, 0.7), minimum=0.0, maximum=0.9)
     learning_rate: float = tunable(1e-3, Range(1e-4, 3e-3, log=True), minimum=1e-8)
     weight_decay: float = tunable(0.0, Range(0.0, 0.1), minimum=0.0)
     gradient_clip: float = tunable(5.0, minimum=1e-3)
@@ -85,13 +85,13 @@ class Config:
     gmm_reg_covar: float = tunable(
         1e-3, Range(1e-4, 1e-1, log=True), affects="scoring", minimum=1e-9, when=_GMM
     )
-    neighbours: int = tunable(
+    neighbors: int = tunable(
         1, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=1000, when=_NEIGHBOURS
     )
-    density_neighbours: int = tunable(
+    density_neighbors: int = tunable(
         4, Range(1, 16, log=True), affects="scoring", minimum=1, maximum=1000, when=_DENSITY
     )
-    lof_neighbours: int = tunable(
+    lof_neighbors: int = tunable(
         20, Range(4, 64, log=True), affects="scoring", minimum=1, maximum=1000, when=_LOF
     )
     classifier_score: str = tunable(
@@ -119,7 +119,7 @@ class MultitaskMel(System):
 }"""
     inputs_per_mel = 1
 
-    def __init__(self, config: Config, facts: Facts) -> None:
+    def __init__(self, config: Config, facts: TrainingFacts) -> None:
         super().__init__(config, facts)
         if config.width % config.heads:
             raise InputError(f"width={config.width} is not a multiple of heads={config.heads}")
@@ -144,19 +144,19 @@ class MultitaskMel(System):
         self.backends = BackendBank(
             gmm_components=config.gmm_components,
             gmm_reg_covar=config.gmm_reg_covar,
-            neighbours=config.neighbours,
-            density_neighbours=config.density_neighbours,
-            lof_neighbours=config.lof_neighbours,
+            neighbors=config.neighbors,
+            density_neighbors=config.density_neighbors,
+            lof_neighbors=config.lof_neighbors,
         )
 
     @classmethod
-    def needs(cls, config: Config) -> Needs:
-        """Standardised log-mel windows of 256 frames, a hop of 10 ms apart."""
-        return Needs(
+    def input_spec(cls, config: Config) -> InputSpec:
+        """Standardized log-mel windows of 256 frames, a hop of 10 ms apart."""
+        return InputSpec(
             MelSpec(n_mels=config.n_mels),
             window_frames=config.window_frames,
             window_hop_frames=config.window_hop_frames,
-            standardise=True,
+            standardize=True,
         )
 
     @classmethod
@@ -165,7 +165,7 @@ class MultitaskMel(System):
         return BatchPlan(
             config.batch_size,
             draw="window-per-clip",
-            others_share=config.others_share,
+            pseudo_anomaly_share=config.pseudo_anomaly_share,
             target_rows=config.target_rows,
             augmentations=TRANSFORMS if config.augment else (),
         )
@@ -212,23 +212,25 @@ class MultitaskMel(System):
             intact = own
             if self.config.altered_anomalous and batch.augmentation is not None:
                 intact = own & ~torch.isin(batch.augmentation, batch.augmentation.new_tensor(_ALTERING))
-            parts = {"own machine": Mean.of(_binary(logit, intact.float()))}
+            parts = {"own machine": Mean.from_values(_binary(logit, intact.float()))}
             weights = {"own machine": self.config.binary_weight}
-            monitors = {"own machine right": Mean.of(((logit > 0) == intact).float())}
+            monitors = {"own machine right": Mean.from_values(((logit > 0) == intact).float())}
             if self.augmentation is not None:
                 assert batch.augmentation is not None
                 told_apart = self.augmentation(embedding)
-                parts["augmentation"] = Mean.of(_softmax(told_apart, batch.augmentation))
+                parts["augmentation"] = Mean.from_values(_softmax(told_apart, batch.augmentation))
                 right = (told_apart.argmax(dim=1) == batch.augmentation).float()
                 for index, transform in enumerate(TRANSFORMS):
-                    monitors[f"{transform} right"] = Mean.of(right, batch.augmentation == index)
+                    monitors[f"{transform} right"] = Mean.from_values(right, batch.augmentation == index)
                 weights["augmentation"] = self.config.augmentation_weight
                 for spoiling in _SPOIL_ATTRIBUTES:
                     own = own & (batch.augmentation != spoiling)
             for column, (name, head) in enumerate(zip(self.facts.attributes, self.attributes, strict=True)):
                 classes = batch.attributes[:, column]
                 told = own & (classes != UNKNOWN)
-                parts[f"attribute {name}"] = Mean.of(_softmax(head(embedding), classes.clamp(min=0)), told)
+                parts[f"attribute {name}"] = Mean.from_values(
+                    _softmax(head(embedding), classes.clamp(min=0)), told
+                )
                 weights[f"attribute {name}"] = self.config.attribute_weight / len(self.attributes)
             return Losses(parts, weights, monitors)
 

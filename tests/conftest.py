@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asdbench.storage import Storage
+from asdbench.io.storage import Storage
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +35,4 @@ def s3_bucket(s3_server: str) -> str:
 @pytest.fixture
 def s3(s3_bucket: str) -> Storage:
     """An empty storage in that bucket."""
-    return Storage.of(s3_bucket.replace("FOLDER", uuid.uuid4().hex))
+    return Storage.from_location(s3_bucket.replace("FOLDER", uuid.uuid4().hex))

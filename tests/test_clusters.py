@@ -57,10 +57,10 @@ def aws() -> Any:
 def test_ray_takes_the_aws_cluster(aws: Any) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    prepared = prepare_config(aws)
-    validate_config(prepared)
-    worker = prepared["available_node_types"]["worker"]
-    assert worker["min_workers"] == worker["max_workers"] == prepared["max_workers"]
+    resolved = prepare_config(aws)
+    validate_config(resolved)
+    worker = resolved["available_node_types"]["worker"]
+    assert worker["min_workers"] == worker["max_workers"] == resolved["max_workers"]
 
 
 def test_aws_takes_the_machines_and_lets_nobody_in_but_by_ssh(

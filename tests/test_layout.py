@@ -13,7 +13,7 @@ import systems
 
 PLATFORM = Path(asdbench.__file__).parent
 SYSTEMS = Path(systems.__file__).parent
-ALLOWED_TRUTH = ("data/catalogue.py", "data/clips.py", "engine/")
+ALLOWED_TRUTH = ("data/sets/catalog.py", "data/sets/clips.py", "engine/")
 
 
 def imports(file: Path) -> set[str]:
@@ -62,7 +62,7 @@ def test_the_platform_imports_no_system(file: Path) -> None:
 @pytest.mark.parametrize("file", below(PLATFORM), ids=lambda file: file.relative_to(PLATFORM).as_posix())
 def test_few_read_the_truth(file: Path) -> None:
     place = file.relative_to(PLATFORM).as_posix()
-    reads = imports(file) & {"asdbench.data.truth", "asdbench.data.catalogue.truth"}
+    reads = imports(file) & {"asdbench.data.sets.truth", "asdbench.data.sets.catalog.truth"}
     assert not reads or place.startswith(ALLOWED_TRUTH)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from asdbench import registry
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import evaluate
-from asdbench.engine.jobs import Job, JobStore
-from asdbench.registry import Source
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job
+from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
 
@@ -20,12 +21,12 @@ def test_the_system_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     (tmp_path / "my_system.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    sources = {"my-system": [Source("my_system", None, "systems/my_system.py")]}
+    sources = {"my-system": [SystemSource("my_system", None, "systems/my_system.py")]}
     monkeypatch.setattr(registry, "_sources", lambda: sources)
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    catalogue.add("tiny", write_tiny(tmp_path / "recordings"))
+    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
     done = run_job(Job("my-system", {"n_mels": 32}, "tiny", "fan", 0), JobStore())
-    result = evaluate(done.prepared, done.store)
+    result = evaluate(done.resolved, done.store)
     assert result.record["sections"]["00"]["official"]["auc_source"] > 0.5
 
 

@@ -28,7 +28,7 @@ class {name}(System):
     {body}
 
     @classmethod
-    def needs(cls, config): ...
+    def input_spec(cls, config): ...
 
     @classmethod
     def batch_plan(cls, config): ...
@@ -167,11 +167,11 @@ def without(member: str) -> str:
         (code("Theirs").replace("(frozen=True)", ""), r"declared with @dataclass\(frozen=True\)"),
         (code("Theirs", settings="width: int = 3"), r"Config\.width must be declared with tunable"),
         (code("Theirs", settings="width: 'Int' = tunable(3)"), r"'Int' is not defined \(in Theirs\.Config\)"),
-        (without("needs"), "Theirs must define needs,"),
+        (without("input_spec"), "Theirs must define input_spec,"),
         (without("batch_plan"), "Theirs must define batch_plan,"),
         (without("stages"), "Theirs must define stages,"),
         (without("components"), "Theirs must define components,"),
-        (code("Theirs").replace("@classmethod", "", 1), r"Theirs\.needs must be a @classmethod"),
+        (code("Theirs").replace("@classmethod", "", 1), r"Theirs\.input_spec must be a @classmethod"),
         ("raise SystemExit(3)", r"cannot be imported: SystemExit\(3\)"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_scorer_needs_none_of_what_trains(install: Install) -> None:
         settings='width: int = tunable(3, affects="scoring")',
         body='training_of = "baseline-mse"',
     )
-    for member in ("needs", "batch_plan", "stages"):
+    for member in ("input_spec", "batch_plan", "stages"):
         text = text.replace(f"def {member}(", f"def other_{member}(")
     install("their_module", text, theirs="their_module:Theirs")
     assert registry.configure("theirs").trainer.name == "baseline-mse"
@@ -296,10 +296,10 @@ def test_settings_go_to_the_systems_that_have_them() -> None:
 
 
 def test_who_takes_pseudo_anomalies() -> None:
-    assert not registry.configure("baseline-maha").takes_others()
-    assert registry.configure("multitask-mel").takes_others()
-    assert registry.configure("ensemble").takes_others()
-    assert not registry.configure("ensemble", {"members": "baseline-mse"}).takes_others()
+    assert not registry.configure("baseline-maha").takes_pseudo_anomalies()
+    assert registry.configure("multitask-mel").takes_pseudo_anomalies()
+    assert registry.configure("ensemble").takes_pseudo_anomalies()
+    assert not registry.configure("ensemble", {"members": "baseline-mse"}).takes_pseudo_anomalies()
 
 
 ENSEMBLE = """
@@ -425,14 +425,14 @@ def test_the_trained_systems_code_is_not_the_scorers() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import asdbench.data.truth",
-        "from asdbench.data import truth",
-        "from asdbench.data.catalogue import truth",
+        "import asdbench.data.sets.truth",
+        "from asdbench.data.sets import truth",
+        "from asdbench.data.sets.catalog import truth",
         "from asdbench import engine",
-        "def late():\n    from asdbench.engine.evaluation import labelled_clips",
+        "def late():\n    from asdbench.engine.evaluation import labeled_clips",
         "from asdbench.metrics import auc",
-        "from asdbench.tuned import sections_of",
-        "import asdbench.fusing",
+        "from asdbench.driver.study_results import section_metrics_per_seed",
+        "import asdbench.driver.fusion_search",
     ],
 )
 def test_a_system_that_reaches_for_data_or_labels_is_refused(install: Install, statement: str) -> None:
@@ -444,11 +444,11 @@ def test_a_system_that_reaches_for_data_or_labels_is_refused(install: Install, s
 
 def test_nor_may_the_rest_of_its_package(install: Install) -> None:
     install("their_package.__init__", "")
-    install("their_package.peek", "from asdbench.data.truth import load_truth\n")
+    install("their_package.peek", "from asdbench.data.sets.truth import load_truth\n")
     text = "from .peek import load_truth\n" + code("Theirs")
     install("their_package.system", text, theirs="their_package.system:Theirs")
     with pytest.raises(
-        InputError, match=r"imports asdbench\.data\.truth in their_package\.peek; a system sees"
+        InputError, match=r"imports asdbench\.data\.sets\.truth in their_package\.peek; a system sees"
     ):
         registry.get("theirs")
 

@@ -1,6 +1,6 @@
 """``python -m asdbench``: the command line."""
 
-from asdbench.cli import main
+from asdbench.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -144,6 +144,11 @@ def typed(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
+def assignments(settings: Mapping[str, Any]) -> str:
+    """Return settings as one would type them: ``epochs=30 reproduction=true``."""
+    return " ".join(f"{name}={typed(value)}" for name, value in settings.items())
+
+
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
     """Split ``key=value`` words; a word without ``=`` or a key given twice is an :class:`InputError`."""
     parsed: dict[str, str] = {}

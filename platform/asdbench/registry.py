@@ -44,7 +44,7 @@ _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionD
 
 
 @dataclass(frozen=True)
-class Source:
+class SystemSource:
     """Where a system comes from: the module to import, the class in it (``None``: the only one)."""
 
     module: str
@@ -57,7 +57,7 @@ def names() -> list[str]:
     return sorted(_sources())
 
 
-def source(name: str) -> Source:
+def source(name: str) -> SystemSource:
     """Return where system ``name`` comes from; unknown or defined twice is an :class:`InputError`."""
     found = _sources()
     if name not in found:
@@ -108,7 +108,7 @@ def broken() -> dict[str, InputError]:
     return reasons
 
 
-def _class_in(module: ModuleType, name: str, origin: Source) -> "type[System]":
+def _class_in(module: ModuleType, name: str, origin: SystemSource) -> "type[System]":
     """Return the class of a system in its module."""
     from asdbench.system import System
 
@@ -142,7 +142,7 @@ def _flaw(system: "type[System]") -> str | None:
         settings_of(config)
     except (TypeError, NameError) as error:
         return f"{error} (in {system.__name__}.Config)"
-    own: tuple[str, ...] = ("needs", "batch_plan", "stages", "components")
+    own: tuple[str, ...] = ("input_spec", "batch_plan", "stages", "components")
     if _is_ensemble(system):
         own = ("members", "combine")
     elif system.training_of:
@@ -150,7 +150,7 @@ def _flaw(system: "type[System]") -> str | None:
     for member in own:
         if inspect.getattr_static(system, member) is inspect.getattr_static(System, member):
             return f"{system.__name__} must define {member}, see asdbench.system.System"
-        if member in ("needs", "batch_plan", "members", "combine") and not inspect.ismethod(
+        if member in ("input_spec", "batch_plan", "members", "combine") and not inspect.ismethod(
             getattr(system, member)
         ):
             return f"{system.__name__}.{member} must be a @classmethod"
@@ -199,11 +199,11 @@ class Configured:
                 found[name if alike and name not in default else f"{member.name}.{name}"] = value
         return found
 
-    def takes_others(self) -> bool:
+    def takes_pseudo_anomalies(self) -> bool:
         """Whether training takes pseudo-anomalies from other machine types, for itself or for a member."""
         if self.members:
-            return any(member.takes_others() for member in self.members)
-        return self.trainer.system.batch_plan(self.trainer.config).others_share > 0
+            return any(member.takes_pseudo_anomalies() for member in self.members)
+        return self.trainer.system.batch_plan(self.trainer.config).pseudo_anomaly_share > 0
 
     def accepts(self, name: str) -> bool:
         """Whether :func:`configure` takes a setting of this name."""
@@ -385,19 +385,19 @@ def _is_module(name: str) -> bool:
         return False
 
 
-def _sources() -> dict[str, list[Source]]:
-    found: dict[str, list[Source]] = {}
+def _sources() -> dict[str, list[SystemSource]]:
+    found: dict[str, list[SystemSource]] = {}
     for folder in _system_folders():
         for file in sorted(folder.glob("*.py")):
             if not file.name.startswith("_"):
                 module = f"systems.{file.stem}"
                 found.setdefault(file.stem.replace("_", "-"), []).append(
-                    Source(module, None, f"systems/{file.name}")
+                    SystemSource(module, None, f"systems/{file.name}")
                 )
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         package = entry.dist.name if entry.dist else "an unknown package"
         place = f"{entry.value} of package {package}"
-        found.setdefault(entry.name, []).append(Source(entry.module, entry.attr, place))
+        found.setdefault(entry.name, []).append(SystemSource(entry.module, entry.attr, place))
     return found
 
 

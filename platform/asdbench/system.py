@@ -1,9 +1,9 @@
 """The contract between a detection system and the platform.
 
-A system is one file with one subclass of :class:`System`. It says what it needs (:class:`Needs`), how its
-training batches are made up (:class:`BatchPlan`), what is optimised (:class:`Stage`), computes its losses in
+A system is one file with one subclass of :class:`System`. It says what it needs (:class:`InputSpec`), how its
+training batches are made up (:class:`BatchPlan`), what is optimized (:class:`Stage`), computes its losses in
 ``forward`` and its anomaly scores in ``components``. All else - reading, batching, the training loop,
-distribution, checkpoints, hold-out, standardisation, fusion, thresholds, metrics - is the platform's work.
+distribution, checkpoints, hold-out, standardization, fusion, thresholds, metrics - is the platform's work.
 A system that only joins others' scores (an ensemble) names its ``members`` and says how in ``combine``.
 
 A system never sees a label, a file name or a path. At scoring it sees no domain and no attributes either.
@@ -25,7 +25,7 @@ UNKNOWN = -1  # class index of an attribute value that is missing or was not see
 
 
 @dataclass(frozen=True)
-class Needs:
+class InputSpec:
     """What a system reads of each clip.
 
     Attributes
@@ -33,14 +33,14 @@ class Needs:
     mel : log-mel spectrogram, by its parameters
     window_frames : length of the windows that a clip is cut into, in frames
     window_hop_frames : distance of window starts at scoring; the last window always ends with the clip
-    standardise : z-score every mel bin with the mean and deviation over the job's training normals
+    standardize : z-score every mel bin with the mean and deviation over the job's training normals
     waveform : also give the samples that the window's frames are computed from
     """
 
     mel: MelSpec
     window_frames: int
     window_hop_frames: int
-    standardise: bool = False
+    standardize: bool = False
     waveform: bool = False
 
 
@@ -53,7 +53,7 @@ class BatchPlan:
     size : rows of the global batch, whatever number of processes share it
     draw : ``"every-window"``: an epoch is one pass over all windows (hop 1) of the job's clips;
         ``"window-per-clip"``: an epoch is one pass over its source clips, a random window of each
-    others_share : share of the rows drawn from other machine types' training normals
+    pseudo_anomaly_share : share of the rows drawn from other machine types' training normals
     target_rows : rows of each batch drawn round robin from target-domain clips (if the type has any)
     validation_share : share of the windows that is left out of training steps and kept for validation
     augmentations : names of transforms (``asdbench.features.augment.TRANSFORMS``); each row of a training
@@ -64,7 +64,7 @@ class BatchPlan:
 
     size: int
     draw: Literal["every-window", "window-per-clip"]
-    others_share: float = 0.0
+    pseudo_anomaly_share: float = 0.0
     target_rows: int = 0
     validation_share: float = 0.0
     augmentations: tuple[str, ...] = ()
@@ -77,14 +77,14 @@ class ClipBatch:
 
     Attributes
     ----------
-    windows : Float[Tensor, "row frame mel"], log-mel in dB (or z-scores, see ``Needs.standardise``)
+    windows : Float[Tensor, "row frame mel"], log-mel in dB (or z-scores, see ``InputSpec.standardize``)
     clip : Long[Tensor, "row"], the clip of each row, from 0 to ``clips - 1``
     clips : number of clips in the batch
     machine : Long[Tensor, "row"], 0 for the job's machine type, k for the k-th of the other types; rows of
         other types serve as pseudo-anomalies
-    section : Long[Tensor, "row"], index into ``Facts.sections`` or ``UNKNOWN``
+    section : Long[Tensor, "row"], index into ``TrainingFacts.sections`` or ``UNKNOWN``
     domain : Long[Tensor, "row"], 0 source, 1 target; only in training
-    attributes : Long[Tensor, "row column"], class index by column of ``Facts.attributes`` or ``UNKNOWN``;
+    attributes : Long[Tensor, "row column"], class index by column of ``TrainingFacts.attributes`` or ``UNKNOWN``;
         only in training
     row_keys : Long[Tensor, "row"], seeds for what is random in a row: equal for equal (seed, step, row)
         however the batch is spread over processes; only in training
@@ -130,7 +130,7 @@ class ClipBatch:
 
 
 @dataclass(frozen=True)
-class Facts:
+class TrainingFacts:
     """What is known of a job's training clips before training; part of the model's description.
 
     Attributes
@@ -152,7 +152,7 @@ class Mean:
     count: int | Tensor
 
     @classmethod
-    def of(cls, values: Tensor, mask: Tensor | None = None) -> "Mean":
+    def from_values(cls, values: Tensor, mask: Tensor | None = None) -> "Mean":
         """Return the mean of ``values`` (of those where ``mask`` is true) as sum and count."""
         if mask is None:
             return cls(values.sum(), values.numel())
@@ -161,9 +161,9 @@ class Mean:
 
 @dataclass(frozen=True)
 class Losses:
-    """Named parts of a loss; what is minimised is their weighted sum (weight 1 where none is given).
+    """Named parts of a loss; what is minimized is their weighted sum (weight 1 where none is given).
 
-    ``monitors`` are recorded beside the parts and minimise nothing.
+    ``monitors`` are recorded beside the parts and minimize nothing.
     """
 
     parts: Mapping[str, Mean]
@@ -208,7 +208,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Fusion:
-    """How standardised components make up the anomaly score.
+    """How standardized components make up the anomaly score.
 
     Attributes
     ----------
@@ -222,13 +222,13 @@ class Fusion:
 
 
 def on_scale(scores: Tensor, scale: Scale) -> Tensor:
-    """Return standardised scores on the scale that they are added on; see :class:`Fusion`."""
+    """Return standardized scores on the scale that they are added on; see :class:`Fusion`."""
     return scores.sign() * scores.abs().log1p() if scale == "log" else scores
 
 
 @dataclass(frozen=True)
 class MemberScores:
-    """What an ensemble sees of a member: anomaly scores, standardised on the hold-out normals.
+    """What an ensemble sees of a member: anomaly scores, standardized on the hold-out normals.
 
     Attributes
     ----------
@@ -271,15 +271,15 @@ class System(nn.Module):
         """Return this system's components, each Float[Tensor, "clip"], from the scores of its members."""
         raise NotImplementedError(f"{cls.__name__} must define combine(cls, config, scores)")
 
-    def __init__(self, config: Any, facts: Facts) -> None:
+    def __init__(self, config: Any, facts: TrainingFacts) -> None:
         super().__init__()
         self.config = config
         self.facts = facts
 
     @classmethod
-    def needs(cls, config: Any) -> Needs:
+    def input_spec(cls, config: Any) -> InputSpec:
         """Return what the system reads of each clip."""
-        raise NotImplementedError(f"{cls.__name__} must define needs(cls, config)")
+        raise NotImplementedError(f"{cls.__name__} must define input_spec(cls, config)")
 
     @classmethod
     def batch_plan(cls, config: Any) -> BatchPlan:

@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from asdbench.backends import (
-    DensityNormalisedNeighbours,
+    DensityNormalizedNeighbors,
     GaussianMixture,
     LocalOutlierFactor,
     Mahalanobis,
-    NearestNeighbours,
-    neighbours,
+    NearestNeighbors,
 )
+from asdbench.backends import neighbors as neighbors
 from asdbench.engine.state import backend_state, load_backend
 from asdbench.errors import InputError
 
 KINDS = {
     "gmm": GaussianMixture,
-    "knn": lambda: NearestNeighbours(2),
-    "knn-density": lambda: DensityNormalisedNeighbours(2),
+    "knn": lambda: NearestNeighbors(2),
+    "knn-density": lambda: DensityNormalizedNeighbors(2),
     "mahalanobis": lambda: Mahalanobis(shared=False),
     "mahalanobis-shared": lambda: Mahalanobis(shared=True),
     "lof": LocalOutlierFactor,
@@ -111,7 +111,7 @@ def test_no_windows_have_no_scores(make):
 def test_small_chunks_give_the_same_scores(make, monkeypatch):
     queries = windows(40, seed=1)
     whole = fitted(make(), windows()).score(queries)
-    monkeypatch.setattr(neighbours, "_CHUNK_ELEMENTS", 500)
+    monkeypatch.setattr(neighbors, "_CHUNK_ELEMENTS", 500)
     torch.testing.assert_close(fitted(make(), windows()).score(queries), whole, rtol=1e-9, atol=0)
 
 
@@ -201,13 +201,13 @@ def test_embeddings_of_another_dimension_are_refused(make):
     ("build", "message"),
     [
         (lambda: GaussianMixture(0), "components is 0; give at least 1"),
-        (lambda: GaussianMixture(initialisations=0), "initialisations is 0"),
+        (lambda: GaussianMixture(initializations=0), "initializations is 0"),
         (lambda: GaussianMixture(reg_covar=0), "reg_covar is 0; give a number above 0"),
         (lambda: GaussianMixture(reg_covar=float("nan")), "reg_covar is nan"),
-        (lambda: NearestNeighbours(0), "neighbours is 0"),
-        (lambda: DensityNormalisedNeighbours(-1), "neighbours is -1"),
-        (lambda: DensityNormalisedNeighbours(density_neighbours=0), "density_neighbours is 0"),
-        (lambda: LocalOutlierFactor(0), "neighbours is 0"),
+        (lambda: NearestNeighbors(0), "neighbors is 0"),
+        (lambda: DensityNormalizedNeighbors(-1), "neighbors is -1"),
+        (lambda: DensityNormalizedNeighbors(density_neighbors=0), "density_neighbors is 0"),
+        (lambda: LocalOutlierFactor(0), "neighbors is 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(build, message):

@@ -4,11 +4,11 @@ import torch
 from asdbench.backends import (
     SCORES,
     BackendBank,
-    DensityNormalisedNeighbours,
+    DensityNormalizedNeighbors,
     GaussianMixture,
     LocalOutlierFactor,
     Mahalanobis,
-    NearestNeighbours,
+    NearestNeighbors,
 )
 from asdbench.engine.state import load_backend
 
@@ -32,8 +32,8 @@ def test_it_scores_as_each_of_its_members():
     expected = {
         "gmm": gmm.score(QUERIES),
         "gmm-max": gmm.score_max(QUERIES),
-        "knn": fitted(NearestNeighbours()).score(QUERIES),
-        "knn-density": fitted(DensityNormalisedNeighbours()).score(QUERIES),
+        "knn": fitted(NearestNeighbors()).score(QUERIES),
+        "knn-density": fitted(DensityNormalizedNeighbors()).score(QUERIES),
         "mahalanobis": fitted(Mahalanobis(shared=False)).score(QUERIES),
         "mahalanobis-shared": fitted(Mahalanobis(shared=True)).score(QUERIES),
         "lof": fitted(LocalOutlierFactor()).score(QUERIES),
@@ -48,9 +48,9 @@ def test_it_scores_as_each_of_its_members():
     [
         ({"gmm_components": 3}, {"gmm", "gmm-max"}),
         ({"gmm_reg_covar": 0.1}, {"gmm", "gmm-max"}),
-        ({"neighbours": 3}, {"knn", "knn-density"}),
-        ({"density_neighbours": 2}, {"knn-density"}),
-        ({"lof_neighbours": 5}, {"lof"}),
+        ({"neighbors": 3}, {"knn", "knn-density"}),
+        ({"density_neighbors": 2}, {"knn-density"}),
+        ({"lof_neighbors": 5}, {"lof"}),
     ],
 )
 def test_each_setting_reaches_its_members_only(setting, changed):

@@ -31,25 +31,25 @@ def scores(backend, queries=QUERIES):
 
 
 @pytest.mark.parametrize(
-    ("components", "reg_covar", "initialisations"), [(1, 1e-3, 1), (2, 1e-3, 3), (2, 0.5, 3), (3, 1e-3, 2)]
+    ("components", "reg_covar", "initializations"), [(1, 1e-3, 1), (2, 1e-3, 3), (2, 0.5, 3), (3, 1e-3, 2)]
 )
-def test_mixture_scores_are_those_of_sklearn(components, reg_covar, initialisations):
+def test_mixture_scores_are_those_of_sklearn(components, reg_covar, initializations):
     scaler = StandardScaler().fit(BOTH)
-    reference = SklearnMixture(components, reg_covar=reg_covar, n_init=initialisations, random_state=3)
+    reference = SklearnMixture(components, reg_covar=reg_covar, n_init=initializations, random_state=3)
     reference.fit(scaler.transform(BOTH))
     expected = -reference.score_samples(scaler.transform(QUERIES))
-    backend = GaussianMixture(components, reg_covar=reg_covar, initialisations=initialisations)
+    backend = GaussianMixture(components, reg_covar=reg_covar, initializations=initializations)
     np.testing.assert_allclose(scores(fitted(backend, SOURCE, TARGET)), expected, rtol=1e-8)
 
 
 def test_the_largest_component_alone():
     backend = fitted(GaussianMixture(3), SOURCE, TARGET)
-    standardised = (torch.from_numpy(QUERIES) - backend.mean) / backend.deviation
+    standardized = (torch.from_numpy(QUERIES) - backend.mean) / backend.deviation
     densities = [
         log_weight
         + torch.distributions.MultivariateNormal(
             mean, precision_matrix=factor @ factor.T, validate_args=False
-        ).log_prob(standardised)
+        ).log_prob(standardized)
         for log_weight, mean, factor in zip(backend.log_weights, backend.means, backend.factors, strict=True)
     ]
     largest = backend.score_max(torch.from_numpy(QUERIES))
@@ -65,7 +65,7 @@ def test_no_more_components_than_different_windows():
 
 def test_mixture_depends_on_its_seed():
     noise = np.random.default_rng(0).standard_normal((60, 12))
-    found = [scores(fitted(GaussianMixture(3, initialisations=1), noise, seed=seed)) for seed in (0, 1)]
+    found = [scores(fitted(GaussianMixture(3, initializations=1), noise, seed=seed)) for seed in (0, 1)]
     assert not np.allclose(*found)
 
 
@@ -75,12 +75,12 @@ def test_mixture_does_not_depend_on_the_scale_of_dimensions():
     np.testing.assert_allclose(found, scores(fitted(GaussianMixture(), SOURCE)), rtol=1e-6)
 
 
-def distances(covariance, centre):
-    return np.einsum("qi,ij,qj->q", QUERIES - centre, np.linalg.inv(covariance), QUERIES - centre)
+def distances(covariance, center):
+    return np.einsum("qi,ij,qj->q", QUERIES - center, np.linalg.inv(covariance), QUERIES - center)
 
 
-def shrunk(centred):
-    return LedoitWolf(assume_centered=True).fit(centred).covariance_
+def shrunk(centered):
+    return LedoitWolf(assume_centered=True).fit(centered).covariance_
 
 
 CENTRED = SOURCE - SOURCE.mean(axis=0), TARGET - TARGET.mean(axis=0)

@@ -8,7 +8,7 @@ from asdbench.cluster.board import Board
 from asdbench.engine.events import Failure
 
 
-def works(*numbers: int, excludes: str = "") -> list[tuple[int, Sequence[float], str, Any]]:
+def tasks(*numbers: int, excludes: str = "") -> list[tuple[int, Sequence[float], str, Any]]:
     return [(number, (0, number), excludes or str(number), f"content {number}") for number in numbers]
 
 
@@ -33,7 +33,7 @@ def test_a_group_waits_for_work_and_goes_when_the_board_is_closed() -> None:
         waiting = asyncio.create_task(board.take(0, "x"))
         other = asyncio.create_task(board.take(1, "y"))
         await asyncio.sleep(0)
-        await board.put(works(7))
+        await board.put(tasks(7))
         assert await waiting == (7, "content 7")
         assert not other.done()
         await board.close()
@@ -45,7 +45,7 @@ def test_a_group_waits_for_work_and_goes_when_the_board_is_closed() -> None:
 def test_works_of_one_training_are_never_out_together() -> None:
     async def scenario() -> None:
         board = Board()
-        await board.put(works(0, 1, excludes="one training"))
+        await board.put(tasks(0, 1, excludes="one training"))
         first = await board.take(0, "x")
         assert first is not None
         second = asyncio.create_task(board.take(1, "y"))
@@ -60,7 +60,7 @@ def test_works_of_one_training_are_never_out_together() -> None:
 def test_the_work_of_a_lost_group_goes_to_another_at_once() -> None:
     async def scenario() -> None:
         board = Board()
-        await board.put(works(0))
+        await board.put(tasks(0))
         assert await board.take(0, "x") == (0, "content 0")
         waiting = asyncio.create_task(board.take(1, "y"))
         await asyncio.sleep(0.01)
@@ -75,7 +75,7 @@ def test_the_work_of_a_lost_group_goes_to_another_at_once() -> None:
 def test_a_group_that_starts_anew_gets_its_work_back() -> None:
     async def scenario() -> None:
         board = Board()
-        await board.put(works(0, 1))
+        await board.put(tasks(0, 1))
         assert await board.take(0, "first life") == (0, "content 0")
         assert await board.take(0, "second life") == (0, "content 0")
 
@@ -88,7 +88,7 @@ def test_a_group_that_was_released_while_it_waited_gets_nothing() -> None:
         ghost = asyncio.create_task(board.take(0, "x"))
         await asyncio.sleep(0.01)
         await board.release(0)
-        await board.put(works(3))
+        await board.put(tasks(3))
         assert await ghost is None
         assert await board.take(1, "y") == (3, "content 3")
 
@@ -98,7 +98,7 @@ def test_a_group_that_was_released_while_it_waited_gets_nothing() -> None:
 def test_work_that_kills_its_workers_is_given_up_and_work_that_goes_on_is_not() -> None:
     async def scenario() -> None:
         board = Board()
-        await board.put(works(0, 1))
+        await board.put(tasks(0, 1))
         for life in range(5):
             for _ in range(2):
                 group = 2 * life + _
@@ -119,7 +119,7 @@ def test_work_that_kills_its_workers_is_given_up_and_work_that_goes_on_is_not() 
 def test_withdrawn_work_is_not_handed_out_and_work_under_way_stays() -> None:
     async def scenario() -> None:
         board = Board()
-        await board.put(works(0, 1, 2))
+        await board.put(tasks(0, 1, 2))
         assert await board.take(0, "x") == (0, "content 0")
         assert await board.withdraw([0, 1]) == [1]
         assert await board.take(1, "y") == (2, "content 2")
@@ -130,7 +130,7 @@ def test_withdrawn_work_is_not_handed_out_and_work_under_way_stays() -> None:
 def test_events_are_handed_over_once() -> None:
     async def scenario() -> None:
         board = Board()
-        await board.put(works(0))
+        await board.put(tasks(0))
         await board.take(0, "x")
         await board.tell({"work": 0, "step": 1})
         failure = Failure(0, ("a",), "no", bad_input=False)

@@ -53,10 +53,10 @@ def test_every_system_is_better_than_guessing_and_the_baseline_is_not_certain(tm
     (recordings,) = (tmp_path / "recordings").iterdir()
     for machine_type in TWO_TYPES:
         shutil.copytree(recordings / machine_type, tmp_path / "two" / machine_type, copy_function=os.link)
-    others = sorted(set(registry.names()) - set(BASELINES))
+    pseudo_anomaly_data = sorted(set(registry.names()) - set(BASELINES))
     python(tmp_path, "-m", "asdbench", "data", "add", "two", str(tmp_path / "two"))
-    python(tmp_path, "-m", "asdbench", "run", *others, "--data", "two", "--preset", "demo")
+    python(tmp_path, "-m", "asdbench", "run", *pseudo_anomaly_data, "--data", "two", "--preset", "demo")
     scores = {row["system"]: row["official_score"] for row in leaderboard(tmp_path, "two")}
-    assert scores.keys() == set(others)
+    assert scores.keys() == set(pseudo_anomaly_data)
     assert scores.pop("adversarial") > 0.45  # its two networks need more steps than a demo has
     assert min(scores.values()) > 0.55, scores

@@ -17,10 +17,11 @@ import polars as pl
 import pytest
 
 from asdbench import registry
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
-from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, by_training
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob, by_training
+from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 from asdbench.testing.conformance import threads
 from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
@@ -53,7 +54,7 @@ SYSTEMS = that_train()
 class Trained:
     """The same jobs done by one process, by two, and by two once more."""
 
-    jobs: dict[str, Prepared]
+    jobs: dict[str, ResolvedJob]
     alone: JobStore
     together: JobStore
     again: JobStore
@@ -90,28 +91,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     folder = tmp_path_factory.mktemp("equality")
     with pytest.MonkeyPatch.context() as patch, threads(1):
         patch.setenv("ASDBENCH_HOME", str(folder / "home"))
-        catalogue.add("tiny", write_tiny(folder / "clips"))
+        catalog.add("tiny", write_tiny(folder / "clips"))
         each = registry.configure_each(SYSTEMS, SMALL, preset="demo")
         jobs = [Job(name, found.changed(), "tiny", MACHINE_TYPES[0], seed=1) for name, found in each.items()]
-        prepared = {job.system: Prepared.of(job) for job in jobs}
+        resolved = {job.system: ResolvedJob.from_job(job) for job in jobs}
         alone, stores = JobStore(folder / "alone"), [folder / "together", folder / "again"]
-        for work in by_training(prepared.values()):
-            assert not execute(work, Runtime(), alone)
-        double = runpy.run_path(str(PROGRAM))["curves_in_double"](prepared.values(), Runtime())
+        for task in by_training(resolved.values()):
+            assert not execute(task, Runtime(), alone)
+        double = runpy.run_path(str(PROGRAM))["curves_in_double"](resolved.values(), Runtime())
         together(folder, jobs, size=2, stores=stores, double=folder / "double.json")
         yield Trained(
-            prepared, alone, *map(JobStore, stores), double, json.loads((folder / "double.json").read_text())
+            resolved, alone, *map(JobStore, stores), double, json.loads((folder / "double.json").read_text())
         )
 
 
-def record(prepared: Prepared, store: JobStore) -> dict[str, Any]:
-    return store.training_record(prepared.training_key)
+def record(resolved: ResolvedJob, store: JobStore) -> dict[str, Any]:
+    return store.training_record(resolved.training_key)
 
 
-def minimised(prepared: Prepared) -> dict[str, set[str]]:
-    """Return what each stage minimises, by its name; a curve has monitors beside that."""
-    data = prepared.clips
-    system = prepared.build_trained(data.facts).train()
+def minimized(resolved: ResolvedJob) -> dict[str, set[str]]:
+    """Return what each stage minimizes, by its name; a curve has monitors beside that."""
+    data = resolved.clips
+    system = resolved.build_trained(data.facts).train()
     return {
         stage.name: {
             part
@@ -122,12 +123,12 @@ def minimised(prepared: Prepared) -> dict[str, set[str]]:
     }
 
 
-def assert_equal_losses(prepared: Prepared, ours: Any, theirs: Any, *, within: float) -> None:
+def assert_equal_losses(resolved: ResolvedJob, ours: Any, theirs: Any, *, within: float) -> None:
     """Compare two curves: within a share of the loss, or of 1 where the loss is less than that.
 
     A loss near 0, as a cross-entropy is, has no relative accuracy: it is a sum of terms of either size.
     """
-    parts = minimised(prepared)
+    parts = minimized(resolved)
     assert len(ours) == len(theirs) > 0
     for point, wanted in zip(ours, theirs, strict=True):
         assert (point["stage"], point["epoch"]) == (wanted["stage"], wanted["epoch"])
@@ -138,11 +139,11 @@ def assert_equal_losses(prepared: Prepared, ours: Any, theirs: Any, *, within: f
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_two_processes_have_the_losses_of_one(name: str, trained: Trained) -> None:
-    prepared = trained.jobs[name]
-    one, two = (record(prepared, store) for store in (trained.alone, trained.together))
+    resolved = trained.jobs[name]
+    one, two = (record(resolved, store) for store in (trained.alone, trained.together))
     assert (one["processes"], two["processes"]) == (1, 2)
     assert one["steps"] == two["steps"] >= LEAST_STEPS
-    assert_equal_losses(prepared, two["curve"], one["curve"], within=1e-4)
+    assert_equal_losses(resolved, two["curve"], one["curve"], within=1e-4)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -155,10 +156,10 @@ def test_in_double_precision_nothing_but_the_last_digits_differs(name: str, trai
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_two_processes_give_the_same_scores_again(name: str, trained: Trained) -> None:
     """To the bit: losses, components, and the anomaly scores that they make up."""
-    prepared = trained.jobs[name]
+    resolved = trained.jobs[name]
     first, second = trained.together, trained.again
-    assert record(prepared, first)["curve"] == record(prepared, second)["curve"]
+    assert record(resolved, first)["curve"] == record(resolved, second)["curve"]
     for found in (components_of, anomaly_scores):
-        scores: list[pl.DataFrame] = [found(prepared, store) for store in (first, second)]
+        scores: list[pl.DataFrame] = [found(resolved, store) for store in (first, second)]
         assert scores[0].height > 0
         assert scores[0].equals(scores[1])

@@ -19,21 +19,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, by_training
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob, by_training
+from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.training import seed_initial_weights, train
 from asdbench.system import ClipBatch, Losses
 
 
-def curves_in_double(jobs: Iterable[Prepared], runtime: Runtime) -> dict[str, Any]:
+def curves_in_double(jobs: Iterable[ResolvedJob], runtime: Runtime) -> dict[str, Any]:
     """Train in double precision, also where a system turns to float32; return the curves by system."""
-    return {prepared.job.system: _in_double(prepared, runtime)["curve"] for prepared in jobs}
+    return {resolved.job.system: _in_double(resolved, runtime)["curve"] for resolved in jobs}
 
 
-def _in_double(prepared: Prepared, runtime: Runtime) -> dict[str, Any]:
-    seed_initial_weights(prepared.job.seed)
-    system = prepared.build_trained(prepared.clips.facts).double()
+def _in_double(resolved: ResolvedJob, runtime: Runtime) -> dict[str, Any]:
+    seed_initial_weights(resolved.job.seed)
+    system = resolved.build_trained(resolved.clips.facts).double()
     forward = system.forward
 
     def in_double(batch: ClipBatch, update: str, progress: float) -> Losses:
@@ -43,7 +44,7 @@ def _in_double(prepared: Prepared, runtime: Runtime) -> dict[str, Any]:
             return forward(replace(batch, **wide), update, progress)
 
     system.forward = in_double  # type: ignore[method-assign]
-    return train(system, prepared.clips, runtime, seed=prepared.job.seed)
+    return train(system, resolved.clips, runtime, seed=resolved.job.seed)
 
 
 def _agreed(value: Any) -> Any:
@@ -70,15 +71,15 @@ def main() -> None:
         world_size=given.size,
         timeout=timedelta(minutes=2),
     )
-    runtime = Runtime(rank=given.rank, size=given.size, agree=_agreed)
-    prepared = [Prepared.of(Job(**fields)) for fields in json.loads(given.jobs.read_text())]
+    runtime = Runtime(rank=given.rank, size=given.size, broadcast=_agreed)
+    resolved = [ResolvedJob.from_job(Job(**fields)) for fields in json.loads(given.jobs.read_text())]
     for store in map(JobStore, given.stores):
-        for work in by_training(prepared):
-            for _, error in execute(work, runtime, store):
+        for task in by_training(resolved):
+            for _, error in execute(task, runtime, store):
                 raise error
     if given.double is not None:
-        curves = curves_in_double(prepared, runtime)
-        if runtime.leads:
+        curves = curves_in_double(resolved, runtime)
+        if runtime.is_rank_zero:
             given.double.write_text(json.dumps(curves))
     dist.destroy_process_group()
 

@@ -2,8 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from asdbench.data.clips import CLIP_SCHEMA
 from asdbench.data.holdout import hold_out, hold_out_size
+from asdbench.data.sets.clips import CLIP_SCHEMA
 from asdbench.errors import InputError
 
 SCHEMA = {name: CLIP_SCHEMA[name] for name in ("clip_id", "domain", "attributes", "recording")}

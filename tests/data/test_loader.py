@@ -9,19 +9,19 @@ import pytest
 import soundfile
 import torch
 
-from asdbench.data import catalogue
-from asdbench.data.catalogue import DataSet
 from asdbench.data.loader import JobData, window_starts
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError
 from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS
 from asdbench.features.mel import log_mel, log_mel_of_padded
 from asdbench.spec import MelSpec
-from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Needs
+from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec
 from asdbench.testing import write_tiny
 
-NEEDS = Needs(MelSpec(hop_samples=512, n_mels=8), window_frames=5, window_hop_frames=1)
+NEEDS = InputSpec(MelSpec(hop_samples=512, n_mels=8), window_frames=5, window_hop_frames=1)
 EVERY = BatchPlan(64, draw="every-window", validation_share=0.1)
-CLIPS = BatchPlan(16, draw="window-per-clip", others_share=0.5, target_rows=2)
+CLIPS = BatchPlan(16, draw="window-per-clip", pseudo_anomaly_share=0.5, target_rows=2)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     base = tmp_path_factory.mktemp("loader")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASDBENCH_HOME", str(base / "home"))
-        yield catalogue.add("tiny", write_tiny(base / "clips", machine_types=("fan", "pump", "valve")))
+        yield catalog.add("tiny", write_tiny(base / "clips", machine_types=("fan", "pump", "valve")))
 
 
-def job(data: DataSet, *, needs: Needs = NEEDS, plan: BatchPlan = EVERY, seed: int = 3) -> JobData:
-    return JobData(data, "pump", needs=needs, plan=plan, seed=seed)
+def job(data: DataSet, *, input_spec: InputSpec = NEEDS, plan: BatchPlan = EVERY, seed: int = 3) -> JobData:
+    return JobData(data, "pump", input_spec=input_spec, plan=plan, seed=seed)
 
 
 def windows_of(found: JobData, clip_ids: Any, *, length: int = 5) -> Counter[bytes]:
@@ -122,11 +122,12 @@ def test_so_is_a_pseudo_anomaly_of_another_data_set(
     folder = write_tiny(tmp_path / "clips", machine_types=["fan"], seed=5)
     sound = (data.root / data.clips.filter(of("pump", "test"))["path"][0]).read_bytes()
     next((folder / "fan" / "train").glob("*.wav")).write_bytes(sound)
-    others = catalogue.add("others", folder)
+    pseudo_anomaly_data = catalog.add("pseudo_anomaly_data", folder)
     with pytest.raises(
-        InputError, match=r"of fan in data set 'others' have .* of data set 'tiny' .* with --others$"
+        InputError,
+        match=r"of fan in data set 'pseudo_anomaly_data' have .* of data set 'tiny' .* with --pseudo-anomalies-from$",
     ):
-        JobData(data, "pump", needs=NEEDS, plan=CLIPS, seed=3, others=others)
+        JobData(data, "pump", input_spec=NEEDS, plan=CLIPS, seed=3, pseudo_anomaly_data=pseudo_anomaly_data)
 
 
 # Which clips
@@ -149,7 +150,7 @@ def test_the_seed_draws_the_hold_out(data: DataSet) -> None:
 
 def test_too_few_clips_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalogue.add("few", write_tiny(tmp_path / "clips", machine_types=["pump"], source_clips=8))
+    data = catalog.add("few", write_tiny(tmp_path / "clips", machine_types=["pump"], source_clips=8))
     with pytest.raises(
         InputError, match=r"machine type 'pump' of data set 'few': 8 source-domain .* too few"
     ):
@@ -228,9 +229,9 @@ def test_without_a_hold_out_batches_of_training_and_validation_windows_serve_as_
 
 
 def test_every_window_has_no_rows_of_others(data: DataSet) -> None:
-    for wrong in ({"others_share": 0.5}, {"target_rows": 1}, {"augmentations": ("noise",)}):
+    for wrong in ({"pseudo_anomaly_share": 0.5}, {"target_rows": 1}, {"augmentations": ("noise",)}):
         plan = replace(EVERY, **wrong)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="neither others_share, target_rows nor augmentations"):
+        with pytest.raises(ValueError, match="neither pseudo_anomaly_share, target_rows nor augmentations"):
             job(data, plan=plan)
 
 
@@ -238,13 +239,16 @@ def test_every_window_has_no_rows_of_others(data: DataSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target_rows", "others_share"), [(1, 0.5), (4, 0.5), (2, 0.0), (0, 0.25), (3, 0.75)]
+    ("target_rows", "pseudo_anomaly_share"), [(1, 0.5), (4, 0.5), (2, 0.0), (0, 0.25), (3, 0.75)]
 )
-def test_what_a_batch_is_made_of(data: DataSet, target_rows: int, others_share: float) -> None:
+def test_what_a_batch_is_made_of(data: DataSet, target_rows: int, pseudo_anomaly_share: float) -> None:
     found = job(
-        data, plan=BatchPlan(16, "window-per-clip", others_share=others_share, target_rows=target_rows)
+        data,
+        plan=BatchPlan(
+            16, "window-per-clip", pseudo_anomaly_share=pseudo_anomaly_share, target_rows=target_rows
+        ),
     )
-    source_rows = 16 - int(16 * others_share) - target_rows
+    source_rows = 16 - int(16 * pseudo_anomaly_share) - target_rows
     assert found.steps_per_epoch == -(-13 // source_rows)
     for step in range(3 * found.steps_per_epoch):
         batch = found.batch(step)
@@ -252,7 +256,7 @@ def test_what_a_batch_is_made_of(data: DataSet, target_rows: int, others_share: 
         assert batch.domain is not None
         assert batch.attributes is not None
         own = batch.machine == 0
-        assert (~own).sum() == 16 * others_share
+        assert (~own).sum() == 16 * pseudo_anomaly_share
         assert batch.domain[own].sum() == target_rows
         assert (batch.section[own] == 0).all()
         assert (batch.section[~own] == UNKNOWN).all()
@@ -290,7 +294,7 @@ def test_rows_of_others_are_their_training_windows(data: DataSet) -> None:
 
 
 def test_an_epoch_takes_every_source_clip(data: DataSet) -> None:
-    found = job(data, plan=BatchPlan(8, "window-per-clip", others_share=0.25, target_rows=1))
+    found = job(data, plan=BatchPlan(8, "window-per-clip", pseudo_anomaly_share=0.25, target_rows=1))
     for epoch in range(3):
         steps = range(epoch * found.steps_per_epoch, (epoch + 1) * found.steps_per_epoch)
         clips = [clip for step in steps for clip in found._rows(step)[1]]
@@ -311,9 +315,9 @@ def test_a_type_without_target_clips_fills_up_with_source_clips(
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     folder = write_tiny(tmp_path / "clips", machine_types=["pump"], target_clips=0)
-    batch = job(
-        catalogue.add("no-target", folder), plan=BatchPlan(8, "window-per-clip", target_rows=2)
-    ).batch(0)
+    batch = job(catalog.add("no-target", folder), plan=BatchPlan(8, "window-per-clip", target_rows=2)).batch(
+        0
+    )
     assert batch.domain is not None
     assert batch.domain.tolist() == [0] * 8
 
@@ -333,9 +337,9 @@ def test_windows_start_anywhere(data: DataSet) -> None:
 
 def test_pseudo_anomalies_need_a_second_machine_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalogue.add("lonely", write_tiny(tmp_path / "clips", machine_types=["pump"]))
+    data = catalog.add("lonely", write_tiny(tmp_path / "clips", machine_types=["pump"]))
     with pytest.raises(
-        InputError, match=r"data set 'lonely' has no machine type but 'pump'; .* with --others"
+        InputError, match=r"data set 'lonely' has no machine type but 'pump'; .* with --pseudo-anomalies-from"
     ):
         job(data, plan=CLIPS)
 
@@ -344,11 +348,11 @@ def test_pseudo_anomalies_come_from_another_data_set(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_tiny(tmp_path / "clips", machine_types=["pump"], seed=5)
-    lonely = catalogue.add("lonely", folder)
-    found = JobData(lonely, "pump", needs=NEEDS, plan=CLIPS, seed=3, others=data)
+    lonely = catalog.add("lonely", folder)
+    found = JobData(lonely, "pump", input_spec=NEEDS, plan=CLIPS, seed=3, pseudo_anomaly_data=data)
     allowed = set()
     for machine in ("fan", "valve"):  # not the pump of the other data set
-        other = JobData(data, machine, needs=NEEDS, plan=replace(EVERY, hold_out=False), seed=3)
+        other = JobData(data, machine, input_spec=NEEDS, plan=replace(EVERY, hold_out=False), seed=3)
         allowed |= set(windows_of(other, other.training_ids))
     drawn = [found.batch(step) for step in range(4)]
     rows = [
@@ -357,7 +361,7 @@ def test_pseudo_anomalies_come_from_another_data_set(
     assert len(rows) == 4 * 8
     assert set(rows) <= allowed
     with pytest.raises(InputError, match="data set 'lonely' has no machine type but 'pump'"):
-        JobData(data, "pump", needs=NEEDS, plan=CLIPS, seed=3, others=lonely)
+        JobData(data, "pump", input_spec=NEEDS, plan=CLIPS, seed=3, pseudo_anomaly_data=lonely)
 
 
 def test_a_stage_draws_the_same_clips_by_a_plan_of_its_own(data: DataSet) -> None:
@@ -376,7 +380,7 @@ def test_a_stage_draws_the_same_clips_by_a_plan_of_its_own(data: DataSet) -> Non
         with pytest.raises(ValueError, match="a stage's batch plan may differ in"):
             found.with_plan(plan)
     with pytest.raises(ValueError, match="a stage's batch plan may differ in"):
-        job(data, plan=replace(CLIPS, others_share=0.0)).with_plan(CLIPS)
+        job(data, plan=replace(CLIPS, pseudo_anomaly_share=0.0)).with_plan(CLIPS)
 
 
 # Waveforms and augmentation
@@ -395,8 +399,8 @@ def test_waveform_and_spectrogram_of_a_row_are_of_the_same_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durations_s: tuple[float, float]
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalogue.add("lengths", write_tiny(tmp_path / "clips", durations_s=durations_s))
-    found = JobData(data, "fan", needs=WITH_WAVEFORM, plan=CLIPS, seed=3)
+    data = catalog.add("lengths", write_tiny(tmp_path / "clips", durations_s=durations_s))
+    found = JobData(data, "fan", input_spec=WITH_WAVEFORM, plan=CLIPS, seed=3)
     for batch in (found.batch(0), *found.backend_batches(), *found.scoring_batches(found.test_ids)):
         assert batch.waveform is not None
         assert batch.waveform.shape == (len(batch.windows), 1024 + 39 * 160)
@@ -404,8 +408,8 @@ def test_waveform_and_spectrogram_of_a_row_are_of_the_same_samples(
 
 
 def test_every_row_of_a_step_goes_through_a_transform_of_its_own(data: DataSet) -> None:
-    plain = job(data, needs=WITH_WAVEFORM, plan=replace(AUGMENTED, augmentations=()))
-    found = job(data, needs=WITH_WAVEFORM, plan=AUGMENTED)
+    plain = job(data, input_spec=WITH_WAVEFORM, plan=replace(AUGMENTED, augmentations=()))
+    found = job(data, input_spec=WITH_WAVEFORM, plan=AUGMENTED)
     before, after = plain.batch(3), found.batch(3)
     assert before.augmentation is None
     assert after.augmentation is not None
@@ -423,24 +427,24 @@ def test_every_row_of_a_step_goes_through_a_transform_of_its_own(data: DataSet) 
     torch.testing.assert_close(mel_of(after)[heard], after.windows[heard], rtol=0, atol=0.04)
 
 
-def test_what_is_masked_is_the_mean_of_the_standardised_window(data: DataSet) -> None:
-    needs = replace(WITH_WAVEFORM, standardise=True, waveform=False)
-    found = job(data, needs=needs, plan=replace(AUGMENTED, augmentations=("time_mask",)))
+def test_what_is_masked_is_the_mean_of_the_standardized_window(data: DataSet) -> None:
+    input_spec = replace(WITH_WAVEFORM, standardize=True, waveform=False)
+    found = job(data, input_spec=input_spec, plan=replace(AUGMENTED, augmentations=("time_mask",)))
     batch = found.batch(0)
     assert batch.waveform is None
     assert ((batch.windows == 0).all(dim=2).sum(dim=1) > 0).all()
 
 
 def test_only_training_steps_are_augmented(data: DataSet) -> None:
-    found = job(data, needs=WITH_WAVEFORM, plan=AUGMENTED)
-    plain = job(data, needs=WITH_WAVEFORM, plan=replace(AUGMENTED, augmentations=()))
+    found = job(data, input_spec=WITH_WAVEFORM, plan=AUGMENTED)
+    plain = job(data, input_spec=WITH_WAVEFORM, plan=replace(AUGMENTED, augmentations=()))
     for one, other in zip(found.backend_batches(), plain.backend_batches(), strict=True):
         assert one.augmentation is None
         assert torch.equal(one.windows, other.windows)
 
 
 def test_the_processes_share_augmented_rows_too(data: DataSet) -> None:
-    found = job(data, needs=WITH_WAVEFORM, plan=AUGMENTED)
+    found = job(data, input_spec=WITH_WAVEFORM, plan=AUGMENTED)
     whole, parts = found.batch(5), [found.batch(5, rank=rank, size=3) for rank in range(3)]
     for rank, part in enumerate(parts):
         torch.testing.assert_close(part.windows, whole.windows[rank::3], rtol=0, atol=1e-4)
@@ -453,7 +457,7 @@ def test_an_unknown_augmentation_is_refused(data: DataSet) -> None:
 
 
 def test_the_back_end_gets_the_scoring_windows_of_training_clips(data: DataSet) -> None:
-    found = job(data, plan=CLIPS, needs=replace(NEEDS, window_hop_frames=4))
+    found = job(data, plan=CLIPS, input_spec=replace(NEEDS, window_hop_frames=4))
     seen: Counter[bytes] = Counter()
     clips = 0
     for batch in found.backend_batches():
@@ -506,7 +510,7 @@ def test_scoring_batches_hold_every_window_and_no_hint(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("asdbench.data.loader.SCORING_FRAMES", 300)
-    found = job(data, needs=replace(NEEDS, window_hop_frames=3))
+    found = job(data, input_spec=replace(NEEDS, window_hop_frames=3))
     ids = [*found.test_ids, *found.hold_out_ids]
     scored = []
     batches = list(found.scoring_batches(ids))
@@ -532,28 +536,28 @@ def test_a_section_that_training_lacks_is_unknown(data: DataSet) -> None:
 
 
 def test_a_short_clip_fills_a_window(data: DataSet) -> None:
-    needs = Needs(MelSpec(n_mels=8), window_frames=256, window_hop_frames=128)
-    found = job(data, needs=needs)
+    input_spec = InputSpec(MelSpec(n_mels=8), window_frames=256, window_hop_frames=128)
+    found = job(data, input_spec=input_spec)
     (batch,) = found.scoring_batches(found.test_ids)
     assert batch.windows.shape == (8, 256, 8)  # 1.5 s at most, a window each
 
 
-# Standardisation
+# Standardization
 
 
 @pytest.mark.parametrize("plan", [EVERY, CLIPS])
-def test_standardised_training_frames_have_zero_mean_and_unit_deviation(
+def test_standardized_training_frames_have_zero_mean_and_unit_deviation(
     data: DataSet, plan: BatchPlan
 ) -> None:
-    found = job(data, needs=replace(NEEDS, standardise=True, window_frames=1), plan=plan)
+    found = job(data, input_spec=replace(NEEDS, standardize=True, window_frames=1), plan=plan)
     windows = torch.cat([batch.windows for batch in found.scoring_batches(found.training_ids)]).flatten(0, 1)
     torch.testing.assert_close(windows.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
     torch.testing.assert_close(windows.std(0), torch.ones(8), atol=1e-2, rtol=0)
 
 
-def test_every_row_is_standardised_with_the_jobs_own_statistics(data: DataSet) -> None:
-    plain, scored = job(data, plan=CLIPS), job(data, plan=CLIPS, needs=replace(NEEDS, standardise=True))
-    found = scored.standardisation
+def test_every_row_is_standardized_with_the_jobs_own_statistics(data: DataSet) -> None:
+    plain, scored = job(data, plan=CLIPS), job(data, plan=CLIPS, input_spec=replace(NEEDS, standardize=True))
+    found = scored.standardization
     assert found is not None
     for make in (lambda d: d.batch(0), lambda d: next(d.scoring_batches(d.test_ids))):
         expected = (make(plain).windows - found.mean) / found.deviation
@@ -562,9 +566,9 @@ def test_every_row_is_standardised_with_the_jobs_own_statistics(data: DataSet) -
 
 def test_a_constant_bin_is_not_divided_by_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalogue.add("tiny", write_tiny(tmp_path / "clips", machine_types=["pump"]))
-    needs = replace(NEEDS, standardise=True, mel=replace(NEEDS.mel, floor=1e9))
-    batch = job(data, needs=needs).batch(0)
+    data = catalog.add("tiny", write_tiny(tmp_path / "clips", machine_types=["pump"]))
+    input_spec = replace(NEEDS, standardize=True, mel=replace(NEEDS.mel, floor=1e9))
+    batch = job(data, input_spec=input_spec).batch(0)
     assert (batch.windows == 0).all()
 
 

@@ -10,14 +10,25 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from asdbench.data import catalogue, store
+from asdbench.data import feature_store
 from asdbench.data.loader import JobData
+from asdbench.data.sets import catalog
 from asdbench.engine.distributed import GlobalBatchNorm, distribute, total_loss
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.training import train
 from asdbench.spec import MelSpec
-from asdbench.system import BatchPlan, ClipBatch, Facts, Losses, Mean, Needs, Stage, System, Update
+from asdbench.system import (
+    BatchPlan,
+    ClipBatch,
+    InputSpec,
+    Losses,
+    Mean,
+    Stage,
+    System,
+    TrainingFacts,
+    Update,
+)
 from asdbench.testing import write_tiny
 
 
@@ -92,7 +103,9 @@ class _Model(nn.Module):
 
     def forward(self, rows: torch.Tensor, some: torch.Tensor) -> Losses:
         values = self.layers(rows).flatten()
-        return Losses({"all": Mean.of(values.square()), "some": Mean.of(values, some)}, {"some": 0.3})
+        return Losses(
+            {"all": Mean.from_values(values.square()), "some": Mean.from_values(values, some)}, {"some": 0.3}
+        )
 
 
 def _given() -> tuple[_Model, torch.Tensor, torch.Tensor]:
@@ -141,7 +154,7 @@ class Exact(System):
     Config = type(None)
 
     def __init__(self) -> None:
-        super().__init__(None, Facts(("00",), {}))
+        super().__init__(None, TrainingFacts(("00",), {}))
         layers: list[nn.Module] = []
         for inputs, outputs in ((48, 16), (16, 4), (4, 16)):
             layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
@@ -155,7 +168,7 @@ class Exact(System):
         return (self.network(vectors) - vectors).square()
 
     def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
-        return Losses({"error": Mean.of(self._errors(batch))})
+        return Losses({"error": Mean.from_values(self._errors(batch))})
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         sums = torch.zeros(batch.clips, dtype=torch.float64)
@@ -166,9 +179,9 @@ def _train_exact(rank: int, size: int, folder: str) -> None:
     os.environ["ASDBENCH_HOME"] = f"{folder}/home"
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/group{size}", rank=rank, world_size=size)
-    needs = Needs(MelSpec(n_mels=16), window_frames=3, window_hop_frames=1)
+    input_spec = InputSpec(MelSpec(n_mels=16), window_frames=3, window_hop_frames=1)
     data = JobData(
-        catalogue.load("tiny"), "fan", needs=needs, plan=BatchPlan(65, draw="every-window"), seed=0
+        catalog.load("tiny"), "fan", input_spec=input_spec, plan=BatchPlan(65, draw="every-window"), seed=0
     )
     torch.manual_seed(0)
     system = Exact()
@@ -187,8 +200,8 @@ def test_a_training_in_double_precision_is_the_same_on_one_and_three_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalogue.add("tiny", write_tiny(tmp_path / "clips"))
-    store.mels(data, "fan", MelSpec(n_mels=16), min_frames=3)
+    data = catalog.add("tiny", write_tiny(tmp_path / "clips"))
+    feature_store.mels(data, "fan", MelSpec(n_mels=16), min_frames=3)
     for size in (1, 3):
         _start(_train_exact, size, str(tmp_path))
     curve, scores = torch.load(tmp_path / "1.pt")

@@ -8,28 +8,28 @@ from typing import Any
 
 import pytest
 
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.engine import evaluation
 from asdbench.engine.evaluation import (
     NoLabels,
-    Tuned,
-    current_results,
+    SearchProvenance,
     evaluate,
     judge_sections,
-    labelled_clips,
+    labeled_clips,
     result_key,
-    searched_settings,
 )
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.stored_results import current_results, searched_settings
 from asdbench.errors import InputError
-from asdbench.files import write_json
+from asdbench.io.files import write_json
 from asdbench.report.leaderboard import rows
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
 
 UNTUNED = {"epochs": 1, "hidden": 8, "frames": 2, "n_mels": 16}
 FIRST, SECOND = (UNTUNED | {"hidden": hidden} for hidden in (6, 10))
-TEN, TWENTY = Tuned("abc", 10), Tuned("abc", 20)
+TEN, TWENTY = SearchProvenance("abc", 10), SearchProvenance("abc", 20)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patched:
         home = tmp_path_factory.mktemp("home")
         patched.setenv("ASDBENCH_HOME", str(home))
-        catalogue.add("tiny", write_tiny(home / "recordings", machine_types=("fan",)))
+        catalog.add("tiny", write_tiny(home / "recordings", machine_types=("fan",)))
         for settings in (UNTUNED, FIRST, SECOND):
             run_job(Job("baseline-mse", settings, "tiny", "fan", 0), JobStore(home / "jobs"))
         yield home / "jobs"
@@ -54,18 +54,18 @@ def store(folder: Path) -> JobStore:
     return JobStore(folder)
 
 
-def job(settings: dict[str, Any], **others: Any) -> Prepared:
-    return Prepared.of(Job("baseline-mse", settings, "tiny", "fan", 0, **others))
+def job(settings: dict[str, Any], **pseudo_anomaly_data: Any) -> ResolvedJob:
+    return ResolvedJob.from_job(Job("baseline-mse", settings, "tiny", "fan", 0, **pseudo_anomaly_data))
 
 
-def search(folder: Path, name: str = "abc", **others: Any) -> None:
+def search(folder: Path, name: str = "abc", **pseudo_anomaly_data: Any) -> None:
     record = {"system": "baseline-mse", "data": "tiny", "trials_done": 20, "protocol": "dev"}
-    write_json(folder / "searches" / f"{name}.json", record | others)
+    write_json(folder / "searches" / f"{name}.json", record | pseudo_anomaly_data)
 
 
 def chosen(store: JobStore) -> list[tuple[int, int, str]]:
     """Return ``hidden``, trials and search of the results that count; 0 and nothing of untuned ones."""
-    found, outdated = current_results(catalogue.load("tiny"), store)
+    found, outdated = current_results(catalog.load("tiny"), store)
     assert outdated == 0
     untuned = {"trials": 0, "search": ""}
     shown = [(record["settings"]["hidden"], record["tuned"] or untuned) for record in found]
@@ -85,8 +85,8 @@ def test_what_cannot_be_judged_is_refused_alike(store: JobStore, monkeypatch: py
     for judge in (judge_sections, evaluate):
         with pytest.raises(NoLabels, match=r"machine type 'fan' of data set 'tiny'.* has a known label"):
             judge(job(FIRST), store, subset="eval")
-    normal = catalogue.truth("tiny").filter(anomaly=False)
-    monkeypatch.setattr(catalogue, "truth", lambda name: normal)
+    normal = catalog.truth("tiny").filter(anomaly=False)
+    monkeypatch.setattr(catalog, "truth", lambda name: normal)
     for judge in (judge_sections, evaluate):
         with pytest.raises(InputError, match="no anomal"):
             judge(job(FIRST), store, subset="dev")
@@ -98,11 +98,17 @@ def test_a_tuned_result_is_another_one_of_the_same_scores(store: JobStore) -> No
     assert tuned.record["tuned"] == {"search": "abc", "trials": 10, "protocol": "dev"}
     assert tuned.record["sections"] == plain.record["sections"]
     assert evaluate(job(FIRST), store, tuned=TEN).record["finished"] == tuned.record["finished"]
-    truth = labelled_clips(catalogue.load("tiny"))
-    others = (None, TEN, TWENTY, Tuned("abd", 10), Tuned("abc", 10, "leave-one-type-out"))
-    keys = [result_key(job(FIRST), truth, subset="dev", tuned=of) for of in others]
+    truth = labeled_clips(catalog.load("tiny"))
+    pseudo_anomaly_data = (
+        None,
+        TEN,
+        TWENTY,
+        SearchProvenance("abd", 10),
+        SearchProvenance("abc", 10, "leave-one-type-out"),
+    )
+    keys = [result_key(job(FIRST), truth, subset="dev", tuned=of) for of in pseudo_anomaly_data]
     assert keys[:2] == [plain.key, tuned.key]
-    assert len(set(keys)) == len(others)
+    assert len(set(keys)) == len(pseudo_anomaly_data)
 
 
 def test_a_result_without_the_field_is_untuned_and_keeps_its_key(folder: Path, store: JobStore) -> None:
@@ -118,7 +124,7 @@ def test_a_result_without_the_field_is_untuned_and_keeps_its_key(folder: Path, s
 def test_a_result_whose_search_was_altered_does_not_count(folder: Path, store: JobStore, tuned: Any) -> None:
     path = folder / "results" / f"{evaluate(job(FIRST), store, tuned=TEN).key}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned": tuned}))
-    assert current_results(catalogue.load("tiny"), store) == ([], 1)
+    assert current_results(catalog.load("tiny"), store) == ([], 1)
 
 
 def test_of_a_search_that_went_on_the_last_choice_counts(
@@ -126,19 +132,19 @@ def test_of_a_search_that_went_on_the_last_choice_counts(
 ) -> None:
     evaluate(job(UNTUNED), store)
     evaluate(job(FIRST), store, tuned=TEN)
-    evaluate(job(UNTUNED), store, tuned=Tuned("other", 5))
+    evaluate(job(UNTUNED), store, tuned=SearchProvenance("other", 5))
     evaluate(job(SECOND), store, tuned=TWENTY)  # perhaps within the same second
     expected = [(8, 0, ""), (8, 5, "other"), (10, 20, "abc")]
     assert chosen(store) == expected
     monkeypatch.setattr(evaluation, "now", lambda: "2999-01-01T00:00:00+00:00")
-    evaluate(job(FIRST), store, tuned=Tuned("abc", 12))  # the search began anew
+    evaluate(job(FIRST), store, tuned=SearchProvenance("abc", 12))  # the search began anew
     assert chosen(store) == [(6, 10, "abc"), (6, 12, "abc"), *expected[:2]]
 
 
 def test_a_search_that_went_on_to_the_same_choice_has_one_row(store: JobStore) -> None:
     for tuned in (TEN, TWENTY, None):
         evaluate(job(FIRST), store, tuned=tuned)
-    found, _ = current_results(catalogue.load("tiny"), store)
+    found, _ = current_results(catalog.load("tiny"), store)
     shown = rows(found, machine_types=["fan"])
     assert [row["tuned"] and row["tuned"]["trials"] for row in shown] == [None, 20]
     assert shown[0]["official_score"] == shown[1]["official_score"]
@@ -149,7 +155,7 @@ def test_what_a_user_runs_with_searched_settings_is_tuned(folder: Path, store: J
         evaluate(job(settings), store)
     untuned = [(6, 0, ""), (8, 0, ""), (10, 0, "")]
     assert chosen(store) == untuned
-    assert searched_settings(store, catalogue.load("tiny")) == []
+    assert searched_settings(store, catalog.load("tiny")) == []
     search(folder, best=None)
     search(folder, "other-data", data="demo", best={"settings": FIRST})
     search(folder, "other-system", system="baseline-maha", best={"settings": FIRST})
@@ -159,15 +165,15 @@ def test_what_a_user_runs_with_searched_settings_is_tuned(folder: Path, store: J
     assert chosen(store) == [(6, 20, "abc"), *untuned[1:]]
     search(folder, "def", trials_done=30, protocol="leave-one-type-out", best={"settings": FIRST})
     assert chosen(store) == [(6, 30, "def"), *untuned[1:]]
-    most = searched_settings(store, catalogue.load("tiny"))[0]
-    assert most.tuned == Tuned("def", 30, "leave-one-type-out")
+    most = searched_settings(store, catalog.load("tiny"))[0]
+    assert most.tuned == SearchProvenance("def", 30, "leave-one-type-out")
 
 
 def test_a_user_and_a_search_with_the_same_settings_share_a_row(folder: Path, store: JobStore) -> None:
     evaluate(job(FIRST), store)
     evaluate(job(FIRST), store, tuned=TWENTY)
     search(folder, best={"settings": FIRST})
-    found, _ = current_results(catalogue.load("tiny"), store)
+    found, _ = current_results(catalog.load("tiny"), store)
     [row] = rows(found, machine_types=["fan"])
     assert row["tuned"] == {"trials": 20, "search": "abc", "protocol": "dev"}
 
@@ -217,7 +223,7 @@ def test_damaged_searches_are_left_out(folder: Path, store: JobStore) -> None:
     search(folder, "no-rungs", start=UNTUNED, trials=[{"state": "complete"}] * 2, best={"settings": FIRST})
     write_json(folder / "searches" / "list.json", [1])
     (folder / "searches" / "cut.json").write_text('{"system": "base')
-    assert searched_settings(store, catalogue.load("tiny")) == []
+    assert searched_settings(store, catalog.load("tiny")) == []
     assert chosen(store) == [(6, 0, "")]
 
 
@@ -225,8 +231,12 @@ def test_pseudo_anomalies_of_another_data_set_matter_to_systems_that_take_some(
     folder: Path, store: JobStore
 ) -> None:
     evaluate(job(FIRST), store)
-    search(folder, others="demo", best={"settings": FIRST})
+    search(folder, pseudo_anomaly_data="demo", best={"settings": FIRST})
     assert chosen(store) == [(6, 20, "abc")]
-    search(folder, "mel", system="multitask-mel", others="demo", best={"settings": {"blocks": 2}})
-    found = {of.configured.name: of.others for of in searched_settings(store, catalogue.load("tiny"))}
+    search(
+        folder, "mel", system="multitask-mel", pseudo_anomaly_data="demo", best={"settings": {"blocks": 2}}
+    )
+    found = {
+        of.configured.name: of.pseudo_anomaly_data for of in searched_settings(store, catalog.load("tiny"))
+    }
     assert found == {"baseline-mse": None, "multitask-mel": "demo"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asdbench.engine.scoring import _scores_of, _table, fuse, join, standardised
+from asdbench.engine.scoring import _scores_of, _table, fuse_components, join, standardized
 from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System
@@ -20,9 +20,11 @@ def table(**components: list[float]) -> pl.DataFrame:
     return pl.DataFrame({"clip_id": list(range(count)), "use": use, **components})
 
 
-def test_components_are_standardised_on_the_hold_out_and_weighed() -> None:
+def test_components_are_standardized_on_the_hold_out_and_weighed() -> None:
     rows = np.random.default_rng(0).normal([5.0, -100.0], [2.0, 30.0], (40, 2))
-    found = fuse(table(a=rows[:, 0].tolist(), b=rows[:, 1].tolist()), Fusion({"a": 0.25, "b": 0.75}))
+    found = fuse_components(
+        table(a=rows[:, 0].tolist(), b=rows[:, 1].tolist()), Fusion({"a": 0.25, "b": 0.75})
+    )
     z = (rows - rows[:20].mean(axis=0)) / rows[:20].std(axis=0)
     np.testing.assert_allclose(found["score"], 0.25 * z[:, 0] + 0.75 * z[:, 1])
     assert found.columns == ["clip_id", "use", "score"]
@@ -30,38 +32,40 @@ def test_components_are_standardised_on_the_hold_out_and_weighed() -> None:
 
 def test_all_components_weigh_the_same_unless_told_otherwise() -> None:
     given = table(a=[0.0, 1.0, 2.0, 3.0], b=[5.0, 1.0, 0.0, 9.0])
-    assert fuse(given, Fusion()).equals(fuse(given, Fusion({"a": 0.5, "b": 0.5})))
-    assert not fuse(given, Fusion()).equals(fuse(given, Fusion({"a": 1.0})))
+    assert fuse_components(given, Fusion()).equals(fuse_components(given, Fusion({"a": 0.5, "b": 0.5})))
+    assert not fuse_components(given, Fusion()).equals(fuse_components(given, Fusion({"a": 1.0})))
 
 
 def test_a_logarithmic_scale_lets_no_component_drown_the_others() -> None:
     given = table(a=[0.0, 1.0, 2.0, 500.0], b=[5.0, 1.0, 0.0, 9.0])
-    z = [standardised(given, name) for name in ("a", "b")]
+    z = [standardized(given, name) for name in ("a", "b")]
     expected = 0.5 * sum(np.sign(values) * np.log(1 + np.abs(values)) for values in z)
-    np.testing.assert_allclose(fuse(given, Fusion(scale="log"))["score"], expected)
-    alone = [fuse(given, Fusion({"a": 1.0}, scale))["score"].to_numpy() for scale in ("linear", "log")]
+    np.testing.assert_allclose(fuse_components(given, Fusion(scale="log"))["score"], expected)
+    alone = [
+        fuse_components(given, Fusion({"a": 1.0}, scale))["score"].to_numpy() for scale in ("linear", "log")
+    ]
     assert np.array_equal(np.argsort(alone[0]), np.argsort(alone[1]))
 
 
-def test_without_a_hold_out_nothing_is_standardised() -> None:
+def test_without_a_hold_out_nothing_is_standardized() -> None:
     given = table(a=[0.0, 1.0, 2.0, 3.0]).with_columns(use=pl.lit("test"))
-    assert fuse(given, Fusion())["score"].to_list() == [0.0, 1.0, 2.0, 3.0]
+    assert fuse_components(given, Fusion())["score"].to_list() == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_a_scale_or_shift_of_a_component_changes_no_order() -> None:
     a, b = np.random.default_rng(1).normal(size=(2, 30))
-    plain = fuse(table(a=a.tolist(), b=b.tolist()), Fusion())["score"].to_numpy()
-    moved = fuse(table(a=(7 * a - 3).tolist(), b=b.tolist()), Fusion())["score"].to_numpy()
+    plain = fuse_components(table(a=a.tolist(), b=b.tolist()), Fusion())["score"].to_numpy()
+    moved = fuse_components(table(a=(7 * a - 3).tolist(), b=b.tolist()), Fusion())["score"].to_numpy()
     np.testing.assert_allclose(moved, plain, rtol=1e-9, atol=1e-9)
 
 
 def test_a_constant_hold_out_gives_finite_scores() -> None:
-    assert np.isfinite(fuse(table(a=[1.0, 1.0, 1.0, 2.0]), Fusion())["score"].to_numpy()).all()
+    assert np.isfinite(fuse_components(table(a=[1.0, 1.0, 1.0, 2.0]), Fusion())["score"].to_numpy()).all()
 
 
 def test_a_weight_of_no_component_is_refused() -> None:
     with pytest.raises(InputError, match="fusion weights name component 'c'; the system has: a"):
-        fuse(table(a=[0.0, 1.0]), Fusion({"c": 1.0}))
+        fuse_components(table(a=[0.0, 1.0]), Fusion({"c": 1.0}))
 
 
 class Mean(System):
@@ -75,11 +79,11 @@ class Mean(System):
         }
 
 
-def test_an_ensemble_sees_standardised_scores_of_its_members() -> None:
+def test_an_ensemble_sees_standardized_scores_of_its_members() -> None:
     one = table(a=[1.0, 3.0, 5.0, 9.0], b=[0.0, 1.0, 2.0, 3.0])
     two = table(c=[4.0, 2.0, 0.0, -4.0])
     found = join(Mean, None, {"one": (one, Fusion({"a": 1.0, "b": 0.0})), "two": (two.reverse(), Fusion())})
-    z = standardised(one, "a")
+    z = standardized(one, "a")
     assert found["clip_id"].to_list() == one.sort("use", "clip_id")["clip_id"].to_list()
     ordered = found.join(one.with_columns(z=z), on=["use", "clip_id"])
     assert ordered["first"].to_numpy() == pytest.approx(ordered["z"].to_numpy())

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from asdbench import registry
-from asdbench.data import catalogue
 from asdbench.data.loader import JobData
+from asdbench.data.sets import catalog
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores
-from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, Work, by_training
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
+from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 from asdbench.system import BatchPlan, ClipBatch, Losses, Mean
@@ -36,7 +37,7 @@ import torch
 from dataclasses import dataclass
 from asdbench.config import tunable
 from asdbench.spec import MelSpec
-from asdbench.system import BatchPlan, Losses, Mean, Needs, Stage, System, Update
+from asdbench.system import BatchPlan, Losses, Mean, InputSpec, Stage, System, Update
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class Theirs(System):
         self.register_buffer("direction", torch.zeros(40))
 
     @classmethod
-    def needs(cls, config):
+    def input_spec(cls, config):
         mel = MelSpec(hop_samples=512, n_mels=8)
-        return Needs(mel, window_frames=5, window_hop_frames=5, standardise=True)
+        return InputSpec(mel, window_frames=5, window_hop_frames=5, standardize=True)
 
     @classmethod
     def batch_plan(cls, config):
-        return BatchPlan(8, "window-per-clip", others_share=0.25, target_rows=1)
+        return BatchPlan(8, "window-per-clip", pseudo_anomaly_share=0.25, target_rows=1)
 
     def stages(self, steps_per_epoch):
         def stage(name, module, **length):
@@ -73,8 +74,8 @@ class Theirs(System):
     def forward(self, batch, update, progress):
         vectors = batch.windows.flatten(1)
         error = (getattr(self, update)(vectors) - vectors).square() * (1 + progress)
-        own = Mean.of(error.mean(1), batch.machine == 0)
-        return Losses({"all": Mean.of(error), "own": own}, {"own": 0.5})
+        own = Mean.from_values(error.mean(1), batch.machine == 0)
+        return Losses({"all": Mean.from_values(error), "own": own}, {"own": 0.5})
 
     def fit_backend(self, batches):
         count = sum(batch.clips for batch in batches)
@@ -101,7 +102,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ASDBENCH_HOME", str(base / "home"))
         patch.syspath_prepend(str(base / "code"))
         patch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
-        catalogue.add("tiny", write_tiny(base / "clips"))
+        catalog.add("tiny", write_tiny(base / "clips"))
         yield base
     registry.get.cache_clear()
     registry.source_hash.cache_clear()
@@ -112,23 +113,23 @@ def job(system: str = "baseline-mse", *, seed: int = 1, **settings: Any) -> Job:
     return Job(system, ({} if system == "theirs" else QUICK) | settings, "tiny", "fan", seed)
 
 
-def done(given: Job, store: JobStore, **options: Any) -> Prepared:
-    prepared = Prepared.of(given)
-    execute(Work((prepared,)), options.pop("runtime", Runtime()), store, **options)
-    return prepared
+def done(given: Job, store: JobStore, **options: Any) -> ResolvedJob:
+    resolved = ResolvedJob.from_job(given)
+    execute(TrainingTask((resolved,)), options.pop("runtime", Runtime()), store, **options)
+    return resolved
 
 
-def model(prepared: Prepared, store: JobStore) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = store.load_tensors(f"{store.training(prepared.training_key)}/model.pt")
+def model(resolved: ResolvedJob, store: JobStore) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = store.load_tensors(f"{store.training(resolved.training_key)}/model.pt")
     return found
 
 
-def record(prepared: Prepared, store: JobStore) -> dict[str, Any]:
-    return store.training_record(prepared.training_key)
+def record(resolved: ResolvedJob, store: JobStore) -> dict[str, Any]:
+    return store.training_record(resolved.training_key)
 
 
-def components(prepared: Prepared, store: JobStore) -> pl.DataFrame:
-    return store.components(prepared.scoring_key)
+def components(resolved: ResolvedJob, store: JobStore) -> pl.DataFrame:
+    return store.components(resolved.scoring_key)
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -145,8 +146,8 @@ def test_a_resumed_training_equals_an_undisturbed_one(
     tmp_path: Path, system: str, checkpoint_epochs: int
 ) -> None:
     undisturbed, disturbed = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
-    prepared = done(job(system), undisturbed)
-    checkpoint = tmp_path / "b" / disturbed.training(prepared.training_key) / "checkpoint.pt"
+    resolved = done(job(system), undisturbed)
+    checkpoint = tmp_path / "b" / disturbed.training(resolved.training_key) / "checkpoint.pt"
     interruptions, seen = 0, set()
 
     def report(event: dict[str, Any]) -> None:
@@ -162,20 +163,20 @@ def test_a_resumed_training_equals_an_undisturbed_one(
             interruptions += 1
             assert checkpoint.exists() == (interruptions > checkpoint_epochs)
             torch.rand(interruptions)  # the process's own random state has no say
-    assert interruptions == len(record(prepared, undisturbed)["curve"])
+    assert interruptions == len(record(resolved, undisturbed)["curve"])
     assert not checkpoint.exists()
-    assert_same(model(prepared, disturbed), model(prepared, undisturbed))
-    assert record(prepared, disturbed)["curve"] == record(prepared, undisturbed)["curve"]
-    assert record(prepared, disturbed)["steps"] == record(prepared, undisturbed)["steps"]
-    assert components(prepared, disturbed).equals(components(prepared, undisturbed))
+    assert_same(model(resolved, disturbed), model(resolved, undisturbed))
+    assert record(resolved, disturbed)["curve"] == record(resolved, undisturbed)["curve"]
+    assert record(resolved, disturbed)["steps"] == record(resolved, undisturbed)["steps"]
+    assert components(resolved, disturbed).equals(components(resolved, undisturbed))
 
 
 def test_what_is_there_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = JobStore(tmp_path)
-    prepared = done(job(), store)
+    resolved = done(job(), store)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
-    assert store.is_done(Work((prepared,)))
+    assert store.is_done(TrainingTask((resolved,)))
     done(job(), store)
     done(job("baseline-maha"), store)  # scores the training that is there
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -184,21 +185,21 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_scores_do_not_depend_on_who_trained(tmp_path: Path) -> None:
     """A back end that draws numbers draws the same ones after training and after loading the training."""
     fresh, loaded = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
-    prepared = done(job("theirs"), fresh)
+    resolved = done(job("theirs"), fresh)
     trained = done(job("theirs", scale=2.0), loaded)
-    assert trained.training_key == prepared.training_key
+    assert trained.training_key == resolved.training_key
     done(job("theirs"), loaded)
-    assert components(prepared, loaded).equals(components(prepared, fresh))
+    assert components(resolved, loaded).equals(components(resolved, fresh))
 
 
 def test_scorers_of_one_work_do_not_disturb_each_other(tmp_path: Path) -> None:
     together, apart = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
-    jobs = [Prepared.of(job("theirs", scale=scale)) for scale in (1.0, 2.0)]
-    execute(Work(tuple(jobs)), Runtime(), together)
-    for prepared in reversed(jobs):
-        execute(Work((prepared,)), Runtime(), apart)
-    for prepared in jobs:
-        assert components(prepared, together).equals(components(prepared, apart))
+    jobs = [ResolvedJob.from_job(job("theirs", scale=scale)) for scale in (1.0, 2.0)]
+    execute(TrainingTask(tuple(jobs)), Runtime(), together)
+    for resolved in reversed(jobs):
+        execute(TrainingTask((resolved,)), Runtime(), apart)
+    for resolved in jobs:
+        assert components(resolved, together).equals(components(resolved, apart))
 
 
 def test_the_random_state_of_the_caller_is_left_alone(tmp_path: Path) -> None:
@@ -213,22 +214,22 @@ def test_the_random_state_of_the_caller_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_both_baselines_share_one_training(tmp_path: Path) -> None:
-    mse, maha = Prepared.of(job()), Prepared.of(job("baseline-maha", maha_mode="per_frame"))
+    mse, maha = ResolvedJob.from_job(job()), ResolvedJob.from_job(job("baseline-maha", maha_mode="per_frame"))
     assert mse.training_key == maha.training_key
     assert mse.scoring_key != maha.scoring_key
-    (work,) = by_training([mse, maha])
+    (task,) = by_training([mse, maha])
     store = JobStore(tmp_path)
-    execute(work, Runtime(), store)
+    execute(task, Runtime(), store)
     assert len(list((tmp_path / "trainings").iterdir())) == 1
     assert components(mse, store).columns == ["clip_id", "use", "mse"]
     assert components(maha, store).columns == ["clip_id", "use", "released", "per_frame"]
 
 
 def test_a_setting_changes_what_it_affects() -> None:
-    maha = Prepared.of(job("baseline-maha"))
-    fused = Prepared.of(job("baseline-maha", maha_mode="per_frame"))
+    maha = ResolvedJob.from_job(job("baseline-maha"))
+    fused = ResolvedJob.from_job(job("baseline-maha", maha_mode="per_frame"))
     assert (fused.training_key, fused.scoring_key) == (maha.training_key, maha.scoring_key)
-    theirs, scored = Prepared.of(job("theirs")), Prepared.of(job("theirs", scale=2.0))
+    theirs, scored = ResolvedJob.from_job(job("theirs")), ResolvedJob.from_job(job("theirs", scale=2.0))
     assert scored.training_key == theirs.training_key
     assert scored.scoring_key != theirs.scoring_key
     for changed in (
@@ -237,9 +238,12 @@ def test_a_setting_changes_what_it_affects() -> None:
         job(seed=2),
         replace(job(), machine_type="valve"),
     ):
-        assert Prepared.of(changed).training_key != Prepared.of(job()).training_key
-        assert Prepared.of(changed).scoring_key != Prepared.of(job()).scoring_key
-    assert Prepared.of(job(epochs="4", learning_rate="0.001")).training_key == Prepared.of(job()).training_key
+        assert ResolvedJob.from_job(changed).training_key != ResolvedJob.from_job(job()).training_key
+        assert ResolvedJob.from_job(changed).scoring_key != ResolvedJob.from_job(job()).scoring_key
+    assert (
+        ResolvedJob.from_job(job(epochs="4", learning_rate="0.001")).training_key
+        == ResolvedJob.from_job(job()).training_key
+    )
 
 
 def test_a_fusion_setting_changes_the_score_alone(tmp_path: Path) -> None:
@@ -253,26 +257,26 @@ def test_a_fusion_setting_changes_the_score_alone(tmp_path: Path) -> None:
 
 
 def test_other_machine_types_count_where_they_are_read(home: Path, tmp_path: Path) -> None:
-    other = catalogue.add("other", write_tiny(tmp_path / "clips", seed=0))
+    other = catalog.add("other", write_tiny(tmp_path / "clips", seed=0))
     valve = pl.col("machine_type") == "valve"
     changed = other.clips.with_columns(
         content_hash=pl.when(valve).then(pl.lit("0")).otherwise(pl.col("content_hash"))
     )
     changed_set = replace(other, clips=changed)
     for system, same in (("baseline-mse", True), ("theirs", False)):
-        keys = {Prepared.of(job(system), data=data).training_key for data in (other, changed_set)}
+        keys = {ResolvedJob.from_job(job(system), data=data).training_key for data in (other, changed_set)}
         assert (len(keys) == 1) is same
 
 
 def test_test_clips_change_scores_and_no_training() -> None:
-    data = catalogue.load("tiny")
+    data = catalog.load("tiny")
     test = pl.col("split") == "test"
     changed = data.clips.with_columns(
         content_hash=pl.when(test).then(pl.lit("0")).otherwise(pl.col("content_hash"))
     )
-    found = Prepared.of(job(), data=replace(data, clips=changed))
-    assert found.training_key == Prepared.of(job()).training_key
-    assert found.scoring_key != Prepared.of(job()).scoring_key
+    found = ResolvedJob.from_job(job(), data=replace(data, clips=changed))
+    assert found.training_key == ResolvedJob.from_job(job()).training_key
+    assert found.scoring_key != ResolvedJob.from_job(job()).scoring_key
 
 
 # The loop
@@ -291,32 +295,32 @@ def test_a_diverged_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
         InputError, match=r"diverged: in epoch 3 of stage 'reconstruction' .* lower learning rate"
     ):
         done(job(), store)
-    assert not store.is_trained(Prepared.of(job()))
+    assert not store.is_trained(ResolvedJob.from_job(job()))
 
 
 @pytest.mark.parametrize("system", ["baseline-mse", "theirs"])
 def test_progress_is_reported_every_epoch(tmp_path: Path, system: str) -> None:
     events: list[dict[str, Any]] = []
-    prepared = done(job(system), JobStore(tmp_path), runtime=Runtime(report=events.append))
+    resolved = done(job(system), JobStore(tmp_path), runtime=Runtime(report=events.append))
     steps = [event["step"] for event in events if "step" in event]
-    total = training.total_steps(prepared.build_trained(prepared.clips.facts), prepared.clips)
+    total = training.total_steps(resolved.build_trained(resolved.clips.facts), resolved.clips)
     assert steps == sorted(set(steps))
-    assert steps[-1] == total == record(prepared, JobStore(tmp_path))["steps"]
+    assert steps[-1] == total == record(resolved, JobStore(tmp_path))["steps"]
     assert {event["steps"] for event in events if "step" in event} == {total}
     if system == "theirs":
-        stages = [entry["stage"] for entry in record(prepared, JobStore(tmp_path))["curve"]]
-        assert stages == ["one"] * 3 + ["two"] * math.ceil(5 / prepared.clips.steps_per_epoch)
-        assert total == 3 * prepared.clips.steps_per_epoch + 5
+        stages = [entry["stage"] for entry in record(resolved, JobStore(tmp_path))["curve"]]
+        assert stages == ["one"] * 3 + ["two"] * math.ceil(5 / resolved.clips.steps_per_epoch)
+        assert total == 3 * resolved.clips.steps_per_epoch + 5
 
 
 def test_the_curve_holds_means_of_every_part() -> None:
-    prepared = Prepared.of(job("theirs", epochs=1))
+    resolved = ResolvedJob.from_job(job("theirs", epochs=1))
     with torch.random.fork_rng(devices=[]):
-        system = prepared.build_trained(prepared.clips.facts)
+        system = resolved.build_trained(resolved.clips.facts)
         initial = {name: value.clone() for name, value in system.state_dict().items()}
-        curve = training.train(system, prepared.clips, Runtime(), seed=1)["curve"]
+        curve = training.train(system, resolved.clips, Runtime(), seed=1)["curve"]
         system.load_state_dict(initial)
-        losses = by_hand(prepared.clips, system)
+        losses = by_hand(resolved.clips, system)
     assert curve[0] == {"stage": "one", "epoch": 1, **{name: pytest.approx(v) for name, v in losses.items()}}
 
 
@@ -339,7 +343,7 @@ def by_hand(data: JobData, system: Any) -> dict[str, float]:
     return {name: value / data.steps_per_epoch for name, value in sums.items()}
 
 
-def test_monitors_are_recorded_and_minimise_nothing() -> None:
+def test_monitors_are_recorded_and_minimize_nothing() -> None:
     weight = torch.tensor(2.0, requires_grad=True)
     losses = Losses(
         {"part": Mean(weight * 3, 2)}, {"part": 4.0}, monitors={"seen": Mean(torch.tensor(5.0), 2)}
@@ -350,7 +354,7 @@ def test_monitors_are_recorded_and_minimise_nothing() -> None:
 
 
 def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = Prepared.of(job("theirs", epochs=1))
+    resolved = ResolvedJob.from_job(job("theirs", epochs=1))
     system = registry.get("theirs")
     stages, forward = system.stages, system.forward
     seen = []
@@ -367,11 +371,11 @@ def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(system, "stages", planned)
     monkeypatch.setattr(system, "forward", watched)
     with torch.random.fork_rng(devices=[]):
-        made = prepared.build_trained(prepared.clips.facts)
-        steps = training.total_steps(made, prepared.clips)
-        curve = training.train(made, prepared.clips, Runtime(), seed=1)["curve"]
-    size = prepared.plan.size
-    source = int((prepared.clips._clips.domain[prepared.clips._clips.machine == 0] == 0).sum())
+        made = resolved.build_trained(resolved.clips.facts)
+        steps = training.total_steps(made, resolved.clips)
+        curve = training.train(made, resolved.clips, Runtime(), seed=1)["curve"]
+    size = resolved.plan.size
+    source = int((resolved.clips._clips.domain[resolved.clips._clips.machine == 0] == 0).sum())
     assert seen == [("one", 4, False)] * -(-source // 4) + [("two", size, True)] * 5
     assert len(seen) == steps
     assert [point["epoch"] for point in curve if point["stage"] == "one"] == [1]
@@ -384,7 +388,7 @@ def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_batches_are_made_ahead_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = Prepared.of(job("theirs")).clips
+    clips = ResolvedJob.from_job(job("theirs")).clips
     monkeypatch.setattr(ClipBatch, "pinned", lambda self: self)
     monkeypatch.setattr(ClipBatch, "to", lambda self, device: self)
     ahead = list(training._batches(clips, range(3, 9), Runtime(device=torch.device("cuda"))))
@@ -399,16 +403,18 @@ def test_checkpoints_take_a_small_share_of_the_time() -> None:
         saved.append(state["step"])
         time.sleep(0.5)
 
-    prepared = Prepared.of(job("theirs", epochs=6))
+    resolved = ResolvedJob.from_job(job("theirs", epochs=6))
     with torch.random.fork_rng(devices=[]):
-        made = prepared.build_trained(prepared.clips.facts)
-        training.train(made, prepared.clips, Runtime(), seed=1, checkpoint=slow, checkpoint_epochs=1)
+        made = resolved.build_trained(resolved.clips.facts)
+        training.train(made, resolved.clips, Runtime(), seed=1, checkpoint=slow, checkpoint_epochs=1)
     assert len(saved) == 1  # the next is due after ten seconds
 
 
 def test_a_mean_over_no_rows_is_zero() -> None:
     values = torch.ones(3, requires_grad=True)
-    total, parts = total_loss(Losses({"none": Mean.of(values, torch.zeros(3, dtype=torch.bool))}), Runtime())
+    total, parts = total_loss(
+        Losses({"none": Mean.from_values(values, torch.zeros(3, dtype=torch.bool))}), Runtime()
+    )
     assert float(total.detach()) == float(parts["none"]) == 0.0
 
 
@@ -428,44 +434,46 @@ def test_a_job_whose_scoring_fails_leaves_the_others_of_its_training_alone(
 ) -> None:
     """Both baselines score one training; only one of them fails."""
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    catalogue.add("tiny", write_tiny(tmp_path / "clips"))
+    catalog.add("tiny", write_tiny(tmp_path / "clips"))
     settings = {"epochs": 2, "hidden": 8, "batch_size": 64}
-    jobs = [Prepared.of(Job(s, settings, "tiny", "fan", 0)) for s in ("baseline-maha", "baseline-mse")]
+    jobs = [
+        ResolvedJob.from_job(Job(s, settings, "tiny", "fan", 0)) for s in ("baseline-maha", "baseline-mse")
+    ]
 
     def broken(*_: Any) -> None:
         raise RuntimeError("no covariance today")
 
     monkeypatch.setattr(registry.get("baseline-maha"), "fit_backend", broken)
     store = JobStore(tmp_path / "jobs")
-    (work,) = by_training(jobs)
-    ((failed, error),) = execute(work, Runtime(), store)
+    (task,) = by_training(jobs)
+    ((failed, error),) = execute(task, Runtime(), store)
     assert failed.job.system == "baseline-maha"
     assert "no covariance today" in str(error)
     assert store.is_scored(jobs[1])
     assert not store.is_scored(jobs[0])
-    assert not store.is_done(work)
+    assert not store.is_done(task)
 
 
 def test_results_whose_files_were_removed_count_as_not_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    catalogue.add("tiny", write_tiny(tmp_path / "clips"))
-    prepared = Prepared.of(Job("baseline-mse", {"epochs": 2, "hidden": 8}, "tiny", "fan", 0))
+    catalog.add("tiny", write_tiny(tmp_path / "clips"))
+    resolved = ResolvedJob.from_job(Job("baseline-mse", {"epochs": 2, "hidden": 8}, "tiny", "fan", 0))
     store = JobStore(tmp_path / "jobs")
-    execute(Work((prepared,)), Runtime(), store)
-    assert store.is_done(Work((prepared,)))
-    (tmp_path / "jobs" / store.scores(prepared.scoring_key) / "components.parquet").unlink()
-    assert store.is_trained(prepared)
-    assert not store.is_scored(prepared)
-    execute(Work((prepared,)), Runtime(), store)
-    (tmp_path / "jobs" / store.training(prepared.training_key) / "model.pt").unlink()
-    assert not store.is_done(Work((prepared,)))
+    execute(TrainingTask((resolved,)), Runtime(), store)
+    assert store.is_done(TrainingTask((resolved,)))
+    (tmp_path / "jobs" / store.scores(resolved.scoring_key) / "components.parquet").unlink()
+    assert store.is_trained(resolved)
+    assert not store.is_scored(resolved)
+    execute(TrainingTask((resolved,)), Runtime(), store)
+    (tmp_path / "jobs" / store.training(resolved.training_key) / "model.pt").unlink()
+    assert not store.is_done(TrainingTask((resolved,)))
 
 
 def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_MOST_POINTS", 4)
-    prepared = Prepared.of(job("theirs", epochs=1))
+    resolved = ResolvedJob.from_job(job("theirs", epochs=1))
     events: list[dict[str, Any]] = []
     system = registry.get("theirs")
     stages = system.stages
@@ -474,8 +482,8 @@ def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch
         system, "stages", lambda self, steps: [replace(stages(self, steps)[1], steps=11, plan=plan)]
     )
     with torch.random.fork_rng(devices=[]):
-        made = prepared.build_trained(prepared.clips.facts)
-        record = training.train(made, prepared.clips, Runtime(report=events.append), seed=1)
+        made = resolved.build_trained(resolved.clips.facts)
+        record = training.train(made, resolved.clips, Runtime(report=events.append), seed=1)
     assert [point["epoch"] for point in record["curve"]] == [3, 6, 9, 11]
     assert [event["step"] for event in events] == [3, 6, 9, 11]
 
@@ -483,12 +491,12 @@ def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch
 def test_multiply_accumulates_of_attention_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from asdbench.engine.scoring import macs_per_clip
 
-    prepared = Prepared.of(job("theirs"))
-    system = prepared.build_trained(prepared.clips.facts)
+    resolved = ResolvedJob.from_job(job("theirs"))
+    system = resolved.build_trained(resolved.clips.facts)
 
     def attending(batch: ClipBatch) -> dict[str, torch.Tensor]:
         x = torch.ones(1, 2, 10, 4)  # two heads, ten frames, four features
         return {"theirs": torch.nn.functional.scaled_dot_product_attention(x, x, x).sum().expand(batch.clips)}
 
     monkeypatch.setattr(system, "components", attending)
-    assert macs_per_clip(system, prepared.clips, device=torch.device("cpu")) == 2 * (2 * 10 * 10 * 4)
+    assert macs_per_clip(system, resolved.clips, device=torch.device("cpu")) == 2 * (2 * 10 * 10 * 4)

@@ -64,9 +64,9 @@ def test_an_impulse_is_seen_by_the_frames_that_cover_it(at_frame: int) -> None:
 
 def test_a_tone_lies_in_its_band() -> None:
     wave = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
-    centres = librosa.mel_frequencies(n_mels=130, fmin=0, fmax=8000)[1:-1]
+    centers = librosa.mel_frequencies(n_mels=130, fmin=0, fmax=8000)[1:-1]
     band = computed(wave, MelSpec())[50].argmax()
-    assert abs(centres[band] - 1000) < 20
+    assert abs(centers[band] - 1000) < 20
 
 
 def test_silence_is_at_the_floor() -> None:

@@ -70,7 +70,7 @@ def test_observed_scores_are_means_over_seeds_of_the_rules_score(rule):
 
 @pytest.mark.parametrize("rule", [OFFICIAL, IN_DOMAIN, WITHOUT_DOMAINS])
 def test_resampled_scores_are_the_scores_of_drawn_clips(rule):
-    """The spread and the centre agree with a plain bootstrap, clip by clip."""
+    """The spread and the center agree with a plain bootstrap, clip by clip."""
     rng = np.random.default_rng(3)
     of = section(rng, systems=1)
     overall, _ = bootstrap([of], rng, rule=rule, resamples=4000)

@@ -382,7 +382,7 @@ def test_a_summary_has_the_means_of_the_rule():
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_rule_survives_being_stored(rule):
-    assert Rule.of(json.loads(json.dumps(dataclasses.asdict(rule)))) == rule
+    assert Rule.from_record(json.loads(json.dumps(dataclasses.asdict(rule)))) == rule
 
 
 def test_a_rule_with_an_unknown_set_of_clips_is_refused():

@@ -26,7 +26,7 @@ def counted_pairs(scores, anomalous):
 
 
 def walked_curve(scores, anomalous, max_fpr):
-    """Integrate the ROC curve trapezium by trapezium, cut at ``max_fpr``, and standardise."""
+    """Integrate the ROC curve trapezium by trapezium, cut at ``max_fpr``, and standardize."""
     points = [
         ((scores[~anomalous] >= s).mean(), (scores[anomalous] >= s).mean()) for s in np.unique(scores)[::-1]
     ]

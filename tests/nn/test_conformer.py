@@ -59,7 +59,7 @@ def test_its_gradients_and_running_statistics_agree_with_torchaudio_in_training(
         assert_close(block.convolution.batch_norm.running_var, norm.running_var)
 
 
-def test_the_input_is_projected_and_the_output_normalised() -> None:
+def test_the_input_is_projected_and_the_output_normalized() -> None:
     torch.manual_seed(0)
     model = Conformer(24, width=32, heads=2, ffn=16, blocks=1, kernel=3).eval()
     x = torch.randn(2, 9, 24)

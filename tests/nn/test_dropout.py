@@ -14,7 +14,7 @@ def test_it_drops_the_stated_share_and_keeps_the_mean(p: float, share: float) ->
     assert float(dropped.double().mean()) == pytest.approx(1.0, abs=5e-3 / (1 - share) ** 0.5)
 
 
-def test_decisions_on_neighbours_and_rows_are_independent() -> None:
+def test_decisions_on_neighbors_and_rows_are_independent() -> None:
     torch.manual_seed(0)
     kept = (Dropout(0.5)(torch.ones(1000, 1024)) != 0).float()
     for lag in (1, 2, 4, 8, 16):

@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from asdbench.config import assignments
+from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, THRESHOLDS, WITHOUT_DOMAINS, Rule, official_score
-from asdbench.report.leaderboard import assignments, machine_type_metrics, render, rows
+from asdbench.report.leaderboard import rows
+from asdbench.report.tables import render
 
 TYPES = ("fan", "valve")
 OFFICIAL_METRICS = ("auc_source", "auc_target", "pauc")
 
 
-def section(auc_source: float, auc_target: float, pauc: float, **others: Any) -> dict[str, Any]:
+def section(auc_source: float, auc_target: float, pauc: float, **pseudo_anomaly_data: Any) -> dict[str, Any]:
     return {
         "official": {"auc_source": auc_source, "auc_target": auc_target, "pauc": pauc},
         "half_width": {"auc_source": 0.04, "auc_target": 0.05, "pauc": 0.06},
@@ -27,7 +30,7 @@ def section(auc_source: float, auc_target: float, pauc: float, **others: Any) ->
             method: {f"{m}_{d}": 0.5 for m in ("precision", "recall", "f1") for d in ("source", "target")}
             for method in THRESHOLDS
         },
-        **others,
+        **pseudo_anomaly_data,
     }
 
 
@@ -36,7 +39,7 @@ def result(
     machine_type: str = "fan",
     seed: int = 0,
     metrics: tuple[float, float, float] = (0.6, 0.5, 0.55),
-    **others: Any,
+    **pseudo_anomaly_data: Any,
 ) -> dict[str, Any]:
     record: dict[str, Any] = {
         "system": system,
@@ -56,11 +59,15 @@ def result(
         "clips_per_second": 100.0,
         "finished": "2026-01-01T00:00:00+00:00",
     }
-    return record | others
+    return record | pseudo_anomaly_data
 
 
-def both_types(system: str = "baseline-mse", seed: int = 0, auc: float = 0.6, **others: Any) -> list[Any]:
-    return [result(system, machine_type, seed, (auc, 0.5, 0.55), **others) for machine_type in TYPES]
+def both_types(
+    system: str = "baseline-mse", seed: int = 0, auc: float = 0.6, **pseudo_anomaly_data: Any
+) -> list[Any]:
+    return [
+        result(system, machine_type, seed, (auc, 0.5, 0.55), **pseudo_anomaly_data) for machine_type in TYPES
+    ]
 
 
 def tuned(trials: int = 20, search: str = "abc") -> dict[str, Any]:

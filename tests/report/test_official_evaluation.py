@@ -37,7 +37,7 @@ def submit(folder, section, scores, decisions, order=None):
 
 
 def plain_evaluator(sections, scores, decisions):
-    """The figures of the organisers' evaluator, from its description, with its libraries, one by one."""
+    """The figures of the organizers' evaluator, from its description, with its libraries, one by one."""
     table, pooled_true, pooled_scores = [], [], []
     for section, score, decision in zip(sections, scores, decisions, strict=True):
         truth = section.anomalous.astype(float)
@@ -108,7 +108,7 @@ SCORES = {
     "perfect": lambda rng, section: section.anomalous + 0.1 * rng.random(len(section.clips)),
     "inverted": lambda rng, section: -1.0 * section.anomalous - 1e-300 * rng.random(len(section.clips)),
     "one outlier": lambda rng, section: np.where(np.arange(len(section.clips)) == 0, 1e308, 1e-310),
-    "neighbouring floats": lambda rng, section: 1 + EPS * rng.integers(0, 4, len(section.clips)),
+    "neighboring floats": lambda rng, section: 1 + EPS * rng.integers(0, 4, len(section.clips)),
 }
 DECISIONS = {
     "some": lambda rng, section: (rng.random(len(section.clips)) < 0.4).astype(int),

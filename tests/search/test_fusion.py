@@ -11,21 +11,22 @@ import pytest
 import torch
 
 from asdbench import registry
-from asdbench.data import catalogue
-from asdbench.engine.evaluation import evaluate, labelled_clips
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.data.sets import catalog
+from asdbench.engine.evaluation import evaluate, labeled_clips
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score, section_metrics
 from asdbench.search.fusion import (
     BatchResult,
-    Found,
+    WeightSearchResult,
     _thousandths,
     best,
     distributions,
-    objective,
+    evaluate_batch,
+    initial_points,
     search_weights,
-    starts,
-    summarise,
+    summarize,
 )
 from asdbench.search.fusion_problem import Choices, FusionProblem, SectionContributions, fusion_problem
 from asdbench.system import MemberScores
@@ -171,7 +172,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ASDBENCH_HOME", str(folder / "home"))
         patch.delenv("ASDBENCH_STORAGE", raising=False)
         recordings = write_tiny(folder / "recordings", test_clips_per_cell=6, durations_s=(0.5, 0.7))
-        data = catalogue.add("tiny", recordings)
+        data = catalog.add("tiny", recordings)
         for seed in SEEDS:
             for machine_type in data.machine_types:
                 run_job(Job("ensemble", MEMBERS | SMALL, "tiny", machine_type, seed), JobStore())
@@ -184,19 +185,19 @@ def ensemble(**settings: Any) -> registry.Configured:
 
 def judged(settings: Mapping[str, Any]) -> float:
     """Return the official score by the regular path, averaged over seeds."""
-    data, scores = catalogue.load("tiny"), []
+    data, scores = catalog.load("tiny"), []
     for seed in SEEDS:
         rows = []
         for machine_type in data.machine_types:
             job = Job("ensemble", MEMBERS | SMALL | dict(settings), "tiny", machine_type, seed)
-            record = evaluate(Prepared.of(job), JobStore(), subset="dev").record
+            record = evaluate(ResolvedJob.from_job(job), JobStore(), subset="dev").record
             rows += [section["official"] for section in record["sections"].values()]
         scores.append(official_score(rows, rule=data.rule))
     return float(np.mean(scores))
 
 
 def test_scores_are_those_of_the_ensemble_with_these_settings(home: Path) -> None:
-    given = fusion_problem(ensemble(scale="log"), catalogue.load("tiny"), JobStore(), seeds=[*SEEDS, 0])
+    given = fusion_problem(ensemble(scale="log"), catalog.load("tiny"), JobStore(), seeds=[*SEEDS, 0])
     assert given.members == ("multitask-mel", "baseline-mse")
     assert given.seeds == SEEDS
     assert given.choices[0] == {"join": "scores", "scale": "log"}
@@ -216,7 +217,7 @@ def test_scores_are_those_of_the_ensemble_with_these_settings(home: Path) -> Non
 
 
 def test_what_is_found_are_settings_that_give_its_score(home: Path) -> None:
-    given = fusion_problem(ensemble(), catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+    given = fusion_problem(ensemble(), catalog.load("tiny"), JobStore(), seeds=SEEDS)
     found = search_weights(given, evaluations=60, seed=0)
     assert found.score == pytest.approx(judged(found.settings), abs=1e-12)
     assert found.equal_weights == pytest.approx(judged({}), abs=1e-12)
@@ -231,14 +232,16 @@ def test_members_that_have_not_run_are_named_with_what_runs_them(home: Path) -> 
         r"settings; 'asdbench run baseline-mse --data tiny --seeds 0 1 --set .*epochs=3.*' makes them"
     )
     with pytest.raises(InputError, match=expected):
-        fusion_problem(changed, catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+        fusion_problem(changed, catalog.load("tiny"), JobStore(), seeds=SEEDS)
     other = registry.configure("ensemble", MEMBERS | SMALL | {"steps": 3})
-    with pytest.raises(InputError, match="'asdbench run multitask-mel --data tiny --seeds 0 --others tiny"):
-        fusion_problem(other, catalogue.load("tiny"), JobStore(), seeds=[0], others="tiny")
+    with pytest.raises(
+        InputError, match="'asdbench run multitask-mel --data tiny --seeds 0 --pseudo-anomalies-from tiny"
+    ):
+        fusion_problem(other, catalog.load("tiny"), JobStore(), seeds=[0], pseudo_anomaly_data="tiny")
 
 
 def test_only_development_labels_steer_a_search(home: Path) -> None:
-    data = catalogue.load("tiny")
+    data = catalog.load("tiny")
     hidden = replace(data, clips=data.clips.with_columns(subset=pl.lit("eval")))
     with pytest.raises(InputError, match="only development labels may steer a search"):
         fusion_problem(ensemble(), hidden, JobStore(), seeds=SEEDS)
@@ -252,16 +255,16 @@ def test_only_development_labels_steer_a_search(home: Path) -> None:
 
 
 def test_labels_that_allow_no_metric_are_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def labelled(data: catalogue.DataSet, *, subset: str | None = None) -> pl.DataFrame:
-        return labelled_clips(data, subset=subset).with_columns(anomaly=pl.lit(False))
+    def labeled(data: catalog.DataSet, *, subset: str | None = None) -> pl.DataFrame:
+        return labeled_clips(data, subset=subset).with_columns(anomaly=pl.lit(False))
 
-    monkeypatch.setattr("asdbench.search.fusion_problem.labelled_clips", labelled)
+    monkeypatch.setattr("asdbench.search.fusion_problem.labeled_clips", labeled)
     with pytest.raises(InputError, match="there is no anomaly among the 24 clips of the section"):
-        fusion_problem(ensemble(), catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+        fusion_problem(ensemble(), catalog.load("tiny"), JobStore(), seeds=SEEDS)
 
 
 def test_systems_without_weights_are_refused(home: Path) -> None:
-    data, store = catalogue.load("tiny"), JobStore()
+    data, store = catalog.load("tiny"), JobStore()
     with pytest.raises(InputError, match="'baseline-mse' has no fusion weights to search"):
         fusion_problem(registry.configure("baseline-mse"), data, store, seeds=SEEDS)
     alone = registry.configure("ensemble", {"members": "baseline-mse"})
@@ -287,7 +290,7 @@ def test_ensembles_that_do_not_score_linearly_are_refused(
 
     monkeypatch.setattr(registry.get("ensemble"), "combine", classmethod(combine))
     with pytest.raises(InputError, match=message):
-        fusion_problem(ensemble(), catalogue.load("tiny"), JobStore(), seeds=SEEDS)
+        fusion_problem(ensemble(), catalog.load("tiny"), JobStore(), seeds=SEEDS)
 
 
 # The search
@@ -297,17 +300,17 @@ def draw(given: FusionProblem, seed: int, *, batch: int = 1, **options: Any) -> 
     """Return the result of a trial with random parameters."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     params = study.ask(distributions(given)).params
-    return objective(given, params, batch=batch, generator=np.random.default_rng(seed), **options)
+    return evaluate_batch(given, params, batch=batch, generator=np.random.default_rng(seed), **options)
 
 
 def test_the_first_trials_are_equal_weights_and_each_member_alone() -> None:
     given = problem(np.random.default_rng(0))
     space = distributions(given)
     points = []
-    for params in starts(given):
+    for params in initial_points(given):
         assert params.keys() == space.keys()
         assert all(of._contains(of.to_internal_repr(params[name])) for name, of in space.items())
-        result = objective(given, params, batch=1, generator=np.random.default_rng(0))
+        result = evaluate_batch(given, params, batch=1, generator=np.random.default_rng(0))
         assert result.choice == given.choices[0]
         points.append(result.weights)
     assert points == [(0.334, 0.333, 0.333), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
@@ -316,7 +319,7 @@ def test_the_first_trials_are_equal_weights_and_each_member_alone() -> None:
 def test_a_draw_of_ones_stands_for_equal_weights() -> None:
     given = problem(np.random.default_rng(0))
     params = dict.fromkeys(distributions(given), 1.0) | {"join": "scores"}
-    result = objective(given, params, batch=1, generator=np.random.default_rng(0))
+    result = evaluate_batch(given, params, batch=1, generator=np.random.default_rng(0))
     assert result.weights == (0.334, 0.333, 0.333)
 
 
@@ -399,7 +402,7 @@ def test_equal_seeds_find_the_same_and_every_evaluation_is_counted() -> None:
 
 
 def test_what_is_found_without_a_type_does_not_depend_on_it() -> None:
-    def search(given: FusionProblem) -> Found:
+    def search(given: FusionProblem) -> WeightSearchResult:
         return search_weights(given, evaluations=120, batch=20, seed=0)
 
     rng = np.random.default_rng(6)
@@ -423,7 +426,7 @@ def test_the_score_of_left_out_types_is_put_together_from_each() -> None:
         "valve": BatchResult(0.0, (1.0, 0.0, 0.0), CHOICES[1], 10),
         "fan": BatchResult(0.0, (0.0, 0.5, 0.5), CHOICES[0], 10),
     }
-    found = summarise(given, chosen, left_out, evaluations=30)
+    found = summarize(given, chosen, left_out, evaluations=30)
     assert found.score == pytest.approx(expected_score(given, chosen.weights, CHOICES[0]), abs=1e-12)
     by_seed: list[list[dict[str, float]]] = [[], []]
     assert found.leave_one_type_out is not None
@@ -441,7 +444,7 @@ def test_the_score_of_left_out_types_is_put_together_from_each() -> None:
     expected = np.mean([official_score(rows) for rows in by_seed])
     assert found.leave_one_type_out.score == pytest.approx(expected, abs=1e-12)
     with pytest.raises(ValueError, match="leave out each"):
-        summarise(given, chosen, {"fan": chosen}, evaluations=30)
+        summarize(given, chosen, {"fan": chosen}, evaluations=30)
 
 
 def test_a_single_machine_type_cannot_be_left_out() -> None:

@@ -7,9 +7,10 @@ import optuna
 import pytest
 
 from asdbench import registry
-from asdbench.data import catalogue
-from asdbench.data.catalogue import DataSet
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
 from asdbench.search.plan import Search, studies_of
 from asdbench.search.studies import RANDOM_TRIALS, Study, Trial
@@ -21,15 +22,15 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ASDBENCH_STORAGE", raising=False)
     types = ("fan", "pump", "valve")
-    return catalogue.add(
+    return catalog.add(
         "tiny", write_tiny(tmp_path / "recordings", machine_types=types, source_clips=6, target_clips=1)
     )
 
 
-def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baseline-mse") -> list[Prepared]:
+def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baseline-mse") -> list[ResolvedJob]:
     configured = registry.configure(system)
     return [
-        Prepared(Job(system, {}, data.name, machine_type, seed), configured, data)
+        ResolvedJob(Job(system, {}, data.name, machine_type, seed), configured, data)
         for machine_type in data.machine_types
         for seed in seeds
     ]
@@ -126,13 +127,13 @@ def test_a_study_is_named_by_all_that_its_course_depends_on(data: DataSet) -> No
     one = study_of(data)
     assert study_of(data).key == one.key
     assert study_of(data, Search(trials=99)).key == one.key  # more trials go on with the same study
-    others = [
+    pseudo_anomaly_data = [
         study_of(data, Search(trials=20, seed=1)),
         study_of(data, Search(trials=20, over=("learning_rate",))),
         study_of(data, seeds=(0, 1)),
         study_of(data, system="baseline-maha"),
     ]
-    assert len({one.key, *(other.key for other in others)}) == 5
+    assert len({one.key, *(other.key for other in pseudo_anomaly_data)}) == 5
 
 
 def test_leaving_a_type_out_makes_a_study_of_all_others_for_each(data: DataSet) -> None:

@@ -10,16 +10,16 @@ from torch.nn import functional
 
 from asdbench import registry
 from asdbench.nn.noise import normal_by_row
-from asdbench.system import UNKNOWN, ClipBatch, Facts, Losses, Mean
+from asdbench.system import UNKNOWN, ClipBatch, Losses, Mean, TrainingFacts
 from systems.adversarial import Discriminator, pairwise_auc
 
-FACTS = Facts(sections=("00",), attributes={"mic": ("A", "B"), "spd": ("1", "2", "3")})
+FACTS = TrainingFacts(sections=("00",), attributes={"mic": ("A", "B"), "spd": ("1", "2", "3")})
 UPDATES = ("cvae", "discriminator", "generator")
 NETWORKS = ("encoder", "decoder", "discriminator")
 OWN, OTHER = 4, 3
 
 
-def build(facts: Facts = FACTS, **settings: Any) -> Any:
+def build(facts: TrainingFacts = FACTS, **settings: Any) -> Any:
     torch.manual_seed(0)
     configured = registry.configure("adversarial", settings)
     return configured.system(configured.config, facts).train()
@@ -82,8 +82,8 @@ def latent_noise(batch: ClipBatch, draw: str) -> Tensor:
 def latent_of(system: Any, batch: ClipBatch, draw: str) -> Tensor:
     """Return the posterior's draw of the rows of this machine type."""
     real, _ = own(batch)
-    centre, log_variance = system.encoder(real, real.new_zeros(len(real), 0))
-    return centre + (log_variance / 2).exp() * latent_noise(batch, draw)
+    center, log_variance = system.encoder(real, real.new_zeros(len(real), 0))
+    return center + (log_variance / 2).exp() * latent_noise(batch, draw)
 
 
 def cross_entropy(logits: Tensor, label: float) -> float:
@@ -112,12 +112,17 @@ def test_the_discriminator_halves_both_axes_four_times() -> None:
 
 def test_the_window_and_the_rows_are_those_of_the_design() -> None:
     configured = registry.configure("adversarial", {"target_rows": 4, "window_hop_frames": 64})
-    needs = configured.system.needs(configured.config)
-    assert (needs.window_frames, needs.window_hop_frames, needs.standardise) == (256, 64, True)
-    assert (needs.mel.n_fft, needs.mel.hop_samples, needs.mel.n_mels) == (1024, 160, 128)
-    assert not needs.waveform
+    input_spec = configured.system.input_spec(configured.config)
+    assert (input_spec.window_frames, input_spec.window_hop_frames, input_spec.standardize) == (256, 64, True)
+    assert (input_spec.mel.n_fft, input_spec.mel.hop_samples, input_spec.mel.n_mels) == (1024, 160, 128)
+    assert not input_spec.waveform
     plan = configured.system.batch_plan(configured.config)
-    assert (plan.size, plan.others_share, plan.target_rows, plan.draw) == (64, 0.5, 4, "window-per-clip")
+    assert (plan.size, plan.pseudo_anomaly_share, plan.target_rows, plan.draw) == (
+        64,
+        0.5,
+        4,
+        "window-per-clip",
+    )
 
 
 def test_the_autoencoder_comes_first_and_sees_no_other_machine_type() -> None:
@@ -126,7 +131,7 @@ def test_the_autoencoder_comes_first_and_sees_no_other_machine_type() -> None:
     )
     assert (cvae.steps, adversarial.steps) == (7, 9)
     assert cvae.precision == adversarial.precision == "bfloat16"
-    assert (cvae.plan.size, cvae.plan.others_share, cvae.plan.target_rows) == (64, 0.0, 2)
+    assert (cvae.plan.size, cvae.plan.pseudo_anomaly_share, cvae.plan.target_rows) == (64, 0.0, 2)
     assert adversarial.plan is None
     assert [update.name for update in (*cvae.updates, *adversarial.updates)] == list(UPDATES)
 
@@ -228,9 +233,9 @@ def test_the_cvae_loss_is_the_negative_elbo_a_value() -> None:
     losses = system(batch, "cvae", 0.04)
     real, condition = own(batch)
     with torch.no_grad():
-        centre, log_variance = system.encoder(real, condition[:, :0])
+        center, log_variance = system.encoder(real, condition[:, :0])
         rebuilt = system.decoder(latent_of(system, batch, "cvae posterior"), condition)
-    posterior = torch.distributions.Normal(centre, (log_variance / 2).exp())
+    posterior = torch.distributions.Normal(center, (log_variance / 2).exp())
     kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
     likelihood = torch.distributions.Normal(rebuilt, 1.0).log_prob(real)
     constant = torch.distributions.Normal(0.0, 1.0).log_prob(torch.zeros(()))
@@ -377,7 +382,7 @@ def test_the_decoder_is_conditioned_and_the_encoder_if_asked() -> None:
 
 @pytest.mark.parametrize("encoder", [False, True])
 def test_without_attributes_nothing_is_conditioned(encoder: bool) -> None:
-    system = build(Facts(sections=("00",), attributes={}), condition_encoder=encoder)
+    system = build(TrainingFacts(sections=("00",), attributes={}), condition_encoder=encoder)
     assert sum(p.numel() for p in system.decoder.parameters()) == 142_224
     batch = replace(training_batch(), attributes=torch.zeros(OWN + OTHER, 0, dtype=torch.int64))
     for update in UPDATES:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from asdbench import registry
 from asdbench.data.loader import window_starts
-from asdbench.system import ClipBatch, Facts, Fusion, System
+from asdbench.system import ClipBatch, Fusion, System, TrainingFacts
 
-FACTS = Facts(sections=("00",), attributes={})
+FACTS = TrainingFacts(sections=("00",), attributes={})
 MELS, FRAMES = 8, 5
 
 
@@ -57,8 +57,8 @@ def released_precisions(system: Any, batches: list[ClipBatch]) -> list[NDArray[n
         for domain in (0, 1):
             rows = residuals(system, given)[given.domain.numpy() == domain].reshape(-1, MELS)
             if len(rows):
-                centred = rows - rows.mean(axis=0)
-                scatter[domain] += centred.T @ centred
+                centered = rows - rows.mean(axis=0)
+                scatter[domain] += centered.T @ centered
                 vectors[domain] += len(rows) // FRAMES
     source = scatter[0] / (vectors[0] - 1)
     target = scatter[1] / (vectors[1] - 1) if vectors[1] else source
@@ -90,12 +90,12 @@ def test_the_default_autoencoder_has_the_released_ones_parameters() -> None:
 
 def test_ten_seconds_are_313_frames_and_309_vectors() -> None:
     configured = registry.configure("baseline-mse")
-    needs = configured.system.needs(configured.config)
-    assert needs.mel.frames(160_000) == 313
-    assert len(window_starts(313, needs.window_frames, needs.window_hop_frames)) == 309
-    assert needs.window_frames * needs.mel.n_mels == 640
-    assert needs.mel.floor == np.finfo(np.float64).eps
-    assert not needs.standardise
+    input_spec = configured.system.input_spec(configured.config)
+    assert input_spec.mel.frames(160_000) == 313
+    assert len(window_starts(313, input_spec.window_frames, input_spec.window_hop_frames)) == 309
+    assert input_spec.window_frames * input_spec.mel.n_mels == 640
+    assert input_spec.mel.floor == np.finfo(np.float64).eps
+    assert not input_spec.standardize
 
 
 def test_mse_is_the_mean_over_vectors_and_dimensions() -> None:

@@ -38,10 +38,10 @@ class TestMultitaskMel(SystemConformance):
     settings = _SMALL
     alternatives = {"heads": 4, "gradient_clip": 0.01, "precision": _OTHER_PRECISION}  # noqa: RUF012
     settings_for = {  # noqa: RUF012
-        "neighbours": {"backend": "knn"},
+        "neighbors": {"backend": "knn"},
         "gmm_components": {"backend": "gmm"},
         "gmm_reg_covar": {"backend": "gmm"},
-        "lof_neighbours": {"backend": "lof"},
+        "lof_neighbors": {"backend": "lof"},
     }
 
 

@@ -11,13 +11,13 @@ from asdbench import registry
 from asdbench.errors import InputError
 from asdbench.features.augment import TRANSFORMS
 from asdbench.spec import MelSpec
-from asdbench.system import UNKNOWN, ClipBatch, Facts, System
+from asdbench.system import UNKNOWN, ClipBatch, System, TrainingFacts
 
-FACTS = Facts(("00",), {"spd": ("a", "b", "c"), "m-n": ("W", "X")})
+FACTS = TrainingFacts(("00",), {"spd": ("a", "b", "c"), "m-n": ("W", "X")})
 SMALL = {"width": 16, "heads": 2, "ffn": 16, "blocks": 1, "embedding": 4, "n_mels": 16, "window_frames": 32}
 
 
-def build(name: str = "multitask-mel", facts: Facts = FACTS, **settings: Any) -> Any:
+def build(name: str = "multitask-mel", facts: TrainingFacts = FACTS, **settings: Any) -> Any:
     configured = registry.configure(name, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -46,7 +46,7 @@ def batch(rows: int = 12, *, frames: int = 32, mels: int = 16) -> ClipBatch:
 )
 def test_parameters_are_those_of_the_report(name: str, trunk: int, total: int) -> None:
     attributes = {"car": tuple("abcdefghij"), "spd": tuple("abcde"), "mic": tuple("ab")}  # ToyCar's
-    system = build(name, Facts(("00",), attributes))
+    system = build(name, TrainingFacts(("00",), attributes))
     heads = [system.own_machine, system.augmentation, *system.attributes]
     of_heads = sum(p.numel() for head in heads for p in head.parameters())
     assert sum(p.numel() for p in system.parameters()) == total
@@ -56,12 +56,21 @@ def test_parameters_are_those_of_the_report(name: str, trunk: int, total: int) -
 
 def test_needs_and_batches_are_those_of_the_report() -> None:
     mel, combined = registry.configure("multitask-mel"), registry.configure("multitask-combined")
-    needs = mel.system.needs(mel.config)
-    assert (needs.mel, needs.window_frames, needs.window_hop_frames) == (MelSpec(1024, 160, 128), 256, 128)
-    assert needs.standardise
-    assert combined.system.needs(combined.config) == replace(needs, waveform=True)
+    input_spec = mel.system.input_spec(mel.config)
+    assert (input_spec.mel, input_spec.window_frames, input_spec.window_hop_frames) == (
+        MelSpec(1024, 160, 128),
+        256,
+        128,
+    )
+    assert input_spec.standardize
+    assert combined.system.input_spec(combined.config) == replace(input_spec, waveform=True)
     plan = mel.system.batch_plan(mel.config)
-    assert (plan.size, plan.others_share, plan.target_rows, plan.augmentations) == (128, 0.5, 1, TRANSFORMS)
+    assert (plan.size, plan.pseudo_anomaly_share, plan.target_rows, plan.augmentations) == (
+        128,
+        0.5,
+        1,
+        TRANSFORMS,
+    )
     assert mel.config.steps == 1500
 
 
@@ -124,7 +133,7 @@ def test_an_unknown_attribute_value_counts_for_nothing() -> None:
 
 
 def test_without_attributes_or_augmentation_those_tasks_are_left_out() -> None:
-    system = build(facts=Facts(("00",), {}), augment=False, **SMALL)
+    system = build(facts=TrainingFacts(("00",), {}), augment=False, **SMALL)
     given = replace(batch(), attributes=torch.empty(12, 0, dtype=torch.int64), augmentation=None)
     assert system(given, "all", 0.0).parts.keys() == {"own machine"}
     assert system.batch_plan(system.config).augmentations == ()

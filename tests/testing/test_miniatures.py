@@ -8,15 +8,15 @@ import polars as pl
 import pytest
 import soundfile
 
-from asdbench.data import catalogue
-from asdbench.data.clips import CLIP_SCHEMA, Index, index_folder
-from asdbench.data.layout import TWO_MICROPHONES
 from asdbench.data.loader import JobData
+from asdbench.data.sets import catalog
+from asdbench.data.sets.clips import CLIP_SCHEMA, Index, index_folder
+from asdbench.data.sets.layouts import TWO_MICROPHONES
 from asdbench.spec import MelSpec
-from asdbench.system import BatchPlan, Needs
+from asdbench.system import BatchPlan, InputSpec
 from asdbench.testing.miniatures import MINIATURES, Written, write_miniature
 
-NEEDS = Needs(mel=MelSpec(hop_samples=512, n_mels=16), window_frames=8, window_hop_frames=8)
+NEEDS = InputSpec(mel=MelSpec(hop_samples=512, n_mels=16), window_frames=8, window_hop_frames=8)
 PLAN = BatchPlan(size=8, draw="window-per-clip")
 
 
@@ -91,9 +91,9 @@ def test_training_takes_clips_of_the_training_split_alone(
     written: dict[str, Written], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
-    data = catalogue.add("mini", written[name].data)
-    plan = BatchPlan(size=8, draw="window-per-clip", others_share=0.5, target_rows=1)
-    job = JobData(data, data.machine_types[0], needs=NEEDS, plan=plan, seed=0)
+    data = catalog.add("mini", written[name].data)
+    plan = BatchPlan(size=8, draw="window-per-clip", pseudo_anomaly_share=0.5, target_rows=1)
+    job = JobData(data, data.machine_types[0], input_spec=NEEDS, plan=plan, seed=0)
     drawn = {int(job._clips.clip_id[clip]) for step in range(50) for clip in job._rows(step)[1]}
     trained = data.clips.filter(pl.col("split") == "train")
     assert drawn <= set(trained["clip_id"]) - set(job.hold_out_ids.tolist())
@@ -105,9 +105,9 @@ def test_supplemental_clips_are_neither_trained_on_nor_scored(
     written: dict[str, Written], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
-    data = catalogue.add("mini", written[name].data)
+    data = catalog.add("mini", written[name].data)
     for machine_type in data.machine_types:
-        job = JobData(data, machine_type, needs=NEEDS, plan=PLAN, seed=0)
+        job = JobData(data, machine_type, input_spec=NEEDS, plan=PLAN, seed=0)
         used = {*job.training_ids.tolist(), *job.hold_out_ids.tolist(), *job.test_ids.tolist()}
         left = data.clips.filter(pl.col("machine_type") == machine_type, ~pl.col("clip_id").is_in(list(used)))
         assert set(left["split"]) == ({"supplemental"} if name == "supplement" else set())

@@ -13,7 +13,7 @@ import pytest
 from asdbench.metrics import OFFICIAL, WITHOUT_DOMAINS, official_score
 from asdbench.tracking import mlflow_runs
 from asdbench.tracking.mlflow_runs import NotWritten, Store, runs_page, source_tags, tracking_uri, ui_command
-from asdbench.tracking.runs import Entry, Run
+from asdbench.tracking.runs import OutboxEntry, Run
 
 TYPES = ("fan", "valve")
 
@@ -242,8 +242,8 @@ def test_of_a_run_with_several_entries_the_newest_is_written() -> None:
 
 def test_an_entry_is_the_same_after_a_detour_through_json() -> None:
     entry = finished_run(curve_epochs=1).entry({"mlflow.source.git.commit": "c0ffee"})
-    again = Entry.of_json(entry.as_json())
-    assert again.as_json() == entry.as_json()
+    again = OutboxEntry.from_json(entry.to_json())
+    assert again.to_json() == entry.to_json()
     assert again.group == entry.group
     Store().write([again])
     [outer], [fan, _] = recorded()
@@ -254,7 +254,9 @@ def test_an_entry_is_the_same_after_a_detour_through_json() -> None:
 def test_losses_that_are_not_finite_are_recorded() -> None:
     run = finished_run(types=("fan",))
     curve = [{"stage": "s", "epoch": 1, "total": float("nan")}]
-    Store().write([Entry.of_json(dataclasses.replace(run, curves={"fan": curve}).entry({}).as_json())])
+    Store().write(
+        [OutboxEntry.from_json(dataclasses.replace(run, curves={"fan": curve}).entry({}).to_json())]
+    )
     _, [fan] = recorded()
     assert math.isnan(fan.data.metrics["loss/s/total"])
 
@@ -361,7 +363,7 @@ def test_an_unreachable_server_is_told_without_its_password(monkeypatch: pytest.
         record([finished_run()])
     assert "hush" not in str(raised.value)
     assert len(str(raised.value)) < 200
-    assert (raised.value.passing, raised.value.of_store) == (True, True)
+    assert (raised.value.transient, raised.value.of_store) == (True, True)
 
 
 def test_a_broken_database_is_told_soon_and_does_not_pass(home: Path) -> None:
@@ -370,7 +372,7 @@ def test_a_broken_database_is_told_soon_and_does_not_pass(home: Path) -> None:
     with pytest.raises(NotWritten, match=r"mlflow\.db .*not a database") as raised:
         record([finished_run()])
     assert time.monotonic() - began < 20
-    assert (raised.value.passing, raised.value.of_store) == (False, True)
+    assert (raised.value.transient, raised.value.of_store) == (False, True)
 
 
 def test_a_deleted_experiment_is_told_with_the_cure() -> None:
@@ -381,7 +383,7 @@ def test_a_deleted_experiment_is_told_with_the_cure() -> None:
         NotWritten, match=f"mlflow experiments restore --experiment-id {experiment}"
     ) as raised:
         record([finished_run(types=("fan",))])
-    assert (raised.value.passing, raised.value.of_store) == (False, False)
+    assert (raised.value.transient, raised.value.of_store) == (False, False)
 
 
 def test_the_page_of_runs_is_at_the_server_or_at_the_local_ui(monkeypatch: pytest.MonkeyPatch) -> None:

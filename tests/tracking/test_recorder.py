@@ -18,8 +18,8 @@ from asdbench.metrics import OFFICIAL
 from asdbench.tracking import outbox, recorder
 from asdbench.tracking.mlflow_runs import tracking_uri
 from asdbench.tracking.outbox import Outbox
-from asdbench.tracking.recorder import Left, Recorder, deliver
-from asdbench.tracking.runs import Entry, Run, Search, Trial
+from asdbench.tracking.recorder import Recorder, Undelivered, deliver
+from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord
 
 OFFICIAL_METRICS = {"auc_source": 0.6, "auc_target": 0.5, "pauc": 0.55}
 RESULT = {
@@ -59,12 +59,12 @@ def run(seed: int = 0, data: str = "demo", key: str = "k", **changed: Any) -> Ru
     )
 
 
-def search(trials: int = 2) -> Search:
-    return Search("5ea7c4", "multitask-mel", "demo", "dev", "dev", None, {}, (0,), trials)
+def search(trials: int = 2) -> SearchRecord:
+    return SearchRecord("5ea7c4", "multitask-mel", "demo", "dev", "dev", None, {}, (0,), trials)
 
 
-def trial(number: int) -> Trial:
-    return Trial(number, {"depth": number}, "complete", [(1, 0.5)], {}, {}, 1000.0, 1010.0)
+def trial(number: int) -> TrialRecord:
+    return TrialRecord(number, {"depth": number}, "complete", [(1, 0.5)], {}, {}, 1000.0, 1010.0)
 
 
 def client() -> Any:
@@ -91,7 +91,7 @@ class ToldStore:
     experiments: dict[str, str] = {}  # noqa: RUF012
     written: list[str] = []  # noqa: RUF012
 
-    def write(self, entries: Sequence[Entry]) -> None:
+    def write(self, entries: Sequence[OutboxEntry]) -> None:
         self.written.extend((entry.trial or entry.run).name for entry in entries)
 
 
@@ -165,7 +165,7 @@ def test_runs_and_trials_are_recorded_and_the_outbox_is_empty_then(home: Path) -
     of.put(dataclasses.replace(run(), subset="eval"))
     of.put_trial(search(), trial(0))
     of.put_trial(search(), trial(1))
-    assert of.close() == Left()
+    assert of.close() == Undelivered()
     assert set(of.experiments) == {"demo", "demo/eval", "demo/searches"}
     assert [len(recorded(name)) for name in of.experiments] == [1, 1, 1]
     [found] = recorded("demo/searches")
@@ -186,7 +186,7 @@ def test_what_is_put_is_on_the_disk_at_once_and_delivered_in_order(
         assert of.close().entries == 3
     of = Recorder()
     of.put(run(0))
-    assert of.close() == Left()
+    assert of.close() == Undelivered()
     assert told.written == [f"baseline-mse seed {seed}" for seed in (3, 1, 2, 0)]
 
 
@@ -240,7 +240,7 @@ def test_a_server_that_comes_back_gets_it_while_the_recorder_lasts(
         time.sleep(0.05)
     assert len(waiting(home)) == 2
     with server(port, tmp_path / "mlflow.db"):
-        assert of.close(patience_s=120) == Left()
+        assert of.close(patience_s=120) == Undelivered()
         assert [len(recorded(name)) for name in ("demo", "demo/searches")] == [1, 1]
 
 
@@ -257,7 +257,7 @@ def test_a_server_that_fails_half_way_gets_the_rest_later_and_no_run_twice(
         assert "503" in left.why
     with server(port, tmp_path / "mlflow.db"):
         assert [of.info.status for of in recorded()] == ["RUNNING"]
-        assert deliver() == (1, Left())
+        assert deliver() == (1, Undelivered())
         assert [of.info.status for of in recorded()] == ["FINISHED"]
 
 
@@ -267,7 +267,7 @@ def test_the_next_recorder_delivers_what_is_left_to_where_mlflow_is_then(home: P
     assert of.close(patience_s=0).entries == 1
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
-        assert Recorder().close() == Left()
+        assert Recorder().close() == Undelivered()
         assert len(recorded()) == 1
         assert waiting(home) == []
 
@@ -281,8 +281,8 @@ def test_deliver_tries_once_and_tells_its_progress(home: Path, refusing: None) -
     seen: list[tuple[int, int]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
-        assert deliver(progress=lambda done, of: seen.append((done, of))) == (2, Left())
-        assert deliver() == (0, Left())
+        assert deliver(progress=lambda done, of: seen.append((done, of))) == (2, Undelivered())
+        assert deliver() == (0, Undelivered())
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -327,7 +327,7 @@ def test_an_entry_that_another_process_has_hold_of_is_left_to_it(home: Path) -> 
         delivered, left = deliver()
         assert (delivered, left.entries) == (0, 1)
         assert "another process is recording them" in left.why
-    assert deliver() == (1, Left())
+    assert deliver() == (1, Undelivered())
 
 
 def test_a_lock_whose_holder_has_just_removed_it_is_not_held(
@@ -351,7 +351,7 @@ def test_a_driver_killed_while_it_records_leaves_the_entry_and_no_lock(home: Pat
 import os, signal, threading
 from asdbench.tracking import recorder
 from asdbench.tracking.outbox import Outbox
-from asdbench.tracking.runs import Entry, Sheet
+from asdbench.tracking.runs import OutboxEntry, RunRecord
 
 class Killed:
     def write(self, entries):
@@ -359,14 +359,14 @@ class Killed:
 
 recorder.Store = Killed
 of = recorder.Recorder()
-sheet = Sheet("r", {"asdbench.key": "k", "asdbench.results": "r"}, {}, [("m", 1.0, 0)], 0, 1)
-of._put(Entry("demo", sheet))
+sheet = RunRecord("r", {"asdbench.key": "k", "asdbench.results": "r"}, {}, [("m", 1.0, 0)], 0, 1)
+of._put(OutboxEntry("demo", sheet))
 threading.Event().wait()
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(waiting(home)) == 1
-    assert deliver() == (1, Left())
+    assert deliver() == (1, Undelivered())
     assert [of.info.run_name for of in recorded()] == ["r"]
 
 
@@ -386,7 +386,7 @@ def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Pa
     assert f"mlflow experiments restore --experiment-id {experiment}" in left.why
     assert len(recorded()) == 1
     client().restore_experiment(experiment)
-    assert deliver() == (1, Left())
+    assert deliver() == (1, Undelivered())
 
 
 def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, told: type[ToldStore]) -> None:
@@ -417,14 +417,14 @@ def test_a_full_disk_is_waited_for(
         left = lost.close(patience_s=0.2)
         assert left.entries == 1
         assert f"{str(home / 'outbox')!r} cannot be written either, so the same command" in left.why
-    assert of.close() == Left()
+    assert of.close() == Undelivered()
     assert told.written == ["baseline-mse seed 0"]
 
 
 def test_nothing_to_record_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "new"))
-    assert Recorder().close() == Left()
-    assert deliver() == (0, Left())
+    assert Recorder().close() == Undelivered()
+    assert deliver() == (0, Undelivered())
     assert not (tmp_path / "new").exists()
 
 
@@ -444,7 +444,7 @@ def test_no_secret_of_the_environment_is_stored(
     of.put(run(1))
     of.put_trial(search(), trial(1))
     files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    assert of.close() == Left()
+    assert of.close() == Undelivered()
     files |= {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert {path.suffix for path in files} >= {".db", ".json", ".csv"}
     assert b"dev-tuned" in files[home / "mlflow.db"]
@@ -473,5 +473,5 @@ print(os.listdir())
     folder = home / "elsewhere"
     folder.mkdir()
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
-    assert ran.stdout.splitlines() == ["False False False", "Left(entries=0, why='')", "1", "[]"]
+    assert ran.stdout.splitlines() == ["False False False", "Undelivered(entries=0, why='')", "1", "[]"]
     assert (ran.stderr, ran.returncode) == ("", 0)

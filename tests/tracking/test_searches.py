@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from asdbench.tracking.mlflow_runs import Store, tracking_uri
-from asdbench.tracking.runs import Entry, Search, Trial, TrialState, trial_entry
+from asdbench.tracking.runs import OutboxEntry, SearchRecord, TrialRecord, TrialState, trial_entry
 
-SEARCH = Search(
+SEARCH = SearchRecord(
     key="5ea7c4",
     system="multitask-mel",
     data="demo",
@@ -20,10 +20,10 @@ SEARCH = Search(
 )
 
 
-def trial(number: int, score: float = 0.6, state: TrialState = "complete", **settings: Any) -> Trial:
+def trial(number: int, score: float = 0.6, state: TrialState = "complete", **settings: Any) -> TrialRecord:
     rungs = [] if state == "failed" else [(1, 0.5), (2, score)]
     curve = [{"stage": "main", "epoch": epoch, "total": 1 / epoch} for epoch in (1, 2, 3)]
-    return Trial(
+    return TrialRecord(
         number=number,
         settings=settings,
         state=state,
@@ -35,7 +35,7 @@ def trial(number: int, score: float = 0.6, state: TrialState = "complete", **set
     )
 
 
-def write(*trials: Trial, search: Search = SEARCH) -> None:
+def write(*trials: TrialRecord, search: SearchRecord = SEARCH) -> None:
     Store().write([trial_entry(search, of, {}) for of in trials])
 
 
@@ -167,8 +167,8 @@ def test_a_machine_type_that_is_left_out_is_named() -> None:
 
 def test_an_entry_is_the_same_after_a_detour_through_json(home: Path) -> None:
     entry = trial_entry(SEARCH, trial(0), {})
-    again = Entry.of_json(entry.as_json())
-    assert again.as_json() == entry.as_json()
+    again = OutboxEntry.from_json(entry.to_json())
+    assert again.to_json() == entry.to_json()
     assert again.group == entry.group == trial_entry(SEARCH, trial(1), {}).group
     Store().write([again])
     [search], [of] = recorded()

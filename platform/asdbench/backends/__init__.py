@@ -3,15 +3,15 @@
 from asdbench.backends.backend import Backend
 from asdbench.backends.bank import SCORES, BackendBank
 from asdbench.backends.gaussian import GaussianMixture, Mahalanobis
-from asdbench.backends.neighbours import DensityNormalisedNeighbours, LocalOutlierFactor, NearestNeighbours
+from asdbench.backends.neighbors import DensityNormalizedNeighbors, LocalOutlierFactor, NearestNeighbors
 
 __all__ = [
     "SCORES",
     "Backend",
     "BackendBank",
-    "DensityNormalisedNeighbours",
+    "DensityNormalizedNeighbors",
     "GaussianMixture",
     "LocalOutlierFactor",
     "Mahalanobis",
-    "NearestNeighbours",
+    "NearestNeighbors",
 ]

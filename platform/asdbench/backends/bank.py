@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from asdbench.backends.backend import Backend
 from asdbench.backends.gaussian import GaussianMixture, Mahalanobis
-from asdbench.backends.neighbours import DensityNormalisedNeighbours, LocalOutlierFactor, NearestNeighbours
+from asdbench.backends.neighbors import DensityNormalizedNeighbors, LocalOutlierFactor, NearestNeighbors
 
 SCORES = ("gmm", "gmm-max", "knn", "knn-density", "mahalanobis", "mahalanobis-shared", "lof")
 
@@ -19,9 +19,9 @@ class BackendBank(nn.Module):
     Parameters
     ----------
     gmm_components, gmm_reg_covar : of :class:`GaussianMixture`
-    neighbours : of :class:`NearestNeighbours` and :class:`DensityNormalisedNeighbours`
-    density_neighbours : of :class:`DensityNormalisedNeighbours`
-    lof_neighbours : of :class:`LocalOutlierFactor`
+    neighbors : of :class:`NearestNeighbors` and :class:`DensityNormalizedNeighbors`
+    density_neighbors : of :class:`DensityNormalizedNeighbors`
+    lof_neighbors : of :class:`LocalOutlierFactor`
     """
 
     def __init__(
@@ -29,19 +29,19 @@ class BackendBank(nn.Module):
         *,
         gmm_components: int = 2,
         gmm_reg_covar: float = 1e-3,
-        neighbours: int = 1,
-        density_neighbours: int = 4,
-        lof_neighbours: int = 20,
+        neighbors: int = 1,
+        density_neighbors: int = 4,
+        lof_neighbors: int = 20,
     ) -> None:
         super().__init__()
         self.gmm = GaussianMixture(gmm_components, reg_covar=gmm_reg_covar)
         self.others = nn.ModuleDict(
             {
-                "knn": NearestNeighbours(neighbours),
-                "knn-density": DensityNormalisedNeighbours(neighbours, density_neighbours=density_neighbours),
+                "knn": NearestNeighbors(neighbors),
+                "knn-density": DensityNormalizedNeighbors(neighbors, density_neighbors=density_neighbors),
                 "mahalanobis": Mahalanobis(shared=False),
                 "mahalanobis-shared": Mahalanobis(shared=True),
-                "lof": LocalOutlierFactor(lof_neighbours),
+                "lof": LocalOutlierFactor(lof_neighbors),
             }
         )
 

@@ -27,8 +27,8 @@ LEAST_WINDOWS = 32
 class GaussianMixture(Backend):
     """Negative log-likelihood under a mixture of Gaussians with full covariances.
 
-    The embeddings are standardised per dimension first (a constant dimension is only centred); the density
-    is that of standardised embeddings. Both domains are fitted together.
+    The embeddings are standardized per dimension first (a constant dimension is only centered); the density
+    is that of standardized embeddings. Both domains are fitted together.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class GaussianMixture(Backend):
         Number of Gaussians; no more than there are different windows are fitted.
     reg_covar : float
         Added to the diagonals of the covariances.
-    initialisations : int
+    initializations : int
         Number of fits from k-means with other starts, of which the likeliest is kept. One that has not
         converged after 100 steps counts as it is.
     """
@@ -47,10 +47,10 @@ class GaussianMixture(Backend):
     means: Tensor
     factors: Tensor
 
-    def __init__(self, components: int = 2, *, reg_covar: float = 1e-3, initialisations: int = 3) -> None:
+    def __init__(self, components: int = 2, *, reg_covar: float = 1e-3, initializations: int = 3) -> None:
         super().__init__("mean", "deviation", "log_weights", "means", "factors")
         self.components = at_least("components", components)
-        self.initialisations = at_least("initialisations", initialisations)
+        self.initializations = at_least("initializations", initializations)
         if not 0 < reg_covar < math.inf:
             raise InputError(f"reg_covar is {reg_covar}; give a number above 0, such as 0.001")
         self.reg_covar = reg_covar
@@ -63,16 +63,16 @@ class GaussianMixture(Backend):
 
         windows = embeddings.double().cpu().numpy()
         scaler = StandardScaler().fit(windows)
-        standardised = scaler.transform(windows)
+        standardized = scaler.transform(windows)
         mixture = Mixture(
-            min(self.components, len(np.unique(standardised, axis=0))),
+            min(self.components, len(np.unique(standardized, axis=0))),
             reg_covar=self.reg_covar,
-            n_init=self.initialisations,
+            n_init=self.initializations,
             random_state=seed % 2**32,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(standardised)
+            mixture.fit(standardized)
         self.mean, self.deviation, self.log_weights, self.means, self.factors = (
             torch.from_numpy(np.ascontiguousarray(values)).to(embeddings.device)
             for values in (
@@ -96,12 +96,12 @@ class GaussianMixture(Backend):
 
     def _log_densities(self, embeddings: Tensor) -> Tensor:
         """Return the logarithm of weight times density, Float64[Tensor, "component window"]."""
-        standardised = (embeddings - self.mean) / self.deviation
+        standardized = (embeddings - self.mean) / self.deviation
         norm = (
             self.factors.diagonal(dim1=1, dim2=2).log().sum(dim=1)
             - math.log(2 * math.pi) * len(self.mean) / 2
         )
-        distances = _squared_distances(standardised, self.means, self.factors)
+        distances = _squared_distances(standardized, self.means, self.factors)
         return (self.log_weights + norm)[:, None] - distances / 2
 
 
@@ -129,12 +129,12 @@ class Mahalanobis(Backend):
         windows = embeddings.double()
         domains = [part for part in (windows[~target], windows[target]) if len(part)]
         self.means = torch.stack([part.mean(dim=0) for part in domains])
-        centred = [part - mean for part, mean in zip(domains, self.means, strict=True)]
-        shared = _precision_factor(torch.cat(centred))
+        centered = [part - mean for part, mean in zip(domains, self.means, strict=True)]
+        shared = _precision_factor(torch.cat(centered))
         self.factors = (
             shared[None]
             if self.shared
-            else torch.stack([_precision_factor(p) if len(p) >= LEAST_WINDOWS else shared for p in centred])
+            else torch.stack([_precision_factor(p) if len(p) >= LEAST_WINDOWS else shared for p in centered])
         )
 
     def _score(self, embeddings: Tensor) -> Tensor:
@@ -146,13 +146,13 @@ def _squared_distances(embeddings: Tensor, means: Tensor, factors: Tensor) -> Te
     return ((embeddings - means[:, None]) @ factors).square().sum(dim=2)
 
 
-def _precision_factor(centred: Tensor) -> Tensor:
-    """Return L with L L' the inverse of the shrunk covariance of centred windows, Float64["dim dim"]."""
+def _precision_factor(centered: Tensor) -> Tensor:
+    """Return L with L L' the inverse of the shrunk covariance of centered windows, Float64["dim dim"]."""
     from sklearn.covariance import ledoit_wolf
 
-    covariance = torch.from_numpy(ledoit_wolf(centred.cpu().numpy(), assume_centered=True)[0])
+    covariance = torch.from_numpy(ledoit_wolf(centered.cpu().numpy(), assume_centered=True)[0])
     covariance.diagonal().add_(1e-9 * covariance.diagonal().mean() + 1e-12)
     root = torch.linalg.cholesky(covariance)
     identity = torch.eye(len(root), dtype=root.dtype)
     factor: Tensor = torch.linalg.solve_triangular(root, identity, upper=False).T.contiguous()
-    return factor.to(centred.device)
+    return factor.to(centered.device)

@@ -44,16 +44,16 @@ class Board:
         self._closed = self._trials_over = False
         self._change = asyncio.Condition()
 
-    async def put(self, works: Iterable[tuple[int, Sequence[float], str, Any]]) -> None:
+    async def put(self, tasks: Iterable[tuple[int, Sequence[float], str, Any]]) -> None:
         """Queue works: number, priority (lowest first), what excludes others while it is out, and content."""
-        for work, priority, excludes, content in works:
-            self._items[work] = _Item(tuple(priority), excludes, content)
-            self._waiting.add(work)
+        for task, priority, excludes, content in tasks:
+            self._items[task] = _Item(tuple(priority), excludes, content)
+            self._waiting.add(task)
         await self._notify()
 
-    async def withdraw(self, works: Iterable[int]) -> list[int]:
+    async def withdraw(self, tasks: Iterable[int]) -> list[int]:
         """Take works out of the queue that are no longer wanted; returns those that were still in it."""
-        gone = sorted(self._waiting.intersection(works))
+        gone = sorted(self._waiting.intersection(tasks))
         self._waiting.difference_update(gone)
         return gone
 
@@ -66,11 +66,11 @@ class Board:
             while True:
                 if self._attempts.get(group) != attempt:
                     return None  # it was released while it waited: another took its place
-                if (work := self._next()) is not None:
-                    self._waiting.discard(work)
-                    self._out[group] = work
+                if (task := self._next()) is not None:
+                    self._waiting.discard(task)
+                    self._out[group] = task
                     self._took.add(group)
-                    return work, self._items[work].content
+                    return task, self._items[task].content
                 if self._closed:
                     return None
                 await self._change.wait()
@@ -82,11 +82,11 @@ class Board:
         await self._notify()
         return group in self._took
 
-    async def finish(self, group: int, work: int, failures: list[Failure]) -> None:
+    async def finish(self, group: int, task: int, failures: list[Failure]) -> None:
         """Note that a work is over: done, or not to be tried again."""
-        if self._out.get(group) == work:
+        if self._out.get(group) == task:
             del self._out[group]
-        self._over(work, failures)
+        self._over(task, failures)
         await self._notify()
 
     async def tell(self, event: Event) -> None:
@@ -126,28 +126,28 @@ class Board:
         await self._notify()
 
     def _next(self) -> int | None:
-        held = {self._items[work].excludes for work in self._out.values()}
-        free = [work for work in self._waiting if self._items[work].excludes not in held]
-        return min(free, key=lambda work: (self._items[work].priority, work), default=None)
+        held = {self._items[task].excludes for task in self._out.values()}
+        free = [task for task in self._waiting if self._items[task].excludes not in held]
+        return min(free, key=lambda task: (self._items[task].priority, task), default=None)
 
     def _put_back(self, group: int) -> None:
-        work = self._out.pop(group, None)
-        if work is None:
+        task = self._out.pop(group, None)
+        if task is None:
             return
-        item = self._items[work]
+        item = self._items[task]
         item.deaths += 1
         if item.deaths < _DEATHS:
-            self._waiting.add(work)
+            self._waiting.add(task)
             return
         message = (
             f"its worker process died {_DEATHS} times without getting further; it may need more memory than "
             f"there is, or its code ends the process"
         )
-        self._over(work, [Failure(work, (), message, bad_input=False)])
+        self._over(task, [Failure(task, (), message, bad_input=False)])
 
-    def _over(self, work: int, failures: list[Failure]) -> None:
-        self._waiting.discard(work)
-        self._events.append({"work": work, "done": True, "failures": failures})
+    def _over(self, task: int, failures: list[Failure]) -> None:
+        self._waiting.discard(task)
+        self._events.append({"work": task, "done": True, "failures": failures})
 
     async def _notify(self) -> None:
         async with self._change:

@@ -10,7 +10,7 @@ import threading
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-# The behaviour of Ray's next version on machines without GPUs, chosen so that Ray does not warn of it.
+# The behavior of Ray's next version on machines without GPUs, chosen so that Ray does not warn of it.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # A thread of Ray's that is late at the end would connect to whatever other cluster this machine has.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")

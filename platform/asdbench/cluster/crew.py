@@ -32,15 +32,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from asdbench.cluster.board import Board, BoardHandle
 from asdbench.cluster.connection import Connection
 from asdbench.cluster.placement import Placement, Slots
-from asdbench.data import catalogue, mirror
-from asdbench.data.mirror import Manifest
+from asdbench.data import node_copies
+from asdbench.data.node_copies import CopyList
+from asdbench.data.sets import catalog
 from asdbench.engine.events import Event, Failure
-from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, Work
-from asdbench.engine.patience import persist
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
+from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
-from asdbench.storage import Storage
+from asdbench.io.retry import retry_until_stored
+from asdbench.io.storage import Storage
 
 _BARREN = 3  # groups in a row that die before they took any work, until the crew gives up
 _PARTING_S = 15.0  # for a Ray Train run to end by itself
@@ -102,10 +104,10 @@ class Crew:
         self._placement = placement
         self._checkpoint_epochs = checkpoint_epochs
         self._expected = expected
-        self._works: dict[int, Work] = {}
+        self._works: dict[int, TrainingTask] = {}
         self._open: set[int] = set()
         self._groups: dict[int, Any] = {}
-        self._published: dict[frozenset[str], Manifest] = {}
+        self._published: dict[frozenset[str], CopyList] = {}
         self._next_group = 0
         self._barren = 0
         self._looked = 0.0
@@ -113,15 +115,15 @@ class Crew:
     def __enter__(self) -> "Crew":
         self._connection.__enter__()
         try:
-            self._slots = Slots.of(ray.nodes(), self._placement, expected=self._expected)  # type: ignore[no-untyped-call]
+            self._slots = Slots.from_nodes(ray.nodes(), self._placement, expected=self._expected)  # type: ignore[no-untyped-call]
             # on the driver's node: it must not die with a worker's
             here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self.board: BoardHandle = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
             self._tools = Tools(
                 self.board,
-                str(catalogue.home().resolve()),
+                str(catalog.home().resolve()),
                 self._store.uri,
-                mirror.chosen_storage().uri,
+                node_copies.chosen_storage().uri,
                 ray.get_runtime_context().get_node_id(),
                 self._slots.threads,
                 self._checkpoint_epochs,
@@ -151,22 +153,22 @@ class Crew:
         """The address of Ray's dashboard, ``None`` if there is none."""
         return self._connection.dashboard
 
-    def submit(self, works: Iterable[tuple[Work, Sequence[float]]]) -> list[int]:
+    def submit(self, tasks: Iterable[tuple[TrainingTask, Sequence[float]]]) -> list[int]:
         """Queue works, each with its priority (lowest first); returns their numbers in events."""
         numbered = []
-        for work, priority in works:
+        for task, priority in tasks:
             number = len(self._works)
-            self._works[number] = work
+            self._works[number] = task
             self._open.add(number)
-            jobs = [(prepared.job, prepared.keys) for prepared in work.jobs]
-            content = pickle.dumps((jobs, self._manifest(work)))  # the board's process stays light
-            numbered.append((number, tuple(priority), work.first.training_key, content))
+            jobs = [(resolved.job, resolved.keys) for resolved in task.jobs]
+            content = pickle.dumps((jobs, self._manifest(task)))  # the board's process stays light
+            numbered.append((number, tuple(priority), task.first.training_key, content))
         ray.get(self.board.put.remote(numbered))
         return [number for number, *_ in numbered]
 
-    def withdraw(self, works: Iterable[int]) -> list[int]:
+    def withdraw(self, tasks: Iterable[int]) -> list[int]:
         """Take works that have not begun out of the queue; returns those."""
-        gone: list[int] = ray.get(self.board.withdraw.remote(list(works)))
+        gone: list[int] = ray.get(self.board.withdraw.remote(list(tasks)))
         self._open.difference_update(gone)
         return gone
 
@@ -186,15 +188,15 @@ class Crew:
                 self._open.discard(event["work"])
         return events + self._tend()
 
-    def _manifest(self, work: Work) -> Manifest | None:
+    def _manifest(self, task: TrainingTask) -> CopyList | None:
         """Publish what a work reads, if its worker may be on another node; returns what there is to copy."""
-        home = catalogue.home()
-        if self._connection.is_local and not mirror.reads_over_network(home):
+        home = catalog.home()
+        if self._connection.is_local and not node_copies.reads_over_network(home):
             return None
-        sources = work.first.stored_clips
+        sources = task.first.stored_clips
         names = frozenset(source.name for source in sources)
         if names not in self._published:
-            self._published[names] = mirror.publish(sources, mirror.chosen_storage())
+            self._published[names] = node_copies.publish(sources, node_copies.chosen_storage())
         return self._published[names]
 
     def _tend(self) -> list[Event]:
@@ -232,7 +234,7 @@ class _Alone:
     def __init__(self, number: int, tools: Tools, slots: Slots) -> None:
         made: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, scheduling_strategy="SPREAD")(Worker)
         self._actor = made.remote(tools)
-        self._end = self._actor.work.remote(number, uuid.uuid4().hex)
+        self._end = self._actor.task.remote(number, uuid.uuid4().hex)
 
     def ended(self) -> tuple[bool, BaseException | None]:
         if not ray.wait([self._end], timeout=0)[0]:
@@ -292,7 +294,7 @@ class Worker:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    def work(self, group: int, attempt: str) -> None:
+    def task(self, group: int, attempt: str) -> None:
         """Take works until there are none."""
         device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
         _take_works(self._tools, group, attempt, Runtime(device=device))
@@ -308,7 +310,7 @@ def _member(config: dict[str, Any]) -> None:
         device=ray.train.torch.get_device(),
         rank=context.get_world_rank(),
         size=context.get_world_size(),
-        agree=partial(_agree, talk),
+        broadcast=partial(_agree, talk),
     )
     _take_works(config["tools"], config["group"], attempt[0], runtime)
 
@@ -324,8 +326,8 @@ def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> Non
     torch.set_num_threads(tools.threads)
     store = JobStore(tools.results)
     while True:
-        taken = ray.get(tools.board.take.remote(group, attempt)) if runtime.leads else None
-        taken = runtime.agree(taken)
+        taken = ray.get(tools.board.take.remote(group, attempt)) if runtime.is_rank_zero else None
+        taken = runtime.broadcast(taken)
         if taken is None:
             return
         index, content = taken
@@ -336,47 +338,55 @@ def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> Non
             size=runtime.size,
             group=runtime.group,
             report=partial(_tell, tools.board, index),
-            agree=runtime.agree,
+            broadcast=runtime.broadcast,
         )
-        work = None
+        task = None
         try:
             os.environ["ASDBENCH_HOME"] = str(_home(tools, manifest, own))
-            work = _prepare(jobs)
-            failed = execute(work, own, store, checkpoint_epochs=tools.checkpoint_epochs)
-            failures = [Failure.of(index, (prepared.job.system,), error) for prepared, error in failed]
+            task = _prepare(jobs)
+            failed = execute(task, own, store, checkpoint_epochs=tools.checkpoint_epochs)
+            failures = [
+                Failure.from_error(index, (resolved.job.system,), error) for resolved, error in failed
+            ]
         except Exception as error:
-            failures = [Failure.of(index, tuple(job.system for job, _ in jobs), error)]
-            if runtime.size > 1 and not (isinstance(error, InputError) and work is not None):
+            failures = [Failure.from_error(index, tuple(job.system for job, _ in jobs), error)]
+            if runtime.size > 1 and not (isinstance(error, InputError) and task is not None):
                 ray.get(tools.board.finish.remote(group, index, failures))
                 raise  # the others of the group may wait for this process: all must start anew
-        if runtime.leads:
+        if runtime.is_rank_zero:
             ray.get(tools.board.finish.remote(group, index, failures))
 
 
-def _home(tools: Tools, manifest: Manifest | None, runtime: Runtime) -> Path:
+def _home(tools: Tools, manifest: CopyList | None, runtime: Runtime) -> Path:
     """Return the data home to read from: the driver's, or one on this node's disk that is filled first."""
     home = Path(tools.home)
-    here = ray.get_runtime_context().get_node_id() == tools.driver and not mirror.reads_over_network(home)
+    here = ray.get_runtime_context().get_node_id() == tools.driver and not node_copies.reads_over_network(
+        home
+    )
     if manifest is None or here:
         return home
-    return persist(partial(mirror.node_home, Storage.of(tools.data), manifest), runtime, passing_only=True)
+    return retry_until_stored(
+        partial(node_copies.node_home, Storage.from_location(tools.data), manifest),
+        on_wait=runtime.report_waiting,
+        transient_only=True,
+    )
 
 
 def _tell(board: BoardHandle, index: int, event: Event) -> None:
     board.tell.remote({"work": index, **event})
 
 
-def _prepare(jobs: Sequence[tuple[Job, tuple[str, str]]]) -> Work:
+def _prepare(jobs: Sequence[tuple[Job, tuple[str, str]]]) -> TrainingTask:
     """Look up a work's jobs here, and see that they are what the driver means by them."""
-    data = catalogue.load(jobs[0][0].data)
-    work = Work(tuple(Prepared.of(job, data=data) for job, _ in jobs))
-    for prepared, (_, keys) in zip(work.jobs, jobs, strict=True):
-        if prepared.keys != keys:
+    data = catalog.load(jobs[0][0].data)
+    task = TrainingTask(tuple(ResolvedJob.from_job(job, data=data) for job, _ in jobs))
+    for resolved, (_, keys) in zip(task.jobs, jobs, strict=True):
+        if resolved.keys != keys:
             raise InputError(
-                f"system {prepared.job.system!r} or data set {data.name!r} is not what it was when the run "
+                f"system {resolved.job.system!r} or data set {data.name!r} is not what it was when the run "
                 f"began, or differs on this machine; give the same command again"
             )
-    return work
+    return task
 
 
 def _first_line(error: BaseException) -> str:

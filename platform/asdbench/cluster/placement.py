@@ -59,7 +59,7 @@ class Slots:
     placement: Placement
 
     @classmethod
-    def of(
+    def from_nodes(
         cls, nodes: Iterable[Mapping[str, Any]], placement: Placement, *, expected: int | None = None
     ) -> "Slots":
         """Return the room on ``nodes`` (as ``ray.nodes()`` lists them) for ``expected`` works.
@@ -113,7 +113,7 @@ class Slots:
         cpus, gpus = _resources(nodes)
         if sum(gpus) and not self.gpus and sum(cpus):
             try:
-                return Slots.of(nodes, self.placement)
+                return Slots.from_nodes(nodes, self.placement)
             except InputError:  # not enough of them yet
                 return self
         if self.placement.workers is not None:

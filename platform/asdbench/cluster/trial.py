@@ -24,9 +24,9 @@ def weigh(config: dict[str, Any], *, problem: Any, batch: int, seed: int) -> Non
     """Report the best of a batch of weights, without the machine type that the study leaves out."""
     import numpy as np
 
-    from asdbench.search.fusion import objective
+    from asdbench.search.fusion import evaluate_batch
 
-    found = objective(
+    found = evaluate_batch(
         problem,
         config["parameters"],
         batch=batch,

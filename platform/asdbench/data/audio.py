@@ -57,7 +57,7 @@ class BadAudio(InputError):
 
 @dataclass(frozen=True)
 class ClipAudio:
-    """Facts of one audio file: ``samples`` a channel, and the blake2b hash of the file's bytes (hex)."""
+    """TrainingFacts of one audio file: ``samples`` a channel, and the blake2b hash of the file's bytes (hex)."""
 
     samples: int
     sample_rate_hz: int

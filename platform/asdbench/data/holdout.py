@@ -1,4 +1,4 @@
-"""The hold-out: normal training clips that no training sees, for standardisation and decision thresholds.
+"""The hold-out: normal training clips that no training sees, for standardization and decision thresholds.
 
 A tenth of a machine type's source-domain training clips (a fifth where there are fewer than 80), never fewer
 than 8, drawn at random but in proportion over the combinations of attribute values. Where several clips were
@@ -27,7 +27,7 @@ def hold_out_size(source_clips: int) -> int:
     if source_clips <= LEAST_CLIPS:
         raise InputError(
             f"{source_clips} source-domain training clips are too few: {LEAST_CLIPS} are held out of "
-            f"training for standardisation and thresholds, so at least {LEAST_CLIPS + 1} are needed"
+            f"training for standardization and thresholds, so at least {LEAST_CLIPS + 1} are needed"
         )
     share = 0.2 if source_clips < 80 else 0.1
     return max(LEAST_CLIPS, round(share * source_clips))

@@ -22,13 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asdbench.data import store
-from asdbench.data.catalogue import DataSet
+from asdbench.data import feature_store
 from asdbench.data.holdout import hold_out
+from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError, unknown_name
 from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, mask_windows
 from asdbench.features.mel import log_mel_of_padded
-from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, Facts, Needs
+from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, TrainingFacts
 
 SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
 
@@ -51,7 +51,7 @@ def window_starts(frames: int, window: int, hop: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class Standardisation:
+class Standardization:
     """Mean and deviation of each mel bin, Float[Tensor, "mel"]."""
 
     mean: Tensor
@@ -80,7 +80,7 @@ class JobData:
     machine_type : the job's machine type
     needs, plan : what the system asks for
     seed : of everything that is random here
-    others : data set whose machine types serve as pseudo-anomalies (but for one of the same name); ``None``
+    pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies (but for one of the same name); ``None``
         for the other types of ``data``
 
     Attributes
@@ -99,14 +99,22 @@ class JobData:
         data: DataSet,
         machine_type: str,
         *,
-        needs: Needs,
+        input_spec: InputSpec,
         plan: BatchPlan,
         seed: int,
-        others: DataSet | None = None,
+        pseudo_anomaly_data: DataSet | None = None,
     ) -> None:
         _check(plan)
-        self.data, self.machine_type, self.needs, self.plan, self.seed = data, machine_type, needs, plan, seed
-        self._others = other_types(data, machine_type, others) if plan.others_share else []
+        self.data, self.machine_type, self.input_spec, self.plan, self.seed = (
+            data,
+            machine_type,
+            input_spec,
+            plan,
+            seed,
+        )
+        self._others = (
+            pseudo_anomaly_types(data, machine_type, pseudo_anomaly_data) if plan.pseudo_anomaly_share else []
+        )
         _refuse_leaks(data, self._sources)
         own = data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
         train = own.filter(pl.col("split") == "train")
@@ -130,7 +138,7 @@ class JobData:
             return self
         _check(plan)
         same = replace(plan, hold_out=self.plan.hold_out, validation_share=self.plan.validation_share)
-        if plan != same or plan.draw != self.plan.draw or (plan.others_share and not self._others):
+        if plan != same or plan.draw != self.plan.draw or (plan.pseudo_anomaly_share and not self._others):
             raise ValueError(
                 "a stage's batch plan may differ in size, shares, target rows and augmentations only"
             )
@@ -146,15 +154,15 @@ class JobData:
         return [(self.data, self.machine_type), *self._others]
 
     @cached_property
-    def _shards(self) -> list[store.Shard]:
+    def _shards(self) -> list[feature_store.Shard]:
         return [
-            store.mels(data, machine, self.needs.mel, min_frames=self.needs.window_frames)
+            feature_store.mels(data, machine, self.input_spec.mel, min_frames=self.input_spec.window_frames)
             for data, machine in self._sources
         ]
 
     @cached_property
-    def _waveforms(self) -> list[store.Shard]:
-        return [store.waveforms(data, machine) for data, machine in self._sources]
+    def _waveforms(self) -> list[feature_store.Shard]:
+        return [feature_store.waveforms(data, machine) for data, machine in self._sources]
 
     @cached_property
     def _frames(self) -> list[Tensor]:
@@ -178,7 +186,7 @@ class JobData:
     def _windows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First frame and clip of every training window of the own type, for ``every-window`` plans."""
         clips = self._clips
-        counts = clips.stop - clips.start - self.needs.window_frames + 1
+        counts = clips.stop - clips.start - self.input_spec.window_frames + 1
         clip = np.repeat(np.arange(len(counts)), counts)
         offset = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
         return clips.start[clip] + offset, clip
@@ -194,12 +202,12 @@ class JobData:
     @cached_property
     def _row_counts(self) -> tuple[int, int, int]:
         """Rows of source clips, target clips and other machine types in a ``window-per-clip`` batch."""
-        others = round(self.plan.others_share * self.plan.size)
-        target = min(self.plan.target_rows, self.plan.size - others)
+        pseudo_anomaly_data = round(self.plan.pseudo_anomaly_share * self.plan.size)
+        target = min(self.plan.target_rows, self.plan.size - pseudo_anomaly_data)
         own = self._clips.machine == 0
         if not (own & (self._clips.domain == 1)).any():
             target = 0
-        return self.plan.size - others - target, target, others
+        return self.plan.size - pseudo_anomaly_data - target, target, pseudo_anomaly_data
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -270,7 +278,7 @@ class JobData:
         else:
             clip = self._draw_clips(epoch, place, step, generator)
             clips = self._clips
-            room = clips.stop[clip] - clips.start[clip] - self.needs.window_frames
+            room = clips.stop[clip] - clips.start[clip] - self.input_spec.window_frames
             starts = clips.start[clip] + generator.integers(0, room + 1)
         return starts, clip, generator.integers(0, 2**62, len(clip))
 
@@ -311,7 +319,7 @@ class JobData:
             attributes=torch.from_numpy(clips.attributes[clip]),
             row_keys=torch.from_numpy(keys),
             waveform=self._crops(machine, clips.clip_id[clip], starts - clips.start[clip])
-            if self.needs.waveform
+            if self.input_spec.waveform
             else None,
         )
 
@@ -335,9 +343,11 @@ class JobData:
                 transforms=[transforms[row] for row in rows],
                 keys=keys[rows].tolist(),
             )
-            mels = log_mel_of_padded(crops, self.needs.mel).half().float()  # rounded as those that are stored
+            mels = (
+                log_mel_of_padded(crops, self.input_spec.mel).half().float()
+            )  # rounded as those that are stored
             places = torch.from_numpy(rows)
-            batch.windows[places] = self._standardised(mels)
+            batch.windows[places] = self._standardized(mels)
             if batch.waveform is not None:
                 batch.waveform[places] = crops
         mask_windows(batch.windows, transforms=transforms, keys=keys.tolist())
@@ -350,7 +360,7 @@ class JobData:
         spans = [self._shards[0].span(int(clip_id)) for clip_id in clip_ids]
         sections = {
             row[0]: row[1] for row in self.data.clips.select("clip_id", "section").iter_rows()
-        }  # not part of what a name tells: the organisers give it for every clip
+        }  # not part of what a name tells: the organizers give it for every clip
         index = {section: position for position, section in enumerate(self.facts.sections)}
         grids = [self._starts(*span) for span in spans]
         for group in self._by_rows(np.arange(len(grids)), grids):
@@ -365,7 +375,7 @@ class JobData:
                 clips=0,
                 machine=torch.from_numpy(own),
                 section=torch.tensor(section),
-                waveform=self._crops(own, ids, offsets) if self.needs.waveform else None,
+                waveform=self._crops(own, ids, offsets) if self.input_spec.waveform else None,
             )
             yield _regrouped(batch, [len(start) for _, start in group])
 
@@ -376,7 +386,7 @@ class JobData:
         group: list[tuple[int, NDArray[np.int64]]] = []
         rows = 0
         for clip, starts in zip(clips, grids, strict=True):
-            if group and (rows + len(starts)) * self.needs.window_frames > SCORING_FRAMES:
+            if group and (rows + len(starts)) * self.input_spec.window_frames > SCORING_FRAMES:
                 yield group
                 group, rows = [], 0
             group.append((int(clip), starts))
@@ -385,17 +395,19 @@ class JobData:
             yield group
 
     def _starts(self, start: int, stop: int) -> NDArray[np.int64]:
-        return start + window_starts(stop - start, self.needs.window_frames, self.needs.window_hop_frames)
+        return start + window_starts(
+            stop - start, self.input_spec.window_frames, self.input_spec.window_hop_frames
+        )
 
     # Spectrograms
 
     @cached_property
-    def standardisation(self) -> Standardisation | None:
+    def standardization(self) -> Standardization | None:
         """Statistics of the mel bins over the job's training clips, if the system wants z-scores."""
-        if not self.needs.standardise:
+        if not self.input_spec.standardize:
             return None
         own = self._clips.machine == 0
-        total = torch.zeros(2, self.needs.mel.n_mels, dtype=torch.float64)
+        total = torch.zeros(2, self.input_spec.mel.n_mels, dtype=torch.float64)
         count = 0
         for start, stop in zip(self._clips.start[own], self._clips.stop[own], strict=True):
             frames = self._frames[0][start:stop].double()
@@ -403,24 +415,24 @@ class JobData:
             count += len(frames)
         mean, square = total / count
         deviation = (square - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)
-        return Standardisation(mean.float(), deviation.float())
+        return Standardization(mean.float(), deviation.float())
 
     def _gather(self, machine: NDArray[np.int64], starts: NDArray[np.int64]) -> Tensor:
         """Return Float[Tensor, "row frame mel"] of the windows that begin at ``starts``."""
-        length = self.needs.window_frames
+        length = self.input_spec.window_frames
         if not machine.any():
             windows = _windows_at(self._frames[0], starts, length)
         else:
-            windows = torch.empty(len(starts), length, self.needs.mel.n_mels)
+            windows = torch.empty(len(starts), length, self.input_spec.mel.n_mels)
             for which in np.unique(machine):
                 rows = np.flatnonzero(machine == which)
                 windows[torch.from_numpy(rows)] = _windows_at(self._frames[which], starts[rows], length)
-        return self._standardised(windows)
+        return self._standardized(windows)
 
-    def _standardised(self, windows: Tensor) -> Tensor:
+    def _standardized(self, windows: Tensor) -> Tensor:
         """Turn windows in dB into z-scores, in place, if the system wants them."""
-        if self.standardisation is not None:
-            windows.sub_(self.standardisation.mean).div_(self.standardisation.deviation)
+        if self.standardization is not None:
+            windows.sub_(self.standardization.mean).div_(self.standardization.deviation)
         return windows
 
     # Waveforms
@@ -428,16 +440,18 @@ class JobData:
     @cached_property
     def _crop_samples(self) -> int:
         """Samples that the frames of a window are computed from."""
-        return self.needs.mel.n_fft + self.needs.mel.hop_samples * (self.needs.window_frames - 1)
+        return self.input_spec.mel.n_fft + self.input_spec.mel.hop_samples * (
+            self.input_spec.window_frames - 1
+        )
 
     def _first_sample(self, frame: int) -> int:
-        """Return the first sample of the crop of a window that begins at ``frame``; frames are centred."""
-        return self.needs.mel.hop_samples * frame - self.needs.mel.n_fft // 2
+        """Return the first sample of the crop of a window that begins at ``frame``; frames are centered."""
+        return self.input_spec.mel.hop_samples * frame - self.input_spec.mel.n_fft // 2
 
     def _samples(self, machine: int, clip_id: int) -> NDArray[np.int16]:
         """Return the samples of a clip, repeated end to end where it is shorter than a window."""
         samples: NDArray[np.int16] = self._waveforms[machine].clip(clip_id)
-        least = self.needs.mel.hop_samples * (self.needs.window_frames - 1)
+        least = self.input_spec.mel.hop_samples * (self.input_spec.window_frames - 1)
         return samples if len(samples) >= least else np.resize(samples, least)
 
     def _crops(
@@ -453,20 +467,24 @@ class JobData:
         return torch.from_numpy(crops).mul_(1 / 32768)
 
 
-def other_types(data: DataSet, machine_type: str, others: DataSet | None) -> list[tuple[DataSet, str]]:
+def pseudo_anomaly_types(
+    data: DataSet, machine_type: str, pseudo_anomaly_data: DataSet | None
+) -> list[tuple[DataSet, str]]:
     """Return the machine types that serve as pseudo-anomalies for ``machine_type``, with their data sets.
 
     Raises :class:`InputError` if there is none.
     """
     found = [
-        (others or data, machine) for machine in (others or data).machine_types if machine != machine_type
+        (pseudo_anomaly_data or data, machine)
+        for machine in (pseudo_anomaly_data or data).machine_types
+        if machine != machine_type
     ]
     if found:
         return found
-    lacks = f"data set {(others or data).name!r} has no machine type but {machine_type!r}"
+    lacks = f"data set {(pseudo_anomaly_data or data).name!r} has no machine type but {machine_type!r}"
     raise InputError(
         f"{lacks}; this system takes pseudo-anomalies from other machine types: name a data set that has "
-        f"some with --others"
+        f"some with --pseudo-anomalies-from"
     )
 
 
@@ -482,7 +500,7 @@ def _refuse_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None
         count = leaked["path"].n_unique()
         cure = f"take either out and register the folder again with {source.add_command!r}"
         if source.name != data.name:
-            cure += ", or name another data set with --others"
+            cure += ", or name another data set with --pseudo-anomalies-from"
         raise InputError(
             f"a leak: {count} training clips of {machine} in data set {source.name!r} have the content of "
             f"test clips of data set {data.name!r} (the first: {path} = {test_path}); {cure}"
@@ -490,9 +508,9 @@ def _refuse_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None
 
 
 def _check(plan: BatchPlan) -> None:
-    if plan.draw == "every-window" and (plan.others_share or plan.target_rows or plan.augmentations):
+    if plan.draw == "every-window" and (plan.pseudo_anomaly_share or plan.target_rows or plan.augmentations):
         raise ValueError(
-            "a batch plan that draws every window has neither others_share, target_rows nor augmentations"
+            "a batch plan that draws every window has neither pseudo_anomaly_share, target_rows nor augmentations"
         )
     for name in plan.augmentations:
         if name not in TRANSFORMS:
@@ -521,17 +539,17 @@ def _regrouped(batch: ClipBatch, rows_of_clip: list[int]) -> ClipBatch:
     return replace(batch, clip=clip, clips=len(rows_of_clip))
 
 
-def _facts(training: pl.DataFrame) -> Facts:
+def _facts(training: pl.DataFrame) -> TrainingFacts:
     values: dict[str, set[str]] = {}
     for row in training["attributes"].to_list():
         for attribute in row or []:
             values.setdefault(attribute["name"], set()).add(attribute["value"])
     attributes = {name: tuple(sorted(found)) for name, found in sorted(values.items()) if len(found) > 1}
-    return Facts(tuple(sorted(training["section"].unique().to_list())), attributes)
+    return TrainingFacts(tuple(sorted(training["section"].unique().to_list())), attributes)
 
 
 def _columns(
-    table: pl.DataFrame, shard: store.Shard, machine: int, facts: Facts
+    table: pl.DataFrame, shard: feature_store.Shard, machine: int, facts: TrainingFacts
 ) -> tuple[NDArray[np.int64], ...]:
     spans = np.array([shard.span(clip_id) for clip_id in table["clip_id"]], np.int64).reshape(-1, 2)
     sections = {section: position for position, section in enumerate(facts.sections)} if machine == 0 else {}

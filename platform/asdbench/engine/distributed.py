@@ -40,7 +40,7 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     Data-parallel training averages gradients over processes; the total is scaled so that this average is
     the gradient of the mean over the global batch.
     """
-    minimised = len(losses.parts)
+    minimized = len(losses.parts)
     named = [*losses.parts.items(), *losses.monitors.items()]
     names = [name for name, _ in named]
     parts = [part for _, part in named]
@@ -48,7 +48,7 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     if runtime.size == 1:
         means = [part.sum / _at_least_one(part.count) for part in parts]
         total = means[0] * weights[0] if weights[0] != 1.0 else means[0]
-        for mean, weight in zip(means[1:minimised], weights[1:], strict=True):
+        for mean, weight in zip(means[1:minimized], weights[1:], strict=True):
             total = total + weight * mean
         return total, {name: mean.detach() for name, mean in zip(names, means, strict=True)}
     counts = torch.stack(
@@ -60,7 +60,7 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     counts = both[1].clamp(min=1)
     total = sum(
         (weight * runtime.size) * part.sum / count.to(part.sum.dtype)
-        for weight, part, count in zip(weights, parts[:minimised], counts[:minimised], strict=True)
+        for weight, part, count in zip(weights, parts[:minimized], counts[:minimized], strict=True)
     )
     assert isinstance(total, Tensor)
     return total, {name: (both[0, k] / counts[k]).float() for k, name in enumerate(names)}
@@ -89,7 +89,7 @@ class GlobalBatchNorm(nn.Module):
     num_batches_tracked: Tensor
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Normalise Float[Tensor, "row channel ..."] with the statistics of all processes' rows."""
+        """Normalize Float[Tensor, "row channel ..."] with the statistics of all processes' rows."""
         if not self.training:
             return nn.functional.batch_norm(
                 rows, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
@@ -103,14 +103,14 @@ class GlobalBatchNorm(nn.Module):
         count_of_all = summed[-1].detach()
         total = count_of_all.clamp(min=1)  # 0 where no process has a row
         mean = summed[:-1] / total
-        centred = wide - mean.view(shape)
-        variance = _sum_over(centred.square().sum(axes), self.group) / total
+        centered = wide - mean.view(shape)
+        variance = _sum_over(centered.square().sum(axes), self.group) / total
         with torch.no_grad():
             momentum = self.momentum * count_of_all.clamp(max=1)
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(variance * (total / (total - 1).clamp(min=1)), momentum)
             self.num_batches_tracked.add_(1)
-        normal = centred * torch.rsqrt(variance + self.eps).view(shape)
+        normal = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
             normal = normal * self.weight.view(shape) + self.bias.view(shape)
         return normal.to(rows.dtype)

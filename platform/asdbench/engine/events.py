@@ -27,14 +27,14 @@ class Failure:
     bad_input : whether the user's input is the cause, rather than the code of the system or the platform
     """
 
-    work: int
+    task: int
     systems: tuple[str, ...]
     message: str
     bad_input: bool
 
     @classmethod
-    def of(cls, work: int, systems: tuple[str, ...], error: Exception) -> "Failure":
+    def from_error(cls, task: int, systems: tuple[str, ...], error: Exception) -> "Failure":
         """Return the failure that ``error`` means: a sentence if input is to blame, else the traceback."""
         if isinstance(error, InputError):
-            return cls(work, systems, str(error), bad_input=True)
-        return cls(work, systems, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)
+            return cls(task, systems, str(error), bad_input=True)
+        return cls(task, systems, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)

@@ -16,20 +16,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-import polars as pl
-import torch
-
 from asdbench import registry
-from asdbench.data import catalogue, mirror, store
-from asdbench.data.catalogue import DataSet
-from asdbench.data.loader import JobData, other_types
+from asdbench.data import feature_store, node_copies
+from asdbench.data.loader import JobData, pseudo_anomaly_types
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
 from asdbench.features.augment import ON_WAVEFORM
-from asdbench.files import parsed_json
-from asdbench.storage import Storage
-from asdbench.system import BatchPlan, Facts, Needs, System
+from asdbench.system import BatchPlan, InputSpec, System, TrainingFacts
 
 _TRAINING_REVISION = 1  # changes whenever the loop, the loader or the features would train another model
 _SCORING_REVISION = 1  # changes whenever the same model would get other component scores
@@ -44,7 +39,7 @@ class Job:
     data: str
     machine_type: str
     seed: int
-    others: str | None = None  # data set of the pseudo-anomalies, if it is another
+    pseudo_anomaly_data: str | None = None  # data set of the pseudo-anomalies, if it is another
 
 
 @lru_cache(maxsize=1024)  # data sets do not change, and their hash is their identity
@@ -58,7 +53,7 @@ def key_of(described: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ResolvedJob:
     """A job with its system, settings and data set looked up.
 
     Attributes
@@ -73,48 +68,52 @@ class Prepared:
     data: DataSet
 
     @classmethod
-    def of(cls, job: Job, *, data: DataSet | None = None) -> "Prepared":
+    def from_job(cls, job: Job, *, data: DataSet | None = None) -> "ResolvedJob":
         """Look up a job's system and data set; what is unknown is an :class:`InputError`."""
-        return cls(job, registry.configure(job.system, dict(job.settings)), data or catalogue.load(job.data))
+        return cls(job, registry.configure(job.system, dict(job.settings)), data or catalog.load(job.data))
 
     @classmethod
-    def with_settings(
+    def from_configured(
         cls,
         configured: registry.Configured,
         data: DataSet,
         machine_type: str,
         *,
         seed: int,
-        others: str | None = None,
-    ) -> "Prepared":
-        """Return the job of a configured system; ``others`` is for systems that take pseudo-anomalies."""
-        taken = others if configured.takes_others() else None
+        pseudo_anomaly_data: str | None = None,
+    ) -> "ResolvedJob":
+        """Return the job of a configured system; ``pseudo_anomaly_data`` is for systems that take pseudo-anomalies."""
+        taken = pseudo_anomaly_data if configured.takes_pseudo_anomalies() else None
         job = Job(configured.name, configured.changed(), data.name, machine_type, seed, taken)
         return cls(job, configured, data)
 
     @cached_property
-    def members(self) -> tuple["Prepared", ...]:
+    def members(self) -> tuple["ResolvedJob", ...]:
         """The jobs whose scores this one joins, if its system is an ensemble."""
         return tuple(
-            Prepared(replace(self.job, system=member.name, settings=member.changed()), member, self.data)
+            ResolvedJob(replace(self.job, system=member.name, settings=member.changed()), member, self.data)
             for member in self.configured.members
         )
 
     @cached_property
-    def parts(self) -> tuple["Prepared", ...]:
+    def parts(self) -> tuple["ResolvedJob", ...]:
         """The jobs that train and score: the members of an ensemble, else this one."""
         return self.members or (self,)
 
     @cached_property
-    def others(self) -> DataSet | None:
+    def pseudo_anomaly_data(self) -> DataSet | None:
         """The data set of the pseudo-anomalies, if it is another than the job's own."""
-        return catalogue.load(self.job.others) if self.job.others and self.plan.others_share else None
+        return (
+            catalog.load(self.job.pseudo_anomaly_data)
+            if self.job.pseudo_anomaly_data and self.plan.pseudo_anomaly_share
+            else None
+        )
 
     @property
-    def needs(self) -> Needs:
+    def input_spec(self) -> InputSpec:
         """What the trained system reads of each clip."""
         trainer = self.configured.trainer
-        return trainer.system.needs(trainer.config)
+        return trainer.system.input_spec(trainer.config)
 
     @property
     def plan(self) -> BatchPlan:
@@ -128,28 +127,38 @@ class Prepared:
         return JobData(
             self.data,
             self.job.machine_type,
-            needs=self.needs,
+            input_spec=self.input_spec,
             plan=self.plan,
             seed=self.job.seed,
-            others=self.others,
+            pseudo_anomaly_data=self.pseudo_anomaly_data,
         )
 
     @property
     def machine_types_read(self) -> list[tuple[DataSet, str]]:
         """Machine types whose training clips the job reads, each with its data set."""
-        others = other_types(self.data, self.job.machine_type, self.others) if self.plan.others_share else []
-        return [(self.data, self.job.machine_type), *others]
+        pseudo_anomaly_data = (
+            pseudo_anomaly_types(self.data, self.job.machine_type, self.pseudo_anomaly_data)
+            if self.plan.pseudo_anomaly_share
+            else []
+        )
+        return [(self.data, self.job.machine_type), *pseudo_anomaly_data]
 
     @property
-    def stored_clips(self) -> list[mirror.Source]:
+    def stored_clips(self) -> list[node_copies.FeatureFile]:
         """The Arrow files that the job reads; waveforms where its needs or its batch plan ask for them."""
-        wave = self.needs.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
+        wave = self.input_spec.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
         found = []
         for data, machine_type in self.machine_types_read:
-            path = store.mel_path(data, machine_type, self.needs.mel, min_frames=self.needs.window_frames)
-            found.append(mirror.Source(data, machine_type, path))
+            path = feature_store.mel_path(
+                data, machine_type, self.input_spec.mel, min_frames=self.input_spec.window_frames
+            )
+            found.append(node_copies.FeatureFile(data, machine_type, path))
             if wave:
-                found.append(mirror.Source(data, machine_type, store.waveform_path(data, machine_type)))
+                found.append(
+                    node_copies.FeatureFile(
+                        data, machine_type, feature_store.waveform_path(data, machine_type)
+                    )
+                )
         return found
 
     @cached_property
@@ -206,7 +215,7 @@ class Prepared:
         """Return the hash of all clips of the job's machine type."""
         return _fingerprint(self.data, self.job.machine_type, None)
 
-    def build_trained(self, facts: Facts) -> System:
+    def build_trained(self, facts: TrainingFacts) -> System:
         """Return the system that is trained, with initial weights from the current random state."""
         trainer = self.configured.trainer
         return trainer.system(trainer.config, facts)
@@ -219,111 +228,26 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingTask:
     """Jobs that share one training: what one worker does in one go."""
 
-    jobs: tuple[Prepared, ...]
+    jobs: tuple[ResolvedJob, ...]
 
     @property
-    def first(self) -> Prepared:
+    def first(self) -> ResolvedJob:
         """The job that stands for the training."""
         return self.jobs[0]
 
     @property
     def systems(self) -> tuple[str, ...]:
         """Names of the jobs' systems."""
-        return tuple(prepared.job.system for prepared in self.jobs)
+        return tuple(resolved.job.system for resolved in self.jobs)
 
 
-def by_training(jobs: Iterable[Prepared]) -> list[Work]:
+def by_training(jobs: Iterable[ResolvedJob]) -> list[TrainingTask]:
     """Group jobs that share a training, in the given order; an ensemble stands for its members."""
-    grouped: dict[str, dict[str, Prepared]] = {}
-    for prepared in jobs:
-        for part in prepared.parts:
+    grouped: dict[str, dict[str, ResolvedJob]] = {}
+    for resolved in jobs:
+        for part in resolved.parts:
             grouped.setdefault(part.training_key, {}).setdefault(part.scoring_key, part)
-    return [Work(tuple(group.values())) for group in grouped.values()]
-
-
-@dataclass(frozen=True, init=False)
-class JobStore:
-    """The results of jobs. Every file is written whole or not at all.
-
-    Attributes
-    ----------
-    root : where they are kept, a folder or any other storage; ``jobs`` in the storage that the user chose,
-        which is the data home unless ``ASDBENCH_STORAGE`` names another
-    """
-
-    root: Storage
-
-    def __init__(self, root: Storage | Path | str | None = None) -> None:
-        place = mirror.chosen_storage().within("jobs") if root is None else Storage.of(root)
-        object.__setattr__(self, "root", place)
-
-    @property
-    def uri(self) -> str:
-        """What names it to another process, with whatever password that takes."""
-        return self.root.uri
-
-    def training(self, key: str) -> str:
-        """Return the folder of a training; names of files start with it."""
-        return f"trainings/{key}"
-
-    def scores(self, key: str) -> str:
-        """Return the folder of component scores; names of files start with it."""
-        return f"scores/{key}"
-
-    def result(self, key: str) -> str:
-        """Return the name of a result's file."""
-        return f"results/{key}.json"
-
-    def training_record(self, key: str) -> dict[str, Any]:
-        """Return what is stored about a finished training."""
-        return self.root.read_json(f"{self.training(key)}/training.json")  # type: ignore[no-any-return]
-
-    def scoring_record(self, key: str) -> dict[str, Any]:
-        """Return what is stored about finished component scores."""
-        return self.root.read_json(f"{self.scores(key)}/scoring.json")  # type: ignore[no-any-return]
-
-    def components(self, key: str) -> pl.DataFrame:
-        """Return stored component scores, as :func:`asdbench.engine.scoring.component_scores` made them."""
-        return pl.read_parquet(self.root.readable(f"{self.scores(key)}/components.parquet"))
-
-    def save_tensors(self, name: str, content: Any) -> None:
-        """Write tensors and plain values with ``torch.save``."""
-        self.root.write(name, lambda stream: torch.save(content, stream))
-
-    def load_tensors(self, name: str) -> Any:
-        """Read what :meth:`save_tensors` wrote; nothing in the file is executed."""
-        return torch.load(self.root.readable(name), map_location="cpu", weights_only=True)
-
-    def is_trained(self, prepared: Prepared) -> bool:
-        """Whether the job's training is finished."""
-        return self._has_all(self.training(prepared.training_key), "training.json", "model.pt")
-
-    def is_scored(self, prepared: Prepared) -> bool:
-        """Whether the job's component scores are there, and the training that they are of."""
-        if prepared.members:
-            return all(map(self.is_scored, prepared.members))
-        files = ("scoring.json", "components.parquet", "backend.pt")
-        return self.is_trained(prepared) and self._has_all(self.scores(prepared.scoring_key), *files)
-
-    def is_done(self, work: Work) -> bool:
-        """Whether all jobs of ``work`` are trained and scored."""
-        return all(self.is_scored(prepared) for prepared in work.jobs)
-
-    def steps_per_second(self, system: str) -> float | None:
-        """Return the median training speed of ``system`` in what is stored, ``None`` if it never ran."""
-        rates = []
-        for name, content in self.root.read_each(self.root.names("trainings", "/training.json")):
-            try:
-                record = parsed_json(content, place=name)
-            except ValueError:  # it serves an estimate only
-                continue
-            if record["description"]["system"] == system and record["seconds"] > 0:
-                rates.append(record["steps"] / record["seconds"])
-        return sorted(rates)[len(rates) // 2] if rates else None
-
-    def _has_all(self, folder: str, *files: str) -> bool:
-        there = set(self.root.names(folder))  # one request over a network
-        return all(f"{folder}/{file}" in there for file in files)
+    return [TrainingTask(tuple(group.values())) for group in grouped.values()]

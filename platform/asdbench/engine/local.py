@@ -6,25 +6,32 @@ from functools import partial
 import torch
 
 from asdbench.engine.events import Event, Failure
-from asdbench.engine.execute import execute
-from asdbench.engine.jobs import JobStore, Work
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import TrainingTask
+from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 
 
 def run_local(
-    works: Sequence[Work], store: JobStore, *, checkpoint_epochs: int, on_event: Callable[[Event], None]
+    tasks: Sequence[TrainingTask],
+    store: JobStore,
+    *,
+    checkpoint_epochs: int,
+    on_event: Callable[[Event], None],
 ) -> list[Failure]:
-    """Do ``works`` in order, on the GPU if there is one; a failed one does not stop the others."""
+    """Do ``tasks`` in order, on the GPU if there is one; a failed one does not stop the others."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     failures = []
-    for index, work in enumerate(works):
+    for index, task in enumerate(tasks):
         runtime = Runtime(device=device, report=partial(_tell, on_event, index))
         try:
-            failed = execute(work, runtime, store, checkpoint_epochs=checkpoint_epochs)
+            failed = execute(task, runtime, store, checkpoint_epochs=checkpoint_epochs)
         except Exception as error:
-            failures.append(Failure.of(index, work.systems, error))
+            failures.append(Failure.from_error(index, task.systems, error))
         else:
-            failures += [Failure.of(index, (prepared.job.system,), error) for prepared, error in failed]
+            failures += [
+                Failure.from_error(index, (resolved.job.system,), error) for resolved, error in failed
+            ]
         on_event({"work": index, "done": True})
     return failures
 

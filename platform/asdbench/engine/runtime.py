@@ -35,9 +35,13 @@ class Runtime:
     size: int = 1
     group: Any = None
     report: Report = _silent
-    agree: Callable[[Any], Any] = _alone
+    broadcast: Callable[[Any], Any] = _alone
 
     @property
-    def leads(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process writes files and reports."""
         return self.rank == 0
+
+    def report_waiting(self, reason: str) -> None:
+        """Report what has to happen before the task can continue."""
+        self.report({"waiting": reason})

@@ -1,7 +1,7 @@
 """Component scores of a trained system, and their fusion into the anomaly score.
 
-Components are stored for hold-out and test clips. Each is standardised with mean and deviation over the
-hold-out normals, then weighed. Without a hold-out nothing is standardised.
+Components are stored for hold-out and test clips. Each is standardized with mean and deviation over the
+hold-out normals, then weighed. Without a hold-out nothing is standardized.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,11 +81,11 @@ def _table(use: str, ids: Sequence[int | None] | NDArray[np.int64], scores: Scor
     )
 
 
-def fuse(components: pl.DataFrame, fusion: Fusion) -> pl.DataFrame:
+def fuse_components(components: pl.DataFrame, fusion: Fusion) -> pl.DataFrame:
     """Return ``clip_id``, ``use`` and the anomaly ``score`` of a component table as in `component_scores`."""
     score = np.zeros(components.height)
     for name, weight in weights_of(components, fusion).items():
-        values = torch.from_numpy(standardised(components, name).copy())
+        values = torch.from_numpy(standardized(components, name).copy())
         score += weight * on_scale(values, fusion.scale).numpy()
     return components.select("clip_id", "use", pl.Series("score", score))
 
@@ -100,7 +100,7 @@ def weights_of(components: pl.DataFrame, fusion: Fusion) -> Mapping[str, float]:
     return {name: weight for name, weight in chosen.items() if weight}
 
 
-def standardised(components: pl.DataFrame, name: str) -> NDArray[np.float64]:
+def standardized(components: pl.DataFrame, name: str) -> NDArray[np.float64]:
     """Return a column as z-scores by the hold-out's mean and deviation; as it is without a hold-out."""
     values = components[name].to_numpy()
     normal = values[(components["use"] == "hold-out").to_numpy()]
@@ -137,10 +137,10 @@ def join(
                 f"{system.__name__}: member {name!r} holds out no clips, or others than the first member; "
                 f"the scores of members must be of the same hold-out"
             )
-        fused = fuse(table, fusion)
+        fused = fuse_components(table, fusion)
         scores[name] = MemberScores(
-            torch.from_numpy(standardised(fused, "score")),
-            {part: torch.from_numpy(standardised(table, part)) for part in weights_of(table, fusion)},
+            torch.from_numpy(standardized(fused, "score")),
+            {part: torch.from_numpy(standardized(table, part)) for part in weights_of(table, fusion)},
         )
     assert clips is not None
     found = system.combine(config, scores)

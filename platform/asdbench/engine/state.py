@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from asdbench.engine.jobs import JobStore, Prepared
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.system import System
 
 State = Mapping[str, Tensor]
@@ -57,10 +58,10 @@ def load_backend(system: System, state: State) -> None:
         system.get_submodule(place).register_buffer(buffer, value)
 
 
-def restored(prepared: Prepared, store: JobStore) -> System:
+def restored(resolved: ResolvedJob, store: JobStore) -> System:
     """Return the scoring system of a scored job, ready to score."""
-    system = prepared.build_trained(prepared.clips.facts)
-    load_trained(system, store.load_tensors(f"{store.training(prepared.training_key)}/model.pt"))
-    scorer = prepared.build_scorer(system)
-    load_backend(scorer, store.load_tensors(f"{store.scores(prepared.scoring_key)}/backend.pt"))
+    system = resolved.build_trained(resolved.clips.facts)
+    load_trained(system, store.load_tensors(f"{store.training(resolved.training_key)}/model.pt"))
+    scorer = resolved.build_scorer(system)
+    load_backend(scorer, store.load_tensors(f"{store.scores(resolved.scoring_key)}/backend.pt"))
     return scorer.eval()

@@ -115,7 +115,7 @@ def train(
                     f"a lower learning rate is the usual cure"
                 )
             curve.append({"stage": stage.name, "epoch": epoch, **losses})
-            if runtime.leads:
+            if runtime.is_rank_zero:
                 runtime.report({"step": done, "steps": sum(lengths), "epoch": epoch, "losses": losses})
                 last = index == len(stages) - 1 and step + 1 == length
                 due = epoch - saved_epoch >= checkpoint_epochs
@@ -127,7 +127,7 @@ def train(
                     saving += saved_at
         progress["step"] = 0
     record = {"steps": done, "seconds": time.perf_counter() - began, "curve": curve}
-    if runtime.leads and data.plan.validation_share and stages:
+    if runtime.is_rank_zero and data.plan.validation_share and stages:
         record["validation"] = _validation(system, data, stages[-1], runtime)
     return record
 

@@ -1,7 +1,7 @@
 """Augmentations of training windows, which a system also learns to tell apart.
 
 Five of the eight transforms change a clip's waveform before a window is cropped from it, two blank a stripe
-of the standardised log-mel window, one does nothing: the eight classes of AADCL, which Zhang & Li (DCASE 2023
+of the standardized log-mel window, one does nothing: the eight classes of AADCL, which Zhang & Li (DCASE 2023
 Task 2, "Anomalous sound detection via multitask learning and adversarial learning") take over. Each is
 computed for the crop alone, never for a whole clip. All that is random in a row comes from the row's key, so
 that a row is the same in every batch.
@@ -12,7 +12,7 @@ frame shows. Output frames lie a hop apart too: from one to the next the phase o
 advances between the two. That is a product of complex numbers of modulus one; no angle is computed or
 unwrapped. A pitch is changed by stretching the clip, then resampling it by hop/h with a whole number h. The
 inverse transform does both: it makes 4·h samples of a frame of 4·hop, and they are laid h samples apart. As
-in every vocoder that does not lock the phases of neighbouring bins, tones keep their level, noise loses 3 to
+in every vocoder that does not lock the phases of neighboring bins, tones keep their level, noise loses 3 to
 4 dB (up to 5 at the highest pitch, with what leaves the band), and a click is blurred over a frame.
 
 Departures from AADCL: it stretches by resampling, which changes the pitch, so that two of its classes are
@@ -70,7 +70,7 @@ def augmented_crops(
     Parameters
     ----------
     clips : Int16[NDArray, "sample"] each, 16 kHz, of at least one sample; only read
-    starts : first sample of each crop; may be negative (frames of a spectrogram are centred)
+    starts : first sample of each crop; may be negative (frames of a spectrogram are centered)
     length : samples of a crop
     transforms : a name of ``TRANSFORMS`` for each row; the masks leave the waveform as it is
     keys : the randomness of each row, integers from 0
@@ -117,11 +117,11 @@ def mask_windows(windows: Tensor, *, transforms: Sequence[str], keys: Sequence[i
     """Blank a stripe of each row whose transform is a mask, in place; leave the other rows alone.
 
     A frequency mask covers 1 to M/10 of the M mel bands, a time mask 1 to T/10 of the T frames, anywhere. It
-    is filled with 0, the mean of a standardised window.
+    is filled with 0, the mean of a standardized window.
 
     Parameters
     ----------
-    windows : Float[Tensor, "row frame mel"], standardised
+    windows : Float[Tensor, "row frame mel"], standardized
     transforms : a name of ``TRANSFORMS`` for each row
     keys : the randomness of each row, integers from 0
     """

@@ -6,7 +6,7 @@ each end; frame t covers padded samples [hop·t, hop·t + n_fft). Agrees with li
 (``center=True, pad_mode="constant"``) to float32 rounding.
 
 Some frames of one clip at a time, since more fall out of a CPU's cache. A mel band is zero over most of the
-spectrum: the filter bank is kept as a few blocks of neighbouring bands, each over its own stretch of bins. It
+spectrum: the filter bank is kept as a few blocks of neighboring bands, each over its own stretch of bins. It
 takes squared real and imaginary parts in turn, which saves the pass that would add them.
 """
 

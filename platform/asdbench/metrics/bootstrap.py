@@ -29,14 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asdbench.errors import InputError
-from asdbench.metrics.official import (
-    OFFICIAL,
-    Rule,
-    metric_clips,
-    official_score,
-    section_metrics,
-)
-from asdbench.metrics.roc import BoolArray, FloatArray, areas, clip_flags, clip_scores, standardised
+from asdbench.metrics.official import OFFICIAL, Rule, metric_clips, official_score, section_metrics
+from asdbench.metrics.roc import BoolArray, FloatArray, areas, clip_flags, clip_scores, standardized
 
 CountArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -225,7 +219,7 @@ def _weighted_auc(
     unlimited = max_fpr == 1
     area = normal.size - above - tied / 2 if unlimited else areas(above, tied, limit=max_fpr * normal.size)
     total = np.einsum("ra,ra->r", area, anomaly_counts, dtype=np.float64)
-    return standardised(total / (normal.size * anomaly.size), max_fpr)
+    return standardized(total / (normal.size * anomaly.size), max_fpr)
 
 
 def _drawn(clips: int, resamples: int, generator: np.random.Generator) -> CountArray:

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from scipy import integrate, stats
 
 from asdbench.errors import InputError
-from asdbench.metrics.roc import BoolArray, FloatArray, check_max_fpr, scored_clips, standardised
+from asdbench.metrics.roc import BoolArray, FloatArray, check_max_fpr, scored_clips, standardized
 
 
 def roc_area(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: float = 1.0) -> float:
-    """Return the AUC, or the standardised partial AUC, with the digits of ``roc_auc_score``.
+    """Return the AUC, or the standardized partial AUC, with the digits of ``roc_auc_score``.
 
     The parameters and the errors are those of `asdbench.metrics.partial_auc`; 1 gives the AUC.
     """
@@ -93,4 +93,4 @@ def _area(scores: FloatArray, flags: BoolArray, max_fpr: float) -> float:
     stop = int(np.searchsorted(fpr, max_fpr, side="right"))
     end = np.interp(max_fpr, fpr[stop - 1 : stop + 1], tpr[stop - 1 : stop + 1])
     area = float(integrate.trapezoid(np.append(tpr[:stop], end), np.append(fpr[:stop], max_fpr)))
-    return standardised(area, max_fpr)
+    return standardized(area, max_fpr)

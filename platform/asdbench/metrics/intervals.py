@@ -35,7 +35,7 @@ from asdbench.metrics.roc import (
     clip_scores,
     normals_above_and_tied,
     scored_clips,
-    standardised,
+    standardized,
 )
 
 Scale = Literal["evaluator", "textbook"]
@@ -173,7 +173,7 @@ def leave_one_out(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: f
     if_above = _sums(areas(above, tied, limit=limit))
     total = if_below[below] + (if_tied[up_to] - if_tied[below]) + (if_above[-1] - if_above[up_to])
     values[~flags] = total / ((normal.size - 1) * anomaly.size)
-    return standardised(values, max_fpr)
+    return standardized(values, max_fpr)
 
 
 def _sums(terms: FloatArray) -> FloatArray:

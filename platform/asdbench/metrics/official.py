@@ -1,7 +1,7 @@
 """The metrics of DCASE Challenge Task 2 for a machine type and section, and their mean over all of them.
 
 Idea: challenges differ in few points, so what differs is a `Rule`, a record, and the functions are the same
-for all. `asdbench.data.challenges` says which rule a challenge has.
+for all. `asdbench.data.sets.challenges` says which rule a challenge has.
 
 `OFFICIAL`, where a system must cope with both domains without being told which it hears: the AUC of a domain
 ranks the normal clips of that domain against the anomalies of *both* domains; the pAUC takes all clips of the
@@ -91,7 +91,7 @@ class Rule:
                 raise unknown_name(kind, name, known)
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> "Rule":
+    def from_record(cls, stored: Mapping[str, Any]) -> "Rule":
         """Return the rule whose ``dataclasses.asdict`` this is, also where JSON made lists of tuples."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
         return cls(**fields)

@@ -8,7 +8,7 @@ are exact, and `asdbench.metrics.intervals` leaves a clip out without starting a
 Conventions: ``scores`` has shape (clip,), higher = more anomalous; ``anomalous`` has shape (clip,), bool.
 
 Source: D. K. McClish, "Analyzing a portion of the ROC curve", Medical Decision Making 9(3), 1989, for the
-standardisation of the partial area; a tie counts one half (Mann-Whitney).
+standardization of the partial area; a tie counts one half (Mann-Whitney).
 
 Departure: ``sklearn.metrics.roc_auc_score``, with and without ``max_fpr``, gives the same values, but NaN
 where a class is missing; here that is an error.
@@ -51,7 +51,7 @@ def auc(scores: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
 
 
 def partial_auc(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: float = 0.1) -> float:
-    """Return the area under the ROC curve up to a false positive rate, standardised after McClish.
+    """Return the area under the ROC curve up to a false positive rate, standardized after McClish.
 
     With A the area over false positive rates 0 to p = ``max_fpr``, the value is ½(1 + (A − p²/2)/(p − p²/2)):
     1 for perfect scores, 0.5 by chance, and (1 − p)/(2 − p), 0.4737 for p = 0.1, where A is 0. At p = 1 it is
@@ -69,7 +69,7 @@ def partial_auc(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: flo
     Returns
     -------
     float
-        The standardised area, between (1 − p)/(2 − p) and 1.
+        The standardized area, between (1 − p)/(2 − p) and 1.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def partial_auc(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: flo
     normal_count = scored.size - anomaly.size
     above, tied = normals_above_and_tied(np.sort(scored[~flags]), anomaly)
     area = float(areas(above, tied, limit=max_fpr * normal_count).sum())
-    return standardised(area / (normal_count * anomaly.size), max_fpr)
+    return standardized(area / (normal_count * anomaly.size), max_fpr)
 
 
 def normals_above_and_tied(normal: FloatArray, anomaly: FloatArray) -> tuple[CountArray, CountArray]:
@@ -107,8 +107,8 @@ def areas(above: npt.NDArray[Any], tied: npt.NDArray[Any], *, limit: float) -> F
     return area
 
 
-def standardised(area: Area, max_fpr: float) -> Area:
-    """Standardise a partial area of the unit square after McClish: chance becomes 0.5, the largest area 1."""
+def standardized(area: Area, max_fpr: float) -> Area:
+    """Standardize a partial area of the unit square after McClish: chance becomes 0.5, the largest area 1."""
     chance = max_fpr**2 / 2
     return 0.5 * (1 + (area - chance) / (max_fpr - chance))
 

@@ -8,7 +8,7 @@ ways to say what that is, from few clips:
   alike, any is equally likely to have any rank, so a further normal clip exceeds the k-th of n scores with
   chance 1 − k/(n + 1), whatever the distribution. Between ranks it is interpolated; beyond the last it is the
   largest score, and the false alarm rate then is 1/(n + 1) at best.
-- ``tail``: the quantile of a generalised Pareto distribution fitted to the scores in the upper tail alone,
+- ``tail``: the quantile of a generalized Pareto distribution fitted to the scores in the upper tail alone,
   which is the limit of the tail of nearly all distributions; what the bulk of the scores looks like does not
   matter, and the threshold may lie beyond all scores.
 
@@ -26,9 +26,9 @@ generalized Pareto distribution", Technometrics 29(3), 1987, which vary less tha
 samples this small.
 
 Departure: the gamma distribution's location is fixed at one standard deviation of the scores below their
-minimum; shape and scale are fitted. Standardised scores are negative for half of the clips, so 0 cannot be
+minimum; shape and scale are fitted. Standardized scores are negative for half of the clips, so 0 cannot be
 the location, and a free location leaves the likelihood without a maximum (it is unbounded near the smallest
-score), so that the result depends on where the optimiser starts. The distance matters: a location immediately
+score), so that the result depends on where the optimizer starts. The distance matters: a location immediately
 below the minimum lets that one score rule the fit. With 99 scores and a nominal false alarm rate of 10 %, a
 distance of 1e-6 of the mean excess over the minimum gave 1.6 % for Gaussian scores and 5.9 % for gamma scores
 of shape 5; one standard deviation gave 8.1 % and 10.7 %.
@@ -96,7 +96,7 @@ def tail_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9, tail_share
     scores, percentile
         As for `gamma_threshold`.
     tail_share : float
-        The share of the highest scores that a generalised Pareto distribution is fitted to; they are at least
+        The share of the highest scores that a generalized Pareto distribution is fitted to; they are at least
         ten, or all but one where there are fewer.
 
     Returns

@@ -2,7 +2,7 @@
 
 Gulati et al., "Conformer: Convolution-augmented transformer for speech recognition", Interspeech 2020,
 arXiv:2005.08100, with the sizes and defaults of WeNet. A block is ½ feed-forward, attention, convolution,
-½ feed-forward, layer norm; every module normalises its input and is added to it.
+½ feed-forward, layer norm; every module normalizes its input and is added to it.
 
 Known departures: no positional encoding (a machine's sound has no beginning), no dropout of attention
 weights (as in WeNet), no lengths and no masks, since all rows of a batch are equally long. In evaluation and

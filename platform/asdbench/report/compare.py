@@ -21,13 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asdbench.data.catalogue import DataSet
-from asdbench.engine.evaluation import first_subset, judged_scores, labelled_clips, labelled_types
-from asdbench.engine.jobs import Job, JobStore, Prepared
+from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.evaluation import first_subset, judged_scores, labeled_clips, labeled_types
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics import OFFICIAL, Rule
 from asdbench.metrics.bootstrap import Resampled, SectionScores, bootstrap
-from asdbench.report.stored import Settings, scored_jobs
+from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 
 Row = dict[str, Any]
 Format = Literal["table", "csv", "json", "markdown"]
@@ -43,7 +44,7 @@ def compare(
     store: JobStore,
     *,
     seeds: Sequence[int] = (0,),
-    settings: Settings | None = None,
+    settings: StoredRunOptions | None = None,
     subset: str | None = None,
     resamples: int = 10_000,
     confidence: float = 0.95,
@@ -77,8 +78,8 @@ def compare(
     """
     if systems[0] == systems[1]:
         raise InputError(f"{systems[0]} is compared with itself; name two systems")
-    subset = subset or first_subset(labelled_clips(data))
-    machine_types = labelled_types(data, subset=subset)
+    subset = subset or first_subset(labeled_clips(data))
+    machine_types = labeled_types(data, subset=subset)
     if not machine_types:
         raise InputError(
             f"no test clip of data set {data.name!r}{data.suffix(subset)} has a known label; "
@@ -86,7 +87,12 @@ def compare(
         )
     seeds = list(dict.fromkeys(seeds))
     jobs = scored_jobs(
-        systems, data, store, seeds=seeds, machine_types=machine_types, settings=settings or Settings()
+        systems,
+        data,
+        store,
+        seeds=seeds,
+        machine_types=machine_types,
+        settings=settings or StoredRunOptions(),
     )
     sections = section_scores([list(jobs[name].values()) for name in systems], store, subset=subset)
     generator = np.random.default_rng(_SEED)
@@ -102,7 +108,7 @@ def compare(
 
 
 def score_interval(
-    runs: Sequence[Mapping[str, Prepared]],
+    runs: Sequence[Mapping[str, ResolvedJob]],
     store: JobStore,
     *,
     rule: Rule = OFFICIAL,
@@ -133,13 +139,13 @@ def with_intervals(
 def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple[float | None, float | None]:
     if row["official_score"] is None:
         return None, None
-    settings = {name: value for name, value in row["settings"].items() if name != "others"}
-    others = row["settings"].get("others")
+    settings = {name: value for name, value in row["settings"].items() if name != "pseudo_anomaly_data"}
+    pseudo_anomaly_data = row["settings"].get("pseudo_anomaly_data")
     machine_types = [row["machine_type"]] if "machine_type" in row else row["machine_types_done"]
     runs = [
         {
-            machine_type: Prepared.of(
-                Job(row["system"], settings, data.name, machine_type, seed, others), data=data
+            machine_type: ResolvedJob.from_job(
+                Job(row["system"], settings, data.name, machine_type, seed, pseudo_anomaly_data), data=data
             )
             for machine_type in machine_types
         }
@@ -149,7 +155,7 @@ def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple
 
 
 def section_scores(
-    systems: Sequence[Sequence[Mapping[str, Prepared]]], store: JobStore, *, subset: str | None = None
+    systems: Sequence[Sequence[Mapping[str, ResolvedJob]]], store: JobStore, *, subset: str | None = None
 ) -> list[SectionScores]:
     """Return the judged scores of each section, of systems with as many seeds and the same machine types."""
     sections = []

@@ -1,4 +1,4 @@
-"""What the organisers' evaluator says about a folder of submission CSVs: every figure, to the last digit.
+"""What the organizers' evaluator says about a folder of submission CSVs: every figure, to the last digit.
 
 Idea: a submission is two CSVs for each machine type and section,
 ``anomaly_score_<type>_section_<NN>_test.csv`` and ``decision_result_<type>_section_<NN>_test.csv``, without
@@ -43,10 +43,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from asdbench.data import catalogue
-from asdbench.data.challenges import CHALLENGES, rule_of
-from asdbench.data.ground_truth import read_ground_truth
-from asdbench.engine.evaluation import labelled_clips
+from asdbench.data.sets import catalog
+from asdbench.data.sets.challenges import CHALLENGES, rule_of
+from asdbench.data.sets.ground_truth import read_ground_truth
+from asdbench.engine.evaluation import labeled_clips
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.evaluator import jackknife, roc_area
 from asdbench.metrics.official import DOMAINS, OFFICIAL, Rule, metric_clips
@@ -120,14 +120,14 @@ class Evaluation:
 
 
 def truth_of(data: str, *, ground_truth: Path | None = None) -> tuple[list[TrueSection], Rule]:
-    """Return the labelled sections of a data set or a challenge, and its rule.
+    """Return the labeled sections of a data set or a challenge, and its rule.
 
     Parameters
     ----------
     data
         The name of a registered data set, which has a rule, or with ``ground_truth`` of a challenge.
     ground_truth
-        The folder of the organisers' evaluator, read instead of the labels of a registered data set.
+        The folder of the organizers' evaluator, read instead of the labels of a registered data set.
 
     Raises
     ------
@@ -135,17 +135,17 @@ def truth_of(data: str, *, ground_truth: Path | None = None) -> tuple[list[TrueS
         There is no such data set, no label of it is known, or the ground truth is damaged.
     """
     if ground_truth is not None:
-        if data not in CHALLENGES and data not in catalogue.names():
-            raise unknown_name("data set or challenge", data, {*CHALLENGES, *catalogue.names()})
-        rule = rule_of(data) if data in CHALLENGES else catalogue.load(data).rule
+        if data not in CHALLENGES and data not in catalog.names():
+            raise unknown_name("data set or challenge", data, {*CHALLENGES, *catalog.names()})
+        rule = rule_of(data) if data in CHALLENGES else catalog.load(data).rule
         table = read_ground_truth(ground_truth).with_columns(subset=None)
         return _true_sections(table), rule
-    found = catalogue.load(data)
-    table = labelled_clips(found).with_columns(file=pl.col("path").str.split("/").list.last())
+    found = catalog.load(data)
+    table = labeled_clips(found).with_columns(file=pl.col("path").str.split("/").list.last())
     if table.is_empty():
         raise InputError(
             f"no test clip of data set {data!r} has a known label; give --ground-truth, the folder of the "
-            f"organisers' evaluator"
+            f"organizers' evaluator"
         )
     return _true_sections(table.with_columns(renamed=None)), found.rule
 

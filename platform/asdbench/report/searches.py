@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from asdbench.report.leaderboard import short
+from asdbench.report.tables import short
 
 
 def fusion_table(ensemble: str, report: Mapping[str, Any]) -> Table:

@@ -1,7 +1,7 @@
 """Fusion weights: how much each member of an ensemble counts, and how members are joined, by official score.
 
 An Optuna trial is a batch: a point on the simplex and the choices are drawn, and weights around that point
-are judged with it. The point comes from a number u in (0, 1] a member, −log(u) normalised to the sum 1, which
+are judged with it. The point comes from a number u in (0, 1] a member, −log(u) normalized to the sum 1, which
 is uniform on the simplex for uniform u; the weights around it follow the Dirichlet distribution whose mode it
 is. All weights are thousandths that sum to 1 before they are judged, so that what is reported is what the
 settings give.
@@ -92,7 +92,7 @@ class LeaveOneTypeOut:
 
 
 @dataclass(frozen=True)
-class Found:
+class WeightSearchResult:
     """What a search has found.
 
     Attributes
@@ -141,7 +141,7 @@ def distributions(problem: FusionProblem) -> dict[str, optuna.distributions.Base
     return found
 
 
-def starts(problem: FusionProblem) -> list[dict[str, Any]]:
+def initial_points(problem: FusionProblem) -> list[dict[str, Any]]:
     """Return the parameters of the trials to begin with: equal weights, then each member alone."""
     return [
         {_draw_of(m): float(np.exp(-w)) for m, w in zip(problem.members, weights, strict=True)}
@@ -154,7 +154,7 @@ def _draw_of(member: str) -> str:
     return f"draw.{member}"
 
 
-def objective(
+def evaluate_batch(
     problem: FusionProblem,
     params: Mapping[str, Any],
     *,
@@ -188,7 +188,7 @@ def objective(
     drawn = -np.log([params[_draw_of(member)] for member in problem.members])
     point = drawn / drawn.sum() if drawn.any() else problem.equal_weights
     concentration = np.resize(_CONCENTRATIONS, batch - 1)[:, None]
-    around = generator.standard_gamma(1 + concentration * point)  # normalised: Dirichlet with this mode
+    around = generator.standard_gamma(1 + concentration * point)  # normalized: Dirichlet with this mode
     weights = _thousandths(np.vstack([point, around / around.sum(axis=1, keepdims=True)]))
     scores = problem.scores(weights, choice, types=types)
     return best(
@@ -229,7 +229,7 @@ def search_weights(
     batch: int = 64,
     seed: int,
     on_trial: Callable[[BatchResult, str | None], None] | None = None,
-) -> Found:
+) -> WeightSearchResult:
     """Search the weights and choices with the best official score, in this process.
 
     With several machine types each of them is left out in turn, in a search of its own with as many
@@ -254,7 +254,7 @@ def search_weights(
     InputError
         There are too few evaluations, or ``batch`` is below 1.
     """
-    first = starts(problem)
+    first = initial_points(problem)
     if evaluations < len(first):
         raise InputError(
             f"{evaluations} evaluations are too few for a search; equal weights and each of "
@@ -273,7 +273,7 @@ def search_weights(
         left = evaluations
         while left:
             trial = study.ask(distributions(problem))
-            result = objective(
+            result = evaluate_batch(
                 problem,
                 trial.params,
                 batch=min(batch, left),
@@ -287,7 +287,7 @@ def search_weights(
                 on_trial(result, held_out)
         found[held_out] = best(results)
     left_out = {name: found[name] for name in searches if name is not None}
-    return summarise(problem, found[None], left_out, evaluations=evaluations * len(searches))
+    return summarize(problem, found[None], left_out, evaluations=evaluations * len(searches))
 
 
 def _study(seed: int) -> optuna.Study:
@@ -299,9 +299,9 @@ def _study(seed: int) -> optuna.Study:
         optuna.logging.set_verbosity(said)
 
 
-def summarise(
+def summarize(
     problem: FusionProblem, chosen: BatchResult, left_out: Mapping[str, BatchResult], *, evaluations: int
-) -> Found:
+) -> WeightSearchResult:
     """Return what to report of a search.
 
     Parameters
@@ -334,7 +334,7 @@ def summarise(
             score = float(problem.official_scores(metrics)[0])
             types[name] = LeftOut(result.weights, result.choice, score, sections)
         leave_one_type_out = LeaveOneTypeOut(float(problem.official_scores(judged)[0]), types)
-    return Found(
+    return WeightSearchResult(
         members=problem.members,
         weights=chosen.weights,
         choices=chosen.choice,

@@ -22,14 +22,15 @@ import polars as pl
 import torch
 
 from asdbench.config import Choice, Scalar, Simplex, settings_of, typed
-from asdbench.data.catalogue import DataSet
-from asdbench.engine.evaluation import components_of, labelled_clips, labelled_types
-from asdbench.engine.jobs import JobStore, Prepared
+from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.evaluation import components_of, labeled_clips, labeled_types
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.scoring import join
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.bootstrap import rule_means
 from asdbench.metrics.official import Rule, metric_clips
-from asdbench.metrics.roc import BoolArray, FloatArray, areas, standardised
+from asdbench.metrics.roc import BoolArray, FloatArray, areas, standardized
 from asdbench.registry import Configured
 from asdbench.system import MemberScores
 
@@ -190,7 +191,7 @@ def fusion_problem(
     store: JobStore,
     *,
     seeds: Sequence[int],
-    others: str | None = None,
+    pseudo_anomaly_data: str | None = None,
 ) -> FusionProblem:
     """Return the problem of weighing the members of an ensemble, from their stored component scores.
 
@@ -199,7 +200,7 @@ def fusion_problem(
     ensemble : a system with members, whose Config has one setting with a ``Simplex`` domain
     data, store : the data set, of which all machine types with development labels count, and the scores
     seeds : of the members
-    others : data set of the pseudo-anomalies, if it is another, for members that take them
+    pseudo_anomaly_data : data set of the pseudo-anomalies, if it is another, for members that take them
 
     Raises
     ------
@@ -215,21 +216,24 @@ def fusion_problem(
     choices = _choices(ensemble)
     jobs = {
         machine_type: [
-            Prepared.with_settings(ensemble, data, machine_type, seed=seed, others=others) for seed in seeds
+            ResolvedJob.from_configured(
+                ensemble, data, machine_type, seed=seed, pseudo_anomaly_data=pseudo_anomaly_data
+            )
+            for seed in seeds
         ]
         for machine_type in machine_types
     }
     for of_type in jobs.values():
         for job in of_type:
             _check_members(job, store, seeds)
-    labelled = labelled_clips(data, subset="dev")
+    labeled = labeled_clips(data, subset="dev")
     sections: list[SectionContributions] = []
     for machine_type, of_type in jobs.items():
-        clips = labelled.filter(pl.col("machine_type") == machine_type)
+        clips = labeled.filter(pl.col("machine_type") == machine_type)
         tables = [_contributions(job, store, clips, choices, weights_setting) for job in of_type]
         clips = tables[0]  # the same in all, in the same order
         shape = (len(choices), len(ensemble.members), clips.height)
-        names = [name for name in clips.columns if name not in labelled.columns]
+        names = [name for name in clips.columns if name not in labeled.columns]
         values = np.stack([table.select(names).to_numpy().T.reshape(shape) for table in tables], axis=1)
         anomalous = clips["anomaly"].to_numpy()
         target = (clips["domain"] == "target").fill_null(False).to_numpy()
@@ -272,21 +276,21 @@ def _choices(ensemble: Configured) -> tuple[Choices, ...]:
 
 
 def _development_types(data: DataSet) -> list[str]:
-    found = labelled_types(data, subset="dev")
-    if not found and labelled_types(data):
+    found = labeled_types(data, subset="dev")
+    if not found and labeled_types(data):
         raise InputError(
             f"all known labels of data set {data.name!r} are of evaluation clips, and only development "
-            f"labels may steer a search; name a data set with labelled development clips"
+            f"labels may steer a search; name a data set with labeled development clips"
         )
     if not found:
         raise InputError(
-            f"no test clip of data set {data.name!r} has a known label; a search for weights needs labelled "
+            f"no test clip of data set {data.name!r} has a known label; a search for weights needs labeled "
             f"development clips"
         )
     return found
 
 
-def _check_members(job: Prepared, store: JobStore, seeds: Sequence[int]) -> None:
+def _check_members(job: ResolvedJob, store: JobStore, seeds: Sequence[int]) -> None:
     for member in job.members:
         if not store.is_scored(member):
             raise InputError(
@@ -296,19 +300,19 @@ def _check_members(job: Prepared, store: JobStore, seeds: Sequence[int]) -> None
             )
 
 
-def _command(member: Prepared, seeds: Sequence[int]) -> str:
+def _command(member: ResolvedJob, seeds: Sequence[int]) -> str:
     """Return what to type to run a member on all machine types."""
     words = ["asdbench", "run", member.job.system, "--data", member.job.data, "--seeds", *map(str, seeds)]
-    if member.job.others and member.configured.takes_others():
-        words += ["--others", member.job.others]
+    if member.job.pseudo_anomaly_data and member.configured.takes_pseudo_anomalies():
+        words += ["--pseudo-anomalies-from", member.job.pseudo_anomaly_data]
     changed = [f"{name}={typed(value)}" for name, value in member.configured.changed().items()]
     return shlex.join([*words, *(["--set", *changed] if changed else [])])
 
 
 def _contributions(
-    job: Prepared, store: JobStore, labelled: pl.DataFrame, choices: Sequence[Choices], weights_setting: str
+    job: ResolvedJob, store: JobStore, labeled: pl.DataFrame, choices: Sequence[Choices], weights_setting: str
 ) -> pl.DataFrame:
-    """Return ``labelled`` by clip id with a column for each choice and member: what the member adds."""
+    """Return ``labeled`` by clip id with a column for each choice and member: what the member adds."""
     system, config = job.configured.system, job.configured.config
     alone = [tuple(row) for row in np.eye(len(job.members)).tolist()]
     check = tuple(float(place) for place in range(1, len(alone) + 1))
@@ -323,7 +327,7 @@ def _contributions(
                 if len(parts) != 1:
                     raise InputError(
                         f"the weights of {job.job.system!r} cannot be searched: it gives {len(parts)} "
-                        f"components, which are standardised one by one; let 'combine' give one"
+                        f"components, which are standardized one by one; let 'combine' give one"
                     )
                 added.append(parts[0].double())
             expected = torch.tensor(check, dtype=torch.float64) @ torch.stack(added[:-1]) / sum(check)
@@ -336,7 +340,7 @@ def _contributions(
             columns |= {f"choice {place}, member {k}": part for k, part in enumerate(added[:-1])}
         return columns
 
-    # One pass through the platform's own join: its checks and standardisation hold for a search too.
+    # One pass through the platform's own join: its checks and standardization hold for a search too.
     every = type(system.__name__, (system,), {"combine": classmethod(combine)})
     members = {
         member.job.system: (
@@ -346,7 +350,7 @@ def _contributions(
         for member in job.members
     }
     tested = join(every, config, members).filter(pl.col("use") == "test").drop("use")
-    return labelled.join(tested, on="clip_id").sort("clip_id")
+    return labeled.join(tested, on="clip_id").sort("clip_id")
 
 
 # Scores of many weights at a time
@@ -386,7 +390,7 @@ def _metrics(
         up_to = np.take_along_axis(below, np.take_along_axis(last, places, axis=1), axis=1)
         before = np.take_along_axis(below, np.take_along_axis(first, places, axis=1), axis=1)
         area = areas(normals - up_to, up_to - before, limit=max_fpr * normals).sum(axis=1)
-        found[name] = standardised(area / (normals * anomalies), max_fpr)
+        found[name] = standardized(area / (normals * anomalies), max_fpr)
     return found
 
 

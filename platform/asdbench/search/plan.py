@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asdbench.config import Affects
-from asdbench.data.catalogue import DataSet
-from asdbench.engine.evaluation import labelled_clips, labelled_types, result_key
-from asdbench.engine.jobs import Prepared
+from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.evaluation import labeled_clips, labeled_types, result_key
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
 from asdbench.search.space import space_of
 from asdbench.search.studies import Study
@@ -53,7 +53,7 @@ def steering_types(data: DataSet, machine_types: Sequence[str], *, subset: str |
             "--subset eval cannot steer a search: only development labels may; leave --subset out, and what "
             "was found is run on the evaluation subset too"
         )
-    found = tuple(m for m in labelled_types(data, subset="dev") if m in machine_types)
+    found = tuple(m for m in labeled_types(data, subset="dev") if m in machine_types)
     if not found:
         raise InputError(
             f"no machine type of data set {data.name!r} that is asked for has a development test clip with a "
@@ -64,7 +64,7 @@ def steering_types(data: DataSet, machine_types: Sequence[str], *, subset: str |
 
 
 def studies_of(
-    jobs: Sequence[Prepared], search: Search, *, fixed: Sequence[str], subset: str | None = None
+    jobs: Sequence[ResolvedJob], search: Search, *, fixed: Sequence[str], subset: str | None = None
 ) -> list[Study]:
     """Return the studies of one system.
 
@@ -83,7 +83,7 @@ def studies_of(
     """
     first = jobs[0]
     data = first.data
-    types = steering_types(data, [prepared.job.machine_type for prepared in jobs], subset=subset)
+    types = steering_types(data, [resolved.job.machine_type for resolved in jobs], subset=subset)
     space = space_of(first.configured, fixed=fixed, affects=search.affects, over=search.over)
     leave_out = search.protocol == "leave-one-type-out"
     if leave_out and len(types) < 2:
@@ -91,17 +91,17 @@ def studies_of(
             f"--protocol leave-one-type-out needs two machine types with development labels; data set "
             f"{data.name!r} has {types[0]!r} alone"
         )
-    labelled = labelled_clips(data, subset="dev")
+    labeled = labeled_clips(data, subset="dev")
     studies = []
     for held_out in types if leave_out else (None,):
         own = [p for p in jobs if p.job.machine_type in types and p.job.machine_type != held_out]
-        truths = {m: labelled.filter(labelled["machine_type"] == m) for m in types}
+        truths = {m: labeled.filter(labeled["machine_type"] == m) for m in types}
         untuned = sorted(result_key(p, truths[p.job.machine_type], subset="dev") for p in own)
         studies.append(
             Study(
                 space,
                 data,
-                first.job.others,
+                first.job.pseudo_anomaly_data,
                 machine_types=tuple(m for m in types if m != held_out),
                 seeds=tuple(dict.fromkeys(p.job.seed for p in jobs)),
                 seed=search.seed,

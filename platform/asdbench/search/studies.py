@@ -24,8 +24,9 @@ from typing import Any
 
 import optuna
 
-from asdbench.data.catalogue import DataSet
-from asdbench.engine.jobs import JobStore, key_of
+from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import key_of
 from asdbench.search.space import Space
 
 RANDOM_TRIALS = 10  # Optuna's number of trials before the estimator takes over
@@ -70,7 +71,7 @@ class Study:
     ----------
     space : what is searched
     data : the data set
-    others : data set of the pseudo-anomalies, if it is another
+    pseudo_anomaly_data : data set of the pseudo-anomalies, if it is another
     machine_types : those that steer it, in the order of the rungs
     seeds : over which a trial's score is averaged
     seed : of the search
@@ -81,7 +82,7 @@ class Study:
 
     space: Space
     data: DataSet
-    others: str | None
+    pseudo_anomaly_data: str | None
     machine_types: tuple[str, ...]
     seeds: tuple[int, ...]
     seed: int
@@ -155,7 +156,7 @@ class Study:
                 "subset": "dev",
                 "protocol": self.protocol,
                 "held_out": self.held_out,
-                "others": self.others,
+                "pseudo_anomaly_data": self.pseudo_anomaly_data,
                 "start": dict(self.space.start),
                 "seeds": list(self.seeds),
                 "description": dict(self.description),

@@ -13,10 +13,7 @@ import pytest
 
 pytest.register_assert_rewrite("asdbench.testing.conformance")
 
-from asdbench.testing.conformance import (  # noqa: E402 - after the registration
-    EnsembleConformance,
-    SystemConformance,
-)
+from asdbench.testing.conformance import EnsembleConformance, SystemConformance  # noqa: E402
 from asdbench.testing.tiny import write_tiny  # noqa: E402
 
 __all__ = ["EnsembleConformance", "SystemConformance", "write_tiny"]

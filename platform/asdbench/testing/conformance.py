@@ -27,12 +27,13 @@ import torch
 
 from asdbench import registry
 from asdbench.config import Choice, Range, Setting, checked, settings_of
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores, components_of, training_records
-from asdbench.engine.execute import execute
-from asdbench.engine.jobs import Job, JobStore, Prepared, by_training
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job, ResolvedJob, by_training
+from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.state import restored
@@ -62,7 +63,7 @@ class _Interruption(BaseException):
 
 
 @dataclass(frozen=True)
-class Bench:
+class FinishedJob:
     """A scored job.
 
     Attributes
@@ -73,7 +74,7 @@ class Bench:
     fused : the anomaly ``score`` by ``clip_id`` and ``use``
     """
 
-    prepared: Prepared
+    resolved: ResolvedJob
     store: JobStore
     components: pl.DataFrame
     fused: pl.DataFrame
@@ -86,22 +87,22 @@ class Bench:
     @property
     def training_records(self) -> dict[str, dict[str, Any]]:
         """What the store says about the trainings, by the trained system's name."""
-        return training_records(self.prepared, self.store)
+        return training_records(self.resolved, self.store)
 
     def restored(self) -> System:
         """Return the scoring system with the stored state of training and back end."""
-        return restored(self.prepared, self.store)
+        return restored(self.resolved, self.store)
 
 
 def run_job(
     job: Job, store: JobStore, *, runtime: Runtime | None = None, checkpoint_epochs: int = 5
-) -> Bench:
+) -> FinishedJob:
     """Bring a job to scores in ``store`` and return them."""
-    prepared = Prepared.of(job)
-    for work in by_training([prepared]):
-        for _, error in execute(work, runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs):
+    resolved = ResolvedJob.from_job(job)
+    for task in by_training([resolved]):
+        for _, error in execute(task, runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs):
             raise error
-    return Bench(prepared, store, components_of(prepared, store), anomaly_scores(prepared, store))
+    return FinishedJob(resolved, store, components_of(resolved, store), anomaly_scores(resolved, store))
 
 
 class Conformance:
@@ -138,7 +139,7 @@ class Conformance:
         folder = write_tiny(base / "clips", durations_s=cls.durations_s)
         with pytest.MonkeyPatch.context() as patch, threads(1):
             patch.setenv("ASDBENCH_HOME", str(base / "home"))
-            catalogue.add(_DATA, folder)
+            catalog.add(_DATA, folder)
             yield folder
 
     @pytest.fixture(scope="class")
@@ -149,18 +150,20 @@ class Conformance:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def bench(cls, job: Job) -> Bench:
+    def bench(cls, job: Job) -> FinishedJob:
         """Give the job trained and scored."""
         return run_job(job, JobStore())
 
-    def test_silence_and_short_clips_have_finite_scores(self, bench: Bench, job: Job, tmp_path: Path) -> None:
+    def test_silence_and_short_clips_have_finite_scores(
+        self, bench: FinishedJob, job: Job, tmp_path: Path
+    ) -> None:
         """Digital silence and a clip shorter than a window have scores."""
-        folder = shutil.copytree(bench.prepared.data.root, tmp_path / "clips")
+        folder = shutil.copytree(bench.resolved.data.root, tmp_path / "clips")
         short = np.arange(_SHORT_SAMPLES, dtype=np.int16)
         for name, wave in (("8888", np.zeros(SAMPLE_RATE_HZ, np.int16)), ("9999", short)):
             soundfile.write(folder / job.machine_type / f"test/section_00_{name}.wav", wave, SAMPLE_RATE_HZ)
-        more = catalogue.add("silence", folder)
-        ids = more.clips.join(bench.prepared.data.clips, on="clip_id", how="anti")["clip_id"].to_list()
+        more = catalog.add("silence", folder)
+        ids = more.clips.join(bench.resolved.data.clips, on="clip_id", how="anti")["clip_id"].to_list()
         found = run_job(replace(job, data="silence"), bench.store)
         scored = found.fused.filter(pl.col("clip_id").is_in(ids))
         assert scored.height == 2
@@ -171,43 +174,47 @@ class Conformance:
         names = _settings(self.system)
         wrong = names[0] + "x" if names else "no_such_setting"
         with pytest.raises(InputError, match=f"did you mean '{names[0]}'" if names else wrong):
-            Prepared.of(replace(job, settings={wrong: 1}))
+            ResolvedJob.from_job(replace(job, settings={wrong: 1}))
 
-    def test_every_setting_changes_scores_or_cost(self, bench: Bench, job: Job, setting_name: str) -> None:
+    def test_every_setting_changes_scores_or_cost(
+        self, bench: FinishedJob, job: Job, setting_name: str
+    ) -> None:
         """An option that does nothing fails; cost is steps and parameters."""
         context = dict(self.settings) | dict(self.settings_for.get(setting_name, {}))
         before = run_job(replace(job, settings=context), bench.store)
         value = self.alternatives.get(setting_name)
         if value is None:
-            configured = before.prepared.configured
+            configured = before.resolved.configured
             value = _another(_setting(configured, setting_name), configured.values()[setting_name])
         after = run_job(replace(job, settings=context | {setting_name: value}), bench.store)
         assert _outcome(after) != _outcome(before), (
             f"{setting_name}={value!r} changes neither scores nor cost"
         )
 
-    def test_what_is_said_of_test_clips_changes_nothing(self, bench: Bench, job: Job, tmp_path: Path) -> None:
+    def test_what_is_said_of_test_clips_changes_nothing(
+        self, bench: FinishedJob, job: Job, tmp_path: Path
+    ) -> None:
         """Their labels, file names, domains and attributes are dealt out anew; training is done again."""
-        told = bench.prepared.data.clips.filter(pl.col("split") == "test")
+        told = bench.resolved.data.clips.filter(pl.col("split") == "test")
         folder = tmp_path / "permuted"
-        shutil.copytree(bench.prepared.data.root, folder)
+        shutil.copytree(bench.resolved.data.root, folder)
         for machine_type in MACHINE_TYPES:
             paths = told.filter(pl.col("machine_type") == machine_type)["path"].sort().to_list()
             for path, content in zip(paths, np.roll(paths, 3), strict=True):
-                shutil.copyfile(bench.prepared.data.root / content, folder / path)
-        permuted = catalogue.add("permuted", folder)
+                shutil.copyfile(bench.resolved.data.root / content, folder / path)
+        permuted = catalog.add("permuted", folder)
         moved = permuted.clips.join(told, on="clip_id", suffix="_before")
         assert moved.height == told.height
         assert (moved["path"] != moved["path_before"]).all()
         again = run_job(replace(job, data="permuted"), JobStore(tmp_path / "jobs"))
         _assert_same(again.components, bench.components)
 
-    def test_the_same_seed_gives_the_same_scores(self, bench: Bench, job: Job, tmp_path: Path) -> None:
+    def test_the_same_seed_gives_the_same_scores(self, bench: FinishedJob, job: Job, tmp_path: Path) -> None:
         """To the bit, when all is done again."""
         again = run_job(job, JobStore(tmp_path))
         _assert_same(again.components, bench.components)
 
-    def test_another_seed_gives_other_scores(self, bench: Bench, job: Job) -> None:
+    def test_another_seed_gives_other_scores(self, bench: FinishedJob, job: Job) -> None:
         """The seed reaches the training."""
         other = run_job(replace(job, seed=job.seed + 1), bench.store)
         before, after = (found.components.filter(pl.col("use") == "test") for found in (bench, other))
@@ -227,9 +234,9 @@ class Conformance:
 class SystemConformance(Conformance):
     """The suite of a system that scores clips."""
 
-    def test_scores_do_not_depend_on_batches(self, bench: Bench) -> None:
+    def test_scores_do_not_depend_on_batches(self, bench: FinishedJob) -> None:
         """Backwards and one by one, clips get the scores that they get together, to rounding."""
-        scorer, data = bench.restored(), bench.prepared.clips
+        scorer, data = bench.restored(), bench.resolved.clips
         ids = bench.components["clip_id"].to_numpy()
         together = _scores(scorer, data.scoring_batches(ids))
         backwards = _scores(scorer, data.scoring_batches(ids[::-1]))
@@ -240,17 +247,17 @@ class SystemConformance(Conformance):
             np.testing.assert_allclose(backwards[name][::-1], values, **tolerance)
             np.testing.assert_allclose(np.concatenate([one[name] for one in alone]), values, **tolerance)
 
-    def test_stored_state_gives_the_same_scores(self, bench: Bench) -> None:
+    def test_stored_state_gives_the_same_scores(self, bench: FinishedJob) -> None:
         """A new system with the stored state scores equally to the bit."""
-        again = component_scores(bench.restored(), bench.prepared.clips, device=torch.device("cpu"))
+        again = component_scores(bench.restored(), bench.resolved.clips, device=torch.device("cpu"))
         _assert_same(again, bench.components)
 
-    def test_the_first_stage_lowers_its_loss(self, bench: Bench) -> None:
+    def test_the_first_stage_lowers_its_loss(self, bench: FinishedJob) -> None:
         """Its first update, on one batch that stays the same, with the same randomness in each step."""
-        data, runtime = bench.prepared.clips, Runtime()
+        data, runtime = bench.resolved.clips, Runtime()
         with torch.random.fork_rng(devices=[]):
-            training.seed_initial_weights(bench.prepared.job.seed)
-            system = bench.prepared.build_trained(data.facts).train()
+            training.seed_initial_weights(bench.resolved.job.seed)
+            system = bench.resolved.build_trained(data.facts).train()
             stage = system.stages(data.steps_per_epoch)[0]
             batch = data.batch(0)
             losses = []
@@ -267,7 +274,7 @@ class SystemConformance(Conformance):
                         losses.append(float(total.detach()))
         assert losses[-1] < losses[0]
 
-    def test_an_interrupted_training_goes_on(self, bench: Bench, job: Job, tmp_path: Path) -> None:
+    def test_an_interrupted_training_goes_on(self, bench: FinishedJob, job: Job, tmp_path: Path) -> None:
         """The training is broken off after every epoch, before that epoch is in the checkpoint."""
         curve = bench.training_record["curve"]
         assert len(curve) >= 2, "the quick settings must train for at least two epochs"
@@ -292,16 +299,16 @@ class SystemConformance(Conformance):
 class EnsembleConformance(Conformance):
     """The suite of a system that joins the scores of its members."""
 
-    def test_scores_follow_from_the_members(self, bench: Bench) -> None:
+    def test_scores_follow_from_the_members(self, bench: FinishedJob) -> None:
         """They are the same when the members have been run on their own."""
-        for member in bench.prepared.members:
+        for member in bench.resolved.members:
             alone = run_job(member.job, bench.store)
-            assert alone.prepared.scoring_key == member.scoring_key
-        again = Bench(
-            bench.prepared,
+            assert alone.resolved.scoring_key == member.scoring_key
+        again = FinishedJob(
+            bench.resolved,
             bench.store,
-            components_of(bench.prepared, bench.store),
-            anomaly_scores(bench.prepared, bench.store),
+            components_of(bench.resolved, bench.store),
+            anomaly_scores(bench.resolved, bench.store),
         )
         _assert_same(again.components, bench.components)
 
@@ -325,7 +332,7 @@ def _assert_same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
         assert not differing, f"{name} differs for {differing} of {expected.height} clips"
 
 
-def _outcome(bench: Bench) -> tuple[Any, ...]:
+def _outcome(bench: FinishedJob) -> tuple[Any, ...]:
     """Return what a setting can change: scores, and cost as steps and parameters."""
     cost = [(record["steps"], record["parameters"]) for record in bench.training_records.values()]
     return bench.fused["score"].to_list(), cost

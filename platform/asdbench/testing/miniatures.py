@@ -3,7 +3,7 @@
 Idea
 ----
 A :class:`Miniature` is what a layout leaves open: machine types, sections, attributes, and how the
-organisers publish the labels of the evaluation subset. ``write_miniature`` writes ``data/dev_data/``,
+organizers publish the labels of the evaluation subset. ``write_miniature`` writes ``data/dev_data/``,
 ``data/eval_data/`` and, apart from them, ``evaluator/`` with the ground truth. Sounds are those of ``tiny``.
 
 Conventions
@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from asdbench.data.layout import (
+from asdbench.data.sets.layouts import (
     DOMAIN_FOLDERS,
     MACHINE_IDS,
     SECTIONS,
@@ -82,7 +82,7 @@ class MachineType:
 class Miniature:
     """What a miniature holds; ``types`` and ``sections`` are by subset.
 
-    ``ground_truth`` is the organisers' format: files for data and domain (``"sections"``), a file a domain
+    ``ground_truth`` is the organizers' format: files for data and domain (``"sections"``), a file a domain
     (``"domains"``), or one list (``"list"``). ``stereo`` clips have a far microphone right.
     """
 
@@ -314,7 +314,7 @@ def _sound(clip: MiniatureClip, generator: np.random.Generator, *, stereo: bool)
 
 
 def _write_attributes(data: Path, clips: Iterable[MiniatureClip]) -> None:
-    """Write a table for each section: labelled clips, as ``<machine type>/<folder>/<file>``."""
+    """Write a table for each section: labeled clips, as ``<machine type>/<folder>/<file>``."""
     tables: dict[Path, list[MiniatureClip]] = {}
     for clip in clips:
         if clip.split == "train" or (clip.split == "test" and clip.subset == "dev"):

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import asdbench
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.errors import InputError
-from asdbench.tracking.runs import IS_DEFAULT, KEY, RESULTS, TRIAL, TRIALS, Entry, Sheet
+from asdbench.tracking.runs import IS_DEFAULT, KEY, RESULTS, TRIAL, TRIALS, OutboxEntry, RunRecord
 
 _PARENT = "mlflow.parentRunId"
 _ENVIRONMENT = {
@@ -59,15 +59,15 @@ class NotWritten(Exception):
     of_store : whether it is the store that does not answer, so that nothing else can be written either
     """
 
-    def __init__(self, reason: str, *, passing: bool, of_store: bool) -> None:
+    def __init__(self, reason: str, *, transient: bool, of_store: bool) -> None:
         super().__init__(reason)
-        self.passing = passing
+        self.transient = transient
         self.of_store = of_store
 
 
 def tracking_uri() -> str:
     """Return where runs are recorded: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{catalogue.home().resolve() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{catalog.home().resolve() / 'mlflow.db'}"
 
 
 def shown_uri() -> str:
@@ -130,7 +130,7 @@ class Store:
         with _failures(of_store=True):
             self._client = MlflowClient(tracking_uri())
 
-    def write(self, entries: Sequence[Entry]) -> None:
+    def write(self, entries: Sequence[OutboxEntry]) -> None:
         """Write entries of one group, the oldest first; what is there already stays as it is.
 
         To be called by one at a time for a group. Of a run the newest entry counts.
@@ -179,7 +179,7 @@ class Store:
             if not token:
                 return found
 
-    def _write_run(self, experiment: str, sheet: Sheet) -> None:
+    def _write_run(self, experiment: str, sheet: RunRecord) -> None:
         """Write a run if it is not there with these results and finished; others in its place are deleted."""
         found = self._found(experiment, sheet.tags[KEY])
         finished = {
@@ -193,7 +193,7 @@ class Store:
         if not finished:
             self._write(experiment, sheet)
 
-    def _write_trials(self, experiment: str, entries: Sequence[Entry]) -> None:
+    def _write_trials(self, experiment: str, entries: Sequence[OutboxEntry]) -> None:
         """Write those trials of a search that are not there, and the search itself anew."""
         search = entries[-1].run
         trials = {entry.trial.tags[TRIAL]: entry.trial for entry in entries if entry.trial is not None}
@@ -207,7 +207,7 @@ class Store:
         for run in found:
             if run.data.tags.get(_PARENT) == parent_id:
                 if run.info.status in _STATES:
-                    done[run.data.tags[TRIAL]] = _Done.of(run)
+                    done[run.data.tags[TRIAL]] = _Done.from_run(run)
                 else:  # its writing was interrupted
                     self._client.delete_run(run.info.run_id)
         for number, trial in trials.items():
@@ -218,7 +218,7 @@ class Store:
                 )
         self._update_search(parent, search, list(done.values()))
 
-    def _update_search(self, parent: Any, search: Sheet, done: Sequence["_Done"]) -> None:
+    def _update_search(self, parent: Any, search: RunRecord, done: Sequence["_Done"]) -> None:
         """Bring name, metrics and status of a search up to its trials; parameters cannot change."""
         run_id, ended_ms = parent.info.run_id, max(trial.ended_ms for trial in done)
         metrics: dict[str, float] = {
@@ -244,7 +244,7 @@ class Store:
         elif parent.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
 
-    def _write(self, experiment: str, sheet: Sheet, parent: str | None = None) -> None:
+    def _write(self, experiment: str, sheet: RunRecord, parent: str | None = None) -> None:
         """Write a run with its nested ones; its status is written last: it says that the rest is there."""
         run_id = self._create(experiment, sheet, parent).info.run_id
         self._log(run_id, sheet.ended_ms, metrics=sheet.metrics, params=sheet.params)
@@ -261,7 +261,7 @@ class Store:
             self._write(experiment, nested, run_id)
         self._client.set_terminated(run_id, sheet.status, sheet.ended_ms)
 
-    def _create(self, experiment: str, sheet: Sheet, parent: str | None = None) -> Any:
+    def _create(self, experiment: str, sheet: RunRecord, parent: str | None = None) -> Any:
         tags = {**sheet.tags, **_SOURCE, **({_PARENT: parent} if parent else {})}
         return self._client.create_run(experiment, start_time=sheet.began_ms, tags=tags, run_name=sheet.name)
 
@@ -295,7 +295,7 @@ class _Done:
     ended_ms: int
 
     @classmethod
-    def of(cls, run: Any) -> "_Done":
+    def from_run(cls, run: Any) -> "_Done":
         score, is_default = run.data.metrics.get("score"), run.data.tags[IS_DEFAULT] == "true"
         return cls(run.info.status, score, is_default, run.info.end_time)
 
@@ -326,7 +326,7 @@ def _data_set(name: str, fingerprint: str) -> Any:
 
 def _artifacts() -> Path:
     """Return the folder of score tables that belongs to the SQLite file in the data home."""
-    return catalogue.home().resolve() / "mlartifacts"
+    return catalog.home().resolve() / "mlartifacts"
 
 
 @contextmanager
@@ -338,15 +338,15 @@ def _failures(*, of_store: bool) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise NotWritten(str(error), passing=False, of_store=False) from error
+        raise NotWritten(str(error), transient=False, of_store=False) from error
     except Exception as error:
         if isinstance(error, MlflowException):
             status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
-            passing = status >= 500 or status in (408, 429)  # time-out, too many requests
+            transient = status >= 500 or status in (408, 429)  # time-out, too many requests
         else:
-            passing = isinstance(error, OSError | OperationalError)
+            transient = isinstance(error, OSError | OperationalError)
         reason = f"the MLflow store {shown_uri()} does not take them ({_reason(error)})"
-        raise NotWritten(reason, passing=passing, of_store=of_store) from error
+        raise NotWritten(reason, transient=transient, of_store=of_store) from error
 
 
 def _reason(error: BaseException) -> str:

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asdbench.errors import InputError
-from asdbench.files import replacing
-from asdbench.tracking.runs import Entry
+from asdbench.io.files import replacing
+from asdbench.tracking.runs import OutboxEntry
 
 
 class Outbox:
@@ -34,10 +34,10 @@ class Outbox:
         self._unwritten: dict[str, str] = {}  # file name to content
         self._lock = threading.Lock()
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: OutboxEntry) -> None:
         """Put an entry on the disk; where that cannot be it is kept in memory until `flush` can."""
         with self._lock:
-            self._unwritten[f"{time.time_ns()}-{entry.group}.json"] = entry.as_json()
+            self._unwritten[f"{time.time_ns()}-{entry.group}.json"] = entry.to_json()
         self.flush()
 
     def flush(self) -> int:
@@ -79,11 +79,11 @@ class Outbox:
             finally:
                 path.unlink(missing_ok=True)
 
-    def read(self, name: str) -> Entry | None:
+    def read(self, name: str) -> OutboxEntry | None:
         """Read an entry; one that is gone is ``None``, a damaged one is an :class:`InputError`."""
         path = self.folder / name
         try:
-            return Entry.of_json(path.read_text(encoding="utf-8"))
+            return OutboxEntry.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from asdbench.data import catalogue
+from asdbench.data.sets import catalog
 from asdbench.errors import InputError
 from asdbench.tracking.mlflow_runs import NotWritten, Store, shown_uri, source_tags
 from asdbench.tracking.outbox import Outbox
-from asdbench.tracking.runs import Entry, Run, Search, Trial, trial_entry
+from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord, trial_entry
 
 Progress = Callable[[int, int], None]
 
@@ -26,7 +26,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_CLOSING_S = 1.0, 60.0, 5.0
 
 
 @dataclass(frozen=True)
-class Left:
+class Undelivered:
     """What is not recorded yet.
 
     Attributes
@@ -69,14 +69,14 @@ class Recorder:
         """Record a run; one that is recorded already stays as it is, one with other results is replaced."""
         self._put(run.entry(self._source))
 
-    def put_trial(self, search: Search, trial: Trial) -> None:
+    def put_trial(self, search: SearchRecord, trial: TrialRecord) -> None:
         """Record a trial of a search; one that is recorded already stays as it is.
 
         The search's name, metrics and number of trials are brought up to it.
         """
         self._put(trial_entry(search, trial, self._source))
 
-    def close(self, *, patience_s: float = 30.0) -> Left:
+    def close(self, *, patience_s: float = 30.0) -> Undelivered:
         """Wait until all is recorded, at most ``patience_s`` seconds, then leave the rest in the outbox.
 
         What was refused for a reason that does not pass is not waited for.
@@ -95,7 +95,7 @@ class Recorder:
     def _source(self) -> dict[str, str]:
         return source_tags()
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: OutboxEntry) -> None:
         self._delivery.outbox.put(entry)
         with self._state:
             self._news = True
@@ -130,7 +130,7 @@ class Recorder:
             return not self._stopped
 
 
-def deliver(*, progress: Progress | None = None) -> tuple[int, Left]:
+def deliver(*, progress: Progress | None = None) -> tuple[int, Undelivered]:
     """Try once to deliver what is in the outbox; returns how many entries are, and what is left.
 
     ``progress`` is called after each group of entries with the number done and the number of all.
@@ -144,7 +144,7 @@ class _Delivery:
     """Attempts at delivering the entries of the data home's outbox."""
 
     def __init__(self) -> None:
-        self.outbox = Outbox(catalogue.home() / "outbox")
+        self.outbox = Outbox(catalog.home() / "outbox")
         self.experiments: dict[str, str] = {}
         self._refused: set[str] = set()  # not to be tried again here
         self._reasons: dict[str, str] = {}
@@ -177,7 +177,7 @@ class _Delivery:
                     if error.of_store:
                         raise
                     self._reasons |= dict.fromkeys(names, str(error))
-                    if error.passing:
+                    if error.transient:
                         again = True
                     else:
                         self._refused.update(names)
@@ -186,15 +186,15 @@ class _Delivery:
                     progress(done, len(waiting))
         except NotWritten as error:
             self._reasons |= dict.fromkeys(waiting, str(error))
-            again = again or error.passing
+            again = again or error.transient
         return delivered, again
 
-    def left(self) -> Left:
+    def left(self) -> Undelivered:
         """Return what is not delivered yet."""
         unwritten, names = self.outbox.flush(), self.outbox.names()
         entries = len(names) + unwritten
         if not entries:
-            return Left()
+            return Undelivered()
         default = f"the MLflow store {shown_uri()} has not taken them yet"
         reason = next((self._reasons[name] for name in names if name in self._reasons), default)
         what = "1 result is" if entries == 1 else f"{entries} results are"
@@ -203,14 +203,14 @@ class _Delivery:
             if unwritten
             else f"what is in {str(self.outbox.folder)!r} is delivered by 'asdbench record' or the next run"
         )
-        return Left(entries, f"{what} not in MLflow, as {reason}; {cure}")
+        return Undelivered(entries, f"{what} not in MLflow, as {reason}; {cure}")
 
     def _deliver(self, store: Store, group: str, names: Sequence[str]) -> int:
         """Write a group's entries and remove them; returns their number."""
         try:
             with self.outbox.alone(group) as mine:
                 if not mine:
-                    raise NotWritten("another process is recording them", passing=True, of_store=False)
+                    raise NotWritten("another process is recording them", transient=True, of_store=False)
                 entries = {}
                 for name in names:
                     try:
@@ -228,4 +228,4 @@ class _Delivery:
                 return len(entries)
         except OSError as error:
             reason = f"the outbox {str(self.outbox.folder)!r} cannot be used ({error.strerror})"
-            raise NotWritten(reason, passing=True, of_store=False) from error
+            raise NotWritten(reason, transient=True, of_store=False) from error

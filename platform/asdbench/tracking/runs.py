@@ -1,6 +1,6 @@
 """What is recorded: finished runs, and searches with their trials, each as the MLflow runs that it becomes.
 
-Idea: a `Sheet` says in plain values all that one MLflow run is to hold, an `Entry` what is delivered
+Idea: a `RunRecord` says in plain values all that one MLflow run is to hold, an `OutboxEntry` what is delivered
 together. So an entry that waits in a file needs nothing but itself: not the job store nor the same version of
 the platform, and it tells the commit whose code made the result.
 
@@ -30,8 +30,9 @@ from typing import Any, Literal
 import polars as pl
 
 import asdbench
+from asdbench.config import assignments
+from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.metrics import Rule, summary
-from asdbench.report.leaderboard import assignments, machine_type_metrics
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 TrialState = Literal["complete", "pruned", "failed"]
@@ -43,7 +44,7 @@ _NAME_CHARACTERS = 250  # MLflow's column
 
 
 @dataclass(frozen=True)
-class Sheet:
+class RunRecord:
     """All that one MLflow run is to hold.
 
     Attributes
@@ -67,12 +68,12 @@ class Sheet:
     status: Status = "FINISHED"
     files: Mapping[str, str] = field(default_factory=dict)
     data: tuple[str, str] | None = None
-    nested: Sequence["Sheet"] = ()
+    nested: Sequence["RunRecord"] = ()
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Sheet":
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
         """Return the sheet of what ``dataclasses.asdict`` made of one."""
-        return cls(**{**values, "nested": [cls.of(sheet) for sheet in values["nested"]]})
+        return cls(**{**values, "nested": [cls.from_dict(sheet) for sheet in values["nested"]]})
 
     def last(self, metric: str) -> float | None:
         """Return the value of a metric at its last step."""
@@ -82,7 +83,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Entry:
+class OutboxEntry:
     """What is delivered together: a run with its nested ones, or one trial and the search that it is of.
 
     Attributes
@@ -93,24 +94,24 @@ class Entry:
     """
 
     experiment: str
-    run: Sheet
-    trial: Sheet | None = None
+    run: RunRecord
+    trial: RunRecord | None = None
 
     @property
     def group(self) -> str:
         """Names what must not be written by two at once: the run, or the search of all its trials."""
         return _hash([self.experiment, self.run.tags[KEY]])
 
-    def as_json(self) -> str:
+    def to_json(self) -> str:
         """Return the entry as JSON; losses that are not finite stay so."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
-    def of_json(cls, text: str) -> "Entry":
-        """Return the entry that `as_json` wrote; `ValueError`, `TypeError` or `KeyError` if it is none."""
+    def from_json(cls, text: str) -> "OutboxEntry":
+        """Return the entry that `to_json` wrote; `ValueError`, `TypeError` or `KeyError` if it is none."""
         values = json.loads(text)
-        trial = values["trial"] and Sheet.of(values["trial"])
-        return cls(values["experiment"], Sheet.of(values["run"]), trial)
+        trial = values["trial"] and RunRecord.from_dict(values["trial"])
+        return cls(values["experiment"], RunRecord.from_dict(values["run"]), trial)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +168,7 @@ class Run:
         """A hash of the results' keys."""
         return _hash(sorted(self.keys.values()))
 
-    def entry(self, source: Mapping[str, str]) -> Entry:
+    def entry(self, source: Mapping[str, str]) -> OutboxEntry:
         """Return what is to be delivered; ``source`` are tags of the code that made it."""
         params = {**self.settings, "system": self.system, "data": self.data, "seed": self.seed}
         end = ""
@@ -176,7 +177,7 @@ class Run:
             end = f", dev-tuned, {_trials(self.tuned['trials'])}"
         begin = f"{self.system} seed {self.seed}"
         times = [_times_ms(record) for record in self.records.values()]
-        sheet = Sheet(
+        sheet = RunRecord(
             name=_name(begin, self.changed_settings, end),
             tags={
                 KEY: self.key,
@@ -198,7 +199,7 @@ class Run:
             },
             data=(self.data, self.fingerprint),
             nested=[
-                Sheet(
+                RunRecord(
                     name=_name(f"{machine_type}, {begin}", self.changed_settings, end),
                     tags={
                         KEY: self.key,
@@ -217,11 +218,11 @@ class Run:
                 for (machine_type, record), (began, ended) in zip(self.records.items(), times, strict=True)
             ],
         )
-        return Entry(self.experiment, sheet)
+        return OutboxEntry(self.experiment, sheet)
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
+class SearchRecord:
     """A search for settings, as far as its trials have it in common.
 
     Attributes
@@ -249,7 +250,7 @@ class Search:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class TrialRecord:
     """One try of a search.
 
     Attributes
@@ -273,7 +274,7 @@ class Trial:
     ended: float
 
 
-def trial_entry(search: Search, trial: Trial, source: Mapping[str, str]) -> Entry:
+def trial_entry(search: SearchRecord, trial: TrialRecord, source: Mapping[str, str]) -> OutboxEntry:
     """Return what is to be delivered of a trial; ``source`` are tags of the code that made it."""
     began_ms, ended_ms = round(1000 * trial.began), round(1000 * trial.ended)
     tags = {
@@ -286,7 +287,7 @@ def trial_entry(search: Search, trial: Trial, source: Mapping[str, str]) -> Entr
     }
     params = {**search.settings, "system": search.system, "data": search.data}
     held_out = "" if search.held_out is None else f", without {search.held_out}"
-    of_search = Sheet(
+    of_search = RunRecord(
         name=_name(search.system, search.settings, f": {_trials(search.trials)}{held_out}"),
         tags={**tags, TRIALS: str(search.trials)},
         params=_texts(
@@ -302,7 +303,7 @@ def trial_entry(search: Search, trial: Trial, source: Mapping[str, str]) -> Entr
         began_ms=began_ms,
         ended_ms=ended_ms,
     )
-    of_trial = Sheet(
+    of_trial = RunRecord(
         name=_name(f"trial {trial.number}", trial.settings, ""),
         tags={**tags, TRIAL: str(trial.number), IS_DEFAULT: str(not trial.settings).lower()},
         params=_texts({**params, **trial.settings, "trial": trial.number}),
@@ -325,14 +326,14 @@ def trial_entry(search: Search, trial: Trial, source: Mapping[str, str]) -> Entr
         ended_ms=ended_ms,
         status=_STATUS[trial.state],
     )
-    return Entry(f"{search.data}/searches", of_search, of_trial)
+    return OutboxEntry(f"{search.data}/searches", of_search, of_trial)
 
 
 def _run_metrics(run: Run) -> dict[str, float]:
     """Return the metrics of the outer run."""
     records = list(run.records.values())
     sections = [section["official"] for record in records for section in record["sections"].values()]
-    means = summary(sections, rule=Rule.of(records[0]["rule"]))
+    means = summary(sections, rule=Rule.from_record(records[0]["rule"]))
     score = means.pop("score")
     return {
         **({"official_score": score, **means} if run.complete else {}),

@@ -1,0 +1,303 @@
+"""The Arrow store: 16-bit waveforms and float16 log-mel spectrograms as memory-mapped Arrow IPC files.
+
+One file holds the clips of one machine type: a single record batch, so that all its clips are one contiguous
+array of samples or frames, with the clip ids and the first row of each clip in the schema's metadata. A file
+is named by a hash of all that its content depends on (the clips' content, channel policy, feature parameters,
+this format), is written under a temporary name and never changed: what exists is right. A file that cannot be
+opened, because something else cut it short, is built again. A changed recording rebuilds the files of its
+machine type and no others.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from asdbench.data.audio import ChannelPolicy, kept_channels, read_clip
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
+from asdbench.errors import InputError
+from asdbench.io.files import replacing
+from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
+
+_FORMAT = 1  # changes whenever the same inputs would give other bytes
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The stored clips of one machine type.
+
+    Attributes
+    ----------
+    path : the Arrow IPC file
+    """
+
+    path: Path
+
+    @cached_property
+    def _batch(self) -> Any:
+        return pa.ipc.open_file(pa.memory_map(str(self.path))).get_batch(0)
+
+    @cached_property
+    def clip_ids(self) -> NDArray[np.int64]:
+        """Ids of the clips, in the order of their rows; shape (clip,)."""
+        return np.frombuffer(self._batch.schema.metadata[b"clip_id"], np.int64)
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """First row of each clip, and the number of rows at the end; shape (clip + 1,)."""
+        return np.frombuffer(self._batch.schema.metadata[b"start"], np.int64)
+
+    @cached_property
+    def rows(self) -> NDArray[Any]:
+        """All rows, mapped, not read: int16 of shape (sample,) or float16 of shape (frame, mel)."""
+        column = self._batch.column(0)
+        if pa.types.is_fixed_size_list(column.type):
+            return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)  # type: ignore[no-any-return]
+        return column.to_numpy(zero_copy_only=True)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _position(self) -> dict[int, int]:
+        return {int(clip_id): position for position, clip_id in enumerate(self.clip_ids)}
+
+    def span(self, clip_id: int) -> tuple[int, int]:
+        """Return the first row of a clip and the row after its last."""
+        position = self._position[clip_id]
+        return int(self.starts[position]), int(self.starts[position + 1])
+
+    def clip(self, clip_id: int) -> NDArray[Any]:
+        """Return the rows of one clip, mapped."""
+        start, stop = self.span(clip_id)
+        return self.rows[start:stop]
+
+
+def stored(path: Path) -> Shard | None:
+    """Return the clips in ``path``; ``None`` if it is not there or cannot be opened."""
+    shard = Shard(path)
+    try:
+        whole = path.exists() and len(shard.rows) == shard.starts[-1]
+    except (OSError, ValueError, TypeError, LookupError, pa.ArrowException):  # cut short, or of other content
+        return None
+    return shard if whole else None
+
+
+def waveform_path(data: DataSet, machine_type: str) -> Path:
+    """Return where the waveforms of a machine type are or will be stored."""
+    clips = _clips_of(data, machine_type)
+    described = {
+        "format": _FORMAT,
+        "clips": [clips["clip_id"].to_list(), clips["content_hash"].to_list()],
+        "channels": data.channels,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+    }
+    return _path("waveform", machine_type, described)
+
+
+def mel_path(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int) -> Path:
+    """Return where the log-mel spectrograms of a machine type are or will be stored."""
+    frames = 1 + _stored_samples(_clips_of(data, machine_type), data.channels) // spec.hop_samples
+    described = {
+        "format": _FORMAT,
+        "waveform": waveform_path(data, machine_type).name,
+        "mel": dataclasses.asdict(spec),
+        "min_frames": min_frames if frames.min() < min_frames else 0,  # one file for all that repeat no clip
+    }
+    return _path("mel", machine_type, described)
+
+
+def waveforms(
+    data: DataSet, machine_type: str, *, workers: int | None = None, progress: Progress | None = None
+) -> Shard:
+    """Return the stored waveforms of a machine type, int16, 16 kHz; build them if they are not there.
+
+    Raises :class:`InputError` if a recording has vanished or changed since the data set was indexed.
+    """
+    path = waveform_path(data, machine_type)
+    if (there := stored(path)) is not None:
+        return there
+    clips = _clips_of(data, machine_type)
+    check_unchanged(data, clips)
+    lengths = _stored_samples(clips, data.channels)
+
+    def read(row: int) -> NDArray[np.int16]:
+        return read_clip(
+            data.root / clips["path"][row], sample_rate_hz=SAMPLE_RATE_HZ, channels=data.channels
+        )
+
+    _build(path, clips["clip_id"].to_numpy(), lengths, (), np.int16, read, workers, progress)
+    return Shard(path)
+
+
+def mels(
+    data: DataSet,
+    machine_type: str,
+    spec: MelSpec,
+    *,
+    min_frames: int,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Shard:
+    """Return the stored log-mel spectrograms of a machine type, float16 dB; build them if they are not there.
+
+    A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
+    """
+    path = mel_path(data, machine_type, spec, min_frames=min_frames)
+    if (there := stored(path)) is not None:
+        return there
+    import torch
+
+    from asdbench.features.mel import log_mel
+
+    source = waveforms(data, machine_type, workers=workers)
+    lengths = np.maximum(1 + np.diff(source.starts) // spec.hop_samples, min_frames)
+
+    def compute(row: int) -> NDArray[np.float16]:
+        samples = source.rows[source.starts[row] : source.starts[row + 1]].astype(np.float32)
+        mel = log_mel(torch.from_numpy(samples).mul_(1 / 32768), spec, min_frames=min_frames)
+        return mel.half().numpy()
+
+    _build(path, source.clip_ids, lengths, (spec.n_mels,), np.float16, compute, workers, progress)
+    return Shard(path)
+
+
+def missing(data: DataSet, wanted: Sequence[tuple[str, MelSpec, int]]) -> list[tuple[str, MelSpec, int]]:
+    """Return those of (machine type, spec, min_frames) whose spectrograms are not stored (whole)."""
+    return [
+        (m, spec, least)
+        for m, spec, least in wanted
+        if stored(mel_path(data, m, spec, min_frames=least)) is None
+    ]
+
+
+def bytes_to_build(data: DataSet, wanted: Sequence[tuple[str, MelSpec, int]]) -> int:
+    """Return the bytes of disk that building the missing ones of ``wanted`` will take."""
+    total = 0
+    waves = set()
+    for machine_type, spec, least in missing(data, wanted):
+        samples = _stored_samples(_clips_of(data, machine_type), data.channels)
+        total += int(np.maximum(1 + samples // spec.hop_samples, least).sum()) * spec.n_mels * 2
+        if machine_type not in waves and stored(waveform_path(data, machine_type)) is None:
+            waves.add(machine_type)
+            total += int(samples.sum()) * 2
+    return total
+
+
+def _clips_of(data: DataSet, machine_type: str) -> pl.DataFrame:
+    return data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
+
+
+def _stored_samples(clips: pl.DataFrame, policy: ChannelPolicy) -> NDArray[np.int64]:
+    """Samples of each clip's kept channels after resampling, as soxr counts them: rounded to the nearest."""
+    samples = clips["samples"].to_numpy()
+    rate = clips["sample_rate_hz"].to_numpy()
+    kept = np.array([kept_channels(channels, policy) for channels in clips["channels"]], np.int64)
+    return kept * ((samples * SAMPLE_RATE_HZ + rate // 2) // rate)  # type: ignore[no-any-return]
+
+
+def _path(kind: str, machine_type: str, described: Any) -> Path:
+    digest = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=12).hexdigest()
+    return catalog.home() / "store" / f"{machine_type}-{kind}-{digest}.arrow"
+
+
+def check_unchanged(data: DataSet, clips: pl.DataFrame) -> None:
+    """Raise :class:`InputError` if recordings of ``clips`` changed or vanished since they were indexed."""
+    changed = catalog.changed_files(dataclasses.replace(data, clips=clips))
+    if changed:
+        raise InputError(
+            f"{len(changed)} recordings of data set {data.name!r} changed or vanished since they were "
+            f"indexed (the first: {changed[0]}); run '{data.add_command}' again"
+        )
+
+
+def _build(
+    path: Path,
+    clip_ids: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    inner: tuple[int, ...],
+    dtype: Any,
+    content: Callable[[int], NDArray[Any]],
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    """Fill a mapped scratch file clip by clip in parallel, then write it as one Arrow record batch."""
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    with _scratch(path, (int(starts[-1]), *inner), dtype) as rows:
+
+        def fill(row: int) -> None:
+            values = content(row)
+            if len(values) != lengths[row]:
+                raise InputError(
+                    f"clip {row} of {path.name} has {len(values)} rows where {lengths[row]} were expected"
+                )
+            rows[starts[row] : starts[row + 1]] = values
+            if progress is not None:
+                progress(1)
+
+        _in_threads(fill, len(clip_ids), workers or os.cpu_count() or 1)
+        flat = pa.Array.from_buffers(
+            pa.int16() if dtype is np.int16 else pa.float16(), rows.size, [None, pa.py_buffer(rows)]
+        )
+        column = pa.FixedSizeListArray.from_arrays(flat, inner[0]) if inner else flat
+        metadata = {"clip_id": clip_ids.astype(np.int64).tobytes(), "start": starts.tobytes()}
+        schema = pa.schema([pa.field("rows", column.type)], metadata=metadata)
+        try:
+            with replacing(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
+                writer.write_batch(pa.record_batch([column], schema=schema))
+        except OSError as error:
+            raise _no_room(path, error) from error
+
+
+@contextmanager
+def _scratch(path: Path, shape: tuple[int, ...], dtype: Any) -> Iterator[NDArray[Any]]:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.rows")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with scratch.open("wb") as file:  # a full disk would end the process where a map is written to
+                os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        except OSError as error:
+            raise _no_room(path, error) from error
+        yield np.memmap(scratch, dtype=dtype, mode="r+", shape=shape)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _no_room(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot build {path.name!r} in {str(path.parent)!r} ({error.strerror or error}); make room, or set "
+        f"ASDBENCH_HOME to another disk"
+    )
+
+
+def _in_threads(work: Callable[[int], None], count: int, workers: int) -> None:
+    """Run ``work`` on 0 .. count-1. Decoding and transforms run outside Python's lock, a thread each."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            futures = [pool.submit(work, item) for item in range(count)]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                for future in futures:
+                    future.cancel()
+            for future in futures:
+                if not future.cancelled():
+                    future.result()
+    finally:
+        torch.set_num_threads(before)  # the threads' setting holds for the whole process

@@ -1,0 +1,337 @@
+"""Data for workers on other machines: published once to a storage, copied once to each node, verified.
+
+The driver publishes what the jobs read: registrations without their truth tables (no worker judges) and Arrow
+files, under the names that they have in a data home. What it publishes is told by a :class:`CopyList`, with
+the size and the BLAKE2b digest of each file. A worker makes a data home of it on its node's own disk. Of the
+processes of a node one copies a file while the others wait for it; what was copied is compared with the
+digest before it gets its name. Recordings are never copied.
+
+Digests are kept beside the files, ``.<name>.digest``, and hold for a size and a modification time. Where two
+drivers publish the same Arrow file, the first one's bytes are kept: its name says that the content is equal,
+but the last bits of a spectrogram may differ from processor to processor.
+"""
+
+import contextlib
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from asdbench.data.feature_store import stored
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
+from asdbench.errors import InputError
+from asdbench.io.files import read_json, write_json
+from asdbench.io.storage import Storage
+
+_NETWORK = re.compile(r"nfs4?|cifs|smb3|lustre|gpfs|beegfs|ceph|9p|fuse\..*")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """Clips that a job reads: an Arrow file of the data home, and whose recordings it is built from."""
+
+    data: DataSet
+    machine_type: str
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its name in a data home and in a storage."""
+        return f"store/{self.path.name}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file that workers need.
+
+    Attributes
+    ----------
+    name : in a data home and in a storage
+    size_bytes, digest : what its content is known by; BLAKE2b, 32 bytes, hexadecimal
+    data : the data set that it is of
+    machine_type : of an Arrow file; ``None`` for a file of the registration
+    """
+
+    name: str
+    size_bytes: int
+    digest: str
+    data: str
+    machine_type: str | None = None
+
+
+@dataclass(frozen=True)
+class CopyList:
+    """What workers need of a data home; plain data that travels."""
+
+    files: tuple[Published, ...]
+
+
+def chosen_storage() -> Storage:
+    """Return the storage that the user chose: ``ASDBENCH_STORAGE``, or the data home."""
+    return Storage.from_location(os.environ.get("ASDBENCH_STORAGE") or catalog.home())
+
+
+def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
+    """Bring what jobs read to a storage, unless it is there whole or the storage is the data home itself.
+
+    Parameters
+    ----------
+    sources : the Arrow files that jobs read, which are built; their data sets are published too
+    storage : a place that the workers' nodes can read
+
+    Raises
+    ------
+    InputError
+        The storage cannot be written (a :class:`~asdbench.io.storage.StorageError`), or an Arrow file is gone.
+    """
+    at_home = storage.folder is not None and storage.folder.resolve() == catalog.home().resolve()
+    arrows = {source.name: source for source in sources}
+    files: list[Published] = []
+    for data in dict.fromkeys(source.data.name for source in arrows.values()):
+        files += _publish_registration(data, None if at_home else storage)
+    for name, source in arrows.items():
+        size, digest = _publish_arrow(source.path, name, None if at_home else storage)
+        files.append(Published(name, size, digest, source.data.name, source.machine_type))
+    return CopyList(tuple(files))
+
+
+def node_home(storage: Storage, manifest: CopyList) -> Path:
+    """Return a data home on this node's disk that holds what ``manifest`` names; called by workers.
+
+    It is in ``ASDBENCH_CACHE``, by default ``asdbench-<user>`` in the folder for temporary files. What is not
+    there whole is copied, by one process of the node. An Arrow file that the storage has lost is left to be
+    built from the recordings, if this node can read them.
+
+    Raises
+    ------
+    InputError
+        The cache belongs to another user, others can write to it, or it is full; the storage cannot be read
+        (a :class:`~asdbench.io.storage.StorageError`), or has lost or changed a file.
+    """
+    place = _cache() / hashlib.blake2b(storage.uri.encode(), digest_size=8).hexdigest()
+    place.mkdir(mode=0o700, exist_ok=True)
+    for file in manifest.files:
+        _bring(file, storage, place)
+    return place
+
+
+def reads_over_network(path: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether a path, there or not, is on a network file system; no where nothing tells the mounts."""
+    wanted = path.absolute().resolve()
+    kinds: dict[Path, str] = {}
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        point = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), before.split(" ")[4])
+        kinds[Path(point)] = after.split(" ")[0]  # of several mounts at one place the last is seen
+    for place in (wanted, *wanted.parents):
+        if place in kinds:
+            return _NETWORK.fullmatch(kinds[place]) is not None
+    return False
+
+
+def _publish_registration(data: str, storage: Storage | None) -> list[Published]:
+    home, folder = catalog.home(), f"data/{data}"
+    record = read_json(home / folder / "dataset.json")
+    found = []
+    for name in (f"{folder}/{record['clips']}", f"{folder}/dataset.json"):  # the record last, as in a home
+        content = (home / name).read_bytes()
+        if storage is not None and not _holds(storage, name, content):
+            storage.write(name, content)
+        found.append(Published(name, len(content), _hash(content).hexdigest(), data))
+    return found
+
+
+def _holds(storage: Storage, name: str, content: bytes) -> bool:
+    return storage.size_bytes(name) == len(content) and storage.read(name) == content
+
+
+def _publish_arrow(path: Path, name: str, storage: Storage | None) -> tuple[int, str]:
+    """Return size and digest of an Arrow file, in the storage if there is one beside the data home."""
+    note = _note_of(name)
+    if storage is not None and storage.exists(note):
+        known = _known(storage.read(note))
+        if known is not None and storage.size_bytes(name) == known["size_bytes"]:
+            return known["size_bytes"], known["blake2b"]
+    try:
+        size, digest = _own_digest(path)
+    except FileNotFoundError:
+        raise InputError(
+            f"{str(path)!r} is gone; give the same command again, which builds it anew"
+        ) from None
+    if storage is not None:
+        storage.put(path, name)
+        storage.write_json(note, {"size_bytes": size, "blake2b": digest})
+    return size, digest
+
+
+def _own_digest(path: Path) -> tuple[int, str]:
+    """Return size and digest of a file of this machine, computed once."""
+    status = path.stat()
+    if (digest := _noted_digest(path, status)) is None:
+        digest = _digest_of(path)
+        with contextlib.suppress(OSError):  # it is computed again next time
+            _note(path, status, digest)
+    return status.st_size, digest
+
+
+def _bring(file: Published, storage: Storage, place: Path) -> None:
+    path = place / file.name
+    if _is_there(path, file):
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            if _is_there(path, file):
+                return
+            if _is_right(path, file) or _copied(file, storage, path):
+                _note(path, path.stat(), file.digest)
+            else:
+                _see_that_it_can_be_built(file, storage, place)
+    except OSError as error:
+        raise InputError(
+            f"cannot keep {path.name!r} in {str(place)!r} ({error.strerror or error}); make room there, or "
+            f"set ASDBENCH_CACHE to a folder with room for the data"
+        ) from error
+
+
+def _copied(file: Published, storage: Storage, path: Path) -> bool:
+    """Copy a file, twice if the first copy is not right; returns whether the storage has it."""
+    part = path.with_name(f".{path.name}.copy")
+    for _ in range(2):
+        try:
+            storage.fetch(file.name, part)
+        except FileNotFoundError:
+            return False
+        if _is_right(part, file):
+            part.replace(path)
+            return True
+    part.unlink()
+    raise InputError(
+        f"{file.name!r} in the storage {str(storage)!r} is not what was published; remove it there, and the "
+        f"same command publishes it again"
+    )
+
+
+def _see_that_it_can_be_built(file: Published, storage: Storage, place: Path) -> None:
+    """Raise :class:`InputError` unless a file is here all the same or can be built from recordings."""
+    if file.machine_type is not None:
+        if stored(place / file.name) is not None:
+            return
+        record = read_json(place / "data" / file.data / "dataset.json")
+        clips = pl.read_parquet(place / "data" / file.data / record["clips"])
+        own = clips.filter(pl.col("machine_type") == file.machine_type)
+        expected = own.select("path", "size_bytes", "mtime_ns").iter_rows()
+        if all(_stands(Path(record["root"]) / path, *rest) for path, *rest in expected):
+            return
+    raise InputError(
+        f"the storage {str(storage)!r} has lost {file.name!r}, and the recordings of data set {file.data!r} "
+        f"cannot be read on {socket.gethostname()!r}; give the same command again, which publishes it anew"
+    )
+
+
+def _stands(recording: Path, size_bytes: int, mtime_ns: int) -> bool:
+    try:
+        status = recording.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (size_bytes, mtime_ns) and os.access(recording, os.R_OK)
+
+
+def _cache() -> Path:
+    """Return the folder for copies, made if need be; refused if another user could have put things there."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    given = os.environ.get("ASDBENCH_CACHE")
+    place = Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"asdbench-{user}"
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        statuses = (place.lstat(), place.stat())
+    except OSError as error:
+        raise InputError(
+            f"cannot keep copies of data in {str(place)!r} ({error.strerror or error}); set ASDBENCH_CACHE "
+            f"to a folder of your own"
+        ) from error
+    if any(status.st_uid != os.getuid() for status in statuses) or statuses[1].st_mode & 0o022:
+        raise InputError(
+            f"the cache {str(place)!r} belongs to another user or can be written by others, who could "
+            f"exchange the data; set ASDBENCH_CACHE to a folder that only you can write to"
+        )
+    return place
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep the other processes of this node from making ``path``; it waits for one that does."""
+    with path.with_name(f".{path.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_there(path: Path, file: Published) -> bool:
+    """Whether a file is whole by what was noted of it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return status.st_size == file.size_bytes and _noted_digest(path, status) == file.digest
+
+
+def _is_right(path: Path, file: Published) -> bool:
+    """Whether a file has the content it should have."""
+    return path.exists() and path.stat().st_size == file.size_bytes and _digest_of(path) == file.digest
+
+
+def _note_of(name: str) -> str:
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/.{file}.digest"
+
+
+def _note(path: Path, status: os.stat_result, digest: str) -> None:
+    known = {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "blake2b": digest}
+    write_json(Path(_note_of(str(path))), known)
+
+
+def _noted_digest(path: Path, status: os.stat_result) -> str | None:
+    try:
+        known = _known(Path(_note_of(str(path))).read_bytes())
+    except OSError:
+        return None
+    if known is None or known.get("mtime_ns") != status.st_mtime_ns or known["size_bytes"] != status.st_size:
+        return None
+    return str(known["blake2b"])
+
+
+def _known(note: bytes) -> dict[str, Any] | None:
+    try:
+        known = json.loads(note)
+    except ValueError:
+        return None
+    return known if isinstance(known, dict) and {"size_bytes", "blake2b"} <= known.keys() else None
+
+
+def _hash(content: bytes = b"") -> Any:
+    return hashlib.blake2b(content, digest_size=32)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, _hash).hexdigest()

@@ -1,0 +1,584 @@
+"""Getting a challenge's archives: fetched in parts, checked, unpacked, and nothing left half-made.
+
+Idea
+----
+Every archive goes through the same steps in a pool of threads: fetch (resuming what an earlier attempt left),
+check size and MD5, look at the member names and sizes, unpack beside the place and move into place. What is
+unpacked is noted in a file of its own, so that a second call does only what is missing. `requests` does the
+fetching; going on by HTTP range after a break, and waiting as long as a busy server asks, is done here.
+
+Conventions
+-----------
+``root`` holds ``dev_data/<machine type>/`` and ``eval_data/<machine type>/``, ``LICENCE.txt`` and the hidden
+folder ``.archives`` with parts of files (``<archive>.part``), what has been unpacked (``<archive>.json``) and
+the lock. A mirror answers as Zenodo does: ``/records/<record>/files/<archive>`` and, for sizes, checksums and
+license, ``/api/records/<record>``. At Zenodo itself the checksum in the table of `challenges` holds, where
+there is one, and otherwise the record's; a mirror's record may tell another, which is noted.
+
+Of an archive, what comes before a folder of clips (``train/``) is dropped, and files outside of those folders
+go to the machine type's folder: the archives of all years then give the same tree.
+"""
+
+import fcntl
+import hashlib
+import re
+import shutil
+import stat
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import requests
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
+from urllib3.util import Retry
+
+from asdbench.data.sets.challenges import Archive, Challenge
+from asdbench.data.sets.layouts import AUDIO_SUFFIXES, SUBSET_FOLDERS
+from asdbench.errors import InputError
+from asdbench.io.files import read_json, replacing, write_json
+
+ZENODO = "https://zenodo.org"
+
+_TIMEOUT_S = (10.0, 60.0)  # to connect, and between two pieces of an answer
+_ASKING_TIMEOUT_S = (5.0, 15.0)
+_ASKING_ATTEMPTS = 4
+_PIECE_BYTES = 1 << 18
+_BUSY = (429, 500, 502, 503, 504)
+_FRUITLESS_ATTEMPTS = 8
+_BACK_OFF_S = 0.25
+_LONGEST_BACK_OFF_S = 30.0
+_LONGEST_RETRY_AFTER_S = 600.0
+_UNPACKED_RATIO = 2  # of clips to their archive, for the disk check before anything is fetched
+_MOST_UNPACKED_RATIO = 20  # recordings shrink to half at best, silence aside
+_MOST_UNPACKED_EXTRA_BYTES = 64 << 20
+
+Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RecordFacts:
+    """What a Zenodo record says of itself: (bytes, MD5 or None) of each file, and its license, or None."""
+
+    files: Mapping[str, tuple[int, str | None]]
+    license: str | None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What is in place after `get`.
+
+    Attributes
+    ----------
+    files
+        Paths of all files of the archives asked for, posix and relative to the root.
+    new_archives
+        How many archives had to be unpacked.
+    """
+
+    files: frozenset[str]
+    new_archives: int
+
+    @property
+    def clips(self) -> set[str]:
+        """Those of the files that are recordings."""
+        return {file for file in self.files if file.lower().endswith(AUDIO_SUFFIXES)}
+
+
+def ask_records(records: Iterable[int], *, base_url: str = ZENODO) -> dict[int, RecordFacts]:
+    """Return what the records say of themselves; those that cannot be asked are left out.
+
+    Raises
+    ------
+    InputError
+        A record's answer is not that of a record.
+    """
+    facts = {}
+    for record in records:
+        url = f"{base_url.rstrip('/')}/api/records/{record}"
+        answer = _asked(url)
+        if answer is None:
+            break  # who does not reach one record reaches none
+        if answer.ok:
+            facts[record] = _record_facts(answer, url)
+    return facts
+
+
+def get(
+    challenge: Challenge,
+    root: Path,
+    *,
+    subsets: Iterable[str] = (),
+    machine_types: Iterable[str] = (),
+    given: Path | None = None,
+    base_url: str = ZENODO,
+    say: Say = lambda _: None,
+    progress: Progress | None = None,
+    threads: int = 4,
+) -> Fetched:
+    """Bring a challenge's clips under ``root``; what is there already is not fetched again.
+
+    Parameters
+    ----------
+    challenge
+        Which year.
+    root
+        The folder to fill; it is created.
+    subsets, machine_types
+        What to get; all of them if none is named.
+    given
+        A folder that holds the archives; nothing is fetched then.
+    base_url
+        Where archives and records are asked for.
+    say
+        Called with a line for the user: the license, once, and notes.
+    progress
+        Called with (bytes of archives done, bytes in all as far as known) from any thread.
+    threads
+        How many archives are fetched at once.
+
+    Raises
+    ------
+    InputError
+        A subset or machine type does not exist, an archive is missing or wrong, the server refuses, the disk
+        is full, or another process fills the same folder. Archives that were finished before stay, and parts
+        of others from which a further call goes on.
+    """
+    chosen = challenge.archives(subsets=subsets, machine_types=machine_types)
+    folders = {subset: folder for folder, subset in SUBSET_FOLDERS.items()}
+    places = {
+        a: f"{folders[subset]}/{a.machine_type}" for subset, archives in chosen.items() for a in archives
+    }
+    try:
+        if given is not None:
+            _check_given(given, [archive for archive in places if _unpacked_files(root, archive) is None])
+        with _only_one(root / ".archives"):
+            missing = [archive for archive in places if _unpacked_files(root, archive) is None]
+            if missing:
+                work = _Work(
+                    root, given, base_url, frozenset(f.name for f in challenge.layout.folders), progress
+                )
+                work.prepare(challenge, missing, say)
+                work.run({archive: places[archive] for archive in missing}, threads)
+            files = frozenset(file for a in places for file in _unpacked_files(root, a) or ())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        what = str(error.filename or root)
+        raise InputError(
+            f"cannot use {what!r} ({reason}); mend that, or give another folder with --to"
+        ) from error
+    return Fetched(files, len(missing))
+
+
+class _Whole(Exception):
+    """Nothing of an archive is missing, as far as can be told without its checksum."""
+
+
+class _Work:
+    """One call's fetching and unpacking, shared by its threads."""
+
+    def __init__(
+        self,
+        root: Path,
+        given: Path | None,
+        base_url: str,
+        clip_folders: Collection[str],
+        progress: Progress | None,
+    ) -> None:
+        self.root = root
+        self.given = given
+        self.base_url = base_url.rstrip("/")
+        self.clip_folders = clip_folders
+        self.progress = progress
+        self.stopped = threading.Event()
+        self.sizes: dict[Archive, int] = {}
+        self.md5: dict[Archive, str] = {}
+        self._done: dict[Archive, int] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, challenge: Challenge, archives: Collection[Archive], say: Say) -> None:
+        """Find out sizes, checksums and license, and refuse what cannot be done before anything is."""
+        facts = ask_records(dict.fromkeys(a.record for a in archives), base_url=self.base_url)
+        differing = 0
+        for archive in archives:
+            size, md5 = None, None
+            if archive.record in facts:
+                size, md5 = facts[archive.record].files.get(archive.name, (None, None))
+                if size is None and self.given is None:
+                    raise InputError(
+                        f"record {archive.record} at {self.base_url} has no file {archive.name!r};"
+                        f" give another address with --base-url"
+                    )
+            differing += None not in (md5, archive.md5) and md5 != archive.md5
+            published = archive.md5 if self.base_url == ZENODO else None
+            if known := published or md5 or archive.md5:
+                self.md5[archive] = known
+            if self.given is not None:
+                self.sizes[archive] = _size(self.given / archive.name)
+            elif size is not None:
+                self.sizes[archive] = size
+        unchecked = [archive.name for archive in archives if archive not in self.md5]
+        if unchecked and self.given is None:
+            raise InputError(
+                f"no checksum is known for {unchecked[0]!r}, and {self.base_url}/api/records does not answer;"
+                f" give an address that does with --base-url, or archives that you have with --from"
+            )
+        self._check_room(archives)
+        for line in _license_news(challenge, facts, self.root / "LICENCE.txt"):
+            say(line)
+        if differing:
+            say(f"note: {differing} archives have other checksums here than those published")
+        if unchecked:
+            say(f"note: not checked, as no checksum is known: {', '.join(unchecked)}")
+
+    def run(self, places: Mapping[Archive, str], threads: int) -> None:
+        """Fetch, check and unpack; the first error stops the others."""
+        with ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(self._bring, archive, place) for archive, place in places.items()]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            finally:
+                self.stopped.set()
+                pool.shutdown(cancel_futures=True)
+
+    def _bring(self, archive: Archive, place: str) -> None:
+        path = self._fetched(archive) if self.given is None else self._given(archive, self.given)
+        if path is None:
+            return
+        files = unpack(path, self.root / place, clip_folders=self.clip_folders, stopped=self.stopped)
+        if files is None:
+            return
+        self._advance(archive, self.sizes.get(archive, 0))
+        note = {"md5": self.md5.get(archive), "files": [f"{place}/{file}" for file in files]}
+        write_json(_note(self.root, archive), note)
+        if self.given is None:
+            path.unlink()
+
+    def _given(self, archive: Archive, folder: Path) -> Path:
+        path = folder / archive.name
+        if archive in self.md5 and _md5(path) != self.md5[archive]:
+            raise InputError(
+                f"{str(path)!r} is damaged or another version, as its MD5 is not {self.md5[archive]};"
+                f" get it anew"
+            )
+        return path
+
+    def _fetched(self, archive: Archive) -> Path | None:
+        """Return the whole and checked archive, or None if all is stopped."""
+        part = self.root / ".archives" / f"{archive.name}.part"
+        url = f"{self.base_url}/records/{archive.record}/files/{archive.name}"
+        for _ in range(2):
+            if not self._fetch(archive, part, url):
+                return None
+            if _md5(part) == self.md5[archive]:
+                return part
+            part.unlink()  # once more from the start: what lay there may have been another version
+        raise InputError(
+            f"{url} is damaged at its source (its MD5 is not {self.md5[archive]}); try again later, or give"
+            f" another address with --base-url"
+        )
+
+    def _fetch(self, archive: Archive, part: Path, url: str) -> bool:
+        """Fetch an archive, going on after every break; False if all is stopped."""
+        fruitless, most = 0, 0
+        while not self.stopped.is_set():
+            pause_s = 0.0
+            try:
+                pause_s = self._fetch_on(archive, part, url)
+                reason = "the server is busy" if pause_s else "the connection broke off"
+            except _Whole:
+                return True
+            except (requests.RequestException, HTTPError) as error:
+                reason = f"the connection failed: {error}"
+            have = _size(part)
+            fruitless = 0 if have > most else fruitless + 1
+            most = max(have, most)
+            if fruitless == _FRUITLESS_ATTEMPTS:
+                raise InputError(
+                    f"{url} cannot be fetched ({reason}); try again later, what is there is kept"
+                )
+            self.stopped.wait(max(pause_s, min(_BACK_OFF_S * 2**fruitless, _LONGEST_BACK_OFF_S)))
+        return False
+
+    def _fetch_on(self, archive: Archive, part: Path, url: str) -> float:
+        """Fetch what is missing of an archive and return after how many seconds to go on.
+
+        Raises `_Whole` when nothing is missing as far as can be told, `InputError` where the server refuses.
+        """
+        size, have = self.sizes.get(archive), _size(part)
+        if size is not None and have > size:
+            part.unlink()
+            have = 0
+        self._advance(archive, have)
+        if have == size:
+            raise _Whole
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
+            if answer.status_code in _BUSY:
+                return max(_BACK_OFF_S, _asked_pause_s(answer))
+            if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                if size is None:
+                    raise _Whole  # nothing lies behind what is there: the checksum decides
+                part.unlink()
+                return _BACK_OFF_S
+            if not answer.ok:
+                raise InputError(
+                    f"{url} answers {answer.status_code} {answer.reason}; give another address with"
+                    f" --base-url, or archives that you have with --from"
+                )
+            if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                have = 0  # the server gives all of it
+            with part.open("ab" if have else "wb", buffering=0) as file:
+                # read1 gives what has come; iter_content would lose a piece that breaks off
+                for piece in iter(lambda: answer.raw.read1(_PIECE_BYTES), b""):
+                    if self.stopped.is_set():
+                        return 0.0
+                    file.write(piece)
+                    have += len(piece)
+                    self._advance(archive, have)
+                    if size is not None and have > size:
+                        raise _Whole  # more than the record says: the checksum decides
+        if size is None or have == size:
+            raise _Whole
+        return 0.0
+
+    def _check_room(self, archives: Collection[Archive]) -> None:
+        """Refuse to begin where archives and clips would not fit."""
+        needed = 0
+        for archive in archives:
+            if self.given is not None:
+                needed += sum(member.file_size for member in _members(self.given / archive.name))
+            else:
+                size = self.sizes.get(archive, 0)
+                there = _size(self.root / ".archives" / f"{archive.name}.part")
+                needed += max(size - there, 0) + _UNPACKED_RATIO * size
+        _check_room(self.root, needed)
+
+    def _advance(self, archive: Archive, have: int) -> None:
+        if self.progress is None:
+            return
+        with self._lock:
+            self._done[archive] = have
+            self.progress(sum(self._done.values()), sum(self.sizes.values()))
+
+
+def unpack(
+    archive: Path, place: Path, *, clip_folders: Collection[str], stopped: threading.Event | None = None
+) -> list[str] | None:
+    """Unpack a zip archive of one machine type into its folder.
+
+    Parameters
+    ----------
+    archive
+        The zip file.
+    place
+        The machine type's folder. Nothing appears in it before every member is unpacked; a file that is there
+        is replaced.
+    clip_folders
+        Names of the folders of clips; what comes before them in a member's name is dropped.
+    stopped
+        Ends the work when it is set.
+
+    Returns
+    -------
+    list of str
+        The files, posix and relative to ``place``; None if stopped.
+
+    Raises
+    ------
+    InputError
+        The archive is damaged; a member's name leads outside the folder, it is a link or a special file, or
+        comes twice; or its clips would be larger than recordings of an archive of that size can be, or than
+        the disk.
+    """
+    shown = repr(str(archive))
+    targets: dict[str, zipfile.ZipInfo] = {}
+    for member in _members(archive):
+        target = _target(member, clip_folders, shown)
+        if target is not None and targets.setdefault(target, member) is not member:
+            raise InputError(f"{shown} holds {target!r} twice; get it anew from its source")
+    unpacked_bytes = sum(member.file_size for member in targets.values())
+    most = _MOST_UNPACKED_RATIO * archive.stat().st_size + _MOST_UNPACKED_EXTRA_BYTES
+    if unpacked_bytes > most:
+        raise InputError(
+            f"{shown} would unpack to {shown_bytes(unpacked_bytes)}, more than recordings can"
+            f" ({shown_bytes(most)}); get it anew from its source"
+        )
+    _check_room(place, unpacked_bytes)
+    staging = place.with_name(f".{place.name}-{archive.stem}.unpacking")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            for target, member in targets.items():
+                if stopped is not None and stopped.is_set():
+                    return None
+                (staging / target).parent.mkdir(parents=True, exist_ok=True)
+                with file.open(member) as packed, (staging / target).open("xb") as clip:
+                    shutil.copyfileobj(packed, clip, _PIECE_BYTES)
+        for target in targets:
+            (place / target).parent.mkdir(parents=True, exist_ok=True)
+            (staging / target).replace(place / target)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _damaged(archive, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return list(targets)
+
+
+def _members(archive: Path) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(archive) as file:
+            return file.infolist()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        raise _damaged(archive, error) from error
+
+
+def _target(member: zipfile.ZipInfo, clip_folders: Collection[str], archive: str) -> str | None:
+    """Return where a member belongs in its machine type's folder, or None if it is of no use."""
+    name = member.orig_filename.replace("\\", "/")
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name) or "\0" in name or not parts:
+        raise InputError(
+            f"{archive} holds {member.orig_filename!r}, which leads outside its folder; do not use it"
+        )
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise InputError(
+            f"{archive} holds {name!r}, a link or special file, which no recording is; do not use it"
+        )
+    if member.is_dir() or kind == stat.S_IFDIR or parts[0] == "__MACOSX" or parts[-1].startswith("."):
+        return None
+    for depth, part in enumerate(parts[:-1]):
+        if part in clip_folders:
+            return "/".join(parts[depth:])
+    return parts[-1]
+
+
+def _check_given(folder: Path, archives: Iterable[Archive]) -> None:
+    """Refuse a folder that lacks archives."""
+    missing = [archive.name for archive in archives if not (folder / archive.name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(
+            f"{str(folder)!r} lacks {', '.join(missing[:3])}{more}; add them, name the machine types whose"
+            f" archives are there with --machines, or leave --from out to fetch them"
+        )
+
+
+def _license_news(challenge: Challenge, facts: Mapping[int, RecordFacts], file: Path) -> list[str]:
+    """Return what is to be said about the license, and keep it in ``file``; nothing if it was said before."""
+    told = {record: fact.license for record, fact in facts.items() if fact.license}
+    lines = [f"License of record {record}: {license}." for record, license in sorted(told.items())]
+    lines.append(f"License of {challenge.name}: {challenge.license}. Cite: {challenge.citation}")
+    before = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    new = [line for line in lines if line not in before]
+    if new:
+        with replacing(file) as temporary:
+            temporary.write_text("\n".join([*before, *new]) + "\n", encoding="utf-8")
+    return new
+
+
+def _asked(url: str) -> requests.Response | None:
+    """Return the answer of a record, or None if there is none."""
+    answer = None
+    for attempt in range(_ASKING_ATTEMPTS):
+        pause_s = _BACK_OFF_S * 2**attempt
+        try:
+            answer = requests.get(url, timeout=_ASKING_TIMEOUT_S)
+            if answer.status_code not in _BUSY:
+                return answer
+            pause_s = max(pause_s, _asked_pause_s(answer))
+        except (InvalidSchema, InvalidURL, LocationValueError, MissingSchema) as error:
+            raise InputError(f"{url!r} is no web address; give a --base-url like {ZENODO}") from error
+        except requests.RequestException:
+            answer = None
+        time.sleep(pause_s)
+    return answer
+
+
+def _asked_pause_s(answer: requests.Response) -> float:
+    """Return how long a busy server asks to be left alone."""
+    try:
+        asked_s = Retry().get_retry_after(answer.raw) or 0.0
+    except InvalidHeader:
+        asked_s = 0.0
+    return min(asked_s, _LONGEST_RETRY_AFTER_S)
+
+
+def _record_facts(answer: requests.Response, url: str) -> RecordFacts:
+    try:
+        told = answer.json()
+        files = {
+            str(file["key"]): (int(file["size"]), str(file["checksum"]).removeprefix("md5:") or None)
+            for file in told["files"]
+        }
+        license = told.get("metadata", {}).get("license") or {}
+        return RecordFacts(files, license.get("id"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{url} does not answer as a Zenodo record does; give another --base-url") from error
+
+
+def _check_room(place: Path, needed_bytes: int) -> None:
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    free_bytes = shutil.disk_usage(there).free
+    if needed_bytes > free_bytes:
+        raise InputError(
+            f"{shown_bytes(needed_bytes)} are needed in {str(place)!r} for archives and clips,"
+            f" {shown_bytes(free_bytes)} are free; make room, or give another folder with --to"
+        )
+
+
+def _note(root: Path, archive: Archive) -> Path:
+    return root / ".archives" / f"{archive.name}.json"
+
+
+def _unpacked_files(root: Path, archive: Archive) -> list[str] | None:
+    """Return the files that an archive gave, or None if it was not unpacked or a file is gone."""
+    note = _note(root, archive)
+    if not note.exists():
+        return None
+    files: list[str] = read_json(note)["files"]
+    return files if all((root / file).is_file() for file in files) else None
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Refuse a second process that fills the same folder; the lock ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process is getting data into {str(folder.parent)!r}; wait for it to end"
+            ) from error
+        yield
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _damaged(archive: Path, error: Exception) -> InputError:
+    return InputError(f"{str(archive)!r} is damaged ({error}); get it anew from its source")
+
+
+def shown_bytes(count_bytes: int) -> str:
+    """Return a number of bytes as people read it."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count_bytes >= factor:
+            return f"{count_bytes / factor:.1f} {unit}"
+    return f"{count_bytes / 1e3:.1f} kB"

@@ -1,0 +1,37 @@
+"""The truth about test clips, kept apart from everything that a system may see.
+
+The clip table has no label column. Labels live in a table of their own, written when a folder is indexed and
+read back only where scores are judged; a system never imports this module.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from asdbench.errors import InputError
+from asdbench.io.files import replacing
+
+TRUTH_SCHEMA = pl.Schema({"clip_id": pl.Int64, "anomaly": pl.Boolean})
+
+
+def save_truth(path: Path, truth: pl.DataFrame) -> None:
+    """Write a truth table (columns of ``TRUTH_SCHEMA``) atomically as parquet."""
+    with replacing(path) as temporary:
+        truth.select(pl.col(name).cast(kind) for name, kind in TRUTH_SCHEMA.items()).write_parquet(temporary)
+
+
+def load_truth(path: Path) -> pl.DataFrame:
+    """Read a truth table: one row for each test clip whose label is known.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or not a truth table.
+    """
+    try:
+        truth = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot read the truth table {path} ({error}); add the data set again") from error
+    if truth.schema != TRUTH_SCHEMA:
+        raise InputError(f"{path} is not a truth table (columns {truth.columns}); add the data set again")
+    return truth

@@ -1,0 +1,126 @@
+"""Fusion weights of ensembles: in a sweep, or of systems that have run."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from asdbench import registry
+from asdbench.config import Simplex, settings_of, typed
+from asdbench.data.sets import catalog
+from asdbench.driver.executor import Executor
+from asdbench.driver.progress import progress
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import ResolvedJob
+from asdbench.errors import InputError, unknown_name
+from asdbench.search.plan import Search
+
+if TYPE_CHECKING:
+    pass
+from asdbench.driver.fusion_search import FusionResult
+from asdbench.driver.judging import judge
+from asdbench.driver.recording import show_recorded
+from asdbench.driver.request import RunRequest
+from asdbench.driver.study_results import StudyResult
+from asdbench.report.show_leaderboard import show_leaderboard
+from asdbench.report.stored_runs import StoredRunOptions
+
+
+def fuse_ensembles(
+    jobs: Sequence[ResolvedJob],
+    found: Sequence["StudyResult"],
+    request: RunRequest,
+    search: Search,
+    doing: Executor,
+    *,
+    console: Console,
+) -> list["FusionResult"]:
+    """Search the weights of a run's ensembles, with members as they were tuned where they were."""
+    from asdbench.driver.fusion_search import fuse
+
+    tuned = {of.study.system: of for of in found if of.study.held_out is None}
+    ensembles = {resolved.job.system: resolved for resolved in jobs if resolved.members}
+    fused = []
+    for name, resolved in ensembles.items():
+        settings = dict(resolved.configured.changed())
+        for member in resolved.configured.members:
+            if member.name in tuned:
+                changed = tuned[member.name].jobs[0].configured.changed()
+                settings |= {f"{member.name}.{setting}": value for setting, value in changed.items()}
+        try:
+            fused.append(
+                fuse(
+                    registry.configure(name, settings),
+                    resolved.data,
+                    JobStore(),
+                    seeds=request.seeds,
+                    pseudo_anomaly_data=request.pseudo_anomaly_data,
+                    seed=search.seed,
+                    connect=doing.conductor,
+                )
+            )
+        except InputError as error:
+            console.print(
+                f"note: {name} is not fused: {error}", markup=False, highlight=False, soft_wrap=True
+            )
+    return fused
+
+
+def fuse_systems(
+    members: Sequence[str],
+    data: str,
+    *,
+    seeds: Sequence[int],
+    into: str | None,
+    evaluations: int | None,
+    seed: int,
+    settings: "StoredRunOptions",
+    console: Console,
+) -> None:
+    """Search the fusion weights of systems that have run, here, and show them and the leaderboard."""
+    from asdbench.driver.fusion_search import EVALUATIONS, fuse
+    from asdbench.report.searches import fusion_table
+    from asdbench.tracking.recorder import Recorder
+
+    chosen = into or _only_ensemble()
+    ensemble = registry.configure(chosen, {"members": tuple(members)})
+    wanted = {key: value for key, value in settings.values.items() if ensemble.accepts(key)}
+    unknown = sorted(settings.values.keys() - wanted.keys())
+    if unknown:
+        raise unknown_name(f"setting of {chosen} or its members:", unknown[0], ensemble.values())
+    registered, store = catalog.load(data), JobStore()
+    with progress(console) as bars:
+        task = bars.add_task("weights", total=None, detail="")
+        fused = fuse(
+            registry.configure(chosen, {"members": tuple(members), **wanted}, preset=settings.preset),
+            registered,
+            store,
+            seeds=seeds,
+            pseudo_anomaly_data=settings.pseudo_anomaly_data,
+            evaluations=EVALUATIONS if evaluations is None else evaluations,
+            seed=seed,
+            tell=lambda done, of: bars.update(task, completed=done, total=of),
+        )
+    judged, _ = judge(fused.jobs, store, console=console, tuned=fused.tuned)
+    recorder = Recorder()
+    for judged_run in judged:
+        recorder.put(judged_run)
+    console.print(fusion_table(chosen, fused.report))
+    changed = " ".join(f"{name}={typed(value)}" for name, value in fused.ensemble.changed().items())
+    said = f"the same by hand: asdbench run {chosen} --data {data} --set {changed}"
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    show_leaderboard(data, console=console, subset="dev")
+    show_recorded(recorder, console=console)
+
+
+def _only_ensemble() -> str:
+    """Return the only system whose fusion weights can be searched."""
+    found = []
+    for name in registry.names():
+        settings = settings_of(registry.get(name).Config).values()
+        if any(isinstance(setting.domain, Simplex) for setting in settings):
+            found.append(name)
+    if len(found) != 1:
+        there = ", ".join(found) or "none"
+        raise InputError(f"--into must name the ensemble that takes the weights; there are: {there}")
+    return found[0]

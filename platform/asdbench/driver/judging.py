@@ -1,0 +1,96 @@
+"""Judging of scored jobs, as runs to be recorded."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from asdbench.driver.executor import Failed
+from asdbench.driver.progress import label_of
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+from asdbench.engine.evaluation import SearchProvenance
+
+
+def judge(
+    jobs: Sequence[ResolvedJob],
+    jobs_store: JobStore,
+    *,
+    console: Console,
+    tuned: "SearchProvenance | None" = None,
+) -> tuple[list[Any], list[Failed]]:
+    """Evaluate those jobs that are scored; ``tuned`` says how a search has chosen their settings.
+
+    Returns one tracking Run for each system, its settings, seed and subset, over all machine types that are
+    scored, and what could not be judged.
+    """
+    from asdbench.driver.study_results import curve_of
+    from asdbench.engine.evaluation import NoLabels, anomaly_scores, evaluate, labeled_types, training_records
+    from asdbench.tracking.runs import Run
+
+    groups: dict[tuple[str, int], list[ResolvedJob]] = {}
+    for resolved in jobs:
+        if jobs_store.is_scored(resolved):
+            groups.setdefault((resolved.job.system, resolved.job.seed), []).append(resolved)
+    runs, failures = [], []
+    notes: dict[str, None] = {}  # each once
+    for group in groups.values():
+        first = group[0]
+        scored = _with_earlier_types(group, jobs_store)
+        for subset in first.data.subsets():
+            results, scores, curves = {}, {}, {}
+            for resolved in scored:
+                machine = resolved.job.machine_type
+                if subset not in first.data.subsets(machine):
+                    continue
+                try:
+                    results[machine] = evaluate(resolved, jobs_store, subset=subset, tuned=tuned)
+                except NoLabels as error:
+                    notes[str(error)] = None
+                    continue
+                except InputError as error:
+                    failures.append(Failed(label_of(TrainingTask((resolved,))), str(error), bad_input=True))
+                    continue
+                scores[machine] = anomaly_scores(resolved, jobs_store)
+                curves[machine] = curve_of(training_records(resolved, jobs_store))
+            if not results:
+                continue
+            runs.append(
+                Run(
+                    system=first.job.system,
+                    settings=first.configured.values(),
+                    changed_settings=first.configured.changed(),
+                    data=first.data.name,
+                    fingerprint=first.data.fingerprint(),
+                    seed=first.job.seed,
+                    complete=results.keys() >= set(labeled_types(first.data, subset=subset)),
+                    records={machine: result.record for machine, result in results.items()},
+                    keys={machine: result.key for machine, result in results.items()},
+                    scores=scores,
+                    curves=curves,
+                    subset=subset,
+                    tuned=dataclasses.asdict(tuned) if tuned else None,
+                )
+            )
+    for note in notes:
+        console.print(f"note: {note}", markup=False)
+    return runs, failures
+
+
+def _with_earlier_types(group: Sequence[ResolvedJob], jobs_store: JobStore) -> list[ResolvedJob]:
+    """Return the jobs of a system and seed, with those of machine types that earlier runs have scored."""
+    first = group[0]
+    own = {resolved.job.machine_type: resolved for resolved in group}
+    for machine in first.data.machine_types:
+        if machine not in own:
+            other = ResolvedJob(
+                dataclasses.replace(first.job, machine_type=machine), first.configured, first.data
+            )
+            if jobs_store.is_scored(other):
+                own[machine] = other
+    return [own[machine] for machine in sorted(own)]

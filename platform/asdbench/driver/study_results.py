@@ -1,0 +1,204 @@
+"""What searches find: jobs with the best settings, and what tuning is worth on a type left out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from asdbench import registry
+from asdbench.engine.evaluation import SearchProvenance, judge_sections, training_records
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import ResolvedJob
+from asdbench.errors import InputError
+from asdbench.metrics import Rule, official_score
+from asdbench.report.searches import left_out_table
+from asdbench.search.plan import Search, studies_of
+from asdbench.search.space import NothingToSearch
+from asdbench.search.studies import Study, Trial
+from asdbench.tracking import runs as tracked
+from asdbench.tracking.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study has found.
+
+    Attributes
+    ----------
+    study : the study
+    best : its best trial
+    jobs : with the best settings: on all machine types, or on the one left out; one for each seed
+    """
+
+    study: Study
+    best: Trial
+    jobs: tuple[ResolvedJob, ...]
+
+    @classmethod
+    def from_study(cls, study: Study, machine_types: Sequence[str]) -> "StudyResult | None":
+        """Return what a study has found, its jobs on ``machine_types``; ``None`` if no trial is complete."""
+        best = study.best()
+        if best is None:
+            return None
+        wanted = machine_types if study.held_out is None else [study.held_out]
+        jobs = jobs_with(study, study.settings(best), wanted)
+        return cls(study, best, tuple(resolved for of in jobs.values() for resolved in of))
+
+    @property
+    def tuned(self) -> SearchProvenance:
+        """How its results are marked."""
+        return SearchProvenance(self.study.key, len(self.study.finished), self.study.protocol)
+
+
+def jobs_with(
+    study: Study, settings: Mapping[str, Any], machine_types: Sequence[str]
+) -> dict[str, list[ResolvedJob]]:
+    """Return the jobs of a study's system with some settings, by machine type, one for each seed."""
+    configured = registry.configure(study.system, dict(settings))
+    return {
+        machine_type: [
+            ResolvedJob.from_configured(
+                configured, study.data, machine_type, seed=seed, pseudo_anomaly_data=study.pseudo_anomaly_data
+            )
+            for seed in study.seeds
+        ]
+        for machine_type in machine_types
+    }
+
+
+def studies_for_run(
+    jobs: Sequence[ResolvedJob],
+    search: Search,
+    *,
+    preset: str | None,
+    settings: Mapping[str, Any],
+    subset: str | None,
+    console: Console,
+) -> list[Study]:
+    """Return the studies of all systems of a run but ensembles, as far as they are stored.
+
+    Settings that the preset or the user gives are fixed. A system without anything to search is told and left
+    out. Raises as :func:`studies_of` does, and where no system is left.
+    """
+    by_system: dict[str, list[ResolvedJob]] = {}
+    for resolved in jobs:
+        if not resolved.members:
+            by_system.setdefault(resolved.job.system, []).append(resolved)
+    if not by_system:
+        raise InputError(
+            "there is no system to tune: an ensemble trains nothing; 'asdbench fuse' searches its weights"
+        )
+    found: list[Study] = []
+    nothing: list[NothingToSearch] = []
+    for of in by_system.values():
+        configured = of[0].configured
+        fixed = {name for name in settings if configured.accepts(name)}
+        for origin in (configured, configured.trainer):
+            fixed |= origin.system.presets.get(preset or "", {}).keys()
+        try:
+            found += studies_of(of, search, fixed=sorted(fixed), subset=subset)
+        except NothingToSearch as reason:
+            nothing.append(reason)
+    if not found:
+        raise nothing[0]
+    for error in nothing:
+        console.print(f"note: {error}", markup=False, highlight=False, soft_wrap=True)
+    for study in found:
+        study.load(JobStore())
+    return found
+
+
+def record_trial(recorder: Recorder, store: JobStore, study: Study, trial: Trial, *, trials: int) -> None:
+    """Record a trial that has ended, as a nested MLflow run with its curves."""
+    start = study.space.start
+    changed = {name: value for name, value in trial.parameters.items() if value != start[name]}
+    curves: dict[str, Sequence[Mapping[str, Any]]] = {}
+    if trial.types:  # else its settings may not go together
+        jobs = jobs_with(study, study.settings(trial), list(trial.types))
+        curves = {m: curve_of(training_records(resolved, store)) for m, (resolved, *_) in jobs.items()}
+    searched = {setting.name for setting in study.space.settings}
+    first = next(iter(jobs_with(study, start, study.machine_types[:1]).values()))[0]
+    search = tracked.SearchRecord(
+        key=study.key,
+        system=study.system,
+        data=study.data.name,
+        subset="dev",
+        protocol=study.protocol,
+        held_out=study.held_out,
+        settings={name: v for name, v in first.configured.changed().items() if name not in searched},
+        seeds=study.seeds,
+        trials=trials,
+    )
+    recorder.put_trial(
+        search,
+        tracked.TrialRecord(
+            number=trial.number,
+            settings=changed,
+            state=trial.state,  # type: ignore[arg-type]
+            rungs=list(enumerate(trial.rungs, start=1)),
+            metrics=trial.types,
+            curves=curves,
+            began=trial.began_unix_s,
+            ended=trial.ended_unix_s or trial.began_unix_s,
+        ),
+    )
+
+
+def curve_of(trainings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a job's training curve; of several trainings with the trained system in the stage's name."""
+    if len(trainings) == 1:
+        return next(iter(trainings.values()))["curve"]  # type: ignore[no-any-return]
+    return [
+        {**point, "stage": f"{name} {point['stage']}"}
+        for name, record in trainings.items()
+        for point in record["curve"]
+    ]
+
+
+def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[Table]:
+    """Return for each system that was tuned without a machine type at a time what that is worth on those.
+
+    The last row is the official score over all machine types, each with the settings that were found without
+    it, beside that of the system untuned.
+    """
+    by_system: dict[str, list[StudyResult]] = {}
+    for one in found:
+        if one.study.held_out is not None and all(map(store.is_scored, one.jobs)):
+            by_system.setdefault(one.study.system, []).append(one)
+    return [_left_out_table(of, store) for of in by_system.values()]
+
+
+def _left_out_table(found: Sequence[StudyResult], store: JobStore) -> Table:
+    first = found[0].study
+    rule = first.data.rule
+    rows, untuned, tuned = [], [], []
+    for one in found:
+        held_out, start = one.study.held_out, one.study.space.start
+        assert held_out is not None
+        untuned.append(section_metrics_per_seed(jobs_with(one.study, start, [held_out])[held_out], store))
+        tuned.append(section_metrics_per_seed(one.jobs, store))
+        changed = {name: value for name, value in one.best.parameters.items() if value != start[name]}
+        before, after = (mean_official_score([of[-1]], rule=rule) for of in (untuned, tuned))
+        rows.append((held_out, before, after, changed))
+    return left_out_table(
+        f"{first.system} on {first.data.name}, leave-one-type-out, {len(first.finished)} trials each",
+        rows,
+        untuned=mean_official_score(untuned, rule=rule),
+        tuned=mean_official_score(tuned, rule=rule),
+    )
+
+
+def section_metrics_per_seed(jobs: Sequence[ResolvedJob], store: JobStore) -> list[list[Mapping[str, float]]]:
+    """Return the metrics of the sections of a machine type, for each of its jobs: one a seed."""
+    return [list(judge_sections(resolved, store, subset="dev").values()) for resolved in jobs]
+
+
+def mean_official_score(judged: Sequence[Sequence[Sequence[Mapping[str, float]]]], *, rule: Rule) -> float:
+    """Return the official score over machine types (`section_metrics_per_seed` each), the mean over seeds."""
+    scores = [
+        official_score([metrics for sections in of_seed for metrics in sections], rule=rule)
+        for of_seed in zip(*judged, strict=True)
+    ]
+    return sum(scores) / len(scores)

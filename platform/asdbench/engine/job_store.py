@@ -1,0 +1,98 @@
+"""The store that keeps the results of jobs. Every file is written whole or not at all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+
+from asdbench.data import node_copies
+from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.io.files import parsed_json
+from asdbench.io.storage import Storage
+
+
+@dataclass(frozen=True, init=False)
+class JobStore:
+    """The results of jobs. Every file is written whole or not at all.
+
+    Attributes
+    ----------
+    root : where they are kept, a folder or any other storage; ``jobs`` in the storage that the user chose,
+        which is the data home unless ``ASDBENCH_STORAGE`` names another
+    """
+
+    root: Storage
+
+    def __init__(self, root: Storage | Path | str | None = None) -> None:
+        place = node_copies.chosen_storage().within("jobs") if root is None else Storage.from_location(root)
+        object.__setattr__(self, "root", place)
+
+    @property
+    def uri(self) -> str:
+        """What names it to another process, with whatever password that takes."""
+        return self.root.uri
+
+    def training(self, key: str) -> str:
+        """Return the folder of a training; names of files start with it."""
+        return f"trainings/{key}"
+
+    def scores(self, key: str) -> str:
+        """Return the folder of component scores; names of files start with it."""
+        return f"scores/{key}"
+
+    def result(self, key: str) -> str:
+        """Return the name of a result's file."""
+        return f"results/{key}.json"
+
+    def training_record(self, key: str) -> dict[str, Any]:
+        """Return what is stored about a finished training."""
+        return self.root.read_json(f"{self.training(key)}/training.json")  # type: ignore[no-any-return]
+
+    def scoring_record(self, key: str) -> dict[str, Any]:
+        """Return what is stored about finished component scores."""
+        return self.root.read_json(f"{self.scores(key)}/scoring.json")  # type: ignore[no-any-return]
+
+    def components(self, key: str) -> pl.DataFrame:
+        """Return stored component scores, as :func:`asdbench.engine.scoring.component_scores` made them."""
+        return pl.read_parquet(self.root.readable(f"{self.scores(key)}/components.parquet"))
+
+    def save_tensors(self, name: str, content: Any) -> None:
+        """Write tensors and plain values with ``torch.save``."""
+        self.root.write(name, lambda stream: torch.save(content, stream))
+
+    def load_tensors(self, name: str) -> Any:
+        """Read what :meth:`save_tensors` wrote; nothing in the file is executed."""
+        return torch.load(self.root.readable(name), map_location="cpu", weights_only=True)
+
+    def is_trained(self, resolved: ResolvedJob) -> bool:
+        """Whether the job's training is finished."""
+        return self._has_all(self.training(resolved.training_key), "training.json", "model.pt")
+
+    def is_scored(self, resolved: ResolvedJob) -> bool:
+        """Whether the job's component scores are there, and the training that they are of."""
+        if resolved.members:
+            return all(map(self.is_scored, resolved.members))
+        files = ("scoring.json", "components.parquet", "backend.pt")
+        return self.is_trained(resolved) and self._has_all(self.scores(resolved.scoring_key), *files)
+
+    def is_done(self, task: TrainingTask) -> bool:
+        """Whether all jobs of ``task`` are trained and scored."""
+        return all(self.is_scored(resolved) for resolved in task.jobs)
+
+    def steps_per_second(self, system: str) -> float | None:
+        """Return the median training speed of ``system`` in what is stored, ``None`` if it never ran."""
+        rates = []
+        for name, content in self.root.read_each(self.root.names("trainings", "/training.json")):
+            try:
+                record = parsed_json(content, place=name)
+            except ValueError:  # it serves an estimate only
+                continue
+            if record["description"]["system"] == system and record["seconds"] > 0:
+                rates.append(record["steps"] / record["seconds"])
+        return sorted(rates)[len(rates) // 2] if rates else None
+
+    def _has_all(self, folder: str, *files: str) -> bool:
+        there = set(self.root.names(folder))  # one request over a network
+        return all(f"{folder}/{file}" in there for file in files)

@@ -1,0 +1,1 @@
+"""Files, storages and patience with them: everything is written whole or not at all."""

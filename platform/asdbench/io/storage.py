@@ -1,0 +1,335 @@
+"""Places for results and data that every node sees: a folder, or any file system that pyarrow knows.
+
+A place is named by a folder or a URI (``s3://bucket/folder?region=...``, ``gs://...``, ``file:///...``), and
+what lies in it by names with ``/`` between their parts. Everything is written whole or not at all: in a
+folder by a temporary name that is renamed, in an object store since an object appears once it is complete.
+What goes wrong there is a :class:`StorageError`, but for what is not there: that is a ``FileNotFoundError``.
+
+URIs may hold a password. They travel to the workers as they are; messages show them without it.
+"""
+
+import errno
+import io
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from asdbench.errors import InputError
+from asdbench.io.files import json_bytes, parsed_json, replacing
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_PASSING = _FULL | {errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT, errno.ENOTCONN}
+_PASSING |= {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
+_PASSING |= {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED}
+# What the clients of object stores say of a server or network that is away, slow or asks for patience.
+_PASSING_WORDS = re.compile(
+    r"NETWORK_CONNECTION|curlCode|SLOW_?DOWN|THROTTL|SERVICE_UNAVAILABLE|INTERNAL_(FAILURE|ERROR)|REQUEST_TIME"
+    r"|UNAVAILABLE|RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED|ABORTED|HTTP status (429|5\d\d)|[Tt]imed? ?out"
+)
+_REQUEST = re.compile(r"\s*\(Request ID: [^)]*\)")
+_SECRET = re.compile(r"(?i)([?&][^=&]*(?:secret|token|password|credential|key|sas|sig)[^=&]*=)[^&]*")
+_OBJECT_STORES = ("s3", "gcs", "abfs")  # where a write appears once it is complete
+_AT_ONCE = 16  # reads from a place that is not a folder
+_CHUNK_BYTES = 1 << 24
+
+
+class StorageError(InputError):
+    """A storage that cannot be reached, read or written; the message says which, why and the cure.
+
+    Attributes
+    ----------
+    passing : whether it may mend by itself: a full disk, a server that is away
+    """
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StorageError, (str(self), self.transient)
+
+
+@dataclass(frozen=True, repr=False)
+class Storage:
+    """A place where files are kept under names; plain data that travels. Made by :meth:`of`.
+
+    Attributes
+    ----------
+    uri : the URI or the absolute path of the folder; it may hold a password, ``str`` of the storage does not
+    """
+
+    uri: str
+
+    @classmethod
+    def from_location(cls, place: "Storage | Path | str") -> "Storage":
+        """Return the storage in a folder or at a URI; nothing is looked up there.
+
+        Raises :class:`InputError` for a ``file://`` URI of another host.
+        """
+        if isinstance(place, Storage):
+            return place
+        if isinstance(place, Path) or "://" not in place:
+            return cls(str(Path(place).expanduser().absolute()))
+        parts = urlsplit(place)
+        if parts.scheme == "file":
+            if parts.netloc not in ("", "localhost"):
+                raise InputError(
+                    f"{place!r} names a file on the host {parts.netloc!r}; a folder of this one is file:///..."
+                )
+            return cls(str(Path(unquote(parts.path))))
+        return cls(place)
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The folder, if it is one."""
+        return None if "://" in self.uri else Path(self.uri)
+
+    def within(self, folder: str) -> "Storage":
+        """Return the storage in a folder of this one."""
+        if self.folder is not None:
+            return Storage(str(self.folder / folder))
+        parts = urlsplit(self.uri)
+        return Storage(_joined(parts._replace(path=f"{parts.path.rstrip('/')}/{folder}")))
+
+    def __str__(self) -> str:
+        if self.folder is not None:
+            return self.uri
+        parts = urlsplit(self.uri)
+        _, _, host = parts.netloc.rpartition("@")
+        return _SECRET.sub(r"\1***", _joined(parts._replace(netloc=host)))
+
+    def __repr__(self) -> str:
+        return f"Storage({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a connection does not travel
+        return Storage, (self.uri,)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        return self.size_bytes(name) is not None
+
+    def size_bytes(self, name: str) -> int | None:
+        """Return the size of a file, ``None`` if there is none of that name."""
+        with self._reaching():
+            if self.folder is not None:
+                path = self._fresh(name)
+                return path.stat().st_size if path.is_file() else None
+            system, base = self._remote
+            info = system.get_file_info(f"{base}/{name}")
+            return info.size if info.is_file else None
+
+    def names(self, folder: str, suffix: str = "") -> list[str]:
+        """Return the names of all files in a folder, at any depth, that end in ``suffix``, sorted."""
+        with self._reaching():
+            if self.folder is not None:
+                found = [
+                    (Path(place) / file).relative_to(self.folder).as_posix()
+                    for place, _, files in os.walk(self._fresh(folder), onerror=_raise_unless_missing)
+                    for file in files
+                ]
+            else:
+                from pyarrow.fs import FileSelector
+
+                system, base = self._remote
+                selector = FileSelector(f"{base}/{folder}", recursive=True, allow_not_found=True)
+                infos = system.get_file_info(selector)
+                found = [info.path.removeprefix(f"{base}/") for info in infos if info.is_file]
+        return sorted(
+            name for name in found if name.endswith(suffix) and not PurePosixPath(name).name.startswith(".")
+        )
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; ``FileNotFoundError`` if there is none of that name."""
+        with self._reaching():
+            if self.folder is not None:
+                return self._fresh(name).read_bytes()
+            system, base = self._remote
+            with system.open_input_file(f"{base}/{name}") as stream:
+                return stream.read()  # type: ignore[no-any-return]
+
+    def read_json(self, name: str) -> Any:
+        """Return what a JSON file says; one that holds none is an :class:`InputError`."""
+        return parsed_json(self.read(name), place=f"{self}/{name}")
+
+    def read_each(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield names with their content, in order, but for what is gone; over a network several at once."""
+        wanted = list(names)
+        with ThreadPoolExecutor(1 if self.folder is not None else _AT_ONCE) as pool:
+            for name, content in zip(wanted, pool.map(self._read_if_there, wanted), strict=True):
+                if content is not None:
+                    yield name, content
+
+    def _read_if_there(self, name: str) -> bytes | None:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return None
+
+    def readable(self, name: str) -> Path | BinaryIO:
+        """Return what polars and torch read a file from: its path, or its content if it is in no folder."""
+        return io.BytesIO(self.read(name)) if self.folder is None else self.folder / name
+
+    def write(self, name: str, content: bytes | memoryview | Callable[[BinaryIO], object]) -> None:
+        """Write a file, whole or not at all: these bytes, or what ``content`` writes to a stream."""
+        if callable(content):
+            # To memory first: what torch and polars make of a disk that fills up is no OSError.
+            buffer = io.BytesIO()
+            content(buffer)
+            content = buffer.getbuffer()
+        with self._reaching(writing=True):
+            if self.folder is not None:
+                with replacing(self.folder / name) as temporary:
+                    temporary.write_bytes(content)
+            else:
+                self._send(name, content)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write ``content`` as JSON; NaN and infinity are refused (``ValueError``)."""
+        self.write(name, json_bytes(content))
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self._reaching():
+            try:
+                if self.folder is not None:
+                    (self.folder / name).unlink()
+                else:
+                    system, base = self._remote
+                    system.delete_file(f"{base}/{name}")
+            except FileNotFoundError:
+                pass
+
+    def delete_folder(self, folder: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        with self._reaching():
+            try:
+                if self.folder is not None:
+                    shutil.rmtree(self.folder / folder)
+                else:
+                    system, base = self._remote
+                    system.delete_dir(f"{base}/{folder}")
+            except FileNotFoundError:
+                pass
+
+    def fetch(self, name: str, to: Path) -> None:
+        """Copy a file of any size to a path of this machine.
+
+        Raises ``FileNotFoundError`` if there is none of that name, any other ``OSError`` for this disk.
+        """
+        with self._reaching():
+            if self.folder is not None:
+                stream: Any = self._fresh(name).open("rb")
+            else:
+                system, base = self._remote
+                stream = system.open_input_file(f"{base}/{name}")
+        with stream, replacing(to) as temporary, temporary.open("wb") as written:
+            while True:
+                with self._reaching():
+                    chunk = stream.read(_CHUNK_BYTES)
+                if not chunk:
+                    return
+                written.write(chunk)
+
+    def put(self, path: Path, name: str) -> None:
+        """Copy a file of this machine, of any size, to the storage."""
+        with self._reaching(writing=True):
+            if self.folder is not None:
+                with replacing(self.folder / name) as temporary:
+                    shutil.copyfile(path, temporary)
+            else:
+                import pyarrow as pa
+
+                with pa.memory_map(str(path)) as content:
+                    self._send(name, content.read_buffer())
+
+    def check(self) -> None:
+        """See that files can be written here; raises :class:`StorageError` if not."""
+        probe = f".{uuid.uuid4().hex}.probe"
+        self.write(probe, b"may be removed")
+        self.delete(probe)
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        """The pyarrow file system, and the path in it that names start from."""
+        from pyarrow.fs import FileSystem
+
+        system, base = FileSystem.from_uri(self.uri)
+        return system, base.rstrip("/")
+
+    def _fresh(self, name: str) -> Path:
+        """Return the path of a file in the folder, as the server of a network file system sees it now.
+
+        An NFS client may remember for up to a minute that a name was not there (nfs(5), "Directory entry
+        caching"); where a folder is opened, Linux asks anew.
+        """
+        assert self.folder is not None
+        path = self.folder / name
+        depth = len(path.relative_to(self.folder).parts)
+        for folder in reversed([path, *path.parents][1 : depth + 1]):
+            try:
+                os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+            except OSError:  # what comes next says what is wrong
+                break
+        return path
+
+    def _send(self, name: str, content: Any) -> None:
+        """Write in one go: the end of a stream completes what was sent, whatever went wrong before."""
+        system, base = self._remote
+        target = f"{base}/{name}"
+        complete = system.type_name in _OBJECT_STORES
+        written = target if complete else str(PurePosixPath(target).with_name(f".{uuid.uuid4().hex}.part"))
+        if not complete:
+            system.create_dir(str(PurePosixPath(target).parent))
+        with system.open_output_stream(written) as stream:
+            stream.write(content)
+        if not complete:
+            system.move(written, target)
+
+    @contextmanager
+    def _reaching(self, *, writing: bool = False) -> Iterator[None]:
+        """Turn what goes wrong in reaching this place into a :class:`StorageError`."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (OSError, ValueError, NotImplementedError) as error:
+            if isinstance(error, FileNotFoundError) and not writing:
+                raise
+            raise self._fault(error) from (error if isinstance(error, OSError) else None)
+
+    def _fault(self, error: Exception) -> StorageError:
+        number = getattr(error, "errno", None)
+        if number in _FULL:
+            return StorageError(
+                f"no space left in {str(self)!r} ({os.strerror(number)}); make room there", True
+            )
+        why = os.strerror(number) if number else " ".join(_REQUEST.sub("", str(error)).split())
+        why = why.replace(self.uri, str(self))
+        if number in _PASSING or _PASSING_WORDS.search(why):
+            return StorageError(
+                f"the storage {str(self)!r} cannot be reached ({why}); see that it is there", True
+            )
+        return StorageError(
+            f"the storage {str(self)!r} cannot be used ({why}); mend that, or name another place with "
+            f"ASDBENCH_STORAGE"
+        )
+
+
+def _joined(parts: SplitResult) -> str:
+    """Return a URI; ``urlunsplit`` drops the slashes of one without a host, as hdfs:///folder."""
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

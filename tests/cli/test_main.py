@@ -1,0 +1,490 @@
+"""The command line: what a user types and reads."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asdbench import registry
+from asdbench.cli.main import main
+from asdbench.cli.sweep import all_types
+from asdbench.data.sets import catalog
+from asdbench.registry import SystemSource
+from asdbench.testing import write_tiny
+
+QUICK = ("--local", "--set", "epochs=2", "hidden=8")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def tiny(home: Path, tmp_path: Path) -> str:
+    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
+    return "tiny"
+
+
+def asdbench(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_help_needs_no_heavy_module() -> None:
+    heavy = "{'torch', 'ray', 'mlflow', 'polars', 'scipy', 'pyarrow'} & set(sys.modules)"
+    program = f"import sys, asdbench.cli.main; assert not {heavy}, {heavy}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_run_ends_with_a_leaderboard_and_a_second_one_trains_nothing(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ("run", "baseline-mse", "baseline-maha", "--data", tiny, "--seeds", "0", "1", *QUICK)
+    assert asdbench(*run) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "8 jobs over 4 trainings, of which 0 are stored" in said
+    assert "done 4/4" in said
+    assert "Leaderboard of tiny" in said
+    assert "mlflow ui" in said
+    assert asdbench(*run) == 0
+    assert "of which 4 are stored" in " ".join(capsys.readouterr().out.split())
+
+    assert asdbench("leaderboard", "--data", tiny, "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["system"] for row in rows} == {"baseline-mse", "baseline-maha"}
+    for row in rows:
+        assert row["seeds"] == [0, 1]
+        assert 0 < row["official_score"] <= 1
+        assert row["official_score_std"] >= 0
+        assert row["settings"] == {"epochs": 2, "hidden": 8}
+    assert asdbench("leaderboard", "--data", tiny, "--by", "type", "--format", "json") == 0
+    by_type = json.loads(capsys.readouterr().out)
+    assert len(by_type) == 4
+    for row in by_type:
+        assert row["machine_type"] in ("fan", "valve")
+        assert all(0 <= row[name] <= 1 for name in ("auc_source", "auc_target", "pauc"))
+
+
+def test_machine_types_can_be_run_one_after_another(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for machine in ("fan", "valve"):
+        assert asdbench("run", "baseline-mse", "--data", tiny, "--machines", machine, *QUICK) == 0
+    capsys.readouterr()
+    asdbench("leaderboard", "--data", tiny, "--format", "json")
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["complete"] is True
+    assert row["official_score"] is not None
+
+
+def test_relabeled_clips_are_judged_anew_without_training(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ("run", "baseline-mse", "--data", tiny, *QUICK)
+    asdbench(*run)
+    for file in (tmp_path / "recordings" / "fan").rglob("*_test_*"):
+        swapped = {"normal": "anomaly", "anomaly": "normal"}
+        name = "_".join(swapped.get(part, part) for part in file.name.split("_"))
+        file.rename(file.with_name("held-" + name))
+    for file in (tmp_path / "recordings" / "fan").rglob("held-*"):
+        file.rename(file.with_name(file.name.removeprefix("held-")))
+    table = tmp_path / "recordings" / "fan" / "attributes_00.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line for line in lines[1:] if "/train/" in line)]) + "\n")
+    asdbench("data", "add", tiny, str(tmp_path / "recordings"))
+    capsys.readouterr()
+    asdbench("leaderboard", "--data", tiny)
+    assert "1 stored results are of other recordings, labels or code" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    asdbench(*run)
+    assert "of which 2 are stored" in " ".join(capsys.readouterr().out.split())
+    asdbench("leaderboard", "--data", tiny, "--format", "json")
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["complete"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "baseline-ms", "--data", "tiny"), "no system 'baseline-ms'; did you mean 'baseline-mse'?"),
+        (("run", "baseline-mse", "--data", "tinny"), "no data set 'tinny'; did you mean 'tiny'?"),
+        (
+            ("run", "--data", "tiny"),
+            "no system is named; there are: adversarial, baseline-maha, baseline-mse",
+        ),
+        (("run", "baseline-mse", "--data", "tiny", "--machines", "vane"), "did you mean 'valve'?"),
+        (("run", "baseline-mse", "--data", "tiny", "--set", "epoch=3"), "did you mean 'epochs'?"),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--set", "epochs=many"),
+            "epochs='many' is not of type",
+        ),
+        (("run", "baseline-mse", "--data", "tiny", "--set", "epochs=0"), "epochs=0 is below the least"),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--set", "epochs"),
+            "'epochs' is not of the form",
+        ),
+        (("run", "baseline-mse", "--data", "tiny", "--preset", "demmo"), "did you mean 'demo'?"),
+        (("run", "baseline-mse", "--data", "tiny", "--seeds", "-1"), "seed -1 is negative"),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--local", "--workers", "2"),
+            "--local runs in one",
+        ),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--workers", "3", "--workers-per-type", "2"),
+            "--workers 3 is not a multiple of --workers-per-type 2",
+        ),
+        (("run", "baseline-mse", "--data", "tiny", "--checkpoint-epochs", "0"), "must be at least 1"),
+        (("run", "baseline-mse", "--data", "tiny", "--sceds", "1"), "--sceds"),
+        (("run", "baseline-mse", "--data", "tiny", "--seeds", "0", "1.5"), "--seeds: '1.5' is not a whole"),
+        (("run", "baseline-mse", "--data", "tiny", "--workers", "2.5"), "--workers: '2.5' is not a whole"),
+        (("run", "baseline-mse", "--data", "tiny", "--workers-per-type", "1.4"), "'1.4' is not a whole"),
+        (("run", "baseline-mse", "--data", "tiny", "--checkpoint-epochs", "1.5"), "'1.5' is not a whole"),
+        (("data", "demo", "--clips-per-type", "20.4"), "--clips-per-type: '20.4' is not a whole"),
+        (("data", "demo", "--seed", "0.6"), "--seed: '0.6' is not a whole"),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--local", "--address", "10.0.0.1:6379"),
+            "--local runs in this process and --address 10.0.0.1:6379 on a cluster",
+        ),
+        (
+            ("run", "baseline-mse", "--data", "tiny", "--set", "hidden=100000000"),
+            "hidden=100000000 is above the highest allowed value",
+        ),
+        (("run", "baseline-mse"), "--data"),
+        (("leaderboard", "--data", "nothing"), "no data set 'nothing'"),
+        (("systems", "nothing"), "no system 'nothing'"),
+        (("data", "info", "nothing"), "no data set 'nothing'"),
+        (("data", "add", "b/d", "."), "'b/d' cannot name a data set"),
+        (("data", "add", "new", "/nowhere/at/all"), "/nowhere/at/all"),
+        (("data", "demo", "--clips-per-type", "3"), "3"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    tiny: str, home: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    before = sorted(home.rglob("*"))
+    assert asdbench(*arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert "Traceback" not in captured.out + captured.err
+    assert not (home / "jobs").exists()
+    assert [path for path in sorted(home.rglob("*")) if path.is_file()] == [p for p in before if p.is_file()]
+
+
+def test_all_bad_files_are_listed_and_nothing_is_registered(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "recordings")
+    clips = sorted((folder / "fan" / "train").glob("*.wav"))
+    clips[0].write_bytes(b"")
+    clips[1].write_text("these are words")
+    clips[2].write_bytes(clips[2].read_bytes()[:900])
+    soundfile.write(clips[3], np.full(8000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    assert asdbench("data", "add", "bad", str(folder)) == 2
+    said = capsys.readouterr().err
+    for clip in clips[:4]:
+        assert f"fan/train/{clip.name}: " in said
+    assert "4 bad files" in said
+    assert catalog.names() == []
+    assert asdbench("data", "add", "bad", str(folder), "--skip-bad") == 0
+    assert capsys.readouterr().out.count("left out: ") == 4
+    assert catalog.names() == ["bad"]
+
+
+def test_a_changed_recording_is_noticed_before_anything_is_done(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = sorted((tmp_path / "recordings" / "fan" / "train").glob("*.wav"))[0]
+    soundfile.write(clip, np.zeros(9000, np.int16), 16_000)
+    assert asdbench("run", "baseline-mse", "--data", tiny, *QUICK) == 2
+    said = capsys.readouterr().err
+    assert "1 recordings of data set 'tiny' changed" in said
+    assert "asdbench data add tiny" in said
+
+
+def test_clips_without_labels_are_scored_and_not_judged(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "recordings", machine_types=("fan",))
+    for index, clip in enumerate(sorted((folder / "fan" / "test").glob("*.wav"))):
+        clip.rename(clip.with_name(f"section_00_{index:04d}.wav"))
+    table = folder / "fan" / "attributes_00.csv"
+    table.write_text("\n".join(row for row in table.read_text().splitlines() if "/test/" not in row) + "\n")
+    catalog.add("evaluation", folder)
+    assert asdbench("run", "baseline-mse", "--data", "evaluation", *QUICK) == 0
+    assert "no test clip of machine type 'fan'" in " ".join(capsys.readouterr().out.split())
+    assert list((home / "jobs" / "scores").glob("*/components.parquet"))
+
+
+def test_a_system_that_fails_does_not_stop_the_others(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "failing.py").write_text(
+        "from systems.baseline_mse import BaselineMse\n\n\n"
+        "class Failing(BaselineMse):\n"
+        '    """Fails."""\n\n'
+        "    def forward(self, batch, update, progress):\n"
+        "        raise RuntimeError('the layer is on fire')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sources = registry._sources()
+    monkeypatch.setattr(
+        registry, "_sources", lambda: {**sources, "failing": [SystemSource("failing", None, "failing.py")]}
+    )
+    assert asdbench("run", "failing", "baseline-mse", "--data", tiny, *QUICK) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "failed: fan failing seed 0" in said
+    assert "the layer is on fire" in said
+    assert "baseline-mse" in said.split("Leaderboard of tiny")[1]
+
+
+def test_systems_and_their_settings_are_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("systems") == 0
+    assert "systems/baseline_mse.py" in capsys.readouterr().out
+    assert asdbench("systems", "baseline-maha") == 0
+    said = capsys.readouterr().out
+    assert "maha_mode" in said
+    assert "weighing anew" in said
+    assert "bottleneck" in said
+
+
+def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("data", "list") == 0
+    assert "tiny" in capsys.readouterr().out
+    assert asdbench("data", "info", tiny) == 0
+    said = capsys.readouterr().out
+    for word in ("fan", "valve", "source", "target", "license", "durations"):
+        assert word in said
+
+
+def test_the_embedded_data_set_is_written_and_registered(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
+    assert "7 machine types, 280 clips registered" in capsys.readouterr().out
+    assert catalog.load("demo").machine_types == (
+        *("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve"),
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["epochs", "batch_size", "frames", "hidden", "bottleneck", "n_fft", "hop_samples", "n_mels"],
+)
+def test_sizes_have_upper_bounds(tiny: str, capsys: pytest.CaptureFixture[str], setting: str) -> None:
+    assert asdbench("run", "baseline-mse", "--data", tiny, "--local", "--set", f"{setting}=100000000") == 2
+    assert f"{setting}=100000000 is above the highest allowed value" in capsys.readouterr().err
+
+
+def test_a_cluster_named_by_the_environment_does_not_forbid_local(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert asdbench("run", "baseline-mse", "--data", tiny, "--machines", "fan", *QUICK) == 0
+
+
+def test_a_cluster_named_by_the_environment_is_used(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert asdbench("run", "baseline-mse", "--data", tiny, "--machines", "fan", *QUICK[1:]) == 2
+    assert "no Ray cluster answers at '127.0.0.1:1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "demo", "--clips-per-type", "20"),
+        ("data", "add", "new", "RECORDINGS"),
+        ("features", "tiny"),
+        ("run", "baseline-mse", "--data", "tiny", *QUICK),
+        ("SWEEP", "--local"),
+    ],
+)
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_home_that_cannot_be_written_is_one_sentence(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    place: str,
+) -> None:
+    folder = write_tiny(tmp_path / "recordings", machine_types=("fan",))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / place))
+    words = [str(folder) if word == "RECORDINGS" else word for word in arguments]
+    assert (sweep(*words[1:]) if words[0] == "SWEEP" else asdbench(*words)) == 2
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1
+    assert "cannot write to the data home" in said
+    assert "set ASDBENCH_HOME to another" in said
+
+
+@pytest.fixture
+def broken_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_plugin.py").write_text("raise RuntimeError('[/red] no license')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sources = registry._sources()
+    place = SystemSource("their_plugin", None, "their_plugin.py")
+    monkeypatch.setattr(registry, "_sources", lambda: {**sources, "theirs": [place]})
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_a_broken_plugin_is_listed_as_broken(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("systems") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "systems/baseline_mse.py" in said
+    assert "theirs broken: system 'theirs' (their_plugin.py) cannot be imported" in said
+    assert "[/red] no license" in said
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
+    tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("steps=2", "cvae_steps=1", "adversarial_steps=1", "width=16", "ffn=16", "blocks=1")
+    assert sweep("--data", tiny, "--machines", "fan", *QUICK, *small, "batch_size=16") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "left out: system 'theirs' (their_plugin.py) cannot be imported" in said
+    assert "5 jobs over 4 trainings" in said
+    assert sweep("--data", tiny, "--systems", "theirs", *QUICK) == 2
+
+
+@pytest.mark.usefixtures("broken_plugin")
+def test_features_are_built_for_the_systems_that_work(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("features", tiny) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "left out: system 'theirs'" in said
+    assert "the features of tiny are there" in said
+
+
+def sweep(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        all_types(list(arguments))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_a_sweep_takes_the_options_of_a_run(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--systems", "baseline-mse", "--gpus-per-worker", "1", "--checkpoint-epochs", "2", "--seeds", "3")
+    assert sweep("--data", tiny, "--machines", "fan", *more, *QUICK) == 0
+    assert "1 jobs over 1 trainings" in " ".join(capsys.readouterr().out.split())
+    assert sweep("--data", tiny, "--seeds", "1.5") == 2
+    assert "'1.5' is not a whole number" in capsys.readouterr().err
+
+
+def test_a_demo_takes_the_embedded_data_set_alone(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "recordings")
+    catalog.add("demo", folder)
+    assert sweep("--systems", "baseline-mse", "--preset", "demo", *QUICK) == 2
+    said = capsys.readouterr().err
+    assert f"the data set 'demo' is the folder '{folder}' and not the embedded one" in said
+    assert len(said.strip().splitlines()) == 1
+    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
+    assert sweep("--systems", "baseline-mse", "--machines", "fan", "--preset", "demo", *QUICK) == 0
+    assert "Leaderboard of demo" in capsys.readouterr().out
+
+
+def test_a_sweep_without_data_takes_all_that_are_registered(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        catalog.add(name, write_tiny(tmp_path / name, seed=len(name), machine_types=("fan",)))
+    assert sweep("--systems", "baseline-mse", *QUICK) == 0
+    said = capsys.readouterr().out
+    assert "Leaderboard of one" in said
+    assert "Leaderboard of two" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tune", "baseline-mse", "--trials", "0"), "--trials 0 must be at least 1; 'asdbench run'"),
+        (("tune", "ensemble", "--trials", "2"), "'asdbench fuse' searches its weights"),
+        (("tune", "baseline-mse", "--trials", "2", "--over", "epoch"), "did you mean 'epochs'"),
+        (("tune", "baseline-mse", "--trials", "2", "--affects", "fusion"), "no setting to search"),
+        (("tune", "baseline-mse", "--trials", "2", "--subset", "eval"), "no clips in the subset eval"),
+        (("tune", "baseline-mse", "--trials", "2", "--local"), "a search runs on Ray: leave --local out"),
+        (("tune", "baseline-mse", "--trials", "2", "--search-seed", "-1"), "--search-seed -1 must be"),
+        (("fuse", "baseline-mse"), "weights take two or more"),
+        (
+            ("fuse", "baseline-mse", "baseline-maha"),
+            "'asdbench run baseline-mse --data tiny --seeds 0' makes them",
+        ),
+        (("fuse", "baseline-mse", "baseline-maha", "--into", "baseline-mse"), "setting"),
+        (("fuse", "baseline-mse", "baseline-maha", "--set", "stepz=1"), "'stepz'"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_in_one_sentence(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
+    assert asdbench(*arguments, "--data", "tiny") == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_fusion_weights_are_found_shown_and_marked(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog.add("tiny", write_tiny(tmp_path / "recordings", test_clips_per_cell=4))
+    systems = ("baseline-mse", "baseline-maha")
+    assert asdbench("run", *systems, "--data", "tiny", *QUICK) == 0
+    settings = QUICK[QUICK.index("--set") :]
+    fuse = ("fuse", *systems, "--data", "tiny", "--evaluations", "300", *settings)
+    assert asdbench(*fuse) == 0
+    said = capsys.readouterr().out
+    assert "Weights of ensemble" in said
+    assert "left out, all" in said
+    assert "dev-tuned, 300 trials" in said
+    line = next(line for line in said.splitlines() if line.startswith("the same by hand: asdbench "))
+    assert asdbench(*line.partition("asdbench ")[2].split(), "--local") == 0
+    capsys.readouterr()
+    assert asdbench("leaderboard", "--data", "tiny", "--format", "json") == 0
+    rows = [row for row in json.loads(capsys.readouterr().out) if row["system"] == "ensemble"]
+    assert [row["tuned"]["trials"] for row in rows] == [300]  # by hand it is marked too
+    assert asdbench(*fuse) == 0  # the stored search
+    assert "dev-tuned, 300 trials" in capsys.readouterr().out
+
+
+def test_what_could_not_be_recorded_is_recorded_later(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("asdbench.driver.recording._RECORDING_PATIENCE_S", 3.0)
+    assert asdbench("run", "baseline-mse", "--data", "tiny", *QUICK) == 0
+    said = capsys.readouterr().out
+    assert "Leaderboard of tiny" in said
+    assert "asdbench record" in said
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert asdbench("record") == 0
+    assert "1 recorded" in capsys.readouterr().out
+    assert asdbench("record") == 0
+    assert "0 recorded" in capsys.readouterr().out
+
+
+def test_the_thresholds_offered_are_those_that_there_are() -> None:
+    from typing import get_args
+
+    from asdbench.cli.options import Threshold
+    from asdbench.metrics import DEFAULT_THRESHOLD, THRESHOLDS
+
+    assert set(get_args(Threshold)) == set(THRESHOLDS)
+    assert get_args(Threshold)[0] == DEFAULT_THRESHOLD == "empirical"

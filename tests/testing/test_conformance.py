@@ -1,0 +1,234 @@
+"""The conformance suite passes a sound system and catches what it is for."""
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+from asdbench import registry
+from asdbench.data.loader import JobData
+from asdbench.data.sets import catalog
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import Job
+from asdbench.errors import InputError
+from asdbench.testing import SystemConformance, conformance, write_tiny
+from asdbench.testing.conformance import FinishedJob, run_job, threads
+
+SOUND = '''
+"""A linear predictor of frames."""
+
+import torch
+from dataclasses import dataclass
+from asdbench.config import Choice, Range, tunable
+from asdbench.spec import MelSpec
+from asdbench.system import BatchPlan, Losses, Mean, InputSpec, Stage, System, Update
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int = tunable(3)
+    power: float = tunable(2.0, Range(1.0, 3.0), affects="scoring", maximum=3.0)
+
+
+class Theirs(System):
+    """It has a docstring."""
+
+    Config = Config
+    citation = "@misc{theirs2023, title = {Theirs}}"
+
+    def __init__(self, config, facts):
+        super().__init__(config, facts)
+        self.linear = torch.nn.Linear(8, 8)
+        self.register_buffer("mean", torch.zeros(8))
+
+    @classmethod
+    def input_spec(cls, config):
+        mel = MelSpec(hop_samples=512, n_mels=8)
+        return InputSpec(mel, window_frames=2, window_hop_frames=2, standardize=True)
+
+    @classmethod
+    def batch_plan(cls, config):
+        return BatchPlan(16, "every-window")
+
+    def stages(self, steps_per_epoch):
+        optimizer = torch.optim.Adam(self.parameters(), lr=1e-2)
+        return [Stage("one", [Update("all", optimizer)], epochs=self.config.epochs)]
+
+    def forward(self, batch, update, progress):
+        error = self.linear(batch.windows[:, 0]) - batch.windows[:, 1]
+        return Losses({"all": Mean.from_values(error.square())})
+
+    def fit_backend(self, batches):
+        errors = [self.linear(b.windows[:, 0]) - b.windows[:, 1] for b in batches]
+        self.mean = torch.cat(errors).mean(0)
+
+    def components(self, batch):
+        error = self.linear(batch.windows[:, 0]) - batch.windows[:, 1] - self.mean
+        score = error.abs().pow(self.config.power).mean(1)
+        rows = torch.bincount(batch.clip, minlength=batch.clips)
+        return {"theirs": torch.zeros(batch.clips).index_add_(0, batch.clip, score) / rows}
+'''
+
+
+class Suite(SystemConformance):
+    system = "theirs"
+
+
+Build = Callable[..., FinishedJob]
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    """Give a function that installs the system with replacements in its code and runs a job of it."""
+    (tmp_path / "code").mkdir()
+    entry = importlib.metadata.EntryPoint("theirs", "their_suite_system:Theirs", registry.ENTRY_POINTS)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    registry.get.cache_clear()
+    registry.source_hash.cache_clear()
+
+    def function(*replacements: tuple[str, str]) -> FinishedJob:
+        text = SOUND
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "code/their_suite_system.py").write_text(text)
+        importlib.invalidate_caches()
+        catalog.add("tiny", write_tiny(tmp_path / "clips"))
+        return run_job(Job("theirs", {}, "tiny", "fan", seed=1), JobStore())
+
+    with threads(1):
+        yield function
+    sys.modules.pop("their_suite_system", None)
+    registry.get.cache_clear()
+    registry.source_hash.cache_clear()
+
+
+def checks_of(bench: FinishedJob, folder: Path) -> dict[str, Callable[[], None]]:
+    """Return every test of the suite, to be called; settings by their names."""
+    suite, job = Suite(), bench.resolved.job
+    place = iter(folder / str(k) for k in range(99))
+
+    def fresh() -> Path:
+        path = next(place)
+        path.mkdir()
+        return path
+
+    return {
+        "batches": lambda: suite.test_scores_do_not_depend_on_batches(bench),
+        "state": lambda: suite.test_stored_state_gives_the_same_scores(bench),
+        "silence": lambda: suite.test_silence_and_short_clips_have_finite_scores(bench, job, fresh()),
+        "learns": lambda: suite.test_the_first_stage_lowers_its_loss(bench),
+        "unknown": lambda: suite.test_an_unknown_setting_is_refused(job),
+        "epochs": lambda: suite.test_every_setting_changes_scores_or_cost(bench, job, "epochs"),
+        "power": lambda: suite.test_every_setting_changes_scores_or_cost(bench, job, "power"),
+        "told": lambda: suite.test_what_is_said_of_test_clips_changes_nothing(bench, job, fresh()),
+        "same seed": lambda: suite.test_the_same_seed_gives_the_same_scores(bench, job, fresh()),
+        "other seed": lambda: suite.test_another_seed_gives_other_scores(bench, job),
+        "resumed": lambda: suite.test_an_interrupted_training_goes_on(bench, job, fresh()),
+        "said": suite.test_it_says_what_it_is,
+    }
+
+
+def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:
+    found = checks_of(build(), tmp_path)
+    for test in found.values():
+        test()
+    methods = {name for name in dir(SystemConformance) if name.startswith("test_")}
+    assert len(found) == len(methods) + 1  # one for each of two settings
+
+
+@pytest.mark.parametrize(
+    ("caught_by", "old", "new"),
+    [
+        ("batches", "score = error.abs()", "score = (error - error.mean(0)).abs()"),
+        ("batches", "/ rows}", "* batch.clips}"),
+        ("state", "self.mean = torch.cat", "self.kept = torch.cat"),
+        ("state", "/ rows}", "/ rows + torch.rand(batch.clips)}"),
+        ("silence", "score = error", "flat = batch.windows.std(1).mean(1); score = (flat / flat) * error"),
+        ("learns", "lr=1e-2", "lr=0.0"),
+        ("epochs", "epochs=self.config.epochs", "epochs=3"),
+        ("power", "pow(self.config.power)", "pow(2.0)"),
+        ("power", 'affects="scoring"', 'affects="fusion"'),
+        ("same seed", "register_buffer(\"mean\", torch.zeros(8))", "register_buffer('mean', torch.zeros(8)); "
+         "__import__('torch').default_generator.seed(); self.linear.reset_parameters()"),
+        ("other seed", "/ rows}", "* 0}"),
+        ("resumed", "Mean.from_values(error.square())", "Mean.from_values(error.square() * self.next())"),
+        ("said", 'citation = "@misc{theirs2023, title = {Theirs}}"', 'citation = "Theirs, 2023"'),
+        ("said", '"""It has a docstring."""', ""),
+        ("said", '"""A linear predictor of frames."""', ""),
+    ],
+)  # fmt: skip
+def test_a_fault_is_caught(build: Build, tmp_path: Path, caught_by: str, old: str, new: str) -> None:
+    counter = "    count = 0\n\n    def next(self):\n        self.count += 1\n        return self.count\n\n"
+    kept = [("- self.mean\n", "- getattr(self, 'kept', 0)\n")] if "self.kept" in new else []
+    bench = build((old, new), ("    def forward", counter + "    def forward"), *kept)
+    with pytest.raises((AssertionError, InputError)):
+        checks_of(bench, tmp_path)[caught_by]()
+
+
+def test_a_leak_of_the_domain_is_caught(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = JobData.scoring_batches
+
+    def leaking(self: JobData, clip_ids: Any) -> Iterator[Any]:
+        domains = dict(self.data.clips.select("clip_id", "domain").iter_rows())
+        told = torch.tensor([domains[int(clip_id)] == "target" for clip_id in clip_ids])
+        for batch in honest(self, clip_ids):
+            yield replace(batch, domain=told[: batch.clips])
+
+    monkeypatch.setattr(JobData, "scoring_batches", leaking)
+    bench = build(("/ rows}", "/ rows + batch.domain}"))
+    with pytest.raises(AssertionError, match="theirs differs for"):
+        checks_of(bench, tmp_path)["told"]()
+
+
+def test_a_setting_without_another_value_asks_for_one(build: Build, tmp_path: Path) -> None:
+    bench = build(("epochs: int = tunable(3)", 'epochs: int = tunable(3)\n    name: str = tunable("a")'))
+    with pytest.raises(
+        pytest.fail.Exception, match="another value of name, now 'a', in the test class's 'alt"
+    ):
+        Suite().test_every_setting_changes_scores_or_cost(bench, bench.resolved.job, "name")
+
+
+def test_pytest_makes_a_test_of_every_setting() -> None:
+    class Fake:
+        fixturenames = ("setting_name",)
+        made: list[str]
+
+        def parametrize(self, name: str, values: list[str]) -> None:
+            self.made = values
+
+    class Maha(SystemConformance):
+        system = "baseline-maha"
+
+    fake: Any = Fake()
+    Maha().pytest_generate_tests(fake)
+    assert fake.made == list(registry.configure("baseline-maha").values())
+
+
+def test_what_the_tiny_data_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    data = catalog.add("tiny", write_tiny(tmp_path / "a"))
+    assert data.machine_types == conformance.MACHINE_TYPES
+    counts = catalog.describe(data).counts.drop("machine_type", "section", "subset")
+    assert sorted(set(counts.rows())) == [
+        ("test", "source", 4), ("test", "target", 4), ("train", "source", 21), ("train", "target", 3),
+    ]  # fmt: skip
+    assert data.clips["duration_s"].min() >= 0.6  # type: ignore[operator]
+    assert data.clips["duration_s"].max() <= 1.5  # type: ignore[operator]
+    assert data.clips["content_hash"].n_unique() == 64
+    assert catalog.truth("tiny")["anomaly"].sum() == 8
+    again, other = write_tiny(tmp_path / "b"), write_tiny(tmp_path / "c", seed=1)
+    for path in data.clips["path"]:
+        assert (again / path).read_bytes() == (data.root / path).read_bytes() != (other / path).read_bytes()
+        assert abs(soundfile.read(data.root / path)[0]).max() < 1
