@@ -146,7 +146,7 @@ def test_a_sweep_tunes_fuses_and_records_all(tmp_path: Path, recordings: Path) -
     assert "left out, all" in output
     assert "dev-tuned, 2 trials" in output
     runs, searches = experiments(home)
-    marks = sorted(run["tags.asdbench.driver.study_results"] for run in runs if run["outer"])
+    marks = sorted(run["tags.asdbench.tuned"] for run in runs if run["outer"])
     assert marks == ["dev-tuned"] * 3 + ["no"] * 3
     outer = [run for run in searches if run["outer"]]
     assert len(outer) == 2
