@@ -1,5 +1,7 @@
+import multiprocessing
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score, section_metrics
 from asdbench.search.fusion import (
     BatchResult,
+    RunStudy,
     WeightSearchResult,
     _thousandths,
-    best,
+    best_batch,
     distributions,
     evaluate_batch,
     initial_points,
+    run_weight_study,
     search_weights,
     summarize,
 )
@@ -358,9 +362,9 @@ def test_weights_are_thousandths_that_sum_to_1() -> None:
 
 def test_of_equal_scores_the_weights_nearest_to_equal_are_best() -> None:
     near, far = (BatchResult(0.5, weights, CHOICES[0], 1) for weights in ((0.4, 0.6), (0.7, 0.3)))
-    assert best([far, near]) is near
-    assert best([near, replace(far, score=0.5 + 1e-15)]) is near
-    assert best([near, replace(far, score=0.6)]).weights == far.weights
+    assert best_batch([far, near]) is near
+    assert best_batch([near, replace(far, score=0.5 + 1e-15)]) is near
+    assert best_batch([near, replace(far, score=0.6)]).weights == far.weights
     perfect = problem(np.random.default_rng(0), shifts=(50.0, 50.0, 50.0))
     found = search_weights(perfect, evaluations=100, seed=0)
     assert (found.score, found.weights, found.choices) == (1.0, (0.334, 0.333, 0.333), CHOICES[0])
@@ -381,24 +385,43 @@ def test_a_search_is_never_worse_than_a_member_alone() -> None:
     given = problem(np.random.default_rng(4), shifts=(0.0, 0.0, 3.0, 0.0, 0.0, 0.0))
     found = search_weights(given, evaluations=7, seed=0)
     assert found.weights[2] == 1
-    with pytest.raises(InputError, match=r"6 evaluations are too few for a search; .* take 7"):
+    with pytest.raises(InputError, match=r"6 evaluations are too few for a search: .* give at least 7"):
         search_weights(given, evaluations=6, seed=0)
 
 
 def test_equal_seeds_find_the_same_and_every_evaluation_is_counted() -> None:
     given = problem(np.random.default_rng(5))
-    seen: list[tuple[int, str | None]] = []
+    seen: list[int] = []
     found = search_weights(
         given,
         evaluations=150,
         batch=20,
         seed=7,
-        on_trial=lambda result, held_out: seen.append((result.evaluations, held_out)),
+        on_batch=lambda result: seen.append(result.evaluations),
     )
     assert found == search_weights(given, evaluations=150, batch=20, seed=7)
-    for held_out in (None, "fan", "valve"):
-        assert [count for count, of in seen if of == held_out] == [20] * 7 + [10]
-    assert found.evaluations == sum(count for count, _ in seen) == 450
+    assert seen == 3 * ([20] * 7 + [10])  # all types, without fan, without valve
+    assert found.evaluations == sum(seen) == 450
+
+
+def test_the_order_and_the_process_of_studies_do_not_change_what_is_found() -> None:
+    given = problem(np.random.default_rng(7), types=("fan", "pump", "valve"))
+    ran: list[str | None] = []
+
+    def elsewhere_and_backwards(run_study: RunStudy, studies: Sequence[str | None]) -> list[BatchResult]:
+        ran.extend(studies)
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return list(pool.map(run_study, studies[::-1]))[::-1]
+
+    here = search_weights(given, evaluations=200, batch=20, seed=1)
+    there = search_weights(given, evaluations=200, batch=20, seed=1, run_studies=elsewhere_and_backwards)
+    assert there == here
+    assert ran == [None, "fan", "pump", "valve"]
+    again = run_weight_study(given, "pump", evaluations=200, batch=20, seed=1)
+    assert here.leave_one_type_out is not None
+    assert here.leave_one_type_out.types["pump"].weights == again.weights
+    other_seed = search_weights(given, evaluations=200, batch=20, seed=2)
+    assert other_seed.weights != here.weights
 
 
 def test_what_is_found_without_a_type_does_not_depend_on_it() -> None:
@@ -426,7 +449,7 @@ def test_the_score_of_left_out_types_is_put_together_from_each() -> None:
         "valve": BatchResult(0.0, (1.0, 0.0, 0.0), CHOICES[1], 10),
         "fan": BatchResult(0.0, (0.0, 0.5, 0.5), CHOICES[0], 10),
     }
-    found = summarize(given, chosen, left_out, evaluations=30)
+    found = summarize(given, {None: chosen, **left_out}, evaluations=10)
     assert found.score == pytest.approx(expected_score(given, chosen.weights, CHOICES[0]), abs=1e-12)
     by_seed: list[list[dict[str, float]]] = [[], []]
     assert found.leave_one_type_out is not None
@@ -443,8 +466,9 @@ def test_the_score_of_left_out_types_is_put_together_from_each() -> None:
         assert of_type.score == pytest.approx(np.mean([official_score(rows[-1:]) for rows in by_seed]))
     expected = np.mean([official_score(rows) for rows in by_seed])
     assert found.leave_one_type_out.score == pytest.approx(expected, abs=1e-12)
-    with pytest.raises(ValueError, match="leave out each"):
-        summarize(given, chosen, {"fan": chosen}, evaluations=30)
+    assert found.evaluations == 30
+    with pytest.raises(ValueError, match=r"give those of the studies \[None, 'fan', 'valve'\]"):
+        summarize(given, {None: chosen, "fan": chosen}, evaluations=10)
 
 
 def test_a_single_machine_type_cannot_be_left_out() -> None:

@@ -1,7 +1,6 @@
-"""The functions that Ray Tune's trials run; neither needs a CPU of its own.
+"""The function that the trials of a search over settings run; it needs no CPU of its own.
 
-They import nothing heavy until they need it. ``follow`` waits for scores: the driver submits the trial's
-works, judges them and puts the scores on the board. ``weigh`` judges fusion weights, which takes no model.
+It waits for scores: the driver submits the trial's tasks, evaluates them and puts the scores on the board.
 """
 
 from typing import Any
@@ -18,27 +17,3 @@ def follow(config: dict[str, Any], *, board: Any) -> None:
         if score is None:
             return
         tune.report({"score": score, "types": rung + 1})
-
-
-def weigh(config: dict[str, Any], *, problem: Any, batch: int, seed: int) -> None:
-    """Report the best of a batch of weights, without the machine type that the study leaves out."""
-    import numpy as np
-
-    from asdbench.search.fusion import evaluate_batch
-
-    found = evaluate_batch(
-        problem,
-        config["parameters"],
-        batch=batch,
-        generator=np.random.default_rng([seed, config["number"]]),
-        types=[name for name in problem.machine_types if name != config["course"]],
-    )
-    tune.report(
-        {
-            "score": found.score,
-            "types": 1,
-            "weights": list(found.weights),
-            "choice": list(found.choice.items()),  # Tune would flatten a dict
-            "evaluations": found.evaluations,
-        }
-    )

@@ -27,7 +27,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from asdbench.cluster.trial import follow, weigh
+from asdbench.cluster.trial import follow
 
 _PRUNED_FROM = 5  # trials: a search of fewer prunes nothing
 _HALVING = 2
@@ -263,12 +263,6 @@ def _scheduler(course: Course) -> TrialScheduler:
 def following(courses: Sequence[Course], *, board: Any, at_a_time: int) -> Tuning:
     """Return the experiment whose trials wait for the scores that the driver puts on the board."""
     return Tuning(courses, tune.with_parameters(follow, board=board), at_a_time=at_a_time)
-
-
-def weighing(courses: Sequence[Course], problem: Any, *, batch: int, seed: int) -> Tuning:
-    """Return the experiment whose trials judge batches of fusion weights."""
-    trainable = tune.with_parameters(weigh, problem=problem, batch=batch, seed=seed)
-    return Tuning(courses, trainable, at_a_time=len(courses))
 
 
 def optuna_search(space: Any, *, name: str, storage: Any, sampler: Any) -> OptunaSearch:

@@ -13,6 +13,7 @@ from asdbench.engine.events import Failure
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.errors import InputError
+from asdbench.search.fusion import BatchResult
 from asdbench.search.studies import Study, Trial
 
 if TYPE_CHECKING:
@@ -146,6 +147,15 @@ class Executor:
                 on_trial=self._on_trial,
             )
         return self._conductor
+
+    def run_weight_studies(
+        self, run_study: Callable[[str | None], BatchResult], held_out: Sequence[str | None]
+    ) -> list[BatchResult]:
+        """Run the weight studies of a fusion search on the cluster, which is started if need be."""
+        self.conductor()
+        from asdbench.cluster.weight_studies import run_weight_studies
+
+        return run_weight_studies(run_study, held_out)
 
     def _do_here(self, tasks: Sequence[TrainingTask]) -> list[Failure]:
         from asdbench.engine.local import run_local

@@ -17,7 +17,7 @@ from asdbench.search.plan import Search
 
 if TYPE_CHECKING:
     pass
-from asdbench.driver.fusion_search import FusionResult
+from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
 from asdbench.driver.judging import judge
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest
@@ -28,17 +28,15 @@ from asdbench.report.stored_runs import StoredRunOptions
 
 def fuse_ensembles(
     jobs: Sequence[ResolvedJob],
-    found: Sequence["StudyResult"],
+    study_results: Sequence[StudyResult],
     request: RunRequest,
     search: Search,
-    doing: Executor,
+    executor: Executor,
     *,
     console: Console,
-) -> list["FusionResult"]:
+) -> list[FusionResult]:
     """Search the weights of a run's ensembles, with members as they were tuned where they were."""
-    from asdbench.driver.fusion_search import fuse
-
-    tuned = {of.study.system: of for of in found if of.study.held_out is None}
+    tuned = {result.study.system: result for result in study_results if result.study.held_out is None}
     ensembles = {resolved.job.system: resolved for resolved in jobs if resolved.members}
     fused = []
     for name, resolved in ensembles.items():
@@ -49,14 +47,14 @@ def fuse_ensembles(
                 settings |= {f"{member.name}.{setting}": value for setting, value in changed.items()}
         try:
             fused.append(
-                fuse(
+                search_fusion_weights(
                     registry.configure(name, settings),
                     resolved.data,
                     JobStore(),
                     seeds=request.seeds,
                     pseudo_anomaly_data=request.pseudo_anomaly_data,
                     seed=search.seed,
-                    connect=doing.conductor,
+                    run_studies=executor.run_weight_studies,
                 )
             )
         except InputError as error:
@@ -74,11 +72,11 @@ def fuse_systems(
     into: str | None,
     evaluations: int | None,
     seed: int,
-    settings: "StoredRunOptions",
+    settings: StoredRunOptions,
     console: Console,
 ) -> None:
     """Search the fusion weights of systems that have run, here, and show them and the leaderboard."""
-    from asdbench.driver.fusion_search import EVALUATIONS, fuse
+    from asdbench.driver.fusion_search import EVALUATIONS
     from asdbench.report.searches import fusion_table
     from asdbench.tracking.recorder import Recorder
 
@@ -91,7 +89,7 @@ def fuse_systems(
     registered, store = catalog.load(data), JobStore()
     with progress(console) as bars:
         task = bars.add_task("weights", total=None, detail="")
-        fused = fuse(
+        fused = search_fusion_weights(
             registry.configure(chosen, {"members": tuple(members), **wanted}, preset=settings.preset),
             registered,
             store,
@@ -99,7 +97,7 @@ def fuse_systems(
             pseudo_anomaly_data=settings.pseudo_anomaly_data,
             evaluations=EVALUATIONS if evaluations is None else evaluations,
             seed=seed,
-            tell=lambda done, of: bars.update(task, completed=done, total=of),
+            on_progress=lambda n_done, n_total: bars.update(task, completed=n_done, total=n_total),
         )
     judged, _ = judge(fused.jobs, store, console=console, tuned=fused.tuned)
     recorder = Recorder()

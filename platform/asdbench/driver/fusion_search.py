@@ -1,56 +1,76 @@
-"""Fusion weights of an ensemble, found from stored scores: here, or as trials of Ray Tune.
+"""Search for the fusion weights of an ensemble, from stored scores.
 
-No model runs. What was found is kept like any other search, under ``searches/`` in the job store, and the
-results of the ensemble with it are marked dev-tuned, with the number of weights that were judged.
+No model runs. The same search runs in this process (``asdbench fuse``) and on a cluster (a sweep), with equal
+results. It is stored like any other search, under ``searches/`` in the job store, and the ensemble's results
+with its weights are marked dev-tuned, with the number of weight vectors that were evaluated.
 """
 
-import time
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import optuna
+from typing import TypedDict
 
 from asdbench import registry
+from asdbench.config import Scalar
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.evaluation import SearchProvenance, labeled_clips, result_key
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, key_of
 from asdbench.search.fusion import (
     BatchResult,
+    RunStudies,
     WeightSearchResult,
-    best,
-    distributions,
-    initial_points,
+    run_in_turn,
     search_weights,
-    summarize,
+    weight_studies,
 )
-from asdbench.search.fusion_problem import FusionProblem, fusion_problem
-from asdbench.search.studies import SamplerByNumber
+from asdbench.search.fusion_problem import fusion_problem
 
-EVALUATIONS = 4000  # of a search, if nothing is asked for
+EVALUATIONS = 4000  # default number of weight vectors per study
 _BATCH = 250
+_REVISION = 2  # changes whenever the same search would find other weights
+
+logger = logging.getLogger(__name__)
+
+
+class LeftOutReport(TypedDict):
+    """A machine type, scored with the weights that were found without it."""
+
+    weights: list[float]
+    score: float
+
+
+class FusionReport(TypedDict):
+    """The part of a stored fusion search that is shown to people."""
+
+    members: list[str]
+    weights: list[float]
+    choices: dict[str, Scalar]
+    score: float
+    equal_weights: float
+    leave_one_type_out: float | None
+    left_out: dict[str, LeftOutReport]
 
 
 @dataclass(frozen=True)
 class FusionResult:
-    """An ensemble with the weights that were found.
+    """An ensemble with the best weights of a search.
 
     Attributes
     ----------
-    ensemble : with the settings that were found
+    ensemble : with the settings that the search found
     tuned : how its results are marked
-    jobs : on all machine types whose members' scores are there, for each seed
-    report : what is shown of it
+    jobs : one per seed, on all machine types whose members are scored
+    report : the weights and scores, for people
     """
 
     ensemble: registry.Configured
     tuned: SearchProvenance
     jobs: tuple[ResolvedJob, ...]
-    report: dict[str, Any]
+    report: FusionReport
 
 
-def fuse(
+def search_fusion_weights(
     ensemble: registry.Configured,
     data: DataSet,
     store: JobStore,
@@ -59,27 +79,29 @@ def fuse(
     pseudo_anomaly_data: str | None,
     evaluations: int = EVALUATIONS,
     seed: int = 0,
-    connect: Callable[[], object] | None = None,
-    tell: Callable[[int, int], None] | None = None,
+    run_studies: RunStudies = run_in_turn,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> FusionResult:
-    """Find the weights of an ensemble's members, or take those found earlier from the same scores and labels.
+    """Search the weights of an ensemble's members, or load those of an earlier, equal search.
+
+    An equal search has the same members' scores, labels, number of evaluations and seed.
 
     Parameters
     ----------
     ensemble : with its members as they have run
-    data, store : the data set, and where scores are
+    data, store : the data set, and the store of the members' scores
     seeds : of the members
-    pseudo_anomaly_data : data set of the pseudo-anomalies, if it is another
-    evaluations : weights that each search judges
+    pseudo_anomaly_data : data set of the pseudo-anomalies, if not ``data``
+    evaluations : number of weight vectors that each study evaluates
     seed : of the search
-    connect : connects a Ray cluster, where the search is to be trials of Ray Tune instead of in this process;
-        called if there is something to search
-    tell : called with the number of weights that were judged and of all
+    run_studies : runs the weight studies; by default in this process
+    on_progress : called with the number of weight vectors evaluated so far and in total, if the studies run
+        in this process
 
     Raises
     ------
     InputError
-        As :func:`asdbench.search.fusion.fusion_problem` and :func:`search_weights` do.
+        As `fusion_problem` and `search_weights` do.
     """
     problem = fusion_problem(ensemble, data, store, seeds=seeds, pseudo_anomaly_data=pseudo_anomaly_data)
     labeled = labeled_clips(data, subset="dev")
@@ -88,27 +110,64 @@ def fuse(
         for machine_type in problem.machine_types
         for resolved in _jobs(ensemble, data, seeds, pseudo_anomaly_data, [machine_type])
     ]
-    description = {"untuned": untuned, "evaluations": evaluations, "seed": seed, "batch": _BATCH}
+    description = {
+        "revision": _REVISION,
+        "untuned": untuned,
+        "evaluations": evaluations,
+        "seed": seed,
+        "batch": _BATCH,
+    }
     key = key_of(description)
     file = f"searches/{key}.json"
     if store.root.exists(file):
+        logger.info("the weights of %s are stored in %s", ensemble.name, file)
         record = store.root.read_json(file)
     else:
-        search = _search_here
-        if connect is not None:
-            connect()
-            search = _search_on_ray
-        found = search(problem, evaluations, seed, tell or (lambda done, of: None))
-        record = _record(ensemble, data, seeds, pseudo_anomaly_data, found, description, evaluations)
+        logger.info("searching the weights of %s: %d evaluations per study", ensemble.name, evaluations)
+        n_total = evaluations * len(weight_studies(problem))
+        result = search_weights(
+            problem,
+            evaluations=evaluations,
+            batch=_BATCH,
+            seed=seed,
+            run_studies=run_studies,
+            on_batch=None if on_progress is None else _counted(on_progress, n_total),
+        )
+        record = {
+            "system": ensemble.name,
+            "data": data.name,
+            "subset": "dev",
+            "protocol": "dev",
+            "held_out": None,
+            "pseudo_anomaly_data": pseudo_anomaly_data,
+            "start": ensemble.changed(),
+            "seeds": list(dict.fromkeys(seeds)),
+            "description": description,
+            "trials_done": evaluations,
+            "best": {"score": result.score, "settings": {**ensemble.changed(), **result.settings}},
+            "report": _report(result),
+        }
         store.root.write_json(file, record)
-    chosen = registry.configure(ensemble.name, record["best"]["settings"])
-    jobs = _jobs(chosen, data, seeds, pseudo_anomaly_data, data.machine_types)
+    tuned = registry.configure(ensemble.name, record["best"]["settings"])
+    jobs = _jobs(tuned, data, seeds, pseudo_anomaly_data, data.machine_types)
     return FusionResult(
-        chosen,
+        tuned,
         SearchProvenance(key, record["trials_done"], record["protocol"]),
         tuple(resolved for resolved in jobs if store.is_scored(resolved)),
         record["report"],
     )
+
+
+def _counted(on_progress: Callable[[int, int], None], n_total: int) -> Callable[[BatchResult], None]:
+    """Return a function that reports the progress after each batch."""
+    n_done = 0
+
+    def count(result: BatchResult) -> None:
+        nonlocal n_done
+        n_done += result.evaluations
+        on_progress(n_done, n_total)
+
+    return count
 
 
 def _jobs(
@@ -127,91 +186,17 @@ def _jobs(
     ]
 
 
-def _record(
-    ensemble: registry.Configured,
-    data: DataSet,
-    seeds: Sequence[int],
-    pseudo_anomaly_data: str | None,
-    found: WeightSearchResult,
-    description: dict[str, Any],
-    evaluations: int,
-) -> dict[str, Any]:
-    left_out = found.leave_one_type_out
-    return {
-        "system": ensemble.name,
-        "data": data.name,
-        "subset": "dev",
-        "protocol": "dev",
-        "held_out": None,
-        "pseudo_anomaly_data": pseudo_anomaly_data,
-        "start": ensemble.changed(),
-        "seeds": list(dict.fromkeys(seeds)),
-        "description": description,
-        "trials_done": evaluations,
-        "best": {"score": found.score, "settings": {**ensemble.changed(), **found.settings}},
-        "report": {
-            "members": list(found.members),
-            "weights": list(found.weights),
-            "choices": dict(found.choices),
-            "score": found.score,
-            "equal_weights": found.equal_weights,
-            "leave_one_type_out": left_out.score if left_out else None,
-            "left_out": {
-                name: {"weights": list(of.weights), "score": of.score} for name, of in left_out.types.items()
-            }
-            if left_out
-            else {},
+def _report(result: WeightSearchResult) -> FusionReport:
+    left_out = result.leave_one_type_out
+    return FusionReport(
+        members=list(result.members),
+        weights=list(result.weights),
+        choices=dict(result.choices),
+        score=result.score,
+        equal_weights=result.equal_weights,
+        leave_one_type_out=left_out.score if left_out else None,
+        left_out={
+            name: LeftOutReport(weights=list(item.weights), score=item.score)
+            for name, item in (left_out.types if left_out else {}).items()
         },
-    }
-
-
-def _search_here(
-    problem: FusionProblem, evaluations: int, seed: int, tell: Callable[[int, int], None]
-) -> WeightSearchResult:
-    searches = 1 + (len(problem.machine_types) if len(problem.machine_types) > 1 else 0)
-    done = 0
-
-    def count(result: BatchResult, _: str | None) -> None:
-        nonlocal done
-        done += result.evaluations
-        tell(done, evaluations * searches)
-
-    return search_weights(problem, evaluations=evaluations, batch=_BATCH, seed=seed, on_trial=count)
-
-
-def _search_on_ray(
-    problem: FusionProblem, evaluations: int, seed: int, tell: Callable[[int, int], None]
-) -> WeightSearchResult:
-    """Search with a Ray Tune trial for each batch: one study over all types, and one without each of them."""
-    from asdbench.cluster.tuning import Course, Over, optuna_search, weighing
-
-    types = problem.machine_types
-    without: list[str | None] = [None, *(types if len(types) > 1 else ())]
-    trials = max(len(initial_points(problem)), -(-evaluations // _BATCH))
-    batch = -(-evaluations // trials)
-    storage = optuna.storages.InMemoryStorage()
-    courses = []
-    for held_out in without:
-        name = held_out or "all"
-        sampler = SamplerByNumber(seed)
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", sampler=sampler)
-        for parameters in initial_points(problem):
-            study.enqueue_trial(parameters)
-        search = optuna_search(distributions(problem), name=name, storage=storage, sampler=sampler)
-        courses.append(Course(name, search, trials, rungs=1))
-    tuning = weighing(courses, problem, batch=batch, seed=seed)
-    results: dict[str, list[BatchResult]] = {course.name: [] for course in courses}
-    while tuning.alive:
-        for message in tuning.messages():
-            if isinstance(message, Over) and message.result is not None:
-                of = message.result
-                results[message.course].append(
-                    BatchResult(of["score"], tuple(of["weights"]), dict(of["choice"]), of["evaluations"])
-                )
-                tell(sum(r.evaluations for rs in results.values() for r in rs), batch * trials * len(courses))
-        time.sleep(0.05)
-    if tuning.error is not None:
-        raise tuning.error
-    chosen = {name: best(of) for name, of in results.items()}
-    left_out = {name: chosen[name] for name in without if name is not None}
-    return summarize(problem, chosen["all"], left_out, evaluations=batch * trials * len(courses))
+    )

@@ -1,16 +1,16 @@
-"""Fusion weights: how much each member of an ensemble counts, and how members are joined, by official score.
+"""Search for fusion weights: how much each ensemble member counts, and how members are joined.
 
-An Optuna trial is a batch: a point on the simplex and the choices are drawn, and weights around that point
-are judged with it. The point comes from a number u in (0, 1] a member, −log(u) normalized to the sum 1, which
-is uniform on the simplex for uniform u; the weights around it follow the Dirichlet distribution whose mode it
-is. All weights are thousandths that sum to 1 before they are judged, so that what is reported is what the
-settings give.
+An Optuna trial evaluates a batch of weight vectors. It draws a point on the simplex and the ensemble's
+choices; the batch is that point and further weights around it. The point comes from one number u in (0, 1]
+per member: −log(u), normalized to the sum 1, is uniform on the simplex for uniform u. The weights around it
+follow the Dirichlet distribution whose mode is the point. All weights are rounded to thousandths that sum to
+1 before they are evaluated, so that the reported score is exactly the score of the reported settings.
 
-Only development labels steer a search. ``leave_one_type_out`` is the estimate of what the search is worth on
-an unknown machine: each type is judged with what a search of its own found without it.
+Only development labels steer a search. ``leave_one_type_out`` estimates how much of the gain carries over to
+an unseen machine type: each type is scored with the weights that a study without it found.
 
-Conventions are those of :mod:`asdbench.search.fusion_problem`. Of equal scores the weights nearest to equal
-ones are preferred.
+The conventions are those of :mod:`asdbench.search.fusion_problem`. Ties go to the weights nearest to equal
+ones.
 
 Source: the tree-structured Parzen estimator of J. Bergstra et al., "Algorithms for hyper-parameter
 optimization", NeurIPS 2011, as Optuna's ``TPESampler`` implements it; L. Devroye, "Non-uniform random variate
@@ -19,18 +19,20 @@ generation", Springer 1986, chapter XI, for the Dirichlet distribution.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import optuna
 
+from asdbench.config import Scalar
 from asdbench.errors import InputError
 from asdbench.metrics.roc import FloatArray
 from asdbench.search.fusion_problem import Choices, FusionProblem
 
 _STEPS = 1000  # weights are multiples of 1/_STEPS
-_LEAST_DRAW = 1e-9  # of u; its logarithm must be finite
-_CONCENTRATIONS = (8.0, 64.0, 512.0)  # of the draws around a point: deviations of about 0.15, 0.06 and 0.02
+_MIN_DRAW = 1e-9  # lower bound of u, so that its logarithm is finite
+_CONCENTRATIONS = (8.0, 64.0, 512.0)  # standard deviations around a point: about 0.15, 0.06, 0.02
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class BatchResult:
     Attributes
     ----------
     score
-        Its official score over the machine types that counted.
+        Official score over the machine types that counted.
     weights
-        A weight for each member: thousandths that sum to 1.
+        One weight per member: thousandths that sum to 1.
     choice
         The value of each choice.
     evaluations
-        How many weights were judged.
+        Number of weight vectors that were evaluated.
     """
 
     score: float
@@ -55,16 +57,20 @@ class BatchResult:
     evaluations: int
 
 
+RunStudy: TypeAlias = Callable[[str | None], BatchResult]  # takes the machine type to leave out, if any
+RunStudies: TypeAlias = Callable[[RunStudy, Sequence[str | None]], Sequence[BatchResult]]
+
+
 @dataclass(frozen=True)
 class LeftOut:
-    """A machine type, judged with what was found without it.
+    """A machine type, evaluated with the weights that were found without it.
 
     Attributes
     ----------
     weights, choice
-        What was found on the other machine types.
+        The best ones on the other machine types.
     score
-        The official score of the machine type alone.
+        Official score of this machine type alone.
     sections
         Its metrics by section and name, averaged over seeds.
     """
@@ -77,14 +83,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class LeaveOneTypeOut:
-    """What the search is worth on an unknown machine type.
+    """An estimate of the score on an unseen machine type.
 
     Attributes
     ----------
     score
-        The official score over all machine types, each judged with what was found without it.
+        Official score over all machine types, each evaluated with the weights that were found without it.
     types
-        Each machine type by name.
+        The machine types by name.
     """
 
     score: float
@@ -93,7 +99,7 @@ class LeaveOneTypeOut:
 
 @dataclass(frozen=True)
 class WeightSearchResult:
-    """What a search has found.
+    """The best fusion weights of a search.
 
     Attributes
     ----------
@@ -102,16 +108,16 @@ class WeightSearchResult:
     choices
         The value of each choice.
     score
-        The official score of that.
+        Official score of these weights and choices.
     equal_weights
-        The official score of the ensemble as it was configured, but with equal weights. Nothing was searched
-        for it, so it may stand beside both other scores.
+        Official score of the ensemble as it was configured, but with equal weights. No search was needed for
+        it, so it can be compared with both other scores.
     leave_one_type_out
-        ``None`` where there is one machine type.
+        ``None`` for a single machine type.
     evaluations
-        How many weights were judged in all.
+        Number of weight vectors that all studies evaluated together.
     weights_setting
-        The setting that holds the weights.
+        Name of the setting that holds the weights.
     """
 
     members: tuple[str, ...]
@@ -124,58 +130,58 @@ class WeightSearchResult:
     weights_setting: str
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Scalar | tuple[float, ...]]:
         """The settings of the ensemble that give ``score``, as ``registry.configure`` takes them."""
         return {**self.choices, self.weights_setting: self.weights}
 
 
 def distributions(problem: FusionProblem) -> dict[str, optuna.distributions.BaseDistribution]:
-    """Return the parameters of a trial: a draw for each member, named ``draw.<member>``, and each choice."""
-    found: dict[str, optuna.distributions.BaseDistribution] = {
-        _draw_of(member): optuna.distributions.FloatDistribution(_LEAST_DRAW, 1.0)
+    """Return the Optuna parameters of a trial: ``draw.<member>`` for each member, and each choice."""
+    parameters: dict[str, optuna.distributions.BaseDistribution] = {
+        _draw_name(member): optuna.distributions.FloatDistribution(_MIN_DRAW, 1.0)
         for member in problem.members
     }
     for name in problem.choices[0]:
         options = tuple(dict.fromkeys(choice[name] for choice in problem.choices))
-        found[name] = optuna.distributions.CategoricalDistribution(options)
-    return found
+        parameters[name] = optuna.distributions.CategoricalDistribution(options)
+    return parameters
 
 
-def initial_points(problem: FusionProblem) -> list[dict[str, Any]]:
-    """Return the parameters of the trials to begin with: equal weights, then each member alone."""
-    return [
-        {_draw_of(m): float(np.exp(-w)) for m, w in zip(problem.members, weights, strict=True)}
-        | dict(problem.choices[0])
-        for weights in (problem.equal_weights, *np.eye(len(problem.members)))
-    ]
+def initial_points(problem: FusionProblem) -> list[dict[str, Scalar]]:
+    """Return the parameters of the first trials: equal weights, then each member alone."""
+    points: list[dict[str, Scalar]] = []
+    for weights in (problem.equal_weights, *np.eye(len(problem.members))):
+        draws = zip(map(_draw_name, problem.members), np.exp(-weights).tolist(), strict=True)
+        points.append({**dict(draws), **problem.choices[0]})
+    return points
 
 
-def _draw_of(member: str) -> str:
+def _draw_name(member: str) -> str:
     return f"draw.{member}"
 
 
 def evaluate_batch(
     problem: FusionProblem,
-    params: Mapping[str, Any],
+    params: Mapping[str, Scalar],
     *,
     batch: int,
     generator: np.random.Generator,
     types: Sequence[str] | None = None,
 ) -> BatchResult:
-    """Judge the weights of a trial and ``batch − 1`` others around them, and return the best.
+    """Evaluate the weights of a trial and ``batch − 1`` others around them, and return the best.
 
     Parameters
     ----------
     problem
-        What is searched.
+        What to search.
     params
         A value for each of `distributions`.
     batch
-        How many weights to judge.
+        Number of weight vectors to evaluate.
     generator
-        Draws the others.
+        Draws the weights around the point.
     types
-        The machine types that count; all, if not given.
+        The machine types that count (default: all).
 
     Raises
     ------
@@ -185,69 +191,84 @@ def evaluate_batch(
     if batch < 1:
         raise InputError(f"a batch has {batch} evaluations; give a whole number from 1, such as 64")
     choice = {name: params[name] for name in problem.choices[0]}
-    drawn = -np.log([params[_draw_of(member)] for member in problem.members])
+    drawn = -np.log([float(params[_draw_name(member)]) for member in problem.members])
     point = drawn / drawn.sum() if drawn.any() else problem.equal_weights
     concentration = np.resize(_CONCENTRATIONS, batch - 1)[:, None]
     around = generator.standard_gamma(1 + concentration * point)  # normalized: Dirichlet with this mode
     weights = _thousandths(np.vstack([point, around / around.sum(axis=1, keepdims=True)]))
     scores = problem.scores(weights, choice, types=types)
-    return best(
+    return best_batch(
         BatchResult(score, tuple(row), choice, batch)
         for score, row in zip(scores.tolist(), weights.tolist(), strict=True)
     )
 
 
-def best(results: Iterable[BatchResult]) -> BatchResult:
-    """Return the result with the highest score; of equals that nearest to equal weights, then the first.
+def best_batch(results: Iterable[BatchResult]) -> BatchResult:
+    """Return the result with the highest score; ties go to the weights nearest to equal ones, then the first.
 
-    Scores are equal where they differ by rounding alone.
+    Scores that differ by rounding alone count as tied.
+
+    >>> results = [BatchResult(0.5, (0.9, 0.1), {}, 1), BatchResult(0.5, (0.6, 0.4), {}, 1)]
+    >>> best_batch(results).weights
+    (0.6, 0.4)
     """
 
     def rank(result: BatchResult) -> tuple[float, float]:
-        squares = sum(weight**2 for weight in result.weights)  # of weights that sum to 1: least where equal
+        squares = sum(weight**2 for weight in result.weights)  # smallest for equal weights
         return -round(result.score, 12), round(squares, 12)
 
     return min(results, key=rank)
 
 
 def _thousandths(weights: FloatArray) -> FloatArray:
-    """Round weights, shape (n, member), of rows that sum to 1, so that they still do.
+    """Round weights, shape (n, member), to thousandths; rows that sum to 1 still do.
 
-    What is missing after rounding down goes to the largest remainders.
+    The thousandths that rounding down loses go to the largest remainders.
     """
-    whole = np.floor(weights * _STEPS)
-    missing = np.rint(_STEPS - whole.sum(axis=1, keepdims=True))
-    rank = np.argsort(np.argsort(whole - weights * _STEPS, axis=1, kind="stable"), axis=1)
-    rounded: FloatArray = (whole + (rank < missing)) / _STEPS
+    floors = np.floor(weights * _STEPS)
+    missing = np.rint(_STEPS - floors.sum(axis=1, keepdims=True))
+    rank = np.argsort(np.argsort(floors - weights * _STEPS, axis=1, kind="stable"), axis=1)
+    rounded: FloatArray = (floors + (rank < missing)) / _STEPS
     return rounded
 
 
-def search_weights(
+def weight_studies(problem: FusionProblem) -> tuple[str | None, ...]:
+    """Return the studies of a search, each named by the machine type that it leaves out.
+
+    The first, ``None``, leaves out no machine type. A single machine type cannot be left out.
+    """
+    types = problem.machine_types
+    return (None, *(types if len(types) > 1 else ()))
+
+
+def run_weight_study(
     problem: FusionProblem,
+    held_out: str | None,
     *,
     evaluations: int,
     batch: int = 64,
     seed: int,
-    on_trial: Callable[[BatchResult, str | None], None] | None = None,
-) -> WeightSearchResult:
-    """Search the weights and choices with the best official score, in this process.
+    on_batch: Callable[[BatchResult], None] | None = None,
+) -> BatchResult:
+    """Search the weights and choices with the best official score, without one machine type.
 
-    With several machine types each of them is left out in turn, in a search of its own with as many
-    evaluations.
+    The result depends on the arguments alone, not on the process or on other studies.
 
     Parameters
     ----------
     problem
-        What is searched.
+        What to search.
+    held_out
+        The machine type that does not count; ``None`` if all do.
     evaluations
-        How many weights each search judges: at least one more than there are members, for equal weights and
-        each member alone come first.
+        Number of weight vectors to evaluate: at least one more than there are members, because equal weights
+        and each member alone come first.
     batch
-        How many weights a trial judges; fewer where these first trials would not fit in.
+        Number of weight vectors per Optuna trial; fewer if the first trials would not fit otherwise.
     seed
-        Equal seeds give equal results.
-    on_trial
-        Called after each trial with its result and the machine type that is left out, if one is.
+        Seed of the sampler and of the draws around each point.
+    on_batch
+        Called after each Optuna trial with its result.
 
     Raises
     ------
@@ -257,90 +278,123 @@ def search_weights(
     first = initial_points(problem)
     if evaluations < len(first):
         raise InputError(
-            f"{evaluations} evaluations are too few for a search; equal weights and each of "
-            f"{len(problem.members)} members alone take {len(first)}"
+            f"{evaluations} evaluations are too few for a search: equal weights and each of "
+            f"{len(problem.members)} members alone take {len(first)}; give at least {len(first)}"
         )
     batch = min(batch, evaluations // len(first))
-    types = problem.machine_types
-    searches: list[str | None] = [None, *(types if len(types) > 1 else ())]
-    found: dict[str | None, BatchResult] = {}
-    for held_out in searches:
-        study = _study(seed)
-        for params in first:
-            study.enqueue_trial(params)
-        counted = [name for name in types if name != held_out]
-        results: list[BatchResult] = []
-        left = evaluations
-        while left:
-            trial = study.ask(distributions(problem))
-            result = evaluate_batch(
-                problem,
-                trial.params,
-                batch=min(batch, left),
-                generator=np.random.default_rng([seed, trial.number]),
-                types=counted,
-            )
-            study.tell(trial, result.score)
-            results.append(result)
-            left -= result.evaluations
-            if on_trial is not None:
-                on_trial(result, held_out)
-        found[held_out] = best(results)
-    left_out = {name: found[name] for name in searches if name is not None}
-    return summarize(problem, found[None], left_out, evaluations=evaluations * len(searches))
+    study = _optuna_study(seed)
+    for params in first:
+        study.enqueue_trial(params)
+    counted = [name for name in problem.machine_types if name != held_out]
+    results: list[BatchResult] = []
+    remaining = evaluations
+    while remaining:
+        trial = study.ask(distributions(problem))
+        result = evaluate_batch(
+            problem,
+            trial.params,
+            batch=min(batch, remaining),
+            generator=np.random.default_rng([seed, trial.number]),
+            types=counted,
+        )
+        study.tell(trial, result.score)
+        results.append(result)
+        remaining -= result.evaluations
+        if on_batch is not None:
+            on_batch(result)
+    return best_batch(results)
 
 
-def _study(seed: int) -> optuna.Study:
-    said = optuna.logging.get_verbosity()
+def run_in_turn(run_study: RunStudy, studies: Sequence[str | None]) -> list[BatchResult]:
+    """Run studies one after another in this process."""
+    return [run_study(held_out) for held_out in studies]
+
+
+def search_weights(
+    problem: FusionProblem,
+    *,
+    evaluations: int,
+    batch: int = 64,
+    seed: int,
+    run_studies: RunStudies = run_in_turn,
+    on_batch: Callable[[BatchResult], None] | None = None,
+) -> WeightSearchResult:
+    """Search the weights and choices with the best official score, and estimate what the search is worth.
+
+    With several machine types each of them is also left out once, in a study of its own with the same number
+    of evaluations. Who runs the studies, and in what order, does not change the result.
+
+    Parameters
+    ----------
+    problem, evaluations, batch, seed, on_batch
+        Those of `run_weight_study`.
+    run_studies
+        Runs a function once for each study and returns the results in order; by default in this process.
+
+    Raises
+    ------
+    InputError
+        As `run_weight_study` does.
+    """
+    run_study = partial(
+        run_weight_study, problem, evaluations=evaluations, batch=batch, seed=seed, on_batch=on_batch
+    )
+    studies = weight_studies(problem)
+    best = dict(zip(studies, run_studies(run_study, studies), strict=True))
+    return summarize(problem, best, evaluations=evaluations)
+
+
+def _optuna_study(seed: int) -> optuna.Study:
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     finally:
-        optuna.logging.set_verbosity(said)
+        optuna.logging.set_verbosity(verbosity)
 
 
 def summarize(
-    problem: FusionProblem, chosen: BatchResult, left_out: Mapping[str, BatchResult], *, evaluations: int
+    problem: FusionProblem, best: Mapping[str | None, BatchResult], *, evaluations: int
 ) -> WeightSearchResult:
-    """Return what to report of a search.
+    """Combine the studies of a search into its result.
 
     Parameters
     ----------
     problem
         What was searched.
-    chosen
-        The best of all trials.
-    left_out
-        For every machine type the best of the trials in which it did not count; empty where there is one
-        machine type, or where none was left out.
+    best
+        The best batch of each of `weight_studies`, by the machine type that the study left out.
     evaluations
-        How many weights were judged in all.
+        Number of weight vectors that each study evaluated.
     """
-    own = problem.choices[0]
-    leave_one_type_out = None
-    if left_out:
-        if set(left_out) != set(problem.machine_types):
-            raise ValueError(
-                f"left out were {sorted(left_out)} of {list(problem.machine_types)}: leave out each"
-            )
-        types, judged = {}, {}
-        for name, result in sorted(left_out.items()):
-            metrics = problem.section_metrics([result.weights], result.choice, types=[name])
-            judged.update(metrics)
-            sections = {
-                section: {metric: float(values.mean()) for metric, values in of.items()}
-                for (_, section), of in metrics.items()
-            }
-            score = float(problem.official_scores(metrics)[0])
-            types[name] = LeftOut(result.weights, result.choice, score, sections)
-        leave_one_type_out = LeaveOneTypeOut(float(problem.official_scores(judged)[0]), types)
+    studies = weight_studies(problem)
+    if set(best) != set(studies):
+        raise ValueError(f"there are results of {list(best)}; give those of the studies {list(studies)}")
+    chosen = best[None]
+    left_out = {name: result for name, result in best.items() if name is not None}
     return WeightSearchResult(
         members=problem.members,
         weights=chosen.weights,
         choices=chosen.choice,
         score=float(problem.scores([chosen.weights], chosen.choice)[0]),
-        equal_weights=float(problem.scores([problem.equal_weights], own)[0]),
-        leave_one_type_out=leave_one_type_out,
-        evaluations=evaluations,
+        equal_weights=float(problem.scores([problem.equal_weights], problem.choices[0])[0]),
+        leave_one_type_out=_leave_one_type_out(problem, left_out) if left_out else None,
+        evaluations=evaluations * len(studies),
         weights_setting=problem.weights_setting,
     )
+
+
+def _leave_one_type_out(problem: FusionProblem, left_out: Mapping[str, BatchResult]) -> LeaveOneTypeOut:
+    """Evaluate each machine type with the weights that were found without it."""
+    types: dict[str, LeftOut] = {}
+    all_metrics: dict[tuple[str, str], dict[str, FloatArray]] = {}
+    for name, result in sorted(left_out.items()):
+        metrics = problem.section_metrics([result.weights], result.choice, types=[name])
+        all_metrics.update(metrics)
+        sections = {
+            section: {metric: float(values.mean()) for metric, values in by_metric.items()}
+            for (_, section), by_metric in metrics.items()
+        }
+        score = float(problem.official_scores(metrics)[0])
+        types[name] = LeftOut(result.weights, result.choice, score, sections)
+    return LeaveOneTypeOut(float(problem.official_scores(all_metrics)[0]), types)
