@@ -27,6 +27,7 @@ from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.scoring import standardized
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import section_metrics
 from asdbench.system import on_scale
 
@@ -39,8 +40,8 @@ class Board:
     """Stored scores of one data set."""
 
     def __init__(self, data, seeds, preset):
-        self.data, self.seeds, self.preset = catalog.load(data), seeds, preset
-        truth = catalog.truth(data)
+        self.data, self.seeds, self.preset = catalog.load(Workspace.from_environment(), data), seeds, preset
+        truth = catalog.truth(catalog.load(Workspace.from_environment(), data))
         self.clips = self.data.clips.select("clip_id", "domain").join(truth, on="clip_id")
         self.machines = self.data.machine_types
         self.tables = {}
@@ -50,13 +51,13 @@ class Board:
         configured = registry.configure(system, settings, preset=self.preset)
         job = Job(system, configured.changed(), self.data.name, machine, seed)
         resolved = ResolvedJob(job, configured, self.data)
-        return resolved if JobStore().is_scored(resolved) else None
+        return resolved if JobStore.from_workspace(Workspace.from_environment()).is_scored(resolved) else None
 
     def table(self, system, machine, seed):
         """Return the test clips' components as z-scores of the hold-out; None if they are not stored."""
         key = (system, machine, seed)
         if key not in self.tables and (job := self.job(*key)) is not None:
-            found = components_of(job, JobStore())
+            found = components_of(job, JobStore.from_workspace(Workspace.from_environment()))
             names = [name for name in found.columns if name not in ("clip_id", "use")]
             found = found.with_columns(pl.Series(name, standardized(found, name)) for name in names)
             self.tables[key] = found.filter(pl.col("use") == "test")
@@ -69,7 +70,9 @@ class Board:
             job = self.job(system, machine, seed, **settings)
             if job is None:
                 return None
-            scores = anomaly_scores(job, JobStore()).sort("use", "clip_id")
+            scores = anomaly_scores(job, JobStore.from_workspace(Workspace.from_environment())).sort(
+                "use", "clip_id"
+            )
             test = (scores["use"] == "test").to_numpy()
             clips = scores["clip_id"].filter(test)
             total = total + standardized(scores, "score")[test] / len(systems)

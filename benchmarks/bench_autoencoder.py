@@ -21,6 +21,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.training import train
+from asdbench.io.workspace import Workspace
 from asdbench.system import Stage
 
 STEPS = 300
@@ -71,7 +72,9 @@ def reference(vectors: np.ndarray, resolved: ResolvedJob) -> float:
 
 
 def job(machine: str) -> ResolvedJob:
-    return ResolvedJob.from_job(Job("baseline-mse", {}, "noise", machine, 0), data=catalog.load("noise"))
+    return ResolvedJob.from_job(
+        Job("baseline-mse", {}, "noise", machine, 0), catalog.load(Workspace.from_environment(), "noise")
+    )
 
 
 def anonymous_bytes() -> int:

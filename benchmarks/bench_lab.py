@@ -21,6 +21,7 @@ from synthetic import noise_data
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.training import train
+from asdbench.io.workspace import Workspace
 
 HOSTS = Path(__file__).parents[1] / "tests" / "cluster" / "lab" / "hosts"
 WINDOWS, WARM_UP = 64, 2
@@ -91,7 +92,9 @@ def take_part(rank, size, *, steps):
 
 def resolved(data, *, steps):
     settings = {"batch_size": WINDOWS, "steps": steps, "precision": "float32"}
-    return ResolvedJob.from_job(Job("multitask-mel", settings, data, "type0", 0))
+    return ResolvedJob.from_workspace(
+        Job("multitask-mel", settings, data, "type0", 0), Workspace.from_environment()
+    )
 
 
 if __name__ == "__main__":

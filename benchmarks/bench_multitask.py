@@ -38,7 +38,7 @@ def main():
     with noise_data(types=2, training_clips=chosen.clips, test_clips=SCORED_CLIPS) as data:
         for stride in (1, 4):
             settings = {"batch_size": 64, "time_stride": stride}
-            resolved = ResolvedJob.from_job(Job("multitask-mel", settings, data.name, "type0", 0), data=data)
+            resolved = ResolvedJob.from_job(Job("multitask-mel", settings, data.name, "type0", 0), data)
             measure(resolved, stride)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak resident memory, mapped files included     {peak:8.2f} GB")

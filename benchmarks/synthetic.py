@@ -11,6 +11,7 @@ import soundfile
 
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
+from asdbench.io.workspace import Workspace
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def noise_data(
                         place / f"section_00_{domain}_{split}_{label}_{index:04d}_spd_1.wav", noise, 16_000
                     )
         try:
-            yield catalog.add("noise", Path(folder) / "recordings")
+            yield catalog.add(Workspace.from_environment(), "noise", Path(folder) / "recordings")
         finally:
             if before is None:
                 del os.environ["ASDBENCH_HOME"]

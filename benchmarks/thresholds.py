@@ -18,6 +18,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, decision_threshold
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import THRESHOLDS, decision_metrics, false_alarms
 from asdbench.metrics.threshold import binomial_interval
 
@@ -31,8 +32,10 @@ def main():
     parser.add_argument("--preset", default=None)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     chosen = parser.parse_args()
-    data = catalog.load(chosen.data)
-    truth = catalog.truth(chosen.data).join(data.clips.select("clip_id", "domain"), on="clip_id")
+    data = catalog.load(Workspace.from_environment(), chosen.data)
+    truth = catalog.truth(catalog.load(Workspace.from_environment(), chosen.data)).join(
+        data.clips.select("clip_id", "domain"), on="clip_id"
+    )
     counted = {
         (system, method): {"held out": [0, 0], "source": [0, 0], "target": [0, 0], "f1": []}
         for system in chosen.systems
@@ -45,7 +48,7 @@ def main():
                 job = ResolvedJob(
                     Job(system, configured.changed(), chosen.data, machine, seed), configured, data
                 )
-                scores = anomaly_scores(job, JobStore())
+                scores = anomaly_scores(job, JobStore.from_workspace(Workspace.from_environment()))
                 for method in THRESHOLDS:
                     count(counted[system, method], scores, truth, method)
     show(counted)

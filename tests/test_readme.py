@@ -10,6 +10,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job
+from asdbench.io.workspace import Workspace
 from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
@@ -24,8 +25,11 @@ def test_the_system_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     sources = {"my-system": [SystemSource("my_system", None, "systems/my_system.py")]}
     monkeypatch.setattr(registry, "_sources", lambda: sources)
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
-    done = run_job(Job("my-system", {"n_mels": 32}, "tiny", "fan", 0), JobStore())
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
+    done = run_job(
+        Job("my-system", {"n_mels": 32}, "tiny", "fan", 0),
+        JobStore.from_workspace(Workspace.from_environment()),
+    )
     result = evaluate(done.resolved, done.store)
     assert result.record["sections"]["00"]["official"]["auc_source"] > 0.5
 

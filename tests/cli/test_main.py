@@ -14,6 +14,7 @@ from asdbench import registry
 from asdbench.cli.main import main
 from asdbench.cli.sweep import all_types
 from asdbench.data.sets import catalog
+from asdbench.io.workspace import Workspace
 from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
 
@@ -30,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny(home: Path, tmp_path: Path) -> str:
-    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
     return "tiny"
 
 
@@ -195,10 +196,10 @@ def test_all_bad_files_are_listed_and_nothing_is_registered(
     for clip in clips[:4]:
         assert f"fan/train/{clip.name}: " in said
     assert "4 bad files" in said
-    assert catalog.names() == []
+    assert catalog.names(Workspace.from_environment()) == []
     assert asdbench("data", "add", "bad", str(folder), "--skip-bad") == 0
     assert capsys.readouterr().out.count("left out: ") == 4
-    assert catalog.names() == ["bad"]
+    assert catalog.names(Workspace.from_environment()) == ["bad"]
 
 
 def test_a_changed_recording_is_noticed_before_anything_is_done(
@@ -220,7 +221,7 @@ def test_clips_without_labels_are_scored_and_not_judged(
         clip.rename(clip.with_name(f"section_00_{index:04d}.wav"))
     table = folder / "fan" / "attributes_00.csv"
     table.write_text("\n".join(row for row in table.read_text().splitlines() if "/test/" not in row) + "\n")
-    catalog.add("evaluation", folder)
+    catalog.add(Workspace.from_environment(), "evaluation", folder)
     assert asdbench("run", "baseline-mse", "--data", "evaluation", *QUICK) == 0
     assert "no test clip of machine type 'fan'" in " ".join(capsys.readouterr().out.split())
     assert list((home / "jobs" / "scores").glob("*/components.parquet"))
@@ -272,7 +273,7 @@ def test_the_embedded_data_set_is_written_and_registered(
 ) -> None:
     assert asdbench("data", "demo", "--clips-per-type", "20") == 0
     assert "7 machine types, 280 clips registered" in capsys.readouterr().out
-    assert catalog.load("demo").machine_types == (
+    assert catalog.load(Workspace.from_environment(), "demo").machine_types == (
         *("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve"),
     )
 
@@ -388,7 +389,7 @@ def test_a_demo_takes_the_embedded_data_set_alone(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_tiny(tmp_path / "recordings")
-    catalog.add("demo", folder)
+    catalog.add(Workspace.from_environment(), "demo", folder)
     assert sweep("--systems", "baseline-mse", "--preset", "demo", *QUICK) == 2
     said = capsys.readouterr().err
     assert f"the data set 'demo' is the folder '{folder}' and not the embedded one" in said
@@ -402,7 +403,11 @@ def test_a_sweep_without_data_takes_all_that_are_registered(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("one", "two"):
-        catalog.add(name, write_tiny(tmp_path / name, seed=len(name), machine_types=("fan",)))
+        catalog.add(
+            Workspace.from_environment(),
+            name,
+            write_tiny(tmp_path / name, seed=len(name), machine_types=("fan",)),
+        )
     assert sweep("--systems", "baseline-mse", *QUICK) == 0
     said = capsys.readouterr().out
     assert "Leaderboard of one" in said
@@ -431,7 +436,7 @@ def test_a_sweep_without_data_takes_all_that_are_registered(
 def test_a_search_that_cannot_be_is_refused_in_one_sentence(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
-    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
     assert asdbench(*arguments, "--data", "tiny") == 2
     said = capsys.readouterr().err
     assert message in said
@@ -441,7 +446,9 @@ def test_a_search_that_cannot_be_is_refused_in_one_sentence(
 def test_fusion_weights_are_found_shown_and_marked(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    catalog.add("tiny", write_tiny(tmp_path / "recordings", test_clips_per_cell=4))
+    catalog.add(
+        Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings", test_clips_per_cell=4)
+    )
     systems = ("baseline-mse", "baseline-maha")
     assert asdbench("run", *systems, "--data", "tiny", *QUICK) == 0
     settings = QUICK[QUICK.index("--set") :]
@@ -464,7 +471,7 @@ def test_fusion_weights_are_found_shown_and_marked(
 def test_what_could_not_be_recorded_is_recorded_later(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")

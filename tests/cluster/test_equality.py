@@ -23,6 +23,8 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, by_training
 from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
+from asdbench.io.storage import Storage
+from asdbench.io.workspace import Workspace
 from asdbench.testing.conformance import threads
 from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
 
@@ -91,11 +93,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     folder = tmp_path_factory.mktemp("equality")
     with pytest.MonkeyPatch.context() as patch, threads(1):
         patch.setenv("ASDBENCH_HOME", str(folder / "home"))
-        catalog.add("tiny", write_tiny(folder / "clips"))
+        catalog.add(Workspace.from_environment(), "tiny", write_tiny(folder / "clips"))
         each = registry.configure_each(SYSTEMS, SMALL, preset="demo")
         jobs = [Job(name, found.changed(), "tiny", MACHINE_TYPES[0], seed=1) for name, found in each.items()]
-        resolved = {job.system: ResolvedJob.from_job(job) for job in jobs}
-        alone, stores = JobStore(folder / "alone"), [folder / "together", folder / "again"]
+        resolved = {job.system: ResolvedJob.from_workspace(job, Workspace.from_environment()) for job in jobs}
+        alone, stores = (
+            JobStore(Storage.from_location(folder / "alone")),
+            [folder / "together", folder / "again"],
+        )
         for task in by_training(resolved.values()):
             assert not execute(task, Runtime(), alone)
         double = runpy.run_path(str(PROGRAM))["curves_in_double"](resolved.values(), Runtime())

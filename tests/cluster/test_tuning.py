@@ -174,8 +174,9 @@ def experiments(home: Home) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     """Return the runs and the searches that MLflow holds."""
     program = (
         "import mlflow\n"
+        "from asdbench.io.workspace import Workspace\n"
         "from asdbench.tracking.mlflow_runs import tracking_uri\n"
-        "mlflow.set_tracking_uri(tracking_uri())\n"
+        "mlflow.set_tracking_uri(tracking_uri(Workspace.from_environment()))\n"
         "for name in ('asdbench/tiny', 'asdbench/tiny/searches'):\n"
         "    runs = mlflow.search_runs(experiment_names=[name])\n"
         "    runs['outer'] = runs.get('tags.mlflow.parentRunId', None).isna()\n"

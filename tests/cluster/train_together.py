@@ -24,6 +24,7 @@ from asdbench.engine.jobs import Job, ResolvedJob, by_training
 from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.training import seed_initial_weights, train
+from asdbench.io.workspace import Workspace
 from asdbench.system import ClipBatch, Losses
 
 
@@ -72,7 +73,10 @@ def main() -> None:
         timeout=timedelta(minutes=2),
     )
     runtime = Runtime(rank=given.rank, size=given.size, broadcast=_agreed)
-    resolved = [ResolvedJob.from_job(Job(**fields)) for fields in json.loads(given.jobs.read_text())]
+    resolved = [
+        ResolvedJob.from_workspace(Job(**fields), Workspace.from_environment())
+        for fields in json.loads(given.jobs.read_text())
+    ]
     for store in map(JobStore, given.stores):
         for task in by_training(resolved):
             for _, error in execute(task, runtime, store):

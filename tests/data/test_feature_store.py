@@ -17,6 +17,7 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError
 from asdbench.features.mel import log_mel
+from asdbench.io.workspace import Workspace
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 from asdbench.testing import write_tiny
 
@@ -32,7 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> DataSet:
     return catalog.add(
-        "tiny", write_tiny(tmp_path / "clips", source_clips=4, target_clips=1, test_clips_per_cell=1)
+        Workspace.from_environment(),
+        "tiny",
+        write_tiny(tmp_path / "clips", source_clips=4, target_clips=1, test_clips_per_cell=1),
     )
 
 
@@ -85,7 +88,7 @@ def test_what_is_there_is_not_built_again(data: DataSet, home: Path, monkeypatch
     before = files(home)
     assert len(before) == 4
     monkeypatch.setattr(feature_store, "_build", refuse)
-    again = catalog.load("tiny")
+    again = catalog.load(Workspace.from_environment(), "tiny")
     for machine_type in data.machine_types:
         feature_store.waveforms(again, machine_type)
         feature_store.mels(again, machine_type, SPEC, min_frames=1)
@@ -105,7 +108,7 @@ def test_parameters_have_files_of_their_own(data: DataSet) -> None:
 
 
 def test_the_channel_policy_has_files_of_its_own(data: DataSet) -> None:
-    near = catalog.add("near", data.root, channels="near")
+    near = catalog.add(Workspace.from_environment(), "near", data.root, channels="near")
     assert feature_store.waveform_path(near, "fan") != feature_store.waveform_path(data, "fan")
 
 
@@ -116,7 +119,7 @@ def test_a_changed_recording_rebuilds_its_machine_type_alone(data: DataSet, home
     path = data.root / rows_of(data, "fan")["path"][0]
     wave, rate = soundfile.read(path, dtype="int16")
     soundfile.write(path, wave[::-1], rate)
-    changed = catalog.add("tiny", data.root)
+    changed = catalog.add(Workspace.from_environment(), "tiny", data.root)
     assert feature_store.waveform_path(changed, "valve") == feature_store.waveform_path(data, "valve")
     for machine_type in data.machine_types:
         feature_store.mels(changed, machine_type, SPEC, min_frames=1)
@@ -130,7 +133,7 @@ def test_a_renamed_recording_rebuilds_nothing(data: DataSet, monkeypatch: pytest
     unlabeled = rows_of(data, "fan").filter(pl.col("split") == "test")["path"][0]
     (data.root / unlabeled).rename(data.root / "fan/test/section_00_7777.wav")
     (data.root / "fan/attributes_00.csv").unlink()
-    renamed = catalog.add("tiny", data.root)
+    renamed = catalog.add(Workspace.from_environment(), "tiny", data.root)
     monkeypatch.setattr(feature_store, "_build", refuse)
     feature_store.mels(renamed, "fan", SPEC, min_frames=1)
 
@@ -209,7 +212,7 @@ def test_both_microphones_are_stored_one_after_the_other(data: DataSet) -> None:
     path = data.root / "fan" / "train" / "section_00_source_train_normal_0000_spd_1_mic_A.wav"
     near = soundfile.read(path, dtype="int16")[0]
     soundfile.write(path, np.stack([near, near // 2], axis=1), SAMPLE_RATE_HZ)
-    both = catalog.add("both", data.root, channels="both")
+    both = catalog.add(Workspace.from_environment(), "both", data.root, channels="both")
     clip_id = rows_of(both, "fan").filter(channels=2)["clip_id"][0]
     foretold = feature_store.bytes_to_build(both, [("fan", SPEC, 1)])
     shard = feature_store.mels(both, "fan", SPEC, min_frames=1)
@@ -230,7 +233,7 @@ def test_other_rates_and_channels_are_stored(tmp_path: Path, rate_hz: int, chann
     for place, path in enumerate(sorted(folder.glob("fan/*/*.wav"))):
         wave = 0.1 * generator.standard_normal((rate_hz // 5 + 17 * place, channels))
         soundfile.write(path, wave, rate_hz, subtype="PCM_24")
-    data = catalog.add("odd", folder)
+    data = catalog.add(Workspace.from_environment(), "odd", folder)
     shard = feature_store.waveforms(data, "fan")
     mels = feature_store.mels(data, "fan", SPEC, min_frames=1)
     for clip_id, path, duration_s in data.clips.select("clip_id", "path", "duration_s").iter_rows():

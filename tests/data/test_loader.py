@@ -15,6 +15,7 @@ from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError
 from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS
 from asdbench.features.mel import log_mel, log_mel_of_padded
+from asdbench.io.workspace import Workspace
 from asdbench.spec import MelSpec
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec
 from asdbench.testing import write_tiny
@@ -29,7 +30,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     base = tmp_path_factory.mktemp("loader")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASDBENCH_HOME", str(base / "home"))
-        yield catalog.add("tiny", write_tiny(base / "clips", machine_types=("fan", "pump", "valve")))
+        yield catalog.add(
+            Workspace.from_environment(),
+            "tiny",
+            write_tiny(base / "clips", machine_types=("fan", "pump", "valve")),
+        )
 
 
 def job(data: DataSet, *, input_spec: InputSpec = NEEDS, plan: BatchPlan = EVERY, seed: int = 3) -> JobData:
@@ -122,7 +127,7 @@ def test_so_is_a_pseudo_anomaly_of_another_data_set(
     folder = write_tiny(tmp_path / "clips", machine_types=["fan"], seed=5)
     sound = (data.root / data.clips.filter(of("pump", "test"))["path"][0]).read_bytes()
     next((folder / "fan" / "train").glob("*.wav")).write_bytes(sound)
-    pseudo_anomaly_data = catalog.add("pseudo_anomaly_data", folder)
+    pseudo_anomaly_data = catalog.add(Workspace.from_environment(), "pseudo_anomaly_data", folder)
     with pytest.raises(
         InputError,
         match=r"of fan in data set 'pseudo_anomaly_data' have .* of data set 'tiny' .* with --pseudo-anomalies-from$",
@@ -150,7 +155,11 @@ def test_the_seed_draws_the_hold_out(data: DataSet) -> None:
 
 def test_too_few_clips_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalog.add("few", write_tiny(tmp_path / "clips", machine_types=["pump"], source_clips=8))
+    data = catalog.add(
+        Workspace.from_environment(),
+        "few",
+        write_tiny(tmp_path / "clips", machine_types=["pump"], source_clips=8),
+    )
     with pytest.raises(
         InputError, match=r"machine type 'pump' of data set 'few': 8 source-domain .* too few"
     ):
@@ -315,9 +324,10 @@ def test_a_type_without_target_clips_fills_up_with_source_clips(
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     folder = write_tiny(tmp_path / "clips", machine_types=["pump"], target_clips=0)
-    batch = job(catalog.add("no-target", folder), plan=BatchPlan(8, "window-per-clip", target_rows=2)).batch(
-        0
-    )
+    batch = job(
+        catalog.add(Workspace.from_environment(), "no-target", folder),
+        plan=BatchPlan(8, "window-per-clip", target_rows=2),
+    ).batch(0)
     assert batch.domain is not None
     assert batch.domain.tolist() == [0] * 8
 
@@ -337,7 +347,9 @@ def test_windows_start_anywhere(data: DataSet) -> None:
 
 def test_pseudo_anomalies_need_a_second_machine_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalog.add("lonely", write_tiny(tmp_path / "clips", machine_types=["pump"]))
+    data = catalog.add(
+        Workspace.from_environment(), "lonely", write_tiny(tmp_path / "clips", machine_types=["pump"])
+    )
     with pytest.raises(
         InputError, match=r"data set 'lonely' has no machine type but 'pump'; .* with --pseudo-anomalies-from"
     ):
@@ -348,7 +360,7 @@ def test_pseudo_anomalies_come_from_another_data_set(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_tiny(tmp_path / "clips", machine_types=["pump"], seed=5)
-    lonely = catalog.add("lonely", folder)
+    lonely = catalog.add(Workspace.from_environment(), "lonely", folder)
     found = JobData(lonely, "pump", input_spec=NEEDS, plan=CLIPS, seed=3, pseudo_anomaly_data=data)
     allowed = set()
     for machine in ("fan", "valve"):  # not the pump of the other data set
@@ -399,7 +411,9 @@ def test_waveform_and_spectrogram_of_a_row_are_of_the_same_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durations_s: tuple[float, float]
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalog.add("lengths", write_tiny(tmp_path / "clips", durations_s=durations_s))
+    data = catalog.add(
+        Workspace.from_environment(), "lengths", write_tiny(tmp_path / "clips", durations_s=durations_s)
+    )
     found = JobData(data, "fan", input_spec=WITH_WAVEFORM, plan=CLIPS, seed=3)
     for batch in (found.batch(0), *found.backend_batches(), *found.scoring_batches(found.test_ids)):
         assert batch.waveform is not None
@@ -566,7 +580,9 @@ def test_every_row_is_standardized_with_the_jobs_own_statistics(data: DataSet) -
 
 def test_a_constant_bin_is_not_divided_by_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalog.add("tiny", write_tiny(tmp_path / "clips", machine_types=["pump"]))
+    data = catalog.add(
+        Workspace.from_environment(), "tiny", write_tiny(tmp_path / "clips", machine_types=["pump"])
+    )
     input_spec = replace(NEEDS, standardize=True, mel=replace(NEEDS.mel, floor=1e9))
     batch = job(data, input_spec=input_spec).batch(0)
     assert (batch.windows == 0).all()

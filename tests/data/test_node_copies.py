@@ -14,6 +14,7 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError
 from asdbench.io.storage import Storage, StorageError
+from asdbench.io.workspace import Workspace, node_cache_dir
 from asdbench.spec import MelSpec
 from asdbench.testing import write_tiny
 
@@ -27,7 +28,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASDBENCH_HOME", str(base / "home"))
         clips = write_tiny(base / "clips", source_clips=3, target_clips=1, test_clips_per_cell=1)
-        data = catalog.add("tiny", clips)
+        data = catalog.add(Workspace.from_environment(), "tiny", clips)
         for machine_type in ("fan", "valve"):
             feature_store.mels(data, machine_type, SPEC, min_frames=1)
     return base / "home"
@@ -43,7 +44,7 @@ def home(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def data(home: Path) -> DataSet:
-    return catalog.load("tiny")
+    return catalog.load(Workspace.from_environment(), "tiny")
 
 
 @pytest.fixture
@@ -99,10 +100,10 @@ def test_a_node_gets_what_was_published(
     manifest = publish(sources, storage)
     assert files(manifest)[1:] == ["data/tiny/dataset.json", *(f"store/{of.path.name}" for of in sources)]
     expected = feature_store.mels(data, "fan", SPEC, min_frames=1).rows.copy()
-    place = node_home(storage, pickle.loads(pickle.dumps(manifest)))
+    place = node_home(storage, pickle.loads(pickle.dumps(manifest)), cache_dir=node_cache_dir())
     use(monkeypatch, place)
     monkeypatch.setattr(feature_store, "_build", lambda *_: pytest.fail("built anew"))
-    there = catalog.load("tiny")
+    there = catalog.load(Workspace.from_environment(), "tiny")
     assert there.fingerprint() == data.fingerprint()
     assert (feature_store.mels(there, "fan", SPEC, min_frames=1).rows == expected).all()
     assert feature_store.waveforms(there, "fan").path.parent == place / "store"
@@ -138,7 +139,7 @@ def test_a_registration_that_changed_is_published(
     storage: Storage, data: DataSet, sources: list[FeatureFile]
 ) -> None:
     publish(sources, storage)
-    again = catalog.add("tiny", data.root, channels="near")
+    again = catalog.add(Workspace.from_environment(), "tiny", data.root, channels="near")
     manifest = publish([FeatureFile(again, "fan", feature_store.waveforms(again, "fan").path)], storage)
     record = storage.read_json("data/tiny/dataset.json")
     assert record["channels"] == "near"
@@ -152,7 +153,7 @@ def test_the_first_of_two_drivers_gives_the_bytes(shared: Storage, sources: list
     content[-40] ^= 1
     sources[0].path.write_bytes(content)
     assert publish(sources, shared) == first
-    node_home(shared, first)
+    node_home(shared, first, cache_dir=node_cache_dir())
 
 
 def test_a_data_home_on_a_shared_disk_is_published_as_it_is(
@@ -161,7 +162,7 @@ def test_a_data_home_on_a_shared_disk_is_published_as_it_is(
     before = {path for path in home.rglob("*") if not path.name.startswith(".")}
     manifest = publish(sources, Storage.from_location(home))
     assert {path for path in home.rglob("*") if not path.name.startswith(".")} == before
-    assert node_home(Storage.from_location(home), manifest) != home
+    assert node_home(Storage.from_location(home), manifest, cache_dir=node_cache_dir()) != home
     computed: list[Path] = []
     monkeypatch.setattr(node_copies, "_digest_of", lambda path: computed.append(path) or "0")
     assert publish(sources, Storage.from_location(home)) == manifest
@@ -184,9 +185,9 @@ def test_a_job_gets_what_it_reads_alone(shared: Storage, sources: list[FeatureFi
 
 
 def test_the_storage_is_the_data_home_unless_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert node_copies.chosen_storage().folder == home
+    assert Workspace.from_environment().storage.folder == home
     monkeypatch.setenv("ASDBENCH_STORAGE", "s3://b/x")
-    assert node_copies.chosen_storage().uri == "s3://b/x"
+    assert Workspace.from_environment().storage.uri == "s3://b/x"
 
 
 # Copies on a node
@@ -197,11 +198,11 @@ def test_a_node_copies_once(
 ) -> None:
     manifest = publish(sources, storage)
     with ThreadPoolExecutor(6) as pool:  # a lock is of an open file, so that threads are as good as processes
-        places = set(pool.map(lambda _: node_home(storage, manifest), range(6)))
+        places = set(pool.map(lambda _: node_home(storage, manifest, cache_dir=node_cache_dir()), range(6)))
     assert len(places) == 1
     assert sorted(fetched) == sorted(files(manifest))
     monkeypatch.setattr(node_copies, "_digest_of", lambda _: pytest.fail("computed again"))
-    node_home(storage, manifest)
+    node_home(storage, manifest, cache_dir=node_cache_dir())
     assert len(fetched) == len(manifest.files)
 
 
@@ -218,9 +219,9 @@ def test_others_wait_for_the_one_that_copies(
 
     monkeypatch.setattr(Storage, "fetch", slow)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(node_home, shared, manifest)
+        first = pool.submit(node_home, shared, manifest, cache_dir=node_cache_dir())
         copying.wait(20)
-        second = pool.submit(node_home, shared, manifest)
+        second = pool.submit(node_home, shared, manifest, cache_dir=node_cache_dir())
         assert not second.done()
         assert not (tmp := next(Path(os.environ["ASDBENCH_CACHE"]).iterdir()) / sources[0].name).exists()
         go_on.set()
@@ -253,14 +254,14 @@ def test_a_copy_that_is_not_whole_is_made_again(
     shared: Storage, sources: list[FeatureFile], fetched: list[str], change: Any, copies: int
 ) -> None:
     manifest = publish(sources, shared)
-    place = node_home(shared, manifest)
+    place = node_home(shared, manifest, cache_dir=node_cache_dir())
     fetched.clear()
     change(place / sources[0].name)
-    node_home(shared, manifest)
+    node_home(shared, manifest, cache_dir=node_cache_dir())
     assert fetched == [sources[0].name] * copies
     assert (place / sources[0].name).read_bytes() == sources[0].path.read_bytes()
     fetched.clear()
-    node_home(shared, manifest)
+    node_home(shared, manifest, cache_dir=node_cache_dir())
     assert fetched == []
 
 
@@ -280,11 +281,11 @@ def test_a_bad_copy_is_made_again_once(
 
     monkeypatch.setattr(Storage, "fetch", damaging)
     if bad == 1:
-        place = node_home(shared, manifest)
+        place = node_home(shared, manifest, cache_dir=node_cache_dir())
         assert (place / sources[0].name).read_bytes() == sources[0].path.read_bytes()
     else:
         with pytest.raises(InputError, match=r"is not what was published; remove it there, and the same"):
-            node_home(shared, manifest)
+            node_home(shared, manifest, cache_dir=node_cache_dir())
         assert not list(Path(os.environ["ASDBENCH_CACHE"]).rglob("*.arrow"))
     assert len(tries) == 2
 
@@ -294,19 +295,19 @@ def test_a_file_that_the_storage_lost_is_built_where_recordings_are(
 ) -> None:
     manifest = publish(sources[:1], shared)
     shared.delete(sources[0].name)
-    place = node_home(shared, manifest)
+    place = node_home(shared, manifest, cache_dir=node_cache_dir())
     assert not (place / sources[0].name).exists()
     use(monkeypatch, place)
-    built = feature_store.mels(catalog.load("tiny"), "fan", SPEC, min_frames=1)
+    built = feature_store.mels(catalog.load(Workspace.from_environment(), "tiny"), "fan", SPEC, min_frames=1)
     assert built.path == place / sources[0].name
-    assert node_home(shared, manifest) == place  # and it is kept
+    assert node_home(shared, manifest, cache_dir=node_cache_dir()) == place  # and it is kept
     built.path.unlink()
     elsewhere = data.root.rename(data.root.with_name("elsewhere"))
     try:
         with pytest.raises(
             InputError, match=r"has lost 'store/fan-mel-.*recordings of data set 'tiny' cannot .*; give the"
         ):
-            node_home(shared, manifest)
+            node_home(shared, manifest, cache_dir=node_cache_dir())
     finally:
         elsewhere.rename(data.root)
 
@@ -321,7 +322,7 @@ def test_a_storage_that_cannot_be_reached_is_a_fault(
 
     monkeypatch.setattr(Storage, "fetch", away)
     with pytest.raises(StorageError, match="away"):
-        node_home(shared, manifest)
+        node_home(shared, manifest, cache_dir=node_cache_dir())
 
 
 def test_a_full_cache_says_so(
@@ -336,7 +337,7 @@ def test_a_full_cache_says_so(
     with pytest.raises(
         InputError, match=r"cannot keep .*cache.*No space left.*set ASDBENCH_CACHE to a folder"
     ):
-        node_home(shared, manifest)
+        node_home(shared, manifest, cache_dir=node_cache_dir())
 
 
 # Whose cache it is
@@ -349,7 +350,7 @@ def test_the_cache_is_the_users_own_by_default(
     monkeypatch.setenv("USER", "me")
     monkeypatch.setenv("LOGNAME", "me")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    place = node_home(shared, publish(sources, shared))
+    place = node_home(shared, publish(sources, shared), cache_dir=node_cache_dir())
     assert place.parent == tmp_path / "asdbench-me"
     assert place.parent.stat().st_mode & 0o777 == 0o700
 
@@ -362,13 +363,13 @@ def test_a_cache_that_others_could_fill_is_refused(
     with pytest.raises(
         InputError, match=r"belongs to another user or can be written by others.*ASDBENCH_CACHE"
     ):
-        node_home(shared, CopyList(()))
+        node_home(shared, CopyList(()), cache_dir=node_cache_dir())
     (tmp_path / "cache").chmod(0o755)
-    node_home(shared, CopyList(()))
+    node_home(shared, CopyList(()), cache_dir=node_cache_dir())
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
     with pytest.raises(InputError, match="belongs to another user"):
-        node_home(shared, CopyList(()))
+        node_home(shared, CopyList(()), cache_dir=node_cache_dir())
 
 
 def test_a_cache_that_cannot_be_made_is_named(
@@ -379,7 +380,7 @@ def test_a_cache_that_cannot_be_made_is_named(
     with pytest.raises(
         InputError, match=r"cannot keep copies .*file/cache' \(Not a directory\); set ASDBENCH"
     ):
-        node_home(shared, CopyList(()))
+        node_home(shared, CopyList(()), cache_dir=node_cache_dir())
 
 
 # Network file systems

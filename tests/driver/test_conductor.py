@@ -17,6 +17,7 @@ from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
 from asdbench.engine.local import run_local
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import official_score
 from asdbench.search.plan import Search, studies_of
 from asdbench.search.studies import Study, Trial
@@ -29,7 +30,9 @@ SMALL = {"epochs": 1, "hidden": 8, "n_mels": 16, "frames": 2}
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ASDBENCH_STORAGE", raising=False)
-    return catalog.add("tiny", write_tiny(tmp_path / "recordings", test_clips_per_cell=4))
+    return catalog.add(
+        Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings", test_clips_per_cell=4)
+    )
 
 
 class Crew:
@@ -105,7 +108,7 @@ def conducted(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> Any:
             for machine_type in data.machine_types
         ]
         (study,) = studies_of(jobs, Search(trials=len(trials)), fixed=["epochs", "n_mels", "frames"])
-        store, told, tasks = JobStore(), [], {}  # type: ignore[var-annotated]
+        store, told, tasks = JobStore.from_workspace(Workspace.from_environment()), [], {}  # type: ignore[var-annotated]
         crew = Crew(store)
         console = Console(file=(data.root / "said").open("w"))
         conductor = Conductor(
@@ -144,7 +147,7 @@ def test_a_trial_is_judged_as_a_run_with_its_settings_would_be(conducted: Any, d
                 ResolvedJob(
                     Job("baseline-mse", configured.changed(), "tiny", machine_type, 0), configured, data
                 ),
-                JobStore(),
+                JobStore.from_workspace(Workspace.from_environment()),
             )
             .record["sections"]
             .values()
@@ -152,7 +155,7 @@ def test_a_trial_is_judged_as_a_run_with_its_settings_would_be(conducted: Any, d
         assert trial.rungs == [official_score(sections[:1]), official_score(sections)]
         assert list(trial.types) == ["fan", "valve"]
     stored = Study(**{**vars(study), "trials": [], "begun": set()})
-    stored.load(JobStore())
+    stored.load(JobStore.from_workspace(Workspace.from_environment()))
     assert stored.trials == study.trials
 
 
@@ -173,5 +176,5 @@ def test_a_trial_that_is_stopped_takes_its_waiting_works_back(conducted: Any) ->
     study, _, _ = conducted(({"hidden": 12}, 1), ({}, 2))
     assert [trial.state for trial in study.trials] == ["pruned", "complete"]
     assert len(study.trials[0].rungs) == 1
-    trained = JobStore().root.names("trainings", "/training.json")
+    trained = JobStore.from_workspace(Workspace.from_environment()).root.names("trainings", "/training.json")
     assert len(trained) == 3  # two untuned ones and one of the stopped trial

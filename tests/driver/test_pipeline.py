@@ -12,6 +12,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.io.workspace import Workspace
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
 
@@ -24,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    catalog.add("tiny", write_tiny(tmp_path / "recordings"))
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
     return tmp_path / "home"
 
 
@@ -69,11 +70,17 @@ def test_other_weights_need_no_new_run(home: Path, capsys: pytest.CaptureFixture
     for weights in ("1,0", "0.25,0.75"):
         assert asdbench("run", "ensemble", "--data", "tiny", *QUICK[:-1], members, f"weights={weights}") == 0
         settings = {"epochs": 2, "hidden": 8, "members": members.partition("=")[2], "weights": weights}
-        job = ResolvedJob.from_job(Job("ensemble", settings, "tiny", "fan", 0))
-        scores.append(anomaly_scores(job, JobStore()).sort("use", "clip_id"))
+        job = ResolvedJob.from_workspace(
+            Job("ensemble", settings, "tiny", "fan", 0), Workspace.from_environment()
+        )
+        scores.append(
+            anomaly_scores(job, JobStore.from_workspace(Workspace.from_environment())).sort("use", "clip_id")
+        )
     said = " ".join(capsys.readouterr().out.split())
     assert said.count("of which 0 are stored") == said.count("of which 2 are stored") == 1
-    alone = anomaly_scores(job.members[0], JobStore()).sort("use", "clip_id")["score"]
+    alone = anomaly_scores(job.members[0], JobStore.from_workspace(Workspace.from_environment())).sort(
+        "use", "clip_id"
+    )["score"]
     assert scores[0]["score"].to_numpy() == pytest.approx(alone.to_numpy())  # both have unit deviation
     assert not scores[0].equals(scores[1])
 
@@ -83,11 +90,15 @@ def test_an_ensemble_of_components_weighs_members_not_components(home: Path) -> 
     named = ["members=" + members, "join=components", "weights=3,1", *SMALL]
     assert asdbench("run", "ensemble", "--data", "tiny", *QUICK, *named) == 0
     settings = dict(pair.split("=") for pair in [*QUICK[2:], *named])
-    job = ResolvedJob.from_job(Job("ensemble", settings, "tiny", "fan", 0))
-    found = components_of(job, JobStore())
+    job = ResolvedJob.from_workspace(
+        Job("ensemble", settings, "tiny", "fan", 0), Workspace.from_environment()
+    )
+    found = components_of(job, JobStore.from_workspace(Workspace.from_environment()))
     parts = []
     for member, names in zip(job.members, (["logit", "knn-density"], ["mse"]), strict=True):
-        table = components_of(member, JobStore()).sort("use", "clip_id")
+        table = components_of(member, JobStore.from_workspace(Workspace.from_environment())).sort(
+            "use", "clip_id"
+        )
         normal = table.filter(pl.col("use") == "hold-out")
         z = [(table[n] - normal[n].mean()) / normal[n].std(ddof=0) for n in names]
         parts.append(sum(z) / len(z))
@@ -97,7 +108,11 @@ def test_an_ensemble_of_components_weighs_members_not_components(home: Path) -> 
 def test_pseudo_anomalies_of_another_data_set(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    catalog.add("lonely", write_tiny(tmp_path / "lonely", machine_types=["valve"], seed=3))
+    catalog.add(
+        Workspace.from_environment(),
+        "lonely",
+        write_tiny(tmp_path / "lonely", machine_types=["valve"], seed=3),
+    )
     run = ("run", "multitask-mel", "--data", "lonely", *QUICK[:2], QUICK[-1], *SMALL)
     assert asdbench(*run) == 2
     assert "with --pseudo-anomalies-from" in " ".join(capsys.readouterr().err.split())
@@ -114,18 +129,25 @@ def test_pseudo_anomalies_of_another_data_set(
 
 
 def test_with_foreign_pseudo_anomalies_the_scores_are_others(home: Path, tmp_path: Path) -> None:
-    catalog.add("more", write_tiny(tmp_path / "more", machine_types=["pump", "fan"], seed=9))
+    catalog.add(
+        Workspace.from_environment(),
+        "more",
+        write_tiny(tmp_path / "more", machine_types=["pump", "fan"], seed=9),
+    )
     keys = set()
     for pseudo_anomaly_data in (None, "more"):
         settings = dict(pair.split("=") for pair in SMALL)
         keys.add(
-            ResolvedJob.from_job(
-                Job("multitask-mel", settings, "tiny", "fan", 0, pseudo_anomaly_data)
+            ResolvedJob.from_workspace(
+                Job("multitask-mel", settings, "tiny", "fan", 0, pseudo_anomaly_data),
+                Workspace.from_environment(),
             ).training_key
         )
     assert len(keys) == 2
     mse = {
-        ResolvedJob.from_job(Job("baseline-mse", {}, "tiny", "fan", 0, pseudo_anomaly_data)).training_key
+        ResolvedJob.from_workspace(
+            Job("baseline-mse", {}, "tiny", "fan", 0, pseudo_anomaly_data), Workspace.from_environment()
+        ).training_key
         for pseudo_anomaly_data in (None, "more")
     }
     assert len(mse) == 1
@@ -142,11 +164,13 @@ def test_unusual_data_sets(home: Path, tmp_path: Path, system: str, change: str)
     if change != "no target":
         for table in folder.rglob("attributes_00.csv"):
             table.unlink()
-    catalog.add("unusual", folder)
+    catalog.add(Workspace.from_environment(), "unusual", folder)
     quick = {"cvae_steps": 2, "adversarial_steps": 2, "batch_size": 8}
     if system != "adversarial":
         quick = {"steps": 3, **dict(pair.split("=") for pair in SMALL)}
-    found = run_job(Job(system, quick, "unusual", "fan", 0), JobStore())
+    found = run_job(
+        Job(system, quick, "unusual", "fan", 0), JobStore.from_workspace(Workspace.from_environment())
+    )
     assert np.isfinite(found.fused["score"].to_numpy()).all()
     assert (len(found.resolved.clips.facts.attributes) == 0) == (change != "no target")
     assert ((found.resolved.clips._clips.domain == 1).any()) == (change != "no target")

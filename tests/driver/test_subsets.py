@@ -23,6 +23,7 @@ from asdbench.engine.evaluation import (
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
 from asdbench.testing import write_tiny
 from asdbench.testing.miniatures import MINIATURES, write_miniature
@@ -44,13 +45,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def first_shot(home: Path, tmp_path: Path) -> Path:
     """Two machine types in each subset, registered as ``both``; the folder of the ground truth."""
     written = write_miniature(tmp_path / "first-shot", MINIATURES["first shot"])
-    catalog.add("both", written.data)
+    catalog.add(Workspace.from_environment(), "both", written.data)
     return written.ground_truth
 
 
 def label(ground_truth: Path) -> None:
-    data = catalog.load("both")
-    catalog.label("both", match_labels(data.clips, read_ground_truth(ground_truth)).table)
+    data = catalog.load(Workspace.from_environment(), "both")
+    catalog.label(
+        catalog.load(Workspace.from_environment(), "both"),
+        match_labels(data.clips, read_ground_truth(ground_truth)).table,
+    )
 
 
 def asdbench(*arguments: str) -> int:
@@ -63,7 +67,12 @@ def asdbench(*arguments: str) -> int:
 @pytest.mark.parametrize("name", MINIATURES)
 def test_the_layout_brings_the_rule_under_any_name(home: Path, tmp_path: Path, name: str) -> None:
     layout = TWO_MICROPHONES if name == "two microphones" else None
-    data = catalog.add("mine", write_miniature(tmp_path / "m", MINIATURES[name]).data, layout=layout)
+    data = catalog.add(
+        Workspace.from_environment(),
+        "mine",
+        write_miniature(tmp_path / "m", MINIATURES[name]).data,
+        layout=layout,
+    )
     own = {"machine ids": WITHOUT_DOMAINS, "domain folders": IN_DOMAIN}
     assert data.rule is own.get(name, OFFICIAL)
     assert data.subsets() == ("dev", "eval")
@@ -72,7 +81,12 @@ def test_the_layout_brings_the_rule_under_any_name(home: Path, tmp_path: Path, n
 
 def test_a_run_may_be_of_the_machine_types_of_a_subset(first_shot: Path) -> None:
     def types(**options: object) -> list[str]:
-        return [job.job.machine_type for job in resolve_jobs(RunRequest(["baseline-mse"], "both", **options))]
+        return [
+            job.job.machine_type
+            for job in resolve_jobs(
+                RunRequest(["baseline-mse"], "both", **options), Workspace.from_environment()
+            )
+        ]
 
     assert types() == sorted([*DEV, *EVAL])
     assert (types(subset="dev"), types(subset="eval")) == (DEV, EVAL)
@@ -82,9 +96,9 @@ def test_a_run_may_be_of_the_machine_types_of_a_subset(first_shot: Path) -> None
 
 
 def test_a_subset_that_is_not_there_is_refused(home: Path, tmp_path: Path) -> None:
-    catalog.add("tiny", write_tiny(tmp_path / "tiny"))
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "tiny"))
     with pytest.raises(InputError, match="no clips in the subset eval of data set 'tiny'; leave --subset"):
-        resolve_jobs(RunRequest(["baseline-mse"], "tiny", subset="eval"))
+        resolve_jobs(RunRequest(["baseline-mse"], "tiny", subset="eval"), Workspace.from_environment())
 
 
 def test_a_run_closes_with_the_subsets_that_it_judged_and_records_them_apart(
@@ -106,7 +120,7 @@ def test_a_run_closes_with_the_subsets_that_it_judged_and_records_them_apart(
 
     from asdbench.tracking.mlflow_runs import tracking_uri
 
-    client = MlflowClient(tracking_uri())
+    client = MlflowClient(tracking_uri(Workspace.from_environment()))
     for experiment, types in (("asdbench/both", DEV), ("asdbench/both/eval", EVAL)):
         found = client.get_experiment_by_name(experiment)
         (outer,) = [
@@ -122,8 +136,10 @@ def test_where_only_evaluation_clips_have_labels_they_are_shown(
     first_shot: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     label(first_shot)
-    evaluation = catalog.load("both").clips.filter(subset="eval")
-    known = catalog.truth("both").join(evaluation, on="clip_id", how="semi")
+    evaluation = catalog.load(Workspace.from_environment(), "both").clips.filter(subset="eval")
+    known = catalog.truth(catalog.load(Workspace.from_environment(), "both")).join(
+        evaluation, on="clip_id", how="semi"
+    )
     monkeypatch.setattr(catalog, "truth", lambda name: known)
     assert asdbench("run", "baseline-mse", "--data", "both", "--machines", "bandsaw", "fan", *QUICK) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -133,11 +149,13 @@ def test_where_only_evaluation_clips_have_labels_they_are_shown(
     out, err = capsys.readouterr()
     assert [row["machine_type"] for row in json.loads(out)] == ["bandsaw"]
     assert "--subset eval shows" not in err
-    job = ResolvedJob.from_job(Job("baseline-mse", SETTINGS, "both", "fan", 0))
+    job = ResolvedJob.from_workspace(
+        Job("baseline-mse", SETTINGS, "both", "fan", 0), Workspace.from_environment()
+    )
     with pytest.raises(
         NoLabels, match=r"no test clip of machine type 'fan' of data set 'both' \(dev subset\) has"
     ):
-        evaluate(job, JobStore())
+        evaluate(job, JobStore.from_workspace(Workspace.from_environment()))
 
 
 def test_a_section_with_clips_of_both_subsets_is_judged_in_each(
@@ -151,20 +169,30 @@ def test_a_section_with_clips_of_both_subsets_is_judged_in_each(
         subset = "eval" if split == "test" and int(number) % 2 else "dev"
         rows.append(f"{clip.relative_to(folder)},fan,{split},{kind},{domain},{subset}")
     (tmp_path / "clips.csv").write_text("\n".join(rows))
-    data = catalog.add("mixed", folder, manifest=tmp_path / "clips.csv")
+    data = catalog.add(Workspace.from_environment(), "mixed", folder, manifest=tmp_path / "clips.csv")
     assert labeled_types(data, subset="dev") == labeled_types(data, subset="eval") == ["fan"]
     assert asdbench("run", "baseline-mse", "--data", "mixed", *QUICK) == 0
-    job = ResolvedJob.from_job(Job("baseline-mse", SETTINGS, "mixed", "fan", 0))
-    records = {subset: evaluate(job, JobStore(), subset=subset).record for subset in ("dev", "eval")}
+    job = ResolvedJob.from_workspace(
+        Job("baseline-mse", SETTINGS, "mixed", "fan", 0), Workspace.from_environment()
+    )
+    records = {
+        subset: evaluate(job, JobStore.from_workspace(Workspace.from_environment()), subset=subset).record
+        for subset in ("dev", "eval")
+    }
     for subset, record in records.items():
         tested = data.clips.filter((pl.col("split") == "test") & (pl.col("subset") == subset))
         assert [of["clips"] for of in record["sections"].values()] == [tested.height] == [8]
         assert record["subset"] == subset
-        judged = judge_sections(job, JobStore(), subset=subset)
+        judged = judge_sections(job, JobStore.from_workspace(Workspace.from_environment()), subset=subset)
         assert judged == {section: of["official"] for section, of in record["sections"].items()}
-    assert evaluate(job, JobStore()).record == records["dev"]
+    assert evaluate(job, JobStore.from_workspace(Workspace.from_environment())).record == records["dev"]
     for subset, told in (("dev", "of these clips, so its score is too good"), ("eval", "no part in it")):
-        evaluate(job, JobStore(), subset=subset, tuned=SearchProvenance("abc", 20))
+        evaluate(
+            job,
+            JobStore.from_workspace(Workspace.from_environment()),
+            subset=subset,
+            tuned=SearchProvenance("abc", 20),
+        )
         capsys.readouterr()
         assert asdbench("leaderboard", "--data", "mixed", "--subset", subset, "--format", "markdown") == 0
         said = capsys.readouterr().out
@@ -175,7 +203,9 @@ def test_a_section_with_clips_of_both_subsets_is_judged_in_each(
 def test_a_result_depends_on_rule_subset_labels_and_domains_of_its_own_clips(
     first_shot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = ResolvedJob.from_job(Job("baseline-mse", SETTINGS, "both", "fan", 0))
+    job = ResolvedJob.from_workspace(
+        Job("baseline-mse", SETTINGS, "both", "fan", 0), Workspace.from_environment()
+    )
     clips = labeled_clips(job.data, subset="dev").filter(machine_type="fan")
     key = result_key(job, clips, subset="dev")
     first = pl.int_range(pl.len()) == 0
@@ -186,7 +216,7 @@ def test_a_result_depends_on_rule_subset_labels_and_domains_of_its_own_clips(
         result_key(job, clips.with_columns(domain=pl.when(~first).then("domain")), subset="dev"),
     }
     label(first_shot)
-    now = ResolvedJob.from_job(job.job)
+    now = ResolvedJob.from_workspace(job.job, Workspace.from_environment())
     assert result_key(now, labeled_clips(now.data).filter(machine_type="fan"), subset="dev") == key
     monkeypatch.setattr(catalog.DataSet, "rule", IN_DOMAIN)
     keys.add(result_key(job, clips, subset="dev"))

@@ -17,6 +17,7 @@ from asdbench.engine.distributed import GlobalBatchNorm, distribute, total_loss
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.training import train
+from asdbench.io.workspace import Workspace
 from asdbench.spec import MelSpec
 from asdbench.system import (
     BatchPlan,
@@ -181,7 +182,11 @@ def _train_exact(rank: int, size: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/group{size}", rank=rank, world_size=size)
     input_spec = InputSpec(MelSpec(n_mels=16), window_frames=3, window_hop_frames=1)
     data = JobData(
-        catalog.load("tiny"), "fan", input_spec=input_spec, plan=BatchPlan(65, draw="every-window"), seed=0
+        catalog.load(Workspace.from_environment(), "tiny"),
+        "fan",
+        input_spec=input_spec,
+        plan=BatchPlan(65, draw="every-window"),
+        seed=0,
     )
     torch.manual_seed(0)
     system = Exact()
@@ -200,7 +205,7 @@ def test_a_training_in_double_precision_is_the_same_on_one_and_three_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalog.add("tiny", write_tiny(tmp_path / "clips"))
+    data = catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "clips"))
     feature_store.mels(data, "fan", MelSpec(n_mels=16), min_frames=3)
     for size in (1, 3):
         _start(_train_exact, size, str(tmp_path))

@@ -23,6 +23,8 @@ from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.stored_results import current_results, searched_settings
 from asdbench.errors import InputError
 from asdbench.io.files import write_json
+from asdbench.io.storage import Storage
+from asdbench.io.workspace import Workspace
 from asdbench.report.leaderboard import rows
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
@@ -38,9 +40,14 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patched:
         home = tmp_path_factory.mktemp("home")
         patched.setenv("ASDBENCH_HOME", str(home))
-        catalog.add("tiny", write_tiny(home / "recordings", machine_types=("fan",)))
+        catalog.add(
+            Workspace.from_environment(), "tiny", write_tiny(home / "recordings", machine_types=("fan",))
+        )
         for settings in (UNTUNED, FIRST, SECOND):
-            run_job(Job("baseline-mse", settings, "tiny", "fan", 0), JobStore(home / "jobs"))
+            run_job(
+                Job("baseline-mse", settings, "tiny", "fan", 0),
+                JobStore(Storage.from_location(home / "jobs")),
+            )
         yield home / "jobs"
 
 
@@ -51,11 +58,13 @@ def folder(scored: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(folder: Path) -> JobStore:
-    return JobStore(folder)
+    return JobStore(Storage.from_location(folder))
 
 
 def job(settings: dict[str, Any], **pseudo_anomaly_data: Any) -> ResolvedJob:
-    return ResolvedJob.from_job(Job("baseline-mse", settings, "tiny", "fan", 0, **pseudo_anomaly_data))
+    return ResolvedJob.from_workspace(
+        Job("baseline-mse", settings, "tiny", "fan", 0, **pseudo_anomaly_data), Workspace.from_environment()
+    )
 
 
 def search(folder: Path, name: str = "abc", **pseudo_anomaly_data: Any) -> None:
@@ -65,7 +74,7 @@ def search(folder: Path, name: str = "abc", **pseudo_anomaly_data: Any) -> None:
 
 def chosen(store: JobStore) -> list[tuple[int, int, str]]:
     """Return ``hidden``, trials and search of the results that count; 0 and nothing of untuned ones."""
-    found, outdated = current_results(catalog.load("tiny"), store)
+    found, outdated = current_results(catalog.load(Workspace.from_environment(), "tiny"), store)
     assert outdated == 0
     untuned = {"trials": 0, "search": ""}
     shown = [(record["settings"]["hidden"], record["tuned"] or untuned) for record in found]
@@ -85,7 +94,7 @@ def test_what_cannot_be_judged_is_refused_alike(store: JobStore, monkeypatch: py
     for judge in (judge_sections, evaluate):
         with pytest.raises(NoLabels, match=r"machine type 'fan' of data set 'tiny'.* has a known label"):
             judge(job(FIRST), store, subset="eval")
-    normal = catalog.truth("tiny").filter(anomaly=False)
+    normal = catalog.truth(catalog.load(Workspace.from_environment(), "tiny")).filter(anomaly=False)
     monkeypatch.setattr(catalog, "truth", lambda name: normal)
     for judge in (judge_sections, evaluate):
         with pytest.raises(InputError, match="no anomal"):
@@ -98,7 +107,7 @@ def test_a_tuned_result_is_another_one_of_the_same_scores(store: JobStore) -> No
     assert tuned.record["tuned"] == {"search": "abc", "trials": 10, "protocol": "dev"}
     assert tuned.record["sections"] == plain.record["sections"]
     assert evaluate(job(FIRST), store, tuned=TEN).record["finished"] == tuned.record["finished"]
-    truth = labeled_clips(catalog.load("tiny"))
+    truth = labeled_clips(catalog.load(Workspace.from_environment(), "tiny"))
     pseudo_anomaly_data = (
         None,
         TEN,
@@ -124,7 +133,7 @@ def test_a_result_without_the_field_is_untuned_and_keeps_its_key(folder: Path, s
 def test_a_result_whose_search_was_altered_does_not_count(folder: Path, store: JobStore, tuned: Any) -> None:
     path = folder / "results" / f"{evaluate(job(FIRST), store, tuned=TEN).key}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned": tuned}))
-    assert current_results(catalog.load("tiny"), store) == ([], 1)
+    assert current_results(catalog.load(Workspace.from_environment(), "tiny"), store) == ([], 1)
 
 
 def test_of_a_search_that_went_on_the_last_choice_counts(
@@ -144,7 +153,7 @@ def test_of_a_search_that_went_on_the_last_choice_counts(
 def test_a_search_that_went_on_to_the_same_choice_has_one_row(store: JobStore) -> None:
     for tuned in (TEN, TWENTY, None):
         evaluate(job(FIRST), store, tuned=tuned)
-    found, _ = current_results(catalog.load("tiny"), store)
+    found, _ = current_results(catalog.load(Workspace.from_environment(), "tiny"), store)
     shown = rows(found, machine_types=["fan"])
     assert [row["tuned"] and row["tuned"]["trials"] for row in shown] == [None, 20]
     assert shown[0]["official_score"] == shown[1]["official_score"]
@@ -155,7 +164,7 @@ def test_what_a_user_runs_with_searched_settings_is_tuned(folder: Path, store: J
         evaluate(job(settings), store)
     untuned = [(6, 0, ""), (8, 0, ""), (10, 0, "")]
     assert chosen(store) == untuned
-    assert searched_settings(store, catalog.load("tiny")) == []
+    assert searched_settings(store, catalog.load(Workspace.from_environment(), "tiny")) == []
     search(folder, best=None)
     search(folder, "other-data", data="demo", best={"settings": FIRST})
     search(folder, "other-system", system="baseline-maha", best={"settings": FIRST})
@@ -165,7 +174,7 @@ def test_what_a_user_runs_with_searched_settings_is_tuned(folder: Path, store: J
     assert chosen(store) == [(6, 20, "abc"), *untuned[1:]]
     search(folder, "def", trials_done=30, protocol="leave-one-type-out", best={"settings": FIRST})
     assert chosen(store) == [(6, 30, "def"), *untuned[1:]]
-    most = searched_settings(store, catalog.load("tiny"))[0]
+    most = searched_settings(store, catalog.load(Workspace.from_environment(), "tiny"))[0]
     assert most.tuned == SearchProvenance("def", 30, "leave-one-type-out")
 
 
@@ -173,7 +182,7 @@ def test_a_user_and_a_search_with_the_same_settings_share_a_row(folder: Path, st
     evaluate(job(FIRST), store)
     evaluate(job(FIRST), store, tuned=TWENTY)
     search(folder, best={"settings": FIRST})
-    found, _ = current_results(catalog.load("tiny"), store)
+    found, _ = current_results(catalog.load(Workspace.from_environment(), "tiny"), store)
     [row] = rows(found, machine_types=["fan"])
     assert row["tuned"] == {"trials": 20, "search": "abc", "protocol": "dev"}
 
@@ -223,7 +232,7 @@ def test_damaged_searches_are_left_out(folder: Path, store: JobStore) -> None:
     search(folder, "no-rungs", start=UNTUNED, trials=[{"state": "complete"}] * 2, best={"settings": FIRST})
     write_json(folder / "searches" / "list.json", [1])
     (folder / "searches" / "cut.json").write_text('{"system": "base')
-    assert searched_settings(store, catalog.load("tiny")) == []
+    assert searched_settings(store, catalog.load(Workspace.from_environment(), "tiny")) == []
     assert chosen(store) == [(6, 0, "")]
 
 
@@ -237,6 +246,7 @@ def test_pseudo_anomalies_of_another_data_set_matter_to_systems_that_take_some(
         folder, "mel", system="multitask-mel", pseudo_anomaly_data="demo", best={"settings": {"blocks": 2}}
     )
     found = {
-        of.configured.name: of.pseudo_anomaly_data for of in searched_settings(store, catalog.load("tiny"))
+        of.configured.name: of.pseudo_anomaly_data
+        for of in searched_settings(store, catalog.load(Workspace.from_environment(), "tiny"))
     }
     assert found == {"baseline-mse": None, "multitask-mel": "demo"}

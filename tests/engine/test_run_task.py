@@ -31,6 +31,7 @@ from asdbench.errors import InputError
 from asdbench.io import retry as patience
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import Storage, StorageError
+from asdbench.io.workspace import Workspace, node_cache_dir
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import threads
 
@@ -49,13 +50,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ASDBENCH_HOME", str(base / "home"))
         patch.setenv("ASDBENCH_CACHE", str(base / "cache"))
         patch.delenv("ASDBENCH_STORAGE", raising=False)
-        catalog.add("tiny", write_tiny(base / "clips"))
+        catalog.add(Workspace.from_environment(), "tiny", write_tiny(base / "clips"))
         yield base
 
 
 @pytest.fixture(scope="module")
 def undisturbed(home: Path) -> tuple[ResolvedJob, JobStore]:
-    return done(JobStore(home / "undisturbed"))
+    return done(JobStore(Storage.from_location(home / "undisturbed")))
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def done(jobs: JobStore, **options: Any) -> tuple[ResolvedJob, JobStore]:
-    resolved = ResolvedJob.from_job(JOB)
+    resolved = ResolvedJob.from_workspace(JOB, Workspace.from_environment())
     failed = execute(TrainingTask((resolved,)), Runtime(**options), jobs, checkpoint_epochs=1)
     assert failed == []
     return resolved, jobs
@@ -134,13 +135,12 @@ def test_results_in_an_object_store_are_those_in_a_folder(
 def test_the_job_store_is_in_the_storage_that_the_user_chose(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert JobStore().root.folder == home / "home" / "jobs"
+    assert JobStore.from_workspace(Workspace.from_environment()).root.folder == home / "home" / "jobs"
     monkeypatch.setenv("ASDBENCH_STORAGE", "s3://me:hidden@b/x?region=r")
-    jobs = JobStore()
+    jobs = JobStore.from_workspace(Workspace.from_environment())
     assert jobs.uri == "s3://me:hidden@b/x/jobs?region=r"
     assert "hidden" not in repr(jobs)
-    assert JobStore(tmp_path) == JobStore(str(tmp_path)) == JobStore(Storage.from_location(tmp_path))
-    assert pickle.loads(pickle.dumps(jobs)) == JobStore(jobs.uri) == jobs
+    assert pickle.loads(pickle.dumps(jobs)) == JobStore(Storage.from_location(jobs.uri)) == jobs
     with pytest.raises(FrozenInstanceError):
         jobs.root = Storage.from_location(tmp_path)  # type: ignore[misc]
 
@@ -152,7 +152,7 @@ def test_a_node_that_has_what_a_job_names_builds_nothing(
     system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = Job(system, {}, "tiny", "fan", 1)
-    resolved = ResolvedJob.from_job(given)
+    resolved = ResolvedJob.from_workspace(given, Workspace.from_environment())
     for source in resolved.stored_clips:
         feature_store.waveforms(source.data, source.machine_type)
         feature_store.mels(
@@ -161,10 +161,14 @@ def test_a_node_that_has_what_a_job_names_builds_nothing(
             resolved.input_spec.mel,
             min_frames=resolved.input_spec.window_frames,
         )
-    place = node_home(shared := Storage.from_location(tmp_path), publish(resolved.stored_clips, shared))
+    place = node_home(
+        shared := Storage.from_location(tmp_path),
+        publish(resolved.stored_clips, shared),
+        cache_dir=node_cache_dir(),
+    )
     monkeypatch.setenv("ASDBENCH_HOME", str(place))
     monkeypatch.setattr(feature_store, "_build", lambda *_: pytest.fail("built on the node"))
-    there = ResolvedJob.from_job(given)
+    there = ResolvedJob.from_workspace(given, Workspace.from_environment())
     assert there.keys == resolved.keys
     one, other = there.clips.batch(0), resolved.clips.batch(0)
     assert torch.equal(one.windows, other.windows)
@@ -179,7 +183,7 @@ def test_training_goes_on_without_a_checkpoint(
 ) -> None:
     events: list[dict[str, Any]] = []
     names = failing(monkeypatch, "/checkpoint.pt", FULL, FULL)
-    ran = done(JobStore(tmp_path), report=events.append)
+    ran = done(JobStore(Storage.from_location(tmp_path)), report=events.append)
     assert len([name for name in names if name.endswith("/checkpoint.pt")]) >= 2
     notes = [event["note"] for event in events if "note" in event]
     assert notes == [f"training goes on without a checkpoint for now: {FULL}"] * 2
@@ -201,7 +205,7 @@ def test_what_is_finished_waits_until_it_can_be_stored(
     events: list[dict[str, Any]] = []
     fault = StorageError("cannot; mend it", transient)
     names = failing(monkeypatch, f"/{file}", fault, fault, fault)
-    ran = done(JobStore(tmp_path), report=events.append)
+    ran = done(JobStore(Storage.from_location(tmp_path)), report=events.append)
     assert len([name for name in names if name.endswith(f"/{file}")]) == 4
     assert [event for event in events if "step" not in event] == [{"waiting": "cannot; mend it"}]
     assert_same(ran, undisturbed)
@@ -243,14 +247,14 @@ def test_a_storage_that_cannot_be_written_is_found_out_before_training(
     (tmp_path / "file").touch()
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained in vain"))
     with pytest.raises(InputError, match=r"the storage '.*/file' cannot be used \(.*\); mend that, or name"):
-        done(JobStore(tmp_path / "file"))
+        done(JobStore(Storage.from_location(tmp_path / "file")))
 
 
 def test_a_full_disk_keeps_nobody_from_training(
     tmp_path: Path, undisturbed: tuple[ResolvedJob, JobStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, ".probe", FULL)
-    assert_same(done(JobStore(tmp_path)), undisturbed)
+    assert_same(done(JobStore(Storage.from_location(tmp_path))), undisturbed)
 
 
 def test_a_storage_that_is_away_for_a_moment_is_waited_for(
@@ -265,7 +269,7 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
 
     monkeypatch.setattr(Storage, "names", away)
     events: list[dict[str, Any]] = []
-    assert_same(done(JobStore(tmp_path), report=events.append), undisturbed)
+    assert_same(done(JobStore(Storage.from_location(tmp_path)), report=events.append), undisturbed)
     assert events[0] == {"waiting": str(FULL)}
 
 
@@ -277,7 +281,7 @@ def test_a_model_that_vanished_is_trained_again(
         JobStore, "is_trained", lambda self, resolved: bool(told and told.pop()) or is_trained(self, resolved)
     )
     monkeypatch.setattr(JobStore, "is_done", lambda self, task: False)
-    assert_same(done(JobStore(tmp_path)), undisturbed)
+    assert_same(done(JobStore(Storage.from_location(tmp_path))), undisturbed)
 
 
 def test_a_real_disk_that_fills_up(tmp_path: Path, undisturbed: tuple[ResolvedJob, JobStore]) -> None:
@@ -313,7 +317,7 @@ def test_a_real_disk_that_fills_up(tmp_path: Path, undisturbed: tuple[ResolvedJo
 
         room = threading.Thread(target=make_room)
         room.start()
-        ran = done(JobStore(disk / "jobs"), report=report)
+        ran = done(JobStore(Storage.from_location(disk / "jobs")), report=report)
         room.join()
         assert_same(ran, undisturbed)
         notes = [event["note"] for event in events if "note" in event]
@@ -359,7 +363,10 @@ def _member(rank: int, size: int, folder: str) -> None:
     os.environ["ASDBENCH_HOME"] = f"{folder}/home"
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
-    jobs, task = JobStore(f"{folder}/jobs"), TrainingTask((ResolvedJob.from_job(JOB),))
+    jobs, task = (
+        JobStore(Storage.from_location(f"{folder}/jobs")),
+        TrainingTask((ResolvedJob.from_workspace(JOB, Workspace.from_environment()),)),
+    )
     runtime = Runtime(rank=rank, size=size, broadcast=_agreed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patience, "_RETRY_S", 0.5)
@@ -378,4 +385,6 @@ def test_the_others_wait_while_the_leader_does(home: Path, tmp_path: Path) -> No
     mp.spawn(_member, (2, str(tmp_path)), nprocs=2)
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert JobStore(tmp_path / "jobs").is_done(TrainingTask((ResolvedJob.from_job(JOB),)))
+    assert JobStore(Storage.from_location(tmp_path / "jobs")).is_done(
+        TrainingTask((ResolvedJob.from_workspace(JOB, Workspace.from_environment()),))
+    )

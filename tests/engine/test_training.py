@@ -24,6 +24,8 @@ from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
 from asdbench.engine.run_task import execute
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
+from asdbench.io.storage import Storage
+from asdbench.io.workspace import Workspace
 from asdbench.system import BatchPlan, ClipBatch, Losses, Mean
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import threads
@@ -102,7 +104,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ASDBENCH_HOME", str(base / "home"))
         patch.syspath_prepend(str(base / "code"))
         patch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
-        catalog.add("tiny", write_tiny(base / "clips"))
+        catalog.add(Workspace.from_environment(), "tiny", write_tiny(base / "clips"))
         yield base
     registry.get.cache_clear()
     registry.source_hash.cache_clear()
@@ -114,7 +116,7 @@ def job(system: str = "baseline-mse", *, seed: int = 1, **settings: Any) -> Job:
 
 
 def done(given: Job, store: JobStore, **options: Any) -> ResolvedJob:
-    resolved = ResolvedJob.from_job(given)
+    resolved = ResolvedJob.from_workspace(given, Workspace.from_environment())
     execute(TrainingTask((resolved,)), options.pop("runtime", Runtime()), store, **options)
     return resolved
 
@@ -145,7 +147,10 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 def test_a_resumed_training_equals_an_undisturbed_one(
     tmp_path: Path, system: str, checkpoint_epochs: int
 ) -> None:
-    undisturbed, disturbed = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
+    undisturbed, disturbed = (
+        JobStore(Storage.from_location(tmp_path / "a")),
+        JobStore(Storage.from_location(tmp_path / "b")),
+    )
     resolved = done(job(system), undisturbed)
     checkpoint = tmp_path / "b" / disturbed.training(resolved.training_key) / "checkpoint.pt"
     interruptions, seen = 0, set()
@@ -172,7 +177,7 @@ def test_a_resumed_training_equals_an_undisturbed_one(
 
 
 def test_what_is_there_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = JobStore(tmp_path)
+    store = JobStore(Storage.from_location(tmp_path))
     resolved = done(job(), store)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
@@ -184,7 +189,10 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_scores_do_not_depend_on_who_trained(tmp_path: Path) -> None:
     """A back end that draws numbers draws the same ones after training and after loading the training."""
-    fresh, loaded = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
+    fresh, loaded = (
+        JobStore(Storage.from_location(tmp_path / "a")),
+        JobStore(Storage.from_location(tmp_path / "b")),
+    )
     resolved = done(job("theirs"), fresh)
     trained = done(job("theirs", scale=2.0), loaded)
     assert trained.training_key == resolved.training_key
@@ -193,8 +201,14 @@ def test_scores_do_not_depend_on_who_trained(tmp_path: Path) -> None:
 
 
 def test_scorers_of_one_work_do_not_disturb_each_other(tmp_path: Path) -> None:
-    together, apart = JobStore(tmp_path / "a"), JobStore(tmp_path / "b")
-    jobs = [ResolvedJob.from_job(job("theirs", scale=scale)) for scale in (1.0, 2.0)]
+    together, apart = (
+        JobStore(Storage.from_location(tmp_path / "a")),
+        JobStore(Storage.from_location(tmp_path / "b")),
+    )
+    jobs = [
+        ResolvedJob.from_workspace(job("theirs", scale=scale), Workspace.from_environment())
+        for scale in (1.0, 2.0)
+    ]
     execute(TrainingTask(tuple(jobs)), Runtime(), together)
     for resolved in reversed(jobs):
         execute(TrainingTask((resolved,)), Runtime(), apart)
@@ -206,7 +220,7 @@ def test_the_random_state_of_the_caller_is_left_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    done(job(), JobStore(tmp_path))
+    done(job(), JobStore(Storage.from_location(tmp_path)))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -214,11 +228,14 @@ def test_the_random_state_of_the_caller_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_both_baselines_share_one_training(tmp_path: Path) -> None:
-    mse, maha = ResolvedJob.from_job(job()), ResolvedJob.from_job(job("baseline-maha", maha_mode="per_frame"))
+    mse, maha = (
+        ResolvedJob.from_workspace(job(), Workspace.from_environment()),
+        ResolvedJob.from_workspace(job("baseline-maha", maha_mode="per_frame"), Workspace.from_environment()),
+    )
     assert mse.training_key == maha.training_key
     assert mse.scoring_key != maha.scoring_key
     (task,) = by_training([mse, maha])
-    store = JobStore(tmp_path)
+    store = JobStore(Storage.from_location(tmp_path))
     execute(task, Runtime(), store)
     assert len(list((tmp_path / "trainings").iterdir())) == 1
     assert components(mse, store).columns == ["clip_id", "use", "mse"]
@@ -226,10 +243,15 @@ def test_both_baselines_share_one_training(tmp_path: Path) -> None:
 
 
 def test_a_setting_changes_what_it_affects() -> None:
-    maha = ResolvedJob.from_job(job("baseline-maha"))
-    fused = ResolvedJob.from_job(job("baseline-maha", maha_mode="per_frame"))
+    maha = ResolvedJob.from_workspace(job("baseline-maha"), Workspace.from_environment())
+    fused = ResolvedJob.from_workspace(
+        job("baseline-maha", maha_mode="per_frame"), Workspace.from_environment()
+    )
     assert (fused.training_key, fused.scoring_key) == (maha.training_key, maha.scoring_key)
-    theirs, scored = ResolvedJob.from_job(job("theirs")), ResolvedJob.from_job(job("theirs", scale=2.0))
+    theirs, scored = (
+        ResolvedJob.from_workspace(job("theirs"), Workspace.from_environment()),
+        ResolvedJob.from_workspace(job("theirs", scale=2.0), Workspace.from_environment()),
+    )
     assert scored.training_key == theirs.training_key
     assert scored.scoring_key != theirs.scoring_key
     for changed in (
@@ -238,16 +260,24 @@ def test_a_setting_changes_what_it_affects() -> None:
         job(seed=2),
         replace(job(), machine_type="valve"),
     ):
-        assert ResolvedJob.from_job(changed).training_key != ResolvedJob.from_job(job()).training_key
-        assert ResolvedJob.from_job(changed).scoring_key != ResolvedJob.from_job(job()).scoring_key
+        assert (
+            ResolvedJob.from_workspace(changed, Workspace.from_environment()).training_key
+            != ResolvedJob.from_workspace(job(), Workspace.from_environment()).training_key
+        )
+        assert (
+            ResolvedJob.from_workspace(changed, Workspace.from_environment()).scoring_key
+            != ResolvedJob.from_workspace(job(), Workspace.from_environment()).scoring_key
+        )
     assert (
-        ResolvedJob.from_job(job(epochs="4", learning_rate="0.001")).training_key
-        == ResolvedJob.from_job(job()).training_key
+        ResolvedJob.from_workspace(
+            job(epochs="4", learning_rate="0.001"), Workspace.from_environment()
+        ).training_key
+        == ResolvedJob.from_workspace(job(), Workspace.from_environment()).training_key
     )
 
 
 def test_a_fusion_setting_changes_the_score_alone(tmp_path: Path) -> None:
-    store = JobStore(tmp_path)
+    store = JobStore(Storage.from_location(tmp_path))
     scores = [
         anomaly_scores(done(job("baseline-maha", maha_mode=mode), store), store)["score"].to_numpy()
         for mode in ("released", "per_frame")
@@ -257,26 +287,26 @@ def test_a_fusion_setting_changes_the_score_alone(tmp_path: Path) -> None:
 
 
 def test_other_machine_types_count_where_they_are_read(home: Path, tmp_path: Path) -> None:
-    other = catalog.add("other", write_tiny(tmp_path / "clips", seed=0))
+    other = catalog.add(Workspace.from_environment(), "other", write_tiny(tmp_path / "clips", seed=0))
     valve = pl.col("machine_type") == "valve"
     changed = other.clips.with_columns(
         content_hash=pl.when(valve).then(pl.lit("0")).otherwise(pl.col("content_hash"))
     )
     changed_set = replace(other, clips=changed)
     for system, same in (("baseline-mse", True), ("theirs", False)):
-        keys = {ResolvedJob.from_job(job(system), data=data).training_key for data in (other, changed_set)}
+        keys = {ResolvedJob.from_job(job(system), data).training_key for data in (other, changed_set)}
         assert (len(keys) == 1) is same
 
 
 def test_test_clips_change_scores_and_no_training() -> None:
-    data = catalog.load("tiny")
+    data = catalog.load(Workspace.from_environment(), "tiny")
     test = pl.col("split") == "test"
     changed = data.clips.with_columns(
         content_hash=pl.when(test).then(pl.lit("0")).otherwise(pl.col("content_hash"))
     )
-    found = ResolvedJob.from_job(job(), data=replace(data, clips=changed))
-    assert found.training_key == ResolvedJob.from_job(job()).training_key
-    assert found.scoring_key != ResolvedJob.from_job(job()).scoring_key
+    found = ResolvedJob.from_job(job(), replace(data, clips=changed))
+    assert found.training_key == ResolvedJob.from_workspace(job(), Workspace.from_environment()).training_key
+    assert found.scoring_key != ResolvedJob.from_workspace(job(), Workspace.from_environment()).scoring_key
 
 
 # The loop
@@ -290,31 +320,35 @@ def test_a_diverged_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return Losses({"reconstruction": Mean(part.sum * (math.nan if progress >= 0.5 else 1.0), part.count)})
 
     monkeypatch.setattr(registry.get("baseline-mse"), "forward", diverging)
-    store = JobStore(tmp_path)
+    store = JobStore(Storage.from_location(tmp_path))
     with pytest.raises(
         InputError, match=r"diverged: in epoch 3 of stage 'reconstruction' .* lower learning rate"
     ):
         done(job(), store)
-    assert not store.is_trained(ResolvedJob.from_job(job()))
+    assert not store.is_trained(ResolvedJob.from_workspace(job(), Workspace.from_environment()))
 
 
 @pytest.mark.parametrize("system", ["baseline-mse", "theirs"])
 def test_progress_is_reported_every_epoch(tmp_path: Path, system: str) -> None:
     events: list[dict[str, Any]] = []
-    resolved = done(job(system), JobStore(tmp_path), runtime=Runtime(report=events.append))
+    resolved = done(
+        job(system), JobStore(Storage.from_location(tmp_path)), runtime=Runtime(report=events.append)
+    )
     steps = [event["step"] for event in events if "step" in event]
     total = training.total_steps(resolved.build_trained(resolved.clips.facts), resolved.clips)
     assert steps == sorted(set(steps))
-    assert steps[-1] == total == record(resolved, JobStore(tmp_path))["steps"]
+    assert steps[-1] == total == record(resolved, JobStore(Storage.from_location(tmp_path)))["steps"]
     assert {event["steps"] for event in events if "step" in event} == {total}
     if system == "theirs":
-        stages = [entry["stage"] for entry in record(resolved, JobStore(tmp_path))["curve"]]
+        stages = [
+            entry["stage"] for entry in record(resolved, JobStore(Storage.from_location(tmp_path)))["curve"]
+        ]
         assert stages == ["one"] * 3 + ["two"] * math.ceil(5 / resolved.clips.steps_per_epoch)
         assert total == 3 * resolved.clips.steps_per_epoch + 5
 
 
 def test_the_curve_holds_means_of_every_part() -> None:
-    resolved = ResolvedJob.from_job(job("theirs", epochs=1))
+    resolved = ResolvedJob.from_workspace(job("theirs", epochs=1), Workspace.from_environment())
     with torch.random.fork_rng(devices=[]):
         system = resolved.build_trained(resolved.clips.facts)
         initial = {name: value.clone() for name, value in system.state_dict().items()}
@@ -354,7 +388,7 @@ def test_monitors_are_recorded_and_minimize_nothing() -> None:
 
 
 def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolved = ResolvedJob.from_job(job("theirs", epochs=1))
+    resolved = ResolvedJob.from_workspace(job("theirs", epochs=1), Workspace.from_environment())
     system = registry.get("theirs")
     stages, forward = system.stages, system.forward
     seen = []
@@ -388,7 +422,7 @@ def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_batches_are_made_ahead_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = ResolvedJob.from_job(job("theirs")).clips
+    clips = ResolvedJob.from_workspace(job("theirs"), Workspace.from_environment()).clips
     monkeypatch.setattr(ClipBatch, "pinned", lambda self: self)
     monkeypatch.setattr(ClipBatch, "to", lambda self, device: self)
     ahead = list(training._batches(clips, range(3, 9), Runtime(device=torch.device("cuda"))))
@@ -403,7 +437,7 @@ def test_checkpoints_take_a_small_share_of_the_time() -> None:
         saved.append(state["step"])
         time.sleep(0.5)
 
-    resolved = ResolvedJob.from_job(job("theirs", epochs=6))
+    resolved = ResolvedJob.from_workspace(job("theirs", epochs=6), Workspace.from_environment())
     with torch.random.fork_rng(devices=[]):
         made = resolved.build_trained(resolved.clips.facts)
         training.train(made, resolved.clips, Runtime(), seed=1, checkpoint=slow, checkpoint_epochs=1)
@@ -434,17 +468,18 @@ def test_a_job_whose_scoring_fails_leaves_the_others_of_its_training_alone(
 ) -> None:
     """Both baselines score one training; only one of them fails."""
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    catalog.add("tiny", write_tiny(tmp_path / "clips"))
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "clips"))
     settings = {"epochs": 2, "hidden": 8, "batch_size": 64}
     jobs = [
-        ResolvedJob.from_job(Job(s, settings, "tiny", "fan", 0)) for s in ("baseline-maha", "baseline-mse")
+        ResolvedJob.from_workspace(Job(s, settings, "tiny", "fan", 0), Workspace.from_environment())
+        for s in ("baseline-maha", "baseline-mse")
     ]
 
     def broken(*_: Any) -> None:
         raise RuntimeError("no covariance today")
 
     monkeypatch.setattr(registry.get("baseline-maha"), "fit_backend", broken)
-    store = JobStore(tmp_path / "jobs")
+    store = JobStore(Storage.from_location(tmp_path / "jobs"))
     (task,) = by_training(jobs)
     ((failed, error),) = execute(task, Runtime(), store)
     assert failed.job.system == "baseline-maha"
@@ -458,9 +493,11 @@ def test_results_whose_files_were_removed_count_as_not_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    catalog.add("tiny", write_tiny(tmp_path / "clips"))
-    resolved = ResolvedJob.from_job(Job("baseline-mse", {"epochs": 2, "hidden": 8}, "tiny", "fan", 0))
-    store = JobStore(tmp_path / "jobs")
+    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "clips"))
+    resolved = ResolvedJob.from_workspace(
+        Job("baseline-mse", {"epochs": 2, "hidden": 8}, "tiny", "fan", 0), Workspace.from_environment()
+    )
+    store = JobStore(Storage.from_location(tmp_path / "jobs"))
     execute(TrainingTask((resolved,)), Runtime(), store)
     assert store.is_done(TrainingTask((resolved,)))
     (tmp_path / "jobs" / store.scores(resolved.scoring_key) / "components.parquet").unlink()
@@ -473,7 +510,7 @@ def test_results_whose_files_were_removed_count_as_not_done(
 
 def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_MOST_POINTS", 4)
-    resolved = ResolvedJob.from_job(job("theirs", epochs=1))
+    resolved = ResolvedJob.from_workspace(job("theirs", epochs=1), Workspace.from_environment())
     events: list[dict[str, Any]] = []
     system = registry.get("theirs")
     stages = system.stages
@@ -491,7 +528,7 @@ def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch
 def test_multiply_accumulates_of_attention_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from asdbench.engine.scoring import macs_per_clip
 
-    resolved = ResolvedJob.from_job(job("theirs"))
+    resolved = ResolvedJob.from_workspace(job("theirs"), Workspace.from_environment())
     system = resolved.build_trained(resolved.clips.facts)
 
     def attending(batch: ClipBatch) -> dict[str, torch.Tensor]:

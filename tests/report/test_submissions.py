@@ -18,6 +18,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import SearchProvenance, evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL
 from asdbench.report import submissions as submission
 from asdbench.report.compare import compare
@@ -44,7 +45,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         home = tmp_path_factory.mktemp("home")
         patched.setenv("ASDBENCH_HOME", str(home))
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        catalog.add("tiny", write_tiny(home / "recordings", test_clips_per_cell=4))
+        catalog.add(
+            Workspace.from_environment(), "tiny", write_tiny(home / "recordings", test_clips_per_cell=4)
+        )
         run = ("run", "baseline-mse", "baseline-maha", "--data", "tiny", "--local", "--seeds", "0", "1")
         assert asdbench(*run, *QUICK) == 0
     return home
@@ -57,7 +60,10 @@ def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stored_results() -> list[dict]:
-    return [json.loads(path.read_text()) for path in (catalog.home() / "jobs" / "results").glob("*.json")]
+    return [
+        json.loads(path.read_text())
+        for path in (Workspace.from_environment().home / "jobs" / "results").glob("*.json")
+    ]
 
 
 def leaderboard(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict]:
@@ -69,10 +75,16 @@ def leaderboard(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict]
 def test_a_submission_is_evaluated_to_the_score_of_the_leaderboard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = catalog.load("tiny")
+    data = catalog.load(Workspace.from_environment(), "tiny")
     systems = ["baseline-mse", "baseline-maha"]
     package = write_submission(
-        systems, data, JobStore(), team="Zhang_DKU", folder=tmp_path, seed=1, settings=SETTINGS
+        systems,
+        data,
+        JobStore.from_workspace(Workspace.from_environment()),
+        team="Zhang_DKU",
+        folder=tmp_path,
+        seed=1,
+        settings=SETTINGS,
     )
     labels = ["Zhang_DKU_task2_1", "Zhang_DKU_task2_2"]
     wanted = {
@@ -102,15 +114,24 @@ def test_a_submission_is_evaluated_to_the_score_of_the_leaderboard(
         folder = str(tmp_path / "Zhang_DKU" / label)
         assert asdbench("evaluate", folder, "--data", "tiny", "--format", "json") == 0
         scores[system] = json.loads(capsys.readouterr().out)
-    row = compare(tuple(systems), data, JobStore(), seeds=[1], settings=SETTINGS, resamples=10)[-1]
+    row = compare(
+        tuple(systems),
+        data,
+        JobStore.from_workspace(Workspace.from_environment()),
+        seeds=[1],
+        settings=SETTINGS,
+        resamples=10,
+    )[-1]
     assert scores["baseline-mse"]["official_score"] == pytest.approx(row["score_a"], abs=1e-12)
     assert scores["baseline-maha"]["official_score"] == pytest.approx(row["score_b"], abs=1e-12)
 
 
 def test_the_meta_information_says_what_is_known(tmp_path: Path) -> None:
-    data = catalog.load("tiny")
+    data = catalog.load(Workspace.from_environment(), "tiny")
     options = {"team": "Zhang_DKU", "folder": tmp_path, "settings": SETTINGS}
-    write_submission(["baseline-maha"], data, JobStore(), **options)
+    write_submission(
+        ["baseline-maha"], data, JobStore.from_workspace(Workspace.from_environment()), **options
+    )
     label = "Zhang_DKU_task2_1"
     meta = yaml.safe_load((tmp_path / "Zhang_DKU" / label / f"{label}.meta.yaml").read_text())
     told, system = meta["submission"], meta["system"]
@@ -138,8 +159,15 @@ def test_the_meta_information_says_what_is_known(tmp_path: Path) -> None:
 
 
 def test_decisions_are_those_of_the_threshold(tmp_path: Path) -> None:
-    data = catalog.load("tiny")
-    write_submission(["baseline-mse"], data, JobStore(), team="T", folder=tmp_path, settings=SETTINGS)
+    data = catalog.load(Workspace.from_environment(), "tiny")
+    write_submission(
+        ["baseline-mse"],
+        data,
+        JobStore.from_workspace(Workspace.from_environment()),
+        team="T",
+        folder=tmp_path,
+        settings=SETTINGS,
+    )
     records = stored_results()
     [record] = [
         record
@@ -172,9 +200,16 @@ def test_a_clip_without_a_finite_score_is_refused_and_nothing_is_written(
     stored = submission.anomaly_scores
     monkeypatch.setattr(submission, "anomaly_scores", lambda *job: change(stored(*job)))
     monkeypatch.setattr(submission, "decision_threshold", lambda scores, *, method: 0.0)
-    data = catalog.load("tiny")
+    data = catalog.load(Workspace.from_environment(), "tiny")
     with pytest.raises(InputError, match=message):
-        write_submission(["baseline-mse"], data, JobStore(), team="T", folder=tmp_path, settings=SETTINGS)
+        write_submission(
+            ["baseline-mse"],
+            data,
+            JobStore.from_workspace(Workspace.from_environment()),
+            team="T",
+            folder=tmp_path,
+            settings=SETTINGS,
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,7 +229,12 @@ def test_a_clip_without_a_finite_score_is_refused_and_nothing_is_written(
 def test_bad_requests_are_refused(tmp_path: Path, systems, options, message) -> None:
     wanted = {"team": "T", "folder": tmp_path, "settings": SETTINGS} | options
     with pytest.raises(InputError, match=message):
-        write_submission(systems, catalog.load("tiny"), JobStore(), **wanted)
+        write_submission(
+            systems,
+            catalog.load(Workspace.from_environment(), "tiny"),
+            JobStore.from_workspace(Workspace.from_environment()),
+            **wanted,
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,7 +252,7 @@ def test_a_submission_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFi
 
 def ground_truth(folder: Path) -> Path:
     """Write the tiny data set's labels as the organizers would."""
-    sections, _ = truth_of("tiny")
+    sections, _ = truth_of("tiny", Workspace.from_environment())
     for section in sections:
         for kind, values in (("data", section.anomalous), ("domain", section.target)):
             table = (
@@ -229,8 +269,8 @@ def test_labels_of_the_organizers_serve_a_challenge_that_is_not_registered(
 ) -> None:
     write_submission(
         ["baseline-mse"],
-        catalog.load("tiny"),
-        JobStore(),
+        catalog.load(Workspace.from_environment(), "tiny"),
+        JobStore.from_workspace(Workspace.from_environment()),
         team="T",
         folder=tmp_path,
         settings=SETTINGS,
@@ -248,17 +288,21 @@ def test_labels_of_the_organizers_serve_a_challenge_that_is_not_registered(
 
 def test_a_challenge_brings_its_rule(tmp_path: Path) -> None:
     folder = ground_truth(tmp_path)
-    assert truth_of("tiny", ground_truth=folder)[1] is OFFICIAL
-    assert truth_of("dcase2021", ground_truth=folder)[1] is IN_DOMAIN
+    assert truth_of("tiny", Workspace.from_environment(), ground_truth=folder)[1] is OFFICIAL
+    assert truth_of("dcase2021", Workspace.from_environment(), ground_truth=folder)[1] is IN_DOMAIN
 
 
 def test_a_data_set_without_labels_asks_for_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    none = catalog.truth("tiny").clear()
+    none = catalog.truth(catalog.load(Workspace.from_environment(), "tiny")).clear()
     monkeypatch.setattr(catalog, "truth", lambda name: none)
     with pytest.raises(InputError, match="no test clip of data set 'tiny' has a known label; give --ground"):
-        truth_of("tiny")
+        truth_of("tiny", Workspace.from_environment())
     with pytest.raises(InputError, match="has a known label; scores need labels to compare"):
-        compare(("baseline-mse", "baseline-maha"), catalog.load("tiny"), JobStore())
+        compare(
+            ("baseline-mse", "baseline-maha"),
+            catalog.load(Workspace.from_environment(), "tiny"),
+            JobStore.from_workspace(Workspace.from_environment()),
+        )
 
 
 # Comparison and leaderboard
@@ -289,21 +333,49 @@ def test_a_comparison_has_a_row_a_type_and_one_over_all(capsys: pytest.CaptureFi
 
 
 def test_equal_requests_give_equal_intervals() -> None:
-    systems, data = ("baseline-mse", "baseline-maha"), catalog.load("tiny")
-    rows = [compare(systems, data, JobStore(), settings=SETTINGS, resamples=50) for _ in range(2)]
+    systems, data = ("baseline-mse", "baseline-maha"), catalog.load(Workspace.from_environment(), "tiny")
+    rows = [
+        compare(
+            systems,
+            data,
+            JobStore.from_workspace(Workspace.from_environment()),
+            settings=SETTINGS,
+            resamples=50,
+        )
+        for _ in range(2)
+    ]
     assert rows[0] == rows[1]
-    [mirrored] = compare(systems[::-1], data, JobStore(), settings=SETTINGS, resamples=50)[-1:]
+    [mirrored] = compare(
+        systems[::-1],
+        data,
+        JobStore.from_workspace(Workspace.from_environment()),
+        settings=SETTINGS,
+        resamples=50,
+    )[-1:]
     assert mirrored["difference_low"] == pytest.approx(-rows[0][-1]["difference_high"])
-    wide = compare(systems, data, JobStore(), settings=SETTINGS, resamples=50, confidence=0.99)[-1]
+    wide = compare(
+        systems,
+        data,
+        JobStore.from_workspace(Workspace.from_environment()),
+        settings=SETTINGS,
+        resamples=50,
+        confidence=0.99,
+    )[-1]
     assert wide["difference_high"] >= rows[0][-1]["difference_high"]
 
 
 def test_a_system_is_not_compared_with_itself() -> None:
-    data = catalog.load("tiny")
+    data = catalog.load(Workspace.from_environment(), "tiny")
     with pytest.raises(InputError, match="baseline-mse is compared with itself; name two systems"):
-        compare(("baseline-mse", "baseline-mse"), data, JobStore())
+        compare(("baseline-mse", "baseline-mse"), data, JobStore.from_workspace(Workspace.from_environment()))
     with pytest.raises(InputError, match="no seed is given; --seeds takes"):
-        compare(("baseline-mse", "baseline-maha"), data, JobStore(), seeds=[], settings=SETTINGS)
+        compare(
+            ("baseline-mse", "baseline-maha"),
+            data,
+            JobStore.from_workspace(Workspace.from_environment()),
+            seeds=[],
+            settings=SETTINGS,
+        )
 
 
 def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,13 +397,18 @@ def searched(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sea
     """A copy of the data home in which a search has chosen the settings of baseline-mse."""
     shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("recordings"))
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data, tuned = catalog.load("tiny"), SearchProvenance("abc", 20)
+    data, tuned = catalog.load(Workspace.from_environment(), "tiny"), SearchProvenance("abc", 20)
     jobs = scored_jobs(
-        ["baseline-mse"], data, JobStore(), seeds=[0, 1], machine_types=["fan", "valve"], settings=SETTINGS
+        ["baseline-mse"],
+        data,
+        JobStore.from_workspace(Workspace.from_environment()),
+        seeds=[0, 1],
+        machine_types=["fan", "valve"],
+        settings=SETTINGS,
     )
     for of_seed in jobs["baseline-mse"].values():
         for resolved in of_seed.values():
-            evaluate(resolved, JobStore(), tuned=tuned)
+            evaluate(resolved, JobStore.from_workspace(Workspace.from_environment()), tuned=tuned)
     return tuned
 
 
@@ -373,11 +450,16 @@ def test_a_submission_of_searched_settings_leaves_no_untuned_result(
     searched: SearchProvenance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where only the search has judged them, the submission's own figures are stored nowhere."""
-    for path in (catalog.home() / "jobs" / "results").glob("*.json"):
+    for path in (Workspace.from_environment().home / "jobs" / "results").glob("*.json"):
         if not json.loads(path.read_text())["tuned"]:
             path.unlink()
     write_submission(
-        ["baseline-mse"], catalog.load("tiny"), JobStore(), team="T", folder=tmp_path, settings=SETTINGS
+        ["baseline-mse"],
+        catalog.load(Workspace.from_environment(), "tiny"),
+        JobStore.from_workspace(Workspace.from_environment()),
+        team="T",
+        folder=tmp_path,
+        settings=SETTINGS,
     )
     [row] = leaderboard(capsys)
     assert row["tuned"]["search"] == "abc"
@@ -390,7 +472,7 @@ def test_published_results_are_shown_for_their_own_data_only(
     captured = capsys.readouterr()
     assert "no published results on tiny; there are some on dcase2023" in captured.out
     assert "official baseline" not in captured.out
-    catalog.add("dcase2023", home / "recordings")
+    catalog.add(Workspace.from_environment(), "dcase2023", home / "recordings")
     assert asdbench("leaderboard", "--data", "dcase2023", "--reference", "--by", "type") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Zhang_DKU_task2_2" in said

@@ -18,6 +18,7 @@ from asdbench.engine.evaluation import evaluate, labeled_clips
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score, section_metrics
 from asdbench.search.fusion import (
     BatchResult,
@@ -176,10 +177,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ASDBENCH_HOME", str(folder / "home"))
         patch.delenv("ASDBENCH_STORAGE", raising=False)
         recordings = write_tiny(folder / "recordings", test_clips_per_cell=6, durations_s=(0.5, 0.7))
-        data = catalog.add("tiny", recordings)
+        data = catalog.add(Workspace.from_environment(), "tiny", recordings)
         for seed in SEEDS:
             for machine_type in data.machine_types:
-                run_job(Job("ensemble", MEMBERS | SMALL, "tiny", machine_type, seed), JobStore())
+                run_job(
+                    Job("ensemble", MEMBERS | SMALL, "tiny", machine_type, seed),
+                    JobStore.from_workspace(Workspace.from_environment()),
+                )
         yield folder
 
 
@@ -189,19 +193,28 @@ def ensemble(**settings: Any) -> registry.Configured:
 
 def judged(settings: Mapping[str, Any]) -> float:
     """Return the official score by the regular path, averaged over seeds."""
-    data, scores = catalog.load("tiny"), []
+    data, scores = catalog.load(Workspace.from_environment(), "tiny"), []
     for seed in SEEDS:
         rows = []
         for machine_type in data.machine_types:
             job = Job("ensemble", MEMBERS | SMALL | dict(settings), "tiny", machine_type, seed)
-            record = evaluate(ResolvedJob.from_job(job), JobStore(), subset="dev").record
+            record = evaluate(
+                ResolvedJob.from_workspace(job, Workspace.from_environment()),
+                JobStore.from_workspace(Workspace.from_environment()),
+                subset="dev",
+            ).record
             rows += [section["official"] for section in record["sections"].values()]
         scores.append(official_score(rows, rule=data.rule))
     return float(np.mean(scores))
 
 
 def test_scores_are_those_of_the_ensemble_with_these_settings(home: Path) -> None:
-    given = fusion_problem(ensemble(scale="log"), catalog.load("tiny"), JobStore(), seeds=[*SEEDS, 0])
+    given = fusion_problem(
+        ensemble(scale="log"),
+        catalog.load(Workspace.from_environment(), "tiny"),
+        JobStore.from_workspace(Workspace.from_environment()),
+        seeds=[*SEEDS, 0],
+    )
     assert given.members == ("multitask-mel", "baseline-mse")
     assert given.seeds == SEEDS
     assert given.choices[0] == {"join": "scores", "scale": "log"}
@@ -221,7 +234,12 @@ def test_scores_are_those_of_the_ensemble_with_these_settings(home: Path) -> Non
 
 
 def test_what_is_found_are_settings_that_give_its_score(home: Path) -> None:
-    given = fusion_problem(ensemble(), catalog.load("tiny"), JobStore(), seeds=SEEDS)
+    given = fusion_problem(
+        ensemble(),
+        catalog.load(Workspace.from_environment(), "tiny"),
+        JobStore.from_workspace(Workspace.from_environment()),
+        seeds=SEEDS,
+    )
     found = search_weights(given, evaluations=60, seed=0)
     assert found.score == pytest.approx(judged(found.settings), abs=1e-12)
     assert found.equal_weights == pytest.approx(judged({}), abs=1e-12)
@@ -236,25 +254,43 @@ def test_members_that_have_not_run_are_named_with_what_runs_them(home: Path) -> 
         r"settings; 'asdbench run baseline-mse --data tiny --seeds 0 1 --set .*epochs=3.*' makes them"
     )
     with pytest.raises(InputError, match=expected):
-        fusion_problem(changed, catalog.load("tiny"), JobStore(), seeds=SEEDS)
+        fusion_problem(
+            changed,
+            catalog.load(Workspace.from_environment(), "tiny"),
+            JobStore.from_workspace(Workspace.from_environment()),
+            seeds=SEEDS,
+        )
     other = registry.configure("ensemble", MEMBERS | SMALL | {"steps": 3})
     with pytest.raises(
         InputError, match="'asdbench run multitask-mel --data tiny --seeds 0 --pseudo-anomalies-from tiny"
     ):
-        fusion_problem(other, catalog.load("tiny"), JobStore(), seeds=[0], pseudo_anomaly_data="tiny")
+        fusion_problem(
+            other,
+            catalog.load(Workspace.from_environment(), "tiny"),
+            JobStore.from_workspace(Workspace.from_environment()),
+            seeds=[0],
+            pseudo_anomaly_data="tiny",
+        )
 
 
 def test_only_development_labels_steer_a_search(home: Path) -> None:
-    data = catalog.load("tiny")
+    data = catalog.load(Workspace.from_environment(), "tiny")
     hidden = replace(data, clips=data.clips.with_columns(subset=pl.lit("eval")))
     with pytest.raises(InputError, match="only development labels may steer a search"):
-        fusion_problem(ensemble(), hidden, JobStore(), seeds=SEEDS)
+        fusion_problem(ensemble(), hidden, JobStore.from_workspace(Workspace.from_environment()), seeds=SEEDS)
     without = replace(data, clips=data.clips.filter(pl.col("split") != "test"))
     with pytest.raises(InputError, match="no test clip of data set 'tiny' has a known label"):
-        fusion_problem(ensemble(), without, JobStore(), seeds=SEEDS)
+        fusion_problem(
+            ensemble(), without, JobStore.from_workspace(Workspace.from_environment()), seeds=SEEDS
+        )
     fan = (pl.col("machine_type") == "fan") & (pl.col("split") == "test")
     partly = data.clips.with_columns(subset=pl.when(fan).then(pl.lit("eval")).otherwise("subset"))
-    given = fusion_problem(ensemble(), replace(data, clips=partly), JobStore(), seeds=SEEDS)
+    given = fusion_problem(
+        ensemble(),
+        replace(data, clips=partly),
+        JobStore.from_workspace(Workspace.from_environment()),
+        seeds=SEEDS,
+    )
     assert given.machine_types == ("valve",)
 
 
@@ -264,11 +300,19 @@ def test_labels_that_allow_no_metric_are_refused(home: Path, monkeypatch: pytest
 
     monkeypatch.setattr("asdbench.search.fusion_problem.labeled_clips", labeled)
     with pytest.raises(InputError, match="there is no anomaly among the 24 clips of the section"):
-        fusion_problem(ensemble(), catalog.load("tiny"), JobStore(), seeds=SEEDS)
+        fusion_problem(
+            ensemble(),
+            catalog.load(Workspace.from_environment(), "tiny"),
+            JobStore.from_workspace(Workspace.from_environment()),
+            seeds=SEEDS,
+        )
 
 
 def test_systems_without_weights_are_refused(home: Path) -> None:
-    data, store = catalog.load("tiny"), JobStore()
+    data, store = (
+        catalog.load(Workspace.from_environment(), "tiny"),
+        JobStore.from_workspace(Workspace.from_environment()),
+    )
     with pytest.raises(InputError, match="'baseline-mse' has no fusion weights to search"):
         fusion_problem(registry.configure("baseline-mse"), data, store, seeds=SEEDS)
     alone = registry.configure("ensemble", {"members": "baseline-mse"})
@@ -294,7 +338,12 @@ def test_ensembles_that_do_not_score_linearly_are_refused(
 
     monkeypatch.setattr(registry.get("ensemble"), "combine", classmethod(combine))
     with pytest.raises(InputError, match=message):
-        fusion_problem(ensemble(), catalog.load("tiny"), JobStore(), seeds=SEEDS)
+        fusion_problem(
+            ensemble(),
+            catalog.load(Workspace.from_environment(), "tiny"),
+            JobStore.from_workspace(Workspace.from_environment()),
+            seeds=SEEDS,
+        )
 
 
 # The search

@@ -12,6 +12,7 @@ from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.search.plan import Search, studies_of
 from asdbench.search.studies import RANDOM_TRIALS, Study, Trial
 from asdbench.testing import write_tiny
@@ -23,7 +24,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
     monkeypatch.delenv("ASDBENCH_STORAGE", raising=False)
     types = ("fan", "pump", "valve")
     return catalog.add(
-        "tiny", write_tiny(tmp_path / "recordings", machine_types=types, source_clips=6, target_clips=1)
+        Workspace.from_environment(),
+        "tiny",
+        write_tiny(tmp_path / "recordings", machine_types=types, source_clips=6, target_clips=1),
     )
 
 
@@ -75,7 +78,7 @@ def test_what_is_drawn_depends_on_seed_and_number_alone_while_it_is_random(data:
 
 def test_a_study_that_goes_on_draws_what_one_without_an_interruption_draws(data: DataSet) -> None:
     whole = draw(study_of(data), 14)
-    store = JobStore()
+    store = JobStore.from_workspace(Workspace.from_environment())
     before = study_of(data)
     draw(before, 6)
     before.save(store)
@@ -91,9 +94,9 @@ def test_a_trial_under_way_is_drawn_again_and_keeps_its_number(data: DataSet) ->
     draw(study, 3)
     study.trials[1].state = "running"
     study.trials[1].rungs = [0.5]
-    study.save(JobStore())
+    study.save(JobStore.from_workspace(Workspace.from_environment()))
     after = study_of(data)
-    after.load(JobStore())
+    after.load(JobStore.from_workspace(Workspace.from_environment()))
     assert len(after.finished) == 2
     again = draw(after, 2)
     assert again[0] == study.trials[1].parameters

@@ -18,6 +18,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.testing import SystemConformance, conformance, write_tiny
 from asdbench.testing.conformance import FinishedJob, run_job, threads
 
@@ -102,8 +103,10 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
             text = text.replace(old, new)
         (tmp_path / "code/their_suite_system.py").write_text(text)
         importlib.invalidate_caches()
-        catalog.add("tiny", write_tiny(tmp_path / "clips"))
-        return run_job(Job("theirs", {}, "tiny", "fan", seed=1), JobStore())
+        catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "clips"))
+        return run_job(
+            Job("theirs", {}, "tiny", "fan", seed=1), JobStore.from_workspace(Workspace.from_environment())
+        )
 
     with threads(1):
         yield function
@@ -218,7 +221,7 @@ def test_pytest_makes_a_test_of_every_setting() -> None:
 
 def test_what_the_tiny_data_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data = catalog.add("tiny", write_tiny(tmp_path / "a"))
+    data = catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "a"))
     assert data.machine_types == conformance.MACHINE_TYPES
     counts = catalog.describe(data).counts.drop("machine_type", "section", "subset")
     assert sorted(set(counts.rows())) == [
@@ -227,7 +230,7 @@ def test_what_the_tiny_data_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert data.clips["duration_s"].min() >= 0.6  # type: ignore[operator]
     assert data.clips["duration_s"].max() <= 1.5  # type: ignore[operator]
     assert data.clips["content_hash"].n_unique() == 64
-    assert catalog.truth("tiny")["anomaly"].sum() == 8
+    assert catalog.truth(catalog.load(Workspace.from_environment(), "tiny"))["anomaly"].sum() == 8
     again, other = write_tiny(tmp_path / "b"), write_tiny(tmp_path / "c", seed=1)
     for path in data.clips["path"]:
         assert (again / path).read_bytes() == (data.root / path).read_bytes() != (other / path).read_bytes()

@@ -12,6 +12,7 @@ from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
 from asdbench.data.sets.clips import CLIP_SCHEMA, Index, index_folder
 from asdbench.data.sets.layouts import TWO_MICROPHONES
+from asdbench.io.workspace import Workspace
 from asdbench.spec import MelSpec
 from asdbench.system import BatchPlan, InputSpec
 from asdbench.testing.miniatures import MINIATURES, Written, write_miniature
@@ -91,7 +92,7 @@ def test_training_takes_clips_of_the_training_split_alone(
     written: dict[str, Written], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
-    data = catalog.add("mini", written[name].data)
+    data = catalog.add(Workspace.from_environment(), "mini", written[name].data)
     plan = BatchPlan(size=8, draw="window-per-clip", pseudo_anomaly_share=0.5, target_rows=1)
     job = JobData(data, data.machine_types[0], input_spec=NEEDS, plan=plan, seed=0)
     drawn = {int(job._clips.clip_id[clip]) for step in range(50) for clip in job._rows(step)[1]}
@@ -105,7 +106,7 @@ def test_supplemental_clips_are_neither_trained_on_nor_scored(
     written: dict[str, Written], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
-    data = catalog.add("mini", written[name].data)
+    data = catalog.add(Workspace.from_environment(), "mini", written[name].data)
     for machine_type in data.machine_types:
         job = JobData(data, machine_type, input_spec=NEEDS, plan=PLAN, seed=0)
         used = {*job.training_ids.tolist(), *job.hold_out_ids.tolist(), *job.test_ids.tolist()}

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import OFFICIAL, WITHOUT_DOMAINS, official_score
 from asdbench.tracking import mlflow_runs
 from asdbench.tracking.mlflow_runs import NotWritten, Store, runs_page, source_tags, tracking_uri, ui_command
@@ -19,7 +20,7 @@ TYPES = ("fan", "valve")
 
 
 def record(runs: list[Run]) -> dict[str, str]:
-    store = Store()
+    store = Store(Workspace.from_environment())
     for run in runs:
         store.write([run.entry(source_tags())])
     return store.experiments
@@ -78,7 +79,7 @@ def finished_run(
 def client() -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri())
+    return MlflowClient(tracking_uri(Workspace.from_environment()))
 
 
 def recorded(data: str = "demo") -> tuple[list[Any], list[Any]]:
@@ -235,7 +236,7 @@ def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch) -
 
 def test_of_a_run_with_several_entries_the_newest_is_written() -> None:
     partial = dataclasses.replace(finished_run(types=("fan",)), complete=False)
-    Store().write([run.entry({}) for run in (partial, finished_run())])
+    Store(Workspace.from_environment()).write([run.entry({}) for run in (partial, finished_run())])
     [outer], nested = recorded()
     assert (outer.data.tags["asdbench.machine_types"], len(nested)) == ("fan, valve", 2)
 
@@ -245,7 +246,7 @@ def test_an_entry_is_the_same_after_a_detour_through_json() -> None:
     again = OutboxEntry.from_json(entry.to_json())
     assert again.to_json() == entry.to_json()
     assert again.group == entry.group
-    Store().write([again])
+    Store(Workspace.from_environment()).write([again])
     [outer], [fan, _] = recorded()
     assert outer.data.tags["mlflow.source.git.commit"] == "c0ffee"
     assert fan.data.metrics["loss/reconstruction/l1"] == 2
@@ -254,7 +255,7 @@ def test_an_entry_is_the_same_after_a_detour_through_json() -> None:
 def test_losses_that_are_not_finite_are_recorded() -> None:
     run = finished_run(types=("fan",))
     curve = [{"stage": "s", "epoch": 1, "total": float("nan")}]
-    Store().write(
+    Store(Workspace.from_environment()).write(
         [OutboxEntry.from_json(dataclasses.replace(run, curves={"fan": curve}).entry({}).to_json())]
     )
     _, [fan] = recorded()
@@ -333,13 +334,13 @@ def test_the_git_state_is_recorded_where_asdbench_runs_from_a_checkout(
 
 
 def test_the_uri_is_the_users_or_in_the_data_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracking_uri() == f"sqlite:///{home}/mlflow.db"
+    assert tracking_uri(Workspace.from_environment()) == f"sqlite:///{home}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    assert tracking_uri() == "http://tracking.example:5000"
+    assert tracking_uri(Workspace.from_environment()) == "http://tracking.example:5000"
 
 
 def test_the_ui_command_opens_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = shlex.split(ui_command())
+    words = shlex.split(ui_command(Workspace.from_environment()))
     assert words[:2] == ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "MLFLOW_DISABLE_TELEMETRY=true"]
     assert words[words.index("--backend-store-uri") + 1] == f"sqlite:///{home}/mlflow.db"
     assert words[words.index("--artifacts-destination") + 1] == f"{home}/mlartifacts"
@@ -347,13 +348,13 @@ def test_the_ui_command_opens_the_store(home: Path, monkeypatch: pytest.MonkeyPa
     program = words[2 : words.index("ui")]
     assert shutil.which(program[0])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///my runs.db")
-    assert "sqlite:///my runs.db" in shlex.split(ui_command())
-    assert "--artifacts-destination" not in ui_command()
+    assert "sqlite:///my runs.db" in shlex.split(ui_command(Workspace.from_environment()))
+    assert "--artifacts-destination" not in ui_command(Workspace.from_environment())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    assert ui_command() == "python -m webbrowser http://tracking.example:5000"
+    assert ui_command(Workspace.from_environment()) == "python -m webbrowser http://tracking.example:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hush@db/runs")
-    assert "hush" not in ui_command()
-    assert '--backend-store-uri "$MLFLOW_TRACKING_URI"' in ui_command()
+    assert "hush" not in ui_command(Workspace.from_environment())
+    assert '--backend-store-uri "$MLFLOW_TRACKING_URI"' in ui_command(Workspace.from_environment())
 
 
 def test_an_unreachable_server_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,9 +389,13 @@ def test_a_deleted_experiment_is_told_with_the_cure() -> None:
 
 def test_the_page_of_runs_is_at_the_server_or_at_the_local_ui(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert runs_page("3").startswith("http://127.0.0.1:5000/#/experiments/3/runs?")
+    assert runs_page(Workspace.from_environment(), "3").startswith(
+        "http://127.0.0.1:5000/#/experiments/3/runs?"
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@tracking.example/")
-    page = runs_page("3")
+    page = runs_page(Workspace.from_environment(), "3")
     assert "/#/experiments/3/runs?" in page
     assert "secret" not in page
-    assert "orderByKey=metrics.%60best_score%60" in runs_page("3", metric="best_score")
+    assert "orderByKey=metrics.%60best_score%60" in runs_page(
+        Workspace.from_environment(), "3", metric="best_score"
+    )

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import OFFICIAL
 from asdbench.tracking import outbox, recorder
 from asdbench.tracking.mlflow_runs import tracking_uri
@@ -70,7 +71,7 @@ def trial(number: int) -> TrialRecord:
 def client() -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri())
+    return MlflowClient(tracking_uri(Workspace.from_environment()))
 
 
 def recorded(experiment: str = "demo") -> list[Any]:
@@ -88,7 +89,9 @@ def waiting(home: Path) -> list[Path]:
 class ToldStore:
     """Stands for MLflow where only what is written matters."""
 
-    experiments: dict[str, str] = {}  # noqa: RUF012
+    def __init__(self, workspace: Workspace) -> None:
+        self.experiments: dict[str, str] = {}
+
     written: list[str] = []  # noqa: RUF012
 
     def write(self, entries: Sequence[OutboxEntry]) -> None:
@@ -160,7 +163,7 @@ def free_port() -> int:
 
 
 def test_runs_and_trials_are_recorded_and_the_outbox_is_empty_then(home: Path) -> None:
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run())
     of.put(dataclasses.replace(run(), subset="eval"))
     of.put_trial(search(), trial(0))
@@ -179,19 +182,19 @@ def test_what_is_put_is_on_the_disk_at_once_and_delivered_in_order(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder._Delivery, "attempt", lambda *_, **__: (0, False))
-        of = Recorder()
+        of = Recorder(Workspace.from_environment())
         for seed in (3, 1, 2):
             of.put(run(seed))
             assert len(waiting(home)) == (3, 1, 2).index(seed) + 1
         assert of.close().entries == 3
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run(0))
     assert of.close() == Undelivered()
     assert told.written == [f"baseline-mse seed {seed}" for seed in (3, 1, 2, 0)]
 
 
 def test_a_server_that_never_answers_holds_nobody_up(home: Path, silent: socket.socket) -> None:
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run())
     with silent.accept()[0]:  # the request is under way, and takes 30 s until it is given up
         began = time.monotonic()
@@ -208,7 +211,7 @@ def test_a_server_that_never_answers_is_given_up_after_a_time(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     Outbox(home / "outbox").put(run().entry({}))
-    delivered, left = deliver()
+    delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 1)
     assert "timed out" in left.why
 
@@ -217,7 +220,7 @@ def test_a_server_that_refuses_is_told_in_one_sentence_and_without_its_password(
     home: Path, refusing: None
 ) -> None:
     Outbox(home / "outbox").put(run().entry({}))
-    delivered, left = deliver()
+    delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 1)
     assert left.why.startswith("1 result is not in MLflow, as the MLflow store http://***@127.0.0.1:9 ")
     assert "refused" in left.why
@@ -232,7 +235,7 @@ def test_a_server_that_comes_back_gets_it_while_the_recorder_lasts(
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    of = Recorder(first_pause_s=0.1)
+    of = Recorder(Workspace.from_environment(), first_pause_s=0.1)
     of.put(run())
     of.put_trial(search(), trial(0))
     gives_up_s = time.monotonic() + 60
@@ -252,22 +255,22 @@ def test_a_server_that_fails_half_way_gets_the_rest_later_and_no_run_twice(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     Outbox(home / "outbox").put(run().entry({}))
     with server(port, tmp_path / "mlflow.db", answers=5):
-        delivered, left = deliver()
+        delivered, left = deliver(Workspace.from_environment())
         assert (delivered, left.entries, len(waiting(home))) == (0, 1, 1)
         assert "503" in left.why
     with server(port, tmp_path / "mlflow.db"):
         assert [of.info.status for of in recorded()] == ["RUNNING"]
-        assert deliver() == (1, Undelivered())
+        assert deliver(Workspace.from_environment()) == (1, Undelivered())
         assert [of.info.status for of in recorded()] == ["FINISHED"]
 
 
 def test_the_next_recorder_delivers_what_is_left_to_where_mlflow_is_then(home: Path, refusing: None) -> None:
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run())
     assert of.close(patience_s=0).entries == 1
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
-        assert Recorder().close() == Undelivered()
+        assert Recorder(Workspace.from_environment()).close() == Undelivered()
         assert len(recorded()) == 1
         assert waiting(home) == []
 
@@ -275,23 +278,26 @@ def test_the_next_recorder_delivers_what_is_left_to_where_mlflow_is_then(home: P
 def test_deliver_tries_once_and_tells_its_progress(home: Path, refusing: None) -> None:
     for seed in (0, 1):
         Outbox(home / "outbox").put(run(seed).entry({}))
-    delivered, left = deliver()
+    delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 2)
     assert left.why.startswith("2 results are not in MLflow, as")
     seen: list[tuple[int, int]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
-        assert deliver(progress=lambda done, of: seen.append((done, of))) == (2, Undelivered())
-        assert deliver() == (0, Undelivered())
+        assert deliver(Workspace.from_environment(), progress=lambda done, of: seen.append((done, of))) == (
+            2,
+            Undelivered(),
+        )
+        assert deliver(Workspace.from_environment()) == (0, Undelivered())
     assert seen == [(1, 2), (2, 2)]
 
 
 def test_a_run_that_is_put_again_stays_one_and_other_results_replace_it() -> None:
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     for again in (run(), run(), run(key="other")):
         of.put(again)
         of.close()
-        of = Recorder()
+        of = Recorder(Workspace.from_environment())
     of.close()
     [found] = recorded()
     assert found.data.tags["asdbench.results"] == run(key="other").results
@@ -307,14 +313,14 @@ def test_two_that_deliver_at_once_deliver_each_entry_once(home: Path) -> None:
 
     def work() -> None:
         together.wait()
-        delivered.append(deliver()[0])
+        delivered.append(deliver(Workspace.from_environment())[0])
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(delivered) + deliver()[0] == 8
+    assert sum(delivered) + deliver(Workspace.from_environment())[0] == 8
     assert [of.info.run_name for of in recorded()] == [f"baseline-mse seed {seed}" for seed in range(4)]
     assert list((home / "outbox").iterdir()) == []
 
@@ -324,10 +330,10 @@ def test_an_entry_that_another_process_has_hold_of_is_left_to_it(home: Path) -> 
     box.put(run().entry({}))
     with box.alone(run().entry({}).group) as mine:
         assert mine
-        delivered, left = deliver()
+        delivered, left = deliver(Workspace.from_environment())
         assert (delivered, left.entries) == (0, 1)
         assert "another process is recording them" in left.why
-    assert deliver() == (1, Undelivered())
+    assert deliver(Workspace.from_environment()) == (1, Undelivered())
 
 
 def test_a_lock_whose_holder_has_just_removed_it_is_not_held(
@@ -350,15 +356,19 @@ def test_a_driver_killed_while_it_records_leaves_the_entry_and_no_lock(home: Pat
     code = """
 import os, signal, threading
 from asdbench.tracking import recorder
+from asdbench.io.workspace import Workspace
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.runs import OutboxEntry, RunRecord
 
 class Killed:
+    def __init__(self, workspace):
+        pass
+
     def write(self, entries):
         os.kill(os.getpid(), signal.SIGKILL)
 
 recorder.Store = Killed
-of = recorder.Recorder()
+of = recorder.Recorder(Workspace.from_environment())
 sheet = RunRecord("r", {"asdbench.key": "k", "asdbench.results": "r"}, {}, [("m", 1.0, 0)], 0, 1)
 of._put(OutboxEntry("demo", sheet))
 threading.Event().wait()
@@ -366,18 +376,18 @@ threading.Event().wait()
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(waiting(home)) == 1
-    assert deliver() == (1, Undelivered())
+    assert deliver(Workspace.from_environment()) == (1, Undelivered())
     assert [of.info.run_name for of in recorded()] == ["r"]
 
 
 def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Path) -> None:
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run(data="gone"))
     of.close()
     experiment = of.experiments["gone"]
     client().delete_experiment(experiment)
     began = time.monotonic()
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run(1, data="gone"))
     of.put(run())
     left = of.close(patience_s=300)
@@ -386,7 +396,7 @@ def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Pa
     assert f"mlflow experiments restore --experiment-id {experiment}" in left.why
     assert len(recorded()) == 1
     client().restore_experiment(experiment)
-    assert deliver() == (1, Undelivered())
+    assert deliver(Workspace.from_environment()) == (1, Undelivered())
 
 
 def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, told: type[ToldStore]) -> None:
@@ -395,7 +405,7 @@ def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, told: ty
         box.put(run().entry({}))
     damaged = waiting(home)[0]
     damaged.write_text('{"experiment": "demo"}')
-    delivered, left = deliver()
+    delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (1, 1)
     assert f"{str(damaged)!r} is damaged" in left.why
     assert told.written == ["baseline-mse seed 0"]
@@ -410,9 +420,9 @@ def test_a_full_disk_is_waited_for(
 
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "replacing", full)
-        of = Recorder(first_pause_s=0.1)
+        of = Recorder(Workspace.from_environment(), first_pause_s=0.1)
         of.put(run())
-        lost = Recorder()
+        lost = Recorder(Workspace.from_environment())
         lost.put(run(1))
         left = lost.close(patience_s=0.2)
         assert left.entries == 1
@@ -423,8 +433,8 @@ def test_a_full_disk_is_waited_for(
 
 def test_nothing_to_record_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "new"))
-    assert Recorder().close() == Undelivered()
-    assert deliver() == (0, Undelivered())
+    assert Recorder(Workspace.from_environment()).close() == Undelivered()
+    assert deliver(Workspace.from_environment()) == (0, Undelivered())
     assert not (tmp_path / "new").exists()
 
 
@@ -435,12 +445,12 @@ def test_no_secret_of_the_environment_is_stored(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-4711-key")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "hush-4711-token")
     monkeypatch.setattr(sys, "argv", ["asdbench", "--storage", "s3://me:hush-4711@bucket/results"])
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run())
     of.put_trial(search(), trial(0))
     of.close(patience_s=0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    of = Recorder()
+    of = Recorder(Workspace.from_environment())
     of.put(run(1))
     of.put_trial(search(), trial(1))
     files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
@@ -457,15 +467,16 @@ def test_recording_is_silent_and_a_server_that_hangs_leaves_the_exit_code_alone(
     (home / "mlflow.db").unlink()
     code = f"""
 import os, sys, time
+from asdbench.io.workspace import Workspace
 from asdbench.tracking.recorder import Recorder
 from asdbench.tracking.runs import Run
 print("mlflow" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
 hanging = os.environ.pop("MLFLOW_TRACKING_URI")
-of = Recorder()
+of = Recorder(Workspace.from_environment())
 of.put(Run("s", {{}}, {{}}, "demo", "f", 0, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
 print(of.close(patience_s=240))
 os.environ["MLFLOW_TRACKING_URI"] = hanging
-of = Recorder()
+of = Recorder(Workspace.from_environment())
 of.put(Run("s", {{}}, {{}}, "demo", "f", 1, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
 print(of.close(patience_s=0.5).entries)
 print(os.listdir())

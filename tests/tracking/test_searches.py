@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from asdbench.io.workspace import Workspace
 from asdbench.tracking.mlflow_runs import Store, tracking_uri
 from asdbench.tracking.runs import OutboxEntry, SearchRecord, TrialRecord, TrialState, trial_entry
 
@@ -36,13 +37,13 @@ def trial(number: int, score: float = 0.6, state: TrialState = "complete", **set
 
 
 def write(*trials: TrialRecord, search: SearchRecord = SEARCH) -> None:
-    Store().write([trial_entry(search, of, {}) for of in trials])
+    Store(Workspace.from_environment()).write([trial_entry(search, of, {}) for of in trials])
 
 
 def client() -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri())
+    return MlflowClient(tracking_uri(Workspace.from_environment()))
 
 
 def recorded() -> tuple[list[Any], list[Any]]:
@@ -170,6 +171,6 @@ def test_an_entry_is_the_same_after_a_detour_through_json(home: Path) -> None:
     again = OutboxEntry.from_json(entry.to_json())
     assert again.to_json() == entry.to_json()
     assert again.group == entry.group == trial_entry(SEARCH, trial(1), {}).group
-    Store().write([again])
+    Store(Workspace.from_environment()).write([again])
     [search], [of] = recorded()
     assert (search.data.metrics["default_score"], of.data.metrics["score"]) == (0.6, 0.6)

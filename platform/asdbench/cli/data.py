@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from asdbench.cli.options import Flag, Subset, Whole, Words, new_console
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +55,7 @@ def add(
     chosen = None if layout is None else named_layout(layout)
     with _file_progress("reading") as progress:
         data = catalog.add(
+            Workspace.from_environment(),
             name,
             folder,
             layout=chosen,
@@ -116,9 +118,10 @@ def get(
     from asdbench.data.sets import catalog, challenges, download
 
     year = challenges.named(challenge)
-    home = catalog.writable_home()
-    registered = catalog.load(year.name) if year.name in catalog.names() else None
-    root = to or (registered.root if registered else home / "recordings" / year.name)
+    workspace = Workspace.from_environment()
+    workspace.check_home()
+    registered = catalog.load(workspace, year.name) if year.name in catalog.names(workspace) else None
+    root = to or (registered.root if registered else workspace.home / "recordings" / year.name)
     if registered and registered.root.exists() and registered.root != root.resolve():
         raise InputError(
             f"the data set {year.name!r} is registered from {str(registered.root)!r}; give that with --to, or"
@@ -141,7 +144,13 @@ def get(
     with _file_progress("reading") as progress:
         channels = registered.channels if registered else None
         data = catalog.add(
-            year.name, root, layout=year.layout, channels=channels, skip_bad=skip_bad, progress=progress
+            workspace,
+            year.name,
+            root,
+            layout=year.layout,
+            channels=channels,
+            skip_bad=skip_bad,
+            progress=progress,
         )
     _show_registered(data)
 
@@ -167,14 +176,14 @@ def labels(
     from asdbench.data.sets import catalog, challenges
     from asdbench.data.sets import ground_truth as truth
 
-    data = catalog.load(name)
+    data = catalog.load(Workspace.from_environment(), name)
     told = truth.read_ground_truth(from_)
     found = truth.match_labels(data.clips, told)
     known = challenges.CHALLENGES.get(name)
     wrong = {"names of the clips": found.wrong_names}
     if renamed_list is not None:
         wrong[str(renamed_list)] = truth.wrong_labels(truth.read_renamed_list(renamed_list), told)
-    catalog.label(name, found.table)
+    catalog.label(data, found.table)
     for place, counts in wrong.items():
         for machine, (count, clips) in counts.items():
             if count:
@@ -213,7 +222,8 @@ def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
     if available:
         _list_available(console, base_url)
         return
-    names = catalog.names()
+    workspace = Workspace.from_environment()
+    names = catalog.names(workspace)
     if not names:
         console.print(
             "no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' makes one"
@@ -221,7 +231,7 @@ def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
         return
     table = Table("data set", "types", "clips", "folder", box=None, header_style="bold", pad_edge=False)
     for name in names:
-        data = catalog.load(name)
+        data = catalog.load(workspace, name)
         table.add_row(name, str(len(data.machine_types)), str(data.clips.height), str(data.root))
     console.print(table)
 
@@ -276,7 +286,7 @@ def info(name: str) -> None:
     from asdbench.data.sets import catalog
 
     console = new_console()
-    data = catalog.load(name)
+    data = catalog.load(Workspace.from_environment(), name)
     described = catalog.describe(data)
     console.print(f"{name}: {data.clips.height} clips in {data.root}", highlight=False, markup=False)
     for title, frame in (
@@ -306,11 +316,13 @@ def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = 
     from asdbench.data.synthetic.dataset import write_demo
 
     clips = DEMO_CLIPS if clips_per_type is None else clips_per_type
-    folder = catalog.writable_home() / "recordings" / f"demo-{clips}-seed{seed}"
+    workspace = Workspace.from_environment()
+    workspace.check_home()
+    folder = workspace.home / "recordings" / f"demo-{clips}-seed{seed}"
     with _file_progress("writing") as progress:
         write_demo(folder, clips_per_type=clips, seed=seed, progress=progress)
     with _file_progress("reading") as progress:
-        data = catalog.add(name, folder, progress=progress)
+        data = catalog.add(workspace, name, folder, progress=progress)
     new_console().print(
         f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered"
     )

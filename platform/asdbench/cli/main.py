@@ -13,6 +13,7 @@ from asdbench import __version__
 from asdbench.cli.data import data_app
 from asdbench.cli.options import Flag, Numbers, Subset, Threshold, Whole, Words, new_console
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
     from asdbench.search.plan import Search
@@ -209,6 +210,7 @@ def fuse(
     fuse_systems(
         members,
         data,
+        Workspace.from_environment(),
         seeds=seeds,
         into=into,
         evaluations=evaluations,
@@ -224,9 +226,10 @@ def record() -> None:
     from asdbench.tracking.mlflow_runs import shown_uri
     from asdbench.tracking.recorder import deliver
 
-    delivered, left = deliver()
+    workspace = Workspace.from_environment()
+    delivered, left = deliver(workspace)
     new_console().print(
-        f"{delivered} recorded at {shown_uri()}", highlight=False, markup=False, soft_wrap=True
+        f"{delivered} recorded at {shown_uri(workspace)}", highlight=False, markup=False, soft_wrap=True
     )
     if left.entries:
         raise InputError(left.why)
@@ -238,19 +241,17 @@ def run_systems(
     """Run systems on a registered data set, tuned too if a search is given; returns the exit code."""
     from asdbench.cluster.placement import Placement
     from asdbench.config import parse_assignments
-    from asdbench.data.sets import catalog
     from asdbench.driver.executor import ExecutionOptions
     from asdbench.driver.pipeline import UNTUNED
     from asdbench.driver.pipeline import run as run_request
     from asdbench.driver.request import RunRequest
 
-    if options.storage is not None:
-        os.environ["ASDBENCH_STORAGE"] = options.storage
     if options.local and options.address is not None:
         raise InputError(
             f"--local runs in this process and --address {options.address} on a cluster; leave one out"
         )
-    catalog.writable_home()
+    workspace = Workspace.from_environment(storage=options.storage)
+    workspace.check_home()
     settings = parse_assignments(options.set)
     request = RunRequest(
         systems,
@@ -267,7 +268,7 @@ def run_systems(
     execution = ExecutionOptions(
         options.local, placement, address, options.checkpoint_epochs, options.dashboard
     )
-    return run_request(request, execution, search=search or UNTUNED, console=new_console())
+    return run_request(request, execution, workspace, search=search or UNTUNED, console=new_console())
 
 
 def usable_systems() -> list[str]:
@@ -314,6 +315,7 @@ def leaderboard(
 
     show_leaderboard(
         data,
+        Workspace.from_environment(),
         console=new_console(stderr=format != "table"),
         by_type=by == "type",
         format=format,
@@ -358,11 +360,12 @@ def compare(
     from asdbench.report.compare import compare as compared
     from asdbench.report.compare import render
 
-    registered = catalog.load(data)
+    workspace = Workspace.from_environment()
+    registered = catalog.load(workspace, data)
     found = compared(
         (a, b),
         registered,
-        JobStore(),
+        JobStore.from_workspace(workspace),
         seeds=seeds,
         settings=_stored_settings(stored),
         subset=subset,
@@ -408,10 +411,11 @@ def submission(
     from asdbench.engine.job_store import JobStore
     from asdbench.report.submissions import write_submission
 
+    workspace = Workspace.from_environment()
     package = write_submission(
         systems,
-        catalog.load(data),
-        JobStore(),
+        catalog.load(workspace, data),
+        JobStore.from_workspace(workspace),
         team=team,
         folder=to,
         seed=seed,
@@ -449,7 +453,7 @@ def evaluate(
     """
     from asdbench.report.official_evaluation import evaluate_folder, render, truth_of
 
-    truth, rule = truth_of(data, ground_truth=ground_truth)
+    truth, rule = truth_of(data, Workspace.from_environment(), ground_truth=ground_truth)
     evaluation = evaluate_folder(folder, truth, rule=rule)
     text = render(evaluation, format=format, title=f"{folder.name} on {data}", console=new_console())
     if text is not None:
@@ -525,13 +529,13 @@ def features(name: str, *, systems: Words = (), preset: str | None = None) -> No
     preset
         Named settings of the systems: report, fast or demo.
     """
-    from asdbench.data.sets import catalog
     from asdbench.driver.features import build_features
     from asdbench.driver.request import RunRequest, resolve_jobs
 
-    catalog.writable_home()
+    workspace = Workspace.from_environment()
+    workspace.check_home()
     console = new_console()
-    jobs = resolve_jobs(RunRequest(systems or usable_systems(), name, preset=preset))
+    jobs = resolve_jobs(RunRequest(systems or usable_systems(), name, preset=preset), workspace)
     build_features(jobs, console=console)
     console.print(f"the features of {name} are there")
 

@@ -9,6 +9,7 @@ from asdbench.cli.exit import guarded
 from asdbench.cli.main import RunOptions, SearchOptions, run_systems, usable_systems
 from asdbench.cli.options import Whole, Words
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 
 _TRIALS = 20
 _DEMO_TRIALS = 2
@@ -64,7 +65,7 @@ def _data_sets(*, embedded: bool) -> list[str]:
     """Return the names of all data sets, or of the embedded one, which is written if there is none."""
     from asdbench.data.sets import catalog
 
-    names = catalog.names()
+    names = catalog.names(Workspace.from_environment())
     return [_embedded()] if embedded or not names else list(names)
 
 
@@ -72,10 +73,11 @@ def _embedded() -> str:
     """Return the name of the embedded data set, which is written and registered if no ``demo`` is there."""
     from asdbench.data.sets import catalog
 
-    if "demo" not in catalog.names():
+    workspace = Workspace.from_environment()
+    if "demo" not in catalog.names(workspace):
         write_and_register_demo()
-    root = catalog.load("demo").root
-    if not root.is_relative_to((catalog.home() / "recordings").resolve()):
+    root = catalog.load(workspace, "demo").root
+    if not root.is_relative_to((workspace.home / "recordings").resolve()):
         raise InputError(
             f"the data set 'demo' is the folder {str(root)!r} and not the embedded one; name it with --data "
             f"demo, or get the embedded one back with 'asdbench data demo'"

@@ -10,7 +10,6 @@ Nothing goes through ``ray.train.report``: progress goes to the :class:`Board`, 
 the driver asks, and results to the job store.
 """
 
-import os
 import pickle
 import threading
 import time
@@ -43,6 +42,7 @@ from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import Storage
+from asdbench.io.workspace import Workspace, node_cache_dir
 
 _BARREN = 3  # groups in a row that die before they took any work, until the crew gives up
 _PARTING_S = 15.0  # for a Ray Train run to end by itself
@@ -57,17 +57,16 @@ class Tools:
     Attributes
     ----------
     board : handle of the board
-    home : data home of the driver
-    results, data : where the job store is, and what is published for nodes that do not read the driver's home
+    workspace : the driver's; its storage holds what is published for nodes that do not read the driver's home
+    results : where the job store is
     driver : id of the driver's node
     threads : of a worker
     checkpoint_epochs : epochs between checkpoints
     """
 
     board: BoardHandle
-    home: str
+    workspace: Workspace
     results: str
-    data: str
     driver: str
     threads: int
     checkpoint_epochs: int
@@ -80,6 +79,7 @@ class Crew:
     ----------
     connection : to the cluster; it is waited for, and ended with the crew
     store : where results go
+    workspace : of the driver
     placement : how works are spread
     checkpoint_epochs : epochs between checkpoints
     expected : number of works at most, if that is known; more workers than that are not started
@@ -94,6 +94,7 @@ class Crew:
         self,
         connection: Connection,
         store: JobStore,
+        workspace: Workspace,
         *,
         placement: Placement,
         checkpoint_epochs: int,
@@ -101,6 +102,7 @@ class Crew:
     ) -> None:
         self._connection = connection
         self._store = store
+        self._workspace = workspace
         self._placement = placement
         self._checkpoint_epochs = checkpoint_epochs
         self._expected = expected
@@ -121,9 +123,8 @@ class Crew:
             self.board: BoardHandle = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
             self._tools = Tools(
                 self.board,
-                str(catalog.home().resolve()),
+                replace(self._workspace, home=self._workspace.home.resolve()),
                 self._store.uri,
-                node_copies.chosen_storage().uri,
                 ray.get_runtime_context().get_node_id(),
                 self._slots.threads,
                 self._checkpoint_epochs,
@@ -190,13 +191,13 @@ class Crew:
 
     def _manifest(self, task: TrainingTask) -> CopyList | None:
         """Publish what a work reads, if its worker may be on another node; returns what there is to copy."""
-        home = catalog.home()
+        home = self._workspace.home
         if self._connection.is_local and not node_copies.reads_over_network(home):
             return None
         sources = task.first.stored_clips
         names = frozenset(source.name for source in sources)
         if names not in self._published:
-            self._published[names] = node_copies.publish(sources, node_copies.chosen_storage())
+            self._published[names] = node_copies.publish(sources, self._workspace.storage)
         return self._published[names]
 
     def _tend(self) -> list[Event]:
@@ -254,7 +255,7 @@ class _Sharing:
 
     def __init__(self, number: int, tools: Tools, slots: Slots) -> None:
         resources = {"CPU": slots.cpus} | ({"GPU": slots.gpus} if slots.gpus else {})
-        self._scratch = JobStore(tools.results)
+        self._scratch = JobStore(Storage.from_location(tools.results))
         self._folder = f"ray/{uuid.uuid4().hex}"
         trainer = TorchTrainer(
             _member,
@@ -324,7 +325,7 @@ def _agree(talk: Any, value: Any) -> Any:
 def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> None:
     """Take works and do them until there are none; every process of a group calls this."""
     torch.set_num_threads(tools.threads)
-    store = JobStore(tools.results)
+    store = JobStore(Storage.from_location(tools.results))
     while True:
         taken = ray.get(tools.board.take.remote(group, attempt)) if runtime.is_rank_zero else None
         taken = runtime.broadcast(taken)
@@ -342,8 +343,8 @@ def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> Non
         )
         task = None
         try:
-            os.environ["ASDBENCH_HOME"] = str(_home(tools, manifest, own))
-            task = _prepare(jobs)
+            workspace = replace(tools.workspace, home=_home(tools, manifest, own))
+            task = _prepare(jobs, workspace)
             failed = execute(task, own, store, checkpoint_epochs=tools.checkpoint_epochs)
             failures = [
                 Failure.from_error(index, (resolved.job.system,), error) for resolved, error in failed
@@ -359,14 +360,14 @@ def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> Non
 
 def _home(tools: Tools, manifest: CopyList | None, runtime: Runtime) -> Path:
     """Return the data home to read from: the driver's, or one on this node's disk that is filled first."""
-    home = Path(tools.home)
+    home = tools.workspace.home
     here = ray.get_runtime_context().get_node_id() == tools.driver and not node_copies.reads_over_network(
         home
     )
     if manifest is None or here:
         return home
     return retry_until_stored(
-        partial(node_copies.node_home, Storage.from_location(tools.data), manifest),
+        partial(node_copies.node_home, tools.workspace.storage, manifest, cache_dir=node_cache_dir()),
         on_wait=runtime.report_waiting,
         transient_only=True,
     )
@@ -376,10 +377,10 @@ def _tell(board: BoardHandle, index: int, event: Event) -> None:
     board.tell.remote({"work": index, **event})
 
 
-def _prepare(jobs: Sequence[tuple[Job, tuple[str, str]]]) -> TrainingTask:
+def _prepare(jobs: Sequence[tuple[Job, tuple[str, str]]], workspace: Workspace) -> TrainingTask:
     """Look up a work's jobs here, and see that they are what the driver means by them."""
-    data = catalog.load(jobs[0][0].data)
-    task = TrainingTask(tuple(ResolvedJob.from_job(job, data=data) for job, _ in jobs))
+    data = catalog.load(workspace, jobs[0][0].data)
+    task = TrainingTask(tuple(ResolvedJob.from_job(job, data) for job, _ in jobs))
     for resolved, (_, keys) in zip(task.jobs, jobs, strict=True):
         if resolved.keys != keys:
             raise InputError(

@@ -104,7 +104,7 @@ def waveform_path(data: DataSet, machine_type: str) -> Path:
         "channels": data.channels,
         "sample_rate_hz": SAMPLE_RATE_HZ,
     }
-    return _path("waveform", machine_type, described)
+    return _path(data, "waveform", machine_type, described)
 
 
 def mel_path(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int) -> Path:
@@ -116,7 +116,7 @@ def mel_path(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int
         "mel": dataclasses.asdict(spec),
         "min_frames": min_frames if frames.min() < min_frames else 0,  # one file for all that repeat no clip
     }
-    return _path("mel", machine_type, described)
+    return _path(data, "mel", machine_type, described)
 
 
 def waveforms(
@@ -208,9 +208,9 @@ def _stored_samples(clips: pl.DataFrame, policy: ChannelPolicy) -> NDArray[np.in
     return kept * ((samples * SAMPLE_RATE_HZ + rate // 2) // rate)  # type: ignore[no-any-return]
 
 
-def _path(kind: str, machine_type: str, described: Any) -> Path:
+def _path(data: DataSet, kind: str, machine_type: str, described: Any) -> Path:
     digest = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=12).hexdigest()
-    return catalog.home() / "store" / f"{machine_type}-{kind}-{digest}.arrow"
+    return data.workspace.home / "store" / f"{machine_type}-{kind}-{digest}.arrow"
 
 
 def check_unchanged(data: DataSet, clips: pl.DataFrame) -> None:

@@ -13,13 +13,11 @@ but the last bits of a spectrogram may differ from processor to processor.
 
 import contextlib
 import fcntl
-import getpass
 import hashlib
 import json
 import os
 import re
 import socket
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +27,6 @@ from typing import Any
 import polars as pl
 
 from asdbench.data.feature_store import stored
-from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError
 from asdbench.io.files import read_json, write_json
@@ -79,11 +76,6 @@ class CopyList:
     files: tuple[Published, ...]
 
 
-def chosen_storage() -> Storage:
-    """Return the storage that the user chose: ``ASDBENCH_STORAGE``, or the data home."""
-    return Storage.from_location(os.environ.get("ASDBENCH_STORAGE") or catalog.home())
-
-
 def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
     """Bring what jobs read to a storage, unless it is there whole or the storage is the data home itself.
 
@@ -97,21 +89,21 @@ def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
     InputError
         The storage cannot be written (a :class:`~asdbench.io.storage.StorageError`), or an Arrow file is gone.
     """
-    at_home = storage.folder is not None and storage.folder.resolve() == catalog.home().resolve()
     arrows = {source.name: source for source in sources}
     files: list[Published] = []
-    for data in dict.fromkeys(source.data.name for source in arrows.values()):
-        files += _publish_registration(data, None if at_home else storage)
+    for data in {source.data.name: source.data for source in arrows.values()}.values():
+        files += _publish_registration(data, None if _is_home(storage, data) else storage)
     for name, source in arrows.items():
-        size, digest = _publish_arrow(source.path, name, None if at_home else storage)
+        elsewhere = None if _is_home(storage, source.data) else storage
+        size, digest = _publish_arrow(source.path, name, elsewhere)
         files.append(Published(name, size, digest, source.data.name, source.machine_type))
     return CopyList(tuple(files))
 
 
-def node_home(storage: Storage, manifest: CopyList) -> Path:
+def node_home(storage: Storage, manifest: CopyList, *, cache_dir: Path) -> Path:
     """Return a data home on this node's disk that holds what ``manifest`` names; called by workers.
 
-    It is in ``ASDBENCH_CACHE``, by default ``asdbench-<user>`` in the folder for temporary files. What is not
+    It is in ``cache_dir``. What is not
     there whole is copied, by one process of the node. An Arrow file that the storage has lost is left to be
     built from the recordings, if this node can read them.
 
@@ -121,7 +113,7 @@ def node_home(storage: Storage, manifest: CopyList) -> Path:
         The cache belongs to another user, others can write to it, or it is full; the storage cannot be read
         (a :class:`~asdbench.io.storage.StorageError`), or has lost or changed a file.
     """
-    place = _cache() / hashlib.blake2b(storage.uri.encode(), digest_size=8).hexdigest()
+    place = _checked_cache(cache_dir) / hashlib.blake2b(storage.uri.encode(), digest_size=8).hexdigest()
     place.mkdir(mode=0o700, exist_ok=True)
     for file in manifest.files:
         _bring(file, storage, place)
@@ -146,15 +138,19 @@ def reads_over_network(path: Path, *, mounts: Path = Path("/proc/self/mountinfo"
     return False
 
 
-def _publish_registration(data: str, storage: Storage | None) -> list[Published]:
-    home, folder = catalog.home(), f"data/{data}"
+def _is_home(storage: Storage, data: DataSet) -> bool:
+    return storage.folder is not None and storage.folder.resolve() == data.workspace.home.resolve()
+
+
+def _publish_registration(data: DataSet, storage: Storage | None) -> list[Published]:
+    home, folder = data.workspace.home, f"data/{data.name}"
     record = read_json(home / folder / "dataset.json")
     found = []
     for name in (f"{folder}/{record['clips']}", f"{folder}/dataset.json"):  # the record last, as in a home
         content = (home / name).read_bytes()
         if storage is not None and not _holds(storage, name, content):
             storage.write(name, content)
-        found.append(Published(name, len(content), _hash(content).hexdigest(), data))
+        found.append(Published(name, len(content), _hash(content).hexdigest(), data.name))
     return found
 
 
@@ -254,14 +250,8 @@ def _stands(recording: Path, size_bytes: int, mtime_ns: int) -> bool:
     return (status.st_size, status.st_mtime_ns) == (size_bytes, mtime_ns) and os.access(recording, os.R_OK)
 
 
-def _cache() -> Path:
-    """Return the folder for copies, made if need be; refused if another user could have put things there."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    given = os.environ.get("ASDBENCH_CACHE")
-    place = Path(given).absolute() if given else Path(tempfile.gettempdir()) / f"asdbench-{user}"
+def _checked_cache(place: Path) -> Path:
+    """Create the folder for copies if necessary; refuse one that another user could have put things into."""
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         statuses = (place.lstat(), place.stat())

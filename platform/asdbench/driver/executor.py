@@ -13,6 +13,7 @@ from asdbench.engine.events import Failure
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.search.fusion import BatchResult
 from asdbench.search.studies import Study, Trial
 
@@ -62,7 +63,7 @@ class Executor:
     Parameters
     ----------
     execution : how
-    store : where results go
+    store, workspace : where results go, and where data is
     console : where progress is shown
     prepare_data : builds what the jobs of a trial read
     on_trial : called whenever a trial has ended
@@ -72,6 +73,7 @@ class Executor:
         self,
         execution: ExecutionOptions,
         store: JobStore,
+        workspace: Workspace,
         *,
         console: Console,
         prepare_data: Callable[[Sequence[ResolvedJob]], None],
@@ -79,6 +81,7 @@ class Executor:
     ) -> None:
         self._execution = execution
         self._store = store
+        self._workspace = workspace
         self._console = console
         self._prepare_data = prepare_data
         self._on_trial = on_trial
@@ -131,6 +134,7 @@ class Executor:
             crew = Crew(
                 self._connection,
                 self._store,
+                self._workspace,
                 placement=self._execution.placement,
                 checkpoint_epochs=self._execution.checkpoint_epochs,
                 expected=expected,

@@ -32,7 +32,7 @@ def build_features(jobs: Sequence[ResolvedJob], *, console: Console) -> None:
     if not missing:
         return
     size = sum(feature_store.bytes_to_build(data, specs) for data, specs in missing)
-    _check_disk(size)
+    _check_disk(size, jobs[0].data.workspace.home)
     for data, _ in missing:
         for note in catalog.describe(data).notes:
             console.print(f"note: {note}", markup=False)
@@ -47,8 +47,8 @@ def build_features(jobs: Sequence[ResolvedJob], *, console: Console) -> None:
             feature_store.mels(data, machine, spec, min_frames=least, progress=partial(bars.advance, task))
 
 
-def _check_disk(needed: int) -> None:
-    place: Path = catalog.home()
+def _check_disk(needed: int, place: Path) -> None:
+
     status = os.statvfs(place)
     free = status.f_bavail * status.f_frsize
     if free < 2.2 * needed:  # the scratch file beside the final one

@@ -13,6 +13,7 @@ from asdbench.driver.progress import progress
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
+from asdbench.io.workspace import Workspace
 from asdbench.search.plan import Search
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def fuse_ensembles(
                 search_fusion_weights(
                     registry.configure(name, settings),
                     resolved.data,
-                    JobStore(),
+                    JobStore.from_workspace(resolved.data.workspace),
                     seeds=request.seeds,
                     pseudo_anomaly_data=request.pseudo_anomaly_data,
                     seed=search.seed,
@@ -67,6 +68,7 @@ def fuse_ensembles(
 def fuse_systems(
     members: Sequence[str],
     data: str,
+    workspace: Workspace,
     *,
     seeds: Sequence[int],
     into: str | None,
@@ -86,7 +88,7 @@ def fuse_systems(
     unknown = sorted(settings.values.keys() - wanted.keys())
     if unknown:
         raise unknown_name(f"setting of {chosen} or its members:", unknown[0], ensemble.values())
-    registered, store = catalog.load(data), JobStore()
+    registered, store = catalog.load(workspace, data), JobStore.from_workspace(workspace)
     with progress(console) as bars:
         task = bars.add_task("weights", total=None, detail="")
         fused = search_fusion_weights(
@@ -100,15 +102,15 @@ def fuse_systems(
             on_progress=lambda n_done, n_total: bars.update(task, completed=n_done, total=n_total),
         )
     judged, _ = judge(fused.jobs, store, console=console, tuned=fused.tuned)
-    recorder = Recorder()
+    recorder = Recorder(workspace)
     for judged_run in judged:
         recorder.put(judged_run)
     console.print(fusion_table(chosen, fused.report))
     changed = " ".join(f"{name}={typed(value)}" for name, value in fused.ensemble.changed().items())
     said = f"the same by hand: asdbench run {chosen} --data {data} --set {changed}"
     console.print(said, markup=False, highlight=False, soft_wrap=True)
-    show_leaderboard(data, console=console, subset="dev")
-    show_recorded(recorder, console=console)
+    show_leaderboard(data, workspace, console=console, subset="dev")
+    show_recorded(recorder, workspace, console=console)
 
 
 def _only_ensemble() -> str:

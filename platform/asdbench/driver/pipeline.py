@@ -23,13 +23,19 @@ from asdbench.driver.judging import judge
 from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
+from asdbench.io.workspace import Workspace
 from asdbench.report.show_leaderboard import show_leaderboard
 
 UNTUNED = Search(trials=0)
 
 
 def run(
-    request: RunRequest, execution: ExecutionOptions, *, console: Console, search: Search = UNTUNED
+    request: RunRequest,
+    execution: ExecutionOptions,
+    workspace: Workspace,
+    *,
+    console: Console,
+    search: Search = UNTUNED,
 ) -> int:
     """Run a request, tune its systems if a search asks for trials, judge, record and show the leaderboard.
 
@@ -40,8 +46,8 @@ def run(
     from asdbench.tracking.recorder import Recorder
 
     began = time.perf_counter()
-    jobs = resolve_jobs(request)
-    jobs_store, data = JobStore(), jobs[0].data
+    jobs = resolve_jobs(request, workspace)
+    jobs_store, data = JobStore.from_workspace(workspace), jobs[0].data
     studies = []
     if search.trials:
         if execution.local:
@@ -57,10 +63,11 @@ def run(
     build_features(jobs, console=console)
     tasks = by_training(jobs)
     to_do = [task for task in tasks if not jobs_store.is_done(task)]
-    recorder = Recorder()
+    recorder = Recorder(workspace)
     doing = Executor(
         execution,
         jobs_store,
+        workspace,
         console=console,
         prepare_data=partial(build_features, console=console),
         on_trial=lambda study, trial: record_trial(recorder, jobs_store, study, trial, trials=search.trials),
@@ -89,10 +96,10 @@ def run(
     for table in left_out_tables(found, jobs_store):
         console.print(table)
     for subset in sorted({judged_run.subset for judged_run in judged}):
-        show_leaderboard(data.name, console=console, subset=subset)
+        show_leaderboard(data.name, workspace, console=console, subset=subset)
     for failed in failures + unjudged:
         said = f"failed: {failed.label}: {failed.message}"
         console.print(said, style="red", soft_wrap=True, markup=False, highlight=False)
-    show_recorded(recorder, console=console)
+    show_recorded(recorder, workspace, console=console)
     console.print(f"{time.perf_counter() - began:.0f} s in all")
     return max((2 if failed.bad_input else 1 for failed in failures + unjudged), default=0)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from asdbench.io.workspace import Workspace
+
 if TYPE_CHECKING:
     from asdbench.tracking.recorder import Recorder
 
@@ -11,17 +13,17 @@ if TYPE_CHECKING:
 _RECORDING_PATIENCE_S = 30.0  # with MLflow at the end of a run; what is left is recorded later
 
 
-def show_recorded(recorder: "Recorder", *, console: Console) -> None:
+def show_recorded(recorder: "Recorder", workspace: Workspace, *, console: Console) -> None:
     """Wait for what is being recorded, and say where it is or why it is not there yet."""
     from asdbench.tracking.mlflow_runs import runs_page, shown_uri, ui_command
 
-    with console.status(f"recording in MLflow at {shown_uri()}"):
+    with console.status(f"recording in MLflow at {shown_uri(workspace)}"):
         left = recorder.close(patience_s=_RECORDING_PATIENCE_S)
     if left.entries:
         console.print(f"note: {left.why}", markup=False, highlight=False, soft_wrap=True)
     if recorder.experiments:
-        console.print(f"MLflow UI: {ui_command()}", soft_wrap=True, highlight=False)
+        console.print(f"MLflow UI: {ui_command(workspace)}", soft_wrap=True, highlight=False)
     for name, experiment in recorder.experiments.items():
         metric = "best_score" if name.endswith("/searches") else "official_score"
-        page = runs_page(experiment, metric=metric)
+        page = runs_page(workspace, experiment, metric=metric)
         console.print(f"  then open {page}", soft_wrap=True, highlight=False)

@@ -12,6 +12,7 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
+from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
     pass
@@ -49,7 +50,7 @@ class RunRequest:
     subset: str | None = None
 
 
-def resolve_jobs(request: RunRequest) -> list[ResolvedJob]:
+def resolve_jobs(request: RunRequest, workspace: Workspace) -> list[ResolvedJob]:
     """Look up all jobs of a request; every name, setting and data set is checked here.
 
     Raises :class:`InputError` for what does not exist, is not allowed or cannot be trained on.
@@ -63,10 +64,10 @@ def resolve_jobs(request: RunRequest) -> list[ResolvedJob]:
             raise InputError(f"seed {seed} is negative; seeds are whole numbers from 0")
     if request.preset is not None and request.preset not in PRESETS:
         raise unknown_name("preset", request.preset, PRESETS)
-    data = catalog.load(request.data)
+    data = catalog.load(workspace, request.data)
     machines = _machine_types(data, request)
     if request.pseudo_anomaly_data is not None:
-        catalog.load(request.pseudo_anomaly_data)
+        catalog.load(workspace, request.pseudo_anomaly_data)
     jobs = []
     each = registry.configure_each(request.systems, request.settings, preset=request.preset)
     for configured in each.values():

@@ -106,7 +106,7 @@ def studies_for_run(
     for error in nothing:
         console.print(f"note: {error}", markup=False, highlight=False, soft_wrap=True)
     for study in found:
-        study.load(JobStore())
+        study.load(JobStore.from_workspace(study.data.workspace))
     return found
 
 

@@ -225,7 +225,7 @@ def labeled_types(data: DataSet, *, subset: str | None = None) -> list[str]:
 def labeled_clips(data: DataSet, *, subset: str | None = None) -> pl.DataFrame:
     """Return the rows of the clip table whose label is known, with the label in ``anomaly``."""
     clips = data.clips if subset is None else data.clips.filter(pl.col("subset") == subset)
-    return clips.join(catalog.truth(data.name), on="clip_id").sort("clip_id")
+    return clips.join(catalog.truth(data), on="clip_id").sort("clip_id")
 
 
 def judged_scores(resolved: ResolvedJob, store: JobStore, *, subset: str | None = None) -> pl.DataFrame:

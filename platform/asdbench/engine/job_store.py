@@ -1,33 +1,32 @@
 """The store that keeps the results of jobs. Every file is written whole or not at all."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
 
-from asdbench.data import node_copies
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.io.files import parsed_json
 from asdbench.io.storage import Storage
+from asdbench.io.workspace import Workspace
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class JobStore:
     """The results of jobs. Every file is written whole or not at all.
 
     Attributes
     ----------
-    root : where they are kept, a folder or any other storage; ``jobs`` in the storage that the user chose,
-        which is the data home unless ``ASDBENCH_STORAGE`` names another
+    root : where they are kept, a folder or any other storage
     """
 
     root: Storage
 
-    def __init__(self, root: Storage | Path | str | None = None) -> None:
-        place = node_copies.chosen_storage().within("jobs") if root is None else Storage.from_location(root)
-        object.__setattr__(self, "root", place)
+    @classmethod
+    def from_workspace(cls, workspace: Workspace) -> "JobStore":
+        """Return the job store of a workspace: ``jobs`` in its storage."""
+        return cls(workspace.storage.within("jobs"))
 
     @property
     def uri(self) -> str:

@@ -24,6 +24,7 @@ from asdbench.data.loader import JobData, pseudo_anomaly_types
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.features.augment import ON_WAVEFORM
+from asdbench.io.workspace import Workspace
 from asdbench.system import BatchPlan, InputSpec, System, TrainingFacts
 
 _TRAINING_REVISION = 1  # changes whenever the loop, the loader or the features would train another model
@@ -68,9 +69,14 @@ class ResolvedJob:
     data: DataSet
 
     @classmethod
-    def from_job(cls, job: Job, *, data: DataSet | None = None) -> "ResolvedJob":
-        """Look up a job's system and data set; what is unknown is an :class:`InputError`."""
-        return cls(job, registry.configure(job.system, dict(job.settings)), data or catalog.load(job.data))
+    def from_job(cls, job: Job, data: DataSet) -> "ResolvedJob":
+        """Look up a job's system; an unknown system or setting is an :class:`InputError`."""
+        return cls(job, registry.configure(job.system, dict(job.settings)), data)
+
+    @classmethod
+    def from_workspace(cls, job: Job, workspace: Workspace) -> "ResolvedJob":
+        """Look up a job's system and data set; unknown names are an :class:`InputError`."""
+        return cls.from_job(job, catalog.load(workspace, job.data))
 
     @classmethod
     def from_configured(
@@ -104,7 +110,7 @@ class ResolvedJob:
     def pseudo_anomaly_data(self) -> DataSet | None:
         """The data set of the pseudo-anomalies, if it is another than the job's own."""
         return (
-            catalog.load(self.job.pseudo_anomaly_data)
+            catalog.load(self.data.workspace, self.job.pseudo_anomaly_data)
             if self.job.pseudo_anomaly_data and self.plan.pseudo_anomaly_share
             else None
         )

@@ -60,7 +60,7 @@ def current_results(
             )
             if machine_type not in truths:
                 truths[machine_type] = truth_of_type(labeled, machine_type)
-            resolved = ResolvedJob.from_job(job, data=data)
+            resolved = ResolvedJob.from_job(job, data)
             tuned = SearchProvenance(**record["tuned"]) if record.get("tuned") else None
             key = result_key(resolved, truths[machine_type], subset=subset, tuned=tuned)
             holds = store.result(key) == name

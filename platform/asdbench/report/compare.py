@@ -145,7 +145,8 @@ def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple
     runs = [
         {
             machine_type: ResolvedJob.from_job(
-                Job(row["system"], settings, data.name, machine_type, seed, pseudo_anomaly_data), data=data
+                Job(row["system"], settings, data.name, machine_type, seed, pseudo_anomaly_data),
+                data,
             )
             for machine_type in machine_types
         }

@@ -48,6 +48,7 @@ from asdbench.data.sets.challenges import CHALLENGES, rule_of
 from asdbench.data.sets.ground_truth import read_ground_truth
 from asdbench.engine.evaluation import labeled_clips
 from asdbench.errors import InputError, unknown_name
+from asdbench.io.workspace import Workspace
 from asdbench.metrics.evaluator import jackknife, roc_area
 from asdbench.metrics.official import DOMAINS, OFFICIAL, Rule, metric_clips
 
@@ -119,7 +120,9 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-def truth_of(data: str, *, ground_truth: Path | None = None) -> tuple[list[TrueSection], Rule]:
+def truth_of(
+    data: str, workspace: Workspace, *, ground_truth: Path | None = None
+) -> tuple[list[TrueSection], Rule]:
     """Return the labeled sections of a data set or a challenge, and its rule.
 
     Parameters
@@ -135,12 +138,12 @@ def truth_of(data: str, *, ground_truth: Path | None = None) -> tuple[list[TrueS
         There is no such data set, no label of it is known, or the ground truth is damaged.
     """
     if ground_truth is not None:
-        if data not in CHALLENGES and data not in catalog.names():
-            raise unknown_name("data set or challenge", data, {*CHALLENGES, *catalog.names()})
-        rule = rule_of(data) if data in CHALLENGES else catalog.load(data).rule
+        if data not in CHALLENGES and data not in catalog.names(workspace):
+            raise unknown_name("data set or challenge", data, {*CHALLENGES, *catalog.names(workspace)})
+        rule = rule_of(data) if data in CHALLENGES else catalog.load(workspace, data).rule
         table = read_ground_truth(ground_truth).with_columns(subset=None)
         return _true_sections(table), rule
-    found = catalog.load(data)
+    found = catalog.load(workspace, data)
     table = labeled_clips(found).with_columns(file=pl.col("path").str.split("/").list.last())
     if table.is_empty():
         raise InputError(

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from asdbench.data.sets import catalog
 from asdbench.engine.job_store import JobStore
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.leaderboard import rows, with_references
 from asdbench.report.published import references, references_for
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def show_leaderboard(
     name: str,
+    workspace: Workspace,
     *,
     console: Console,
     by_type: bool = False,
@@ -35,13 +37,13 @@ def show_leaderboard(
     from asdbench.engine.stored_results import current_results
     from asdbench.report.compare import with_intervals
 
-    data = catalog.load(name)
+    data = catalog.load(workspace, name)
     if subset is None:
         known = labeled_clips(data)
         subset = first_subset(known)
         if known["subset"].n_unique() > 1:
             console.print(f"note: of the {subset} subset; --subset eval shows the other")
-    records, outdated = current_results(data, JobStore(), subset=subset)
+    records, outdated = current_results(data, JobStore.from_workspace(workspace), subset=subset)
     if outdated:
         console.print(
             f"note: {outdated} stored results are of other recordings, labels or code than now; not shown"
@@ -62,7 +64,7 @@ def show_leaderboard(
             console.print(f"note: no test clip of {machine} has a known label; it is not on the leaderboard")
     table = rows(records, machine_types=labeled, by_type=by_type, threshold=threshold)
     if intervals:
-        table = with_intervals(table, data, JobStore(), subset=subset)
+        table = with_intervals(table, data, JobStore.from_workspace(workspace), subset=subset)
     if reference:
         table = with_references(table, published, machine_types=labeled, by_type=by_type)
     title = f"Leaderboard of {name}{part}"

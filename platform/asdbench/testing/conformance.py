@@ -38,6 +38,8 @@ from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.state import restored
 from asdbench.errors import InputError
+from asdbench.io.storage import Storage
+from asdbench.io.workspace import Workspace
 from asdbench.spec import SAMPLE_RATE_HZ
 from asdbench.system import ClipBatch, System
 from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
@@ -98,7 +100,7 @@ def run_job(
     job: Job, store: JobStore, *, runtime: Runtime | None = None, checkpoint_epochs: int = 5
 ) -> FinishedJob:
     """Bring a job to scores in ``store`` and return them."""
-    resolved = ResolvedJob.from_job(job)
+    resolved = ResolvedJob.from_workspace(job, Workspace.from_environment())
     for task in by_training([resolved]):
         for _, error in execute(task, runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs):
             raise error
@@ -139,7 +141,7 @@ class Conformance:
         folder = write_tiny(base / "clips", durations_s=cls.durations_s)
         with pytest.MonkeyPatch.context() as patch, threads(1):
             patch.setenv("ASDBENCH_HOME", str(base / "home"))
-            catalog.add(_DATA, folder)
+            catalog.add(Workspace.from_environment(), _DATA, folder)
             yield folder
 
     @pytest.fixture(scope="class")
@@ -152,7 +154,7 @@ class Conformance:
     @classmethod
     def bench(cls, job: Job) -> FinishedJob:
         """Give the job trained and scored."""
-        return run_job(job, JobStore())
+        return run_job(job, JobStore.from_workspace(Workspace.from_environment()))
 
     def test_silence_and_short_clips_have_finite_scores(
         self, bench: FinishedJob, job: Job, tmp_path: Path
@@ -162,7 +164,7 @@ class Conformance:
         short = np.arange(_SHORT_SAMPLES, dtype=np.int16)
         for name, wave in (("8888", np.zeros(SAMPLE_RATE_HZ, np.int16)), ("9999", short)):
             soundfile.write(folder / job.machine_type / f"test/section_00_{name}.wav", wave, SAMPLE_RATE_HZ)
-        more = catalog.add("silence", folder)
+        more = catalog.add(Workspace.from_environment(), "silence", folder)
         ids = more.clips.join(bench.resolved.data.clips, on="clip_id", how="anti")["clip_id"].to_list()
         found = run_job(replace(job, data="silence"), bench.store)
         scored = found.fused.filter(pl.col("clip_id").is_in(ids))
@@ -174,7 +176,7 @@ class Conformance:
         names = _settings(self.system)
         wrong = names[0] + "x" if names else "no_such_setting"
         with pytest.raises(InputError, match=f"did you mean '{names[0]}'" if names else wrong):
-            ResolvedJob.from_job(replace(job, settings={wrong: 1}))
+            ResolvedJob.from_workspace(replace(job, settings={wrong: 1}), Workspace.from_environment())
 
     def test_every_setting_changes_scores_or_cost(
         self, bench: FinishedJob, job: Job, setting_name: str
@@ -202,16 +204,16 @@ class Conformance:
             paths = told.filter(pl.col("machine_type") == machine_type)["path"].sort().to_list()
             for path, content in zip(paths, np.roll(paths, 3), strict=True):
                 shutil.copyfile(bench.resolved.data.root / content, folder / path)
-        permuted = catalog.add("permuted", folder)
+        permuted = catalog.add(Workspace.from_environment(), "permuted", folder)
         moved = permuted.clips.join(told, on="clip_id", suffix="_before")
         assert moved.height == told.height
         assert (moved["path"] != moved["path_before"]).all()
-        again = run_job(replace(job, data="permuted"), JobStore(tmp_path / "jobs"))
+        again = run_job(replace(job, data="permuted"), JobStore(Storage.from_location(tmp_path / "jobs")))
         _assert_same(again.components, bench.components)
 
     def test_the_same_seed_gives_the_same_scores(self, bench: FinishedJob, job: Job, tmp_path: Path) -> None:
         """To the bit, when all is done again."""
-        again = run_job(job, JobStore(tmp_path))
+        again = run_job(job, JobStore(Storage.from_location(tmp_path)))
         _assert_same(again.components, bench.components)
 
     def test_another_seed_gives_other_scores(self, bench: FinishedJob, job: Job) -> None:
@@ -278,7 +280,7 @@ class SystemConformance(Conformance):
         """The training is broken off after every epoch, before that epoch is in the checkpoint."""
         curve = bench.training_record["curve"]
         assert len(curve) >= 2, "the quick settings must train for at least two epochs"
-        store, reached, interruptions = JobStore(tmp_path), set(), 0
+        store, reached, interruptions = JobStore(Storage.from_location(tmp_path)), set(), 0
 
         def report(progress: dict[str, Any]) -> None:
             if progress["step"] not in reached:

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import asdbench
-from asdbench.data.sets import catalog
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.tracking.runs import IS_DEFAULT, KEY, RESULTS, TRIAL, TRIALS, OutboxEntry, RunRecord
 
 _PARENT = "mlflow.parentRunId"
@@ -65,23 +65,23 @@ class NotWritten(Exception):
         self.of_store = of_store
 
 
-def tracking_uri() -> str:
+def tracking_uri(workspace: Workspace) -> str:
     """Return where runs are recorded: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{catalog.home().resolve() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.home.resolve() / 'mlflow.db'}"
 
 
-def shown_uri() -> str:
+def shown_uri(workspace: Workspace) -> str:
     """Return `tracking_uri` without user and password."""
-    return _without_password(tracking_uri())
+    return _without_password(tracking_uri(workspace))
 
 
-def ui_command() -> str:
+def ui_command(workspace: Workspace) -> str:
     """Return the shell command that shows the recorded runs in a browser.
 
     A tracking server has its UI at its own address. A URI with a password in it is not repeated.
     """
-    uri = tracking_uri()
-    shown = shlex.quote(uri) if shown_uri() == uri else '"$MLFLOW_TRACKING_URI"'
+    uri = tracking_uri(workspace)
+    shown = shlex.quote(uri) if shown_uri(workspace) == uri else '"$MLFLOW_TRACKING_URI"'
     if uri.startswith(("http://", "https://")):
         return f"python -m webbrowser {shown}"
     python = Path(sys.executable)
@@ -92,16 +92,16 @@ def ui_command() -> str:
         f"{mlflow} ui --host 127.0.0.1 --port {_PORT} --backend-store-uri {shown}"
     )
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        command += f" --artifacts-destination {shlex.quote(str(_artifacts()))}"
+        command += f" --artifacts-destination {shlex.quote(str(_artifacts(workspace)))}"
     return command
 
 
-def runs_page(experiment: str, *, metric: str = "official_score") -> str:
+def runs_page(workspace: Workspace, experiment: str, *, metric: str = "official_score") -> str:
     """Return the address of an experiment's runs, the best by ``metric`` first, once the UI is up.
 
     Searches are to be ordered by ``best_score``.
     """
-    uri = tracking_uri()
+    uri = tracking_uri(workspace)
     base = (
         _without_password(uri).replace("***@", "").rstrip("/")
         if uri.startswith(("http://", "https://"))
@@ -119,7 +119,8 @@ class Store:
     experiments : the id of each experiment that was written to, by its name without ``asdbench/``
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import mlflow.store.db.utils
@@ -127,8 +128,8 @@ class Store:
 
         mlflow.store.db.utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
         self.experiments: dict[str, str] = {}
-        with _failures(of_store=True):
-            self._client = MlflowClient(tracking_uri())
+        with _failures(self._workspace, of_store=True):
+            self._client = MlflowClient(tracking_uri(workspace))
 
     def write(self, entries: Sequence[OutboxEntry]) -> None:
         """Write entries of one group, the oldest first; what is there already stays as it is.
@@ -141,9 +142,9 @@ class Store:
             The store cannot be reached or written, or the experiment was deleted in it.
         """
         of = entries[-1].experiment
-        with _failures(of_store=True):
+        with _failures(self._workspace, of_store=True):
             experiment = self._experiment(of)
-        with _failures(of_store=False):
+        with _failures(self._workspace, of_store=False):
             if entries[-1].trial is None:
                 self._write_run(experiment, entries[-1].run)
             else:
@@ -156,7 +157,7 @@ class Store:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             own = not os.environ.get("MLFLOW_TRACKING_URI")
-            location = (_artifacts() / experiment).as_uri() if own else None
+            location = (_artifacts(self._workspace) / experiment).as_uri() if own else None
             kind = {"mlflow.experimentKind": "custom_model_development"}  # not one of chats and traces
             return str(self._client.create_experiment(name, artifact_location=location, tags=kind))
         if found.lifecycle_stage == "deleted":
@@ -324,13 +325,13 @@ def _data_set(name: str, fingerprint: str) -> Any:
     return DatasetInput(data)
 
 
-def _artifacts() -> Path:
+def _artifacts(workspace: Workspace) -> Path:
     """Return the folder of score tables that belongs to the SQLite file in the data home."""
-    return catalog.home().resolve() / "mlartifacts"
+    return workspace.home.resolve() / "mlartifacts"
 
 
 @contextmanager
-def _failures(*, of_store: bool) -> Iterator[None]:
+def _failures(workspace: Workspace, *, of_store: bool) -> Iterator[None]:
     """Turn whatever MLflow raises into `NotWritten`: nothing is lost by it and nobody is to be stopped."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import OperationalError
@@ -345,7 +346,7 @@ def _failures(*, of_store: bool) -> Iterator[None]:
             transient = status >= 500 or status in (408, 429)  # time-out, too many requests
         else:
             transient = isinstance(error, OSError | OperationalError)
-        reason = f"the MLflow store {shown_uri()} does not take them ({_reason(error)})"
+        reason = f"the MLflow store {shown_uri(workspace)} does not take them ({_reason(error)})"
         raise NotWritten(reason, transient=transient, of_store=of_store) from error
 
 

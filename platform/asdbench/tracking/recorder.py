@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from asdbench.data.sets import catalog
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.tracking.mlflow_runs import NotWritten, Store, shown_uri, source_tags
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord, trial_entry
@@ -47,13 +47,15 @@ class Recorder:
 
     Parameters
     ----------
+    workspace
+        Its home holds the outbox, and the MLflow store unless the environment names another.
     first_pause_s : float
         Seconds until a second attempt; they double with every one that fails, up to a minute.
     """
 
-    def __init__(self, *, first_pause_s: float = _FIRST_PAUSE_S) -> None:
+    def __init__(self, workspace: Workspace, *, first_pause_s: float = _FIRST_PAUSE_S) -> None:
         self._first_pause_s = first_pause_s
-        self._delivery = _Delivery()
+        self._delivery = _Delivery(workspace)
         self._state = threading.Condition()
         self._news = bool(self._delivery.outbox.names())
         self._closing = self._hurry = self._stopped = self._settled = False
@@ -130,12 +132,12 @@ class Recorder:
             return not self._stopped
 
 
-def deliver(*, progress: Progress | None = None) -> tuple[int, Undelivered]:
+def deliver(workspace: Workspace, *, progress: Progress | None = None) -> tuple[int, Undelivered]:
     """Try once to deliver what is in the outbox; returns how many entries are, and what is left.
 
     ``progress`` is called after each group of entries with the number done and the number of all.
     """
-    delivery = _Delivery()
+    delivery = _Delivery(workspace)
     delivered, _ = delivery.attempt(progress=progress)
     return delivered, delivery.left()
 
@@ -143,8 +145,9 @@ def deliver(*, progress: Progress | None = None) -> tuple[int, Undelivered]:
 class _Delivery:
     """Attempts at delivering the entries of the data home's outbox."""
 
-    def __init__(self) -> None:
-        self.outbox = Outbox(catalog.home() / "outbox")
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.outbox = Outbox(workspace.home / "outbox")
         self.experiments: dict[str, str] = {}
         self._refused: set[str] = set()  # not to be tried again here
         self._reasons: dict[str, str] = {}
@@ -167,7 +170,7 @@ class _Delivery:
             return 0, again
         delivered = done = 0
         try:
-            store = Store()
+            store = Store(self._workspace)
             for group, names in groups.items():
                 if until():
                     break
@@ -195,7 +198,7 @@ class _Delivery:
         entries = len(names) + unwritten
         if not entries:
             return Undelivered()
-        default = f"the MLflow store {shown_uri()} has not taken them yet"
+        default = f"the MLflow store {shown_uri(self._workspace)} has not taken them yet"
         reason = next((self._reasons[name] for name in names if name in self._reasons), default)
         what = "1 result is" if entries == 1 else f"{entries} results are"
         cure = (

@@ -17,6 +17,7 @@ from asdbench.data.sets import catalog, clips
 from asdbench.data.sets.catalog import BadFolder, DataSet
 from asdbench.data.sets.layouts import SECTIONS, TWO_MICROPHONES
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
 
 NAMES = [
@@ -64,25 +65,29 @@ def assert_equal(a: DataSet, b: DataSet) -> None:
 def test_the_home_is_the_variable_or_the_user_folder(
     data_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert catalog.home() == data_home
+    assert Workspace.from_environment().home == data_home
     monkeypatch.delenv("ASDBENCH_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
-    assert catalog.home().name == "asdbench"
+    assert Workspace.from_environment().home.name == "asdbench"
 
 
 def test_what_is_added_can_be_loaded(folder: Path) -> None:
-    assert catalog.names() == []
+    assert catalog.names(Workspace.from_environment()) == []
     started = datetime.now(UTC).replace(microsecond=0)
-    added = catalog.add("mine", folder, channels="near")
-    assert catalog.names() == ["mine"]
-    loaded = catalog.load("mine")
+    added = catalog.add(Workspace.from_environment(), "mine", folder, channels="near")
+    assert catalog.names(Workspace.from_environment()) == ["mine"]
+    loaded = catalog.load(Workspace.from_environment(), "mine")
     assert_equal(added, loaded)
     assert loaded.root == folder
     assert loaded.channels == "near"
     assert loaded.machine_types == ("fan", "valve")
     assert started <= loaded.created <= datetime.now(UTC)
     assert (loaded.left_out, loaded.notes, loaded.license) == ((), (), None)
-    anomalies = catalog.truth("mine").filter("anomaly").join(loaded.clips, on="clip_id")["path"]
+    anomalies = (
+        catalog.truth(catalog.load(Workspace.from_environment(), "mine"))
+        .filter("anomaly")
+        .join(loaded.clips, on="clip_id")["path"]
+    )
     assert sorted(anomalies) == [f"fan/{NAMES[-1]}", f"valve/{NAMES[-1]}"]
 
 
@@ -91,62 +96,61 @@ def test_the_folder_may_be_read_only_and_given_relatively(
 ) -> None:
     before = stored(folder)
     monkeypatch.chdir(folder.parent)
-    assert catalog.add("mine", Path("set")).root == folder
+    assert catalog.add(Workspace.from_environment(), "mine", Path("set")).root == folder
     assert stored(folder) == before
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "a b", "-x", "ä"])
 def test_a_name_that_is_none_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot name a data set"):
-        catalog.add(name, folder)
+        catalog.add(Workspace.from_environment(), name, folder)
 
 
 def test_an_unknown_name_gets_a_hint(folder: Path) -> None:
-    catalog.add("mine", folder)
-    for ask in (catalog.load, catalog.truth):
-        with pytest.raises(InputError, match=r"no data set 'mnie'; did you mean 'mine'\?.*asdbench data add"):
-            ask("mnie")
+    catalog.add(Workspace.from_environment(), "mine", folder)
+    with pytest.raises(InputError, match=r"no data set 'mnie'; did you mean 'mine'\?.*asdbench data add"):
+        catalog.load(Workspace.from_environment(), "mnie")
     with pytest.raises(InputError, match=r"no data set '\.\./data/mine'"):
-        catalog.load("../data/mine")
+        catalog.load(Workspace.from_environment(), "../data/mine")
 
 
 def test_bad_files_register_nothing(folder: Path, data_home: Path) -> None:
     (folder / "fan" / "train" / "odd.wav").write_text("words")
     (folder / "valve" / NAMES[0]).write_bytes(b"")
     with pytest.raises(BadFolder, match=r"2 bad files in '.*set' .*fan/train/odd\.wav.*--skip-bad") as caught:
-        catalog.add("mine", folder)
+        catalog.add(Workspace.from_environment(), "mine", folder)
     assert [bad.path for bad in caught.value.bad] == ["fan/train/odd.wav", f"valve/{NAMES[0]}"]
-    assert catalog.names() == []
+    assert catalog.names(Workspace.from_environment()) == []
     assert stored(data_home) == {}
 
 
 def test_bad_files_can_be_left_out(folder: Path) -> None:
     (folder / "fan" / "train" / "odd.wav").write_text("words")
-    added = catalog.add("mine", folder, skip_bad=True)
+    added = catalog.add(Workspace.from_environment(), "mine", folder, skip_bad=True)
     assert [bad.path for bad in added.left_out] == ["fan/train/odd.wav"]
     assert added.clips.height == 12
-    assert_equal(added, catalog.load("mine"))
+    assert_equal(added, catalog.load(Workspace.from_environment(), "mine"))
 
 
 def test_nothing_left_is_refused_even_so(folder: Path) -> None:
     for path in folder.glob("*/train/*"):
         path.write_bytes(b"")
     with pytest.raises(BadFolder, match="nothing is left without them"):
-        catalog.add("mine", folder, skip_bad=True)
-    assert catalog.names() == []
+        catalog.add(Workspace.from_environment(), "mine", folder, skip_bad=True)
+    assert catalog.names(Workspace.from_environment()) == []
 
 
 def test_folders_and_policies_that_are_none_are_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
-        catalog.add("mine", folder / "nowhere")
+        catalog.add(Workspace.from_environment(), "mine", folder / "nowhere")
     with pytest.raises(InputError, match="one machine type's folder"):
-        catalog.add("mine", folder / "fan")
+        catalog.add(Workspace.from_environment(), "mine", folder / "fan")
     with pytest.raises(InputError, match="no channel policy 'left'"):
-        catalog.add("mine", folder, channels="left")  # type: ignore[arg-type]
+        catalog.add(Workspace.from_environment(), "mine", folder, channels="left")  # type: ignore[arg-type]
 
 
 def test_adding_again_decodes_only_what_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = catalog.add("mine", folder)
+    first = catalog.add(Workspace.from_environment(), "mine", folder)
     decoded: list[str] = []
 
     def watched(path: Path) -> object:
@@ -154,25 +158,27 @@ def test_adding_again_decodes_only_what_changed(folder: Path, monkeypatch: pytes
         return facts_or_reason(path)
 
     monkeypatch.setattr(clips, "facts_or_reason", watched)
-    again = catalog.add("mine", folder, channels="far")
+    again = catalog.add(Workspace.from_environment(), "mine", folder, channels="far")
     assert decoded == []
     assert again.clips.equals(first.clips)
-    assert again.channels == catalog.load("mine").channels == "far"
+    assert again.channels == catalog.load(Workspace.from_environment(), "mine").channels == "far"
 
     write_clip(folder / "fan" / NAMES[0], 99)
-    assert not catalog.add("mine", folder).clips.equals(first.clips)
+    assert not catalog.add(Workspace.from_environment(), "mine", folder).clips.equals(first.clips)
     assert decoded == [f"fan/{NAMES[0]}"]
 
     shutil.copytree(folder, folder.with_name("copy"))
-    assert catalog.add("mine", folder.with_name("copy")).root == folder.with_name("copy")
+    assert catalog.add(
+        Workspace.from_environment(), "mine", folder.with_name("copy")
+    ).root == folder.with_name("copy")
     assert len(decoded) == 1 + 12
 
 
 def test_a_registration_keeps_no_outdated_tables(folder: Path, data_home: Path) -> None:
-    catalog.add("mine", folder)
+    catalog.add(Workspace.from_environment(), "mine", folder)
     before = set(stored(data_home))
     write_clip(folder / "fan" / NAMES[0], 99)
-    catalog.add("mine", folder)
+    catalog.add(Workspace.from_environment(), "mine", folder)
     after = set(stored(data_home))
     assert len(before) == len(after) == 3
     assert before & after == {"data/mine/dataset.json"}
@@ -182,7 +188,7 @@ def test_a_registration_keeps_no_outdated_tables(folder: Path, data_home: Path) 
 def test_a_failure_leaves_the_old_registration(
     folder: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    catalog.add("mine", folder)
+    catalog.add(Workspace.from_environment(), "mine", folder)
     before = stored(data_home)
     write_clip(folder / "fan" / NAMES[0], 99)
 
@@ -191,26 +197,26 @@ def test_a_failure_leaves_the_old_registration(
 
     monkeypatch.setattr(catalog, step, full)
     with pytest.raises(InputError, match=r"cannot write to the data home .*No space left.*ASDBENCH_HOME"):
-        catalog.add("mine", folder)
+        catalog.add(Workspace.from_environment(), "mine", folder)
     assert stored(data_home) == before
 
     (folder / "fan" / "train" / "odd.wav").write_text("words")
     with pytest.raises(BadFolder):
-        catalog.add("mine", folder)
+        catalog.add(Workspace.from_environment(), "mine", folder)
     assert stored(data_home) == before
 
 
 def test_a_home_that_cannot_be_made_is_told(folder: Path, data_home: Path) -> None:
     data_home.write_text("a file")
     with pytest.raises(InputError, match="cannot write to the data home"):
-        catalog.add("mine", folder)
+        catalog.add(Workspace.from_environment(), "mine", folder)
 
 
 @pytest.mark.parametrize("damage", ["json", "format", "table", "columns", "missing"])
 def test_a_damaged_registration_is_told_and_mended_by_adding_again(
     folder: Path, data_home: Path, damage: str
 ) -> None:
-    catalog.add("mine", folder)
+    catalog.add(Workspace.from_environment(), "mine", folder)
     (table,) = (data_home / "data" / "mine").glob("clips-*.parquet")
     if damage == "json":
         (table.parent / "dataset.json").write_text("{")
@@ -223,12 +229,14 @@ def test_a_damaged_registration_is_told_and_mended_by_adding_again(
     else:
         table.unlink()
     with pytest.raises(InputError, match=r"registration of data set 'mine' is damaged.*asdbench data add"):
-        catalog.load("mine")
-    assert catalog.add("mine", folder).clips.equals(catalog.load("mine").clips)
+        catalog.load(Workspace.from_environment(), "mine")
+    assert catalog.add(Workspace.from_environment(), "mine", folder).clips.equals(
+        catalog.load(Workspace.from_environment(), "mine").clips
+    )
 
 
 def test_the_fingerprint_ignores_names_places_times_and_labels(folder: Path) -> None:
-    mine = catalog.add("mine", folder)
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
     other = folder.with_name("elsewhere")
     shutil.copytree(folder, other)
     test = other / "fan" / "test"
@@ -237,15 +245,17 @@ def test_the_fingerprint_ignores_names_places_times_and_labels(folder: Path) -> 
     )
     for path in other.rglob("*.wav"):
         os.utime(path, ns=(0, 0))
-    yours = catalog.add("yours", other)
+    yours = catalog.add(Workspace.from_environment(), "yours", other)
     assert yours.fingerprint() == mine.fingerprint()
-    assert not catalog.truth("mine").equals(catalog.truth("yours"))
+    assert not catalog.truth(catalog.load(Workspace.from_environment(), "mine")).equals(
+        catalog.truth(catalog.load(Workspace.from_environment(), "yours"))
+    )
     shuffled = dataclasses.replace(mine, clips=mine.clips.reverse())
     assert shuffled.fingerprint() == mine.fingerprint()
 
 
 def test_the_fingerprint_covers_all_that_a_result_depends_on(folder: Path) -> None:
-    mine = catalog.add("mine", folder)
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
     seen = {mine.fingerprint(), dataclasses.replace(mine, channels="far").fingerprint()}
     changes = {
         "content_hash": pl.lit("0"),
@@ -266,13 +276,13 @@ def test_the_fingerprint_covers_all_that_a_result_depends_on(folder: Path) -> No
 
 
 def test_a_fingerprint_may_be_of_a_type_and_a_split(folder: Path) -> None:
-    mine = catalog.add("mine", folder)
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
     before = {
         (t, s): mine.fingerprint(t, split=s) for t in (None, "fan", "valve") for s in (None, "train", "test")
     }
     assert len(set(before.values())) == 9
     write_clip(folder / "fan" / NAMES[-1], 99)
-    after = catalog.add("mine", folder)
+    after = catalog.add(Workspace.from_environment(), "mine", folder)
     changed = {key for key, value in before.items() if after.fingerprint(key[0], split=key[1]) != value}
     assert changed == {(t, s) for t in (None, "fan") for s in (None, "test")}
     with pytest.raises(InputError, match="no machine type 'fna'; did you mean 'fan'"):
@@ -282,7 +292,7 @@ def test_a_fingerprint_may_be_of_a_type_and_a_split(folder: Path) -> None:
 
 
 def test_changed_files_are_found_without_decoding(folder: Path) -> None:
-    mine = catalog.add("mine", folder)
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
     assert catalog.changed_files(mine) == []
     longer, touched, gone = (folder / "fan" / name for name in NAMES[:3])
     before = longer.stat().st_mtime_ns
@@ -300,15 +310,15 @@ def test_the_license_is_what_the_folder_says(folder: Path) -> None:
     )
     (folder / "valve" / "README.txt").write_text("Valves.\n")
     expected = "all: Creative Commons Attribution 4.0\nfan: LICENCE: CC BY-SA 4.0, see there."
-    assert catalog.add("mine", folder).license == expected
-    assert catalog.load("mine").license == expected
+    assert catalog.add(Workspace.from_environment(), "mine", folder).license == expected
+    assert catalog.load(Workspace.from_environment(), "mine").license == expected
 
 
 def test_a_data_set_is_described(folder: Path) -> None:
     for offset, name in enumerate(NAMES[:2]):
         write_clip(folder / "fan" / name, 70 + offset, sample_rate_hz=48000, channels=2)
     shutil.copy(folder / "valve" / NAMES[0], folder / "valve" / NAMES[1])
-    told = catalog.describe(catalog.add("mine", folder, channels="far"))
+    told = catalog.describe(catalog.add(Workspace.from_environment(), "mine", folder, channels="far"))
     assert told.counts.columns == ["machine_type", "section", "subset", "split", "domain", "clips"]
     assert told.counts.rows()[:4] == [
         ("fan", "00", "dev", "test", "source", 1),
@@ -343,31 +353,38 @@ def test_a_data_set_is_described(folder: Path) -> None:
 )
 def test_what_becomes_of_channels_is_said(folder: Path, policy: Any, said: str) -> None:
     write_clip(folder / "fan" / NAMES[0], 70, channels=2)
-    assert catalog.describe(catalog.add("mine", folder, channels=policy)).notes == (f"fan: 1 clips: {said}",)
+    assert catalog.describe(
+        catalog.add(Workspace.from_environment(), "mine", folder, channels=policy)
+    ).notes == (f"fan: 1 clips: {said}",)
 
 
 def test_the_layout_is_kept_and_says_what_becomes_of_channels(folder: Path) -> None:
-    added = catalog.add("mine", folder, layout=TWO_MICROPHONES)
+    added = catalog.add(Workspace.from_environment(), "mine", folder, layout=TWO_MICROPHONES)
     assert (added.layout, added.channels, added.manifest) == ("two-microphones", "near", None)
-    assert_equal(added, catalog.load("mine"))
+    assert_equal(added, catalog.load(Workspace.from_environment(), "mine"))
     assert added.add_command == f"asdbench data add mine {folder} --channels near --layout two-microphones"
-    assert catalog.add("mine", folder, layout=TWO_MICROPHONES, channels="far").channels == "far"
-    found = catalog.add("mine", folder)
+    assert (
+        catalog.add(
+            Workspace.from_environment(), "mine", folder, layout=TWO_MICROPHONES, channels="far"
+        ).channels
+        == "far"
+    )
+    found = catalog.add(Workspace.from_environment(), "mine", folder)
     assert (found.layout, found.channels) == ("sections", "mean")
     with pytest.raises(
         InputError, match=r"a manifest \('clips.csv'\) stands in place of a layout \(sections\)"
     ):
-        catalog.add("mine", folder, layout=SECTIONS, manifest=Path("clips.csv"))
+        catalog.add(Workspace.from_environment(), "mine", folder, layout=SECTIONS, manifest=Path("clips.csv"))
 
 
 def test_a_registration_from_before_subsets_and_layouts_still_holds(folder: Path, data_home: Path) -> None:
-    added = catalog.add("mine", folder)
+    added = catalog.add(Workspace.from_environment(), "mine", folder)
     (table,) = (data_home / "data" / "mine").glob("clips-*.parquet")
     pl.read_parquet(table).drop("subset").write_parquet(table)
     file = table.with_name("dataset.json")
     record = json.loads(file.read_text())
     file.write_text(json.dumps({k: v for k, v in record.items() if k not in ("layout", "manifest")}))
-    loaded = catalog.load("mine")
+    loaded = catalog.load(Workspace.from_environment(), "mine")
     assert loaded.clips.equals(added.clips)
     assert loaded.fingerprint() == added.fingerprint()
     assert (loaded.layout, loaded.manifest) == (None, None)
@@ -375,7 +392,7 @@ def test_a_registration_from_before_subsets_and_layouts_still_holds(folder: Path
 
 
 def test_the_fingerprint_ignores_subsets_and_the_domains_of_evaluation_test_clips(folder: Path) -> None:
-    mine = catalog.add("mine", folder)
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
     evaluation = dataclasses.replace(mine, clips=mine.clips.with_columns(subset=pl.lit("eval")))
     assert evaluation.fingerprint(split="train") == mine.fingerprint(split="train")
     hidden = pl.when(pl.col("split") == "train").then(pl.col("domain"))
@@ -388,7 +405,7 @@ def test_the_fingerprint_ignores_subsets_and_the_domains_of_evaluation_test_clip
 
 
 def test_the_name_then_the_clips_decide_the_rule(folder: Path) -> None:
-    mine = catalog.add("mine", folder)
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
     assert mine.rule is OFFICIAL
     assert dataclasses.replace(mine, name="dcase2021").rule is IN_DOMAIN
     assert dataclasses.replace(mine, layout="domain-folders").rule is IN_DOMAIN
@@ -398,7 +415,7 @@ def test_the_name_then_the_clips_decide_the_rule(folder: Path) -> None:
 
 
 def test_subsets_are_those_of_test_clips(folder: Path) -> None:
-    mine = catalog.add("mine", folder)
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
     assert mine.subsets() == ("dev",)
     fans = (pl.col("machine_type") == "fan") & (pl.col("split") == "test")
     clips = mine.clips.with_columns(subset=pl.when(fans).then(pl.lit("eval")).otherwise("subset"))
@@ -414,13 +431,15 @@ def test_licenses_of_subsets_side_by_side_are_found(folder: Path) -> None:
     (root / "README.md").write_text("License: of all\n")
     (root / "dev_data" / "LICENSE").write_text("of the development data\n\nmore\n")
     (root / "dev_data" / "fan" / "LICENSE").write_text("of the fans\n")
-    added = catalog.add("mine", root)
+    added = catalog.add(Workspace.from_environment(), "mine", root)
     assert added.license == "all: License: of all\nall: of the development data\nfan: of the fans"
 
 
 def test_a_data_set_without_attributes_is_described(tmp_path: Path) -> None:
     write_clip(tmp_path / "set" / "fan" / "train" / "section_00_source_train_normal_0000_noAttribute.wav", 1)
-    assert catalog.describe(catalog.add("mine", tmp_path / "set")).attributes.is_empty()
+    assert catalog.describe(
+        catalog.add(Workspace.from_environment(), "mine", tmp_path / "set")
+    ).attributes.is_empty()
 
 
 @pytest.mark.parametrize(
@@ -438,21 +457,24 @@ def test_a_data_set_without_attributes_is_described(tmp_path: Path) -> None:
 def test_a_registration_that_lacks_something_is_damaged_and_can_be_made_again(
     folder: Path, data_home: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    catalog.add("mine", folder)
+    catalog.add(Workspace.from_environment(), "mine", folder)
     file = data_home / "data" / "mine" / "dataset.json"
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
     with pytest.raises(InputError, match=r"registration of data set 'mine' is damaged \(.*asdbench data add"):
-        catalog.load("mine")
-    assert_equal(catalog.add("mine", folder), catalog.load("mine"))
+        catalog.load(Workspace.from_environment(), "mine")
+    assert_equal(
+        catalog.add(Workspace.from_environment(), "mine", folder),
+        catalog.load(Workspace.from_environment(), "mine"),
+    )
 
 
 def test_a_registration_that_is_no_json_is_damaged(folder: Path, data_home: Path) -> None:
-    catalog.add("mine", folder)
+    catalog.add(Workspace.from_environment(), "mine", folder)
     (data_home / "data" / "mine" / "dataset.json").write_text("{")
     with pytest.raises(
         InputError, match=r"data set 'mine' is damaged \(Expecting [^;]*\); register its folder"
     ):
-        catalog.truth("mine")
+        catalog.truth(catalog.load(Workspace.from_environment(), "mine"))
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/asdbench"])
@@ -461,18 +483,21 @@ def test_a_home_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / place))
-    for attempt in (catalog.writable_home, lambda: catalog.add("mine", folder)):
+    for attempt in (
+        Workspace.from_environment().check_home,
+        lambda: catalog.add(Workspace.from_environment(), "mine", folder),
+    ):
         with pytest.raises(InputError, match=rf"home '.*{place}' \(.*\); set ASDBENCH_HOME to another"):
             attempt()
 
 
 def test_a_home_that_is_read_only_is_named(data_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert catalog.writable_home() == data_home
+    Workspace.from_environment().check_home()
     assert list(data_home.iterdir()) == []
 
     def refuse(**_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(catalog.tempfile, "TemporaryFile", refuse)  # root may write anywhere
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # root may write anywhere
     with pytest.raises(InputError, match=r"cannot write to the data home .*Permission denied"):
-        catalog.writable_home()
+        Workspace.from_environment().check_home()

@@ -32,6 +32,7 @@ from asdbench.engine.evaluation import anomaly_scores
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.report.compare import score_interval
 from asdbench.testing.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 from asdbench.tracking import mlflow_runs
@@ -472,10 +473,10 @@ def test_a_download_that_was_killed_goes_on_from_where_it_was(
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     zenodo.go_on.set()
-    assert catalog.names() == []
+    assert catalog.names(Workspace.from_environment()) == []
     assert asdbench(*command) == 0
     assert zenodo.ranges(archive.name) == [None, f"bytes={len(content) // 2}-"]
-    assert catalog.load("dcase2023").machine_types == ("fan",)
+    assert catalog.load(Workspace.from_environment(), "dcase2023").machine_types == ("fan",)
 
 
 # Unpacking
@@ -530,7 +531,7 @@ def test_an_archive_that_would_do_harm_is_refused_whole(
     assert len(said.splitlines()) == 1
     assert set(tree(tmp_path / "in")) == {"data/LICENCE.txt"}
     assert not [p for p in tmp_path.rglob("*") if p.is_symlink() or p.name == "out.wav"]
-    assert catalog.names() == []
+    assert catalog.names(Workspace.from_environment()) == []
 
 
 @pytest.mark.parametrize(
@@ -600,7 +601,7 @@ def test_every_year_is_fetched_indexed_and_labeled(
         f"{name}: {len(machines)} machine types, {len(written.clips)} clips registered"
         in capsys.readouterr().out
     )
-    data = catalog.load(name)
+    data = catalog.load(Workspace.from_environment(), name)
     assert (data.layout, data.channels) == (year.layout.name, year.layout.channels)
     assert {(c.path, c.subset, c.section) for c in written.clips} == set(
         data.clips.select("path", "subset", "section").iter_rows()
@@ -614,11 +615,15 @@ def test_every_year_is_fetched_indexed_and_labeled(
 
     assert asdbench("data", "labels", name, "--from", written.ground_truth) == 0
     anomalous = {c.path: (c.anomalous, c.domain) for c in written.clips if c.split == "test"}
-    labeled = catalog.load(name).clips.join(catalog.truth(name), on="clip_id")
+    labeled = catalog.load(Workspace.from_environment(), name).clips.join(
+        catalog.truth(catalog.load(Workspace.from_environment(), name)), on="clip_id"
+    )
     assert {
         path: (bad, domain) for path, bad, domain in labeled.select("path", "anomaly", "domain").iter_rows()
     } == anomalous
-    assert data.fingerprint(split="train") == catalog.load(name).fingerprint(split="train")
+    assert data.fingerprint(split="train") == catalog.load(Workspace.from_environment(), name).fingerprint(
+        split="train"
+    )
 
 
 # From archives to official scores
@@ -695,10 +700,15 @@ def test_every_year_is_trained_on_and_scored_by_its_rule(
         return {row["system"]: row["official_score"] for row in rows}
 
     def resolved(system: str, machine: str) -> ResolvedJob:
-        return ResolvedJob.from_job(Job(system, settings, name, machine, 0))
+        return ResolvedJob.from_workspace(
+            Job(system, settings, name, machine, 0), Workspace.from_environment()
+        )
 
     def expected(subset: str, system: str) -> float:
-        tables = [anomaly_scores(resolved(system, machine), JobStore()) for machine in machines]
+        tables = [
+            anomaly_scores(resolved(system, machine), JobStore.from_workspace(Workspace.from_environment()))
+            for machine in machines
+        ]
         scored = pl.concat(tables).filter(pl.col("use") == "test").join(data.clips, on="clip_id")
         scores = dict(scored.select("path", "score").iter_rows())
         tested = [clip for clip in written.clips if (clip.subset, clip.split) == (subset, "test")]
@@ -708,7 +718,7 @@ def test_every_year_is_trained_on_and_scored_by_its_rule(
     out = said(*run)
     assert f"Leaderboard of {name} (dev subset)" in out
     assert f"of data set {name!r} (eval subset) has a known label" in " ".join(out.split())
-    data = catalog.load(name)
+    data = catalog.load(Workspace.from_environment(), name)
     found = shown("dev")
     assert found == pytest.approx({system: expected("dev", system) for system in systems}, abs=1e-12)
     assert shown("eval") == {}
@@ -731,7 +741,12 @@ def test_every_year_is_trained_on_and_scored_by_its_rule(
     assert (row["score_a"], row["score_b"]) == pytest.approx(tuple(evaluated[s] for s in systems), abs=1e-12)
     for row in json.loads(said("leaderboard", *of_eval, "--intervals")):
         jobs = {m: resolved(row["system"], m) for m in machines if "eval" in data.subsets(m)}
-        interval = score_interval([jobs], JobStore(), rule=named(name).rule, subset="eval")
+        interval = score_interval(
+            [jobs],
+            JobStore.from_workspace(Workspace.from_environment()),
+            rule=named(name).rule,
+            subset="eval",
+        )
         assert (row["official_score_low"], row["official_score_high"]) == interval
     said("submission", "baseline-mse", "--data", name, "--team", "T", "--to", tmp_path / "teams", *quick)
     official = ("--ground-truth", written.ground_truth, "--format", "json")
@@ -750,12 +765,14 @@ def test_labels_stay_when_more_is_fetched(zenodo: Zenodo, home: Path, tmp_path: 
     assert len(names) == len(evaluation)
     assert asdbench(*get, "--subset", "eval", "--machines", *names) == 0
     assert asdbench("data", "labels", year.name, "--from", written.ground_truth) == 0
-    before = catalog.truth(year.name)
+    before = catalog.truth(catalog.load(Workspace.from_environment(), year.name))
     assert before.height
     assert asdbench(*get, "--subset", "dev", "--machines", "fan", "ToyCar") == 0
-    data = catalog.load(year.name)
+    data = catalog.load(Workspace.from_environment(), year.name)
     assert set(data.machine_types) == {"fan", "ToyCar", *names}
-    assert set(before.iter_rows()) < set(catalog.truth(year.name).iter_rows())
+    assert set(before.iter_rows()) < set(
+        catalog.truth(catalog.load(Workspace.from_environment(), year.name)).iter_rows()
+    )
     domains = data.clips.filter((pl.col("subset") == "eval") & (pl.col("split") == "test"))["domain"]
     assert set(domains) == {"source", "target"}
 
@@ -774,14 +791,14 @@ def test_archives_that_the_user_has_are_used_and_kept(
     lacks = capsys.readouterr().err
     assert "lacks dev_data_gearbox.zip, dev_data_pump.zip" in lacks
     assert "more; add them" in lacks
-    assert catalog.names() == []
+    assert catalog.names(Workspace.from_environment()) == []
     before = tree(given)
     assert asdbench(*get, "--machines", "fan", "ToyCar") == 0
     assert "not checked, as no checksum is known: dev_data_fan.zip" in " ".join(
         capsys.readouterr().out.split()
     )
     assert tree(given) == before
-    assert catalog.load("dcase2021").machine_types == ("ToyCar", "fan")
+    assert catalog.load(Workspace.from_environment(), "dcase2021").machine_types == ("ToyCar", "fan")
 
     (given / "dev_fan.zip").write_bytes(content_of("fan"))
     assert asdbench("data", "get", "dcase2023", "--machines", "fan", "--from", given, *nowhere) == 2
@@ -800,7 +817,7 @@ def test_bad_files_of_an_archive_are_left_out_on_request(
     get = ("data", "get", "dcase2023", "--machines", "fan", "--base-url", zenodo.url)
     assert asdbench(*get) == 2
     assert "dev_data/fan/train/notes.txt: not a .wav or .flac file" in capsys.readouterr().err
-    assert catalog.names() == []
+    assert catalog.names(Workspace.from_environment()) == []
     assert asdbench(*get, "--skip-bad") == 0
     capsys.readouterr()
     assert asdbench(*get) == 0
@@ -813,12 +830,12 @@ def test_the_channel_policy_stays_when_more_is_fetched(zenodo: Zenodo, home: Pat
         zenodo.add(archive, content)
     get = ("data", "get", "dcase2026", "--subset", "dev", "--base-url", zenodo.url, "--machines")
     assert asdbench(*get, "fan") == 0
-    root = catalog.load("dcase2026").root
+    root = catalog.load(Workspace.from_environment(), "dcase2026").root
     assert root == home / "recordings" / "dcase2026"
     add = ("data", "add", "dcase2026", root, "--layout", "two-microphones", "--channels", "far")
     assert asdbench(*add) == 0
     assert asdbench(*get, "fan", "ToyCar") == 0
-    data = catalog.load("dcase2026")
+    data = catalog.load(Workspace.from_environment(), "dcase2026")
     assert (data.channels, data.machine_types) == ("far", ("ToyCar", "fan"))
 
 
@@ -826,10 +843,10 @@ def test_a_data_set_registered_from_elsewhere_is_not_replaced(
     zenodo: Zenodo, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written, _ = _archives_of_a_miniature(named("dcase2023"), tmp_path)
-    catalog.add("dcase2023", written.data)
+    catalog.add(Workspace.from_environment(), "dcase2023", written.data)
     assert asdbench("data", "get", "dcase2023", "--to", tmp_path / "other", "--base-url", zenodo.url) == 2
     assert "is registered from" in capsys.readouterr().err
-    assert catalog.load("dcase2023").root == written.data
+    assert catalog.load(Workspace.from_environment(), "dcase2023").root == written.data
 
 
 def test_what_can_be_fetched_is_listed_with_sizes_and_licenses(

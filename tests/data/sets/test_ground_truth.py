@@ -19,6 +19,7 @@ from asdbench.data.sets.ground_truth import (
     wrong_labels,
 )
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 from asdbench.testing.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 
 FORMATS = {"sections": "first shot", "domains": "domain folders", "list": "machine ids"}
@@ -144,15 +145,17 @@ def test_a_damaged_list_is_named(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", FORMATS.values(), ids=FORMATS)
 def test_labels_reach_the_truth_and_domains_the_clips(copied: Callable[[str], Written], name: str) -> None:
     written = copied(name)
-    before = catalog.add("mine", written.data)
-    known = catalog.truth("mine")
+    before = catalog.add(Workspace.from_environment(), "mine", written.data)
+    known = catalog.truth(catalog.load(Workspace.from_environment(), "mine"))
     assert asdbench("data", "labels", "mine", "--from", written.ground_truth) == 0
-    data = catalog.load("mine")
-    joined = data.clips.join(catalog.truth("mine"), on="clip_id")
+    data = catalog.load(Workspace.from_environment(), "mine")
+    joined = data.clips.join(catalog.truth(catalog.load(Workspace.from_environment(), "mine")), on="clip_id")
     assert set(joined.select("path", "anomaly", "domain").iter_rows()) == {
         (clip.path, clip.anomalous, clip.domain) for clip in written.clips if clip.split == "test"
     }
-    assert set(known.iter_rows()) <= set(catalog.truth("mine").iter_rows())
+    assert set(known.iter_rows()) <= set(
+        catalog.truth(catalog.load(Workspace.from_environment(), "mine")).iter_rows()
+    )
     assert data.clips.drop("domain").equals(before.clips.drop("domain"))
     training = pl.col("split") == "train"
     assert data.clips.filter(training).equals(before.clips.filter(training))
@@ -161,13 +164,16 @@ def test_labels_reach_the_truth_and_domains_the_clips(copied: Callable[[str], Wr
 
 def test_labels_survive_adding_the_folder_again(copied: Callable[[str], Written]) -> None:
     written = copied("first shot")
-    catalog.add("mine", written.data)
+    catalog.add(Workspace.from_environment(), "mine", written.data)
     asdbench("data", "labels", "mine", "--from", written.ground_truth)
-    before, truth = catalog.load("mine"), catalog.truth("mine")
+    before, truth = (
+        catalog.load(Workspace.from_environment(), "mine"),
+        catalog.truth(catalog.load(Workspace.from_environment(), "mine")),
+    )
     (written.data / hidden(written)[0].path).unlink()
-    after = catalog.add("mine", written.data)
+    after = catalog.add(Workspace.from_environment(), "mine", written.data)
     assert after.clips.height == before.clips.height - 1
-    assert catalog.truth("mine").height == truth.height - 1
+    assert catalog.truth(catalog.load(Workspace.from_environment(), "mine")).height == truth.height - 1
     domains = after.clips.filter((pl.col("subset") == "eval") & (pl.col("split") == "test"))["domain"]
     assert domains.null_count() == 0
 
@@ -176,8 +182,11 @@ def test_clips_and_labels_that_do_not_fit_are_all_listed_and_nothing_changes(
     copied: Callable[[str], Written], capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = copied("first shot")
-    catalog.add("mine", written.data)
-    before = catalog.load("mine").clips, catalog.truth("mine")
+    catalog.add(Workspace.from_environment(), "mine", written.data)
+    before = (
+        catalog.load(Workspace.from_environment(), "mine").clips,
+        catalog.truth(catalog.load(Workspace.from_environment(), "mine")),
+    )
     table = sorted((written.ground_truth / "ground_truth_data").iterdir())[0]
     machine = table.name.split("_")[2]
     for place in ("ground_truth_data", "ground_truth_domain"):
@@ -188,8 +197,8 @@ def test_clips_and_labels_that_do_not_fit_are_all_listed_and_nothing_changes(
     assert f"eval_data/{machine}/test/section_00_0003.wav: the ground truth does not name it" in said
     assert f"{machine}/section_00_0099.wav: the ground truth names it, but it is not there" in said
     assert said[-1].startswith("asdbench: ground truth and evaluation clips differ in 2 clips (the first: ")
-    assert catalog.load("mine").clips.equals(before[0])
-    assert catalog.truth("mine").equals(before[1])
+    assert catalog.load(Workspace.from_environment(), "mine").clips.equals(before[0])
+    assert catalog.truth(catalog.load(Workspace.from_environment(), "mine")).equals(before[1])
 
 
 def test_ground_truth_of_another_challenge_is_refused(originals: dict[str, Written]) -> None:
@@ -218,14 +227,16 @@ def test_renamed_clips_are_found_by_number_and_wrong_names_counted(
     written = copied("several sections")
     wrong = [clip for clip in hidden(written) if clip.machine_type == "ToyCar"][:3]
     rename(written, lambda clip: told(clip, anomalous=clip.anomalous ^ (clip in wrong)))
-    catalog.add("dcase2022", written.data)
+    catalog.add(Workspace.from_environment(), "dcase2022", written.data)
     assert asdbench("data", "labels", "dcase2022", "--from", written.ground_truth) == 0
     said = capsys.readouterr().out
     cars = sum(clip.machine_type == "ToyCar" for clip in hidden(written))
     assert f"note: names of the clips: 3 of {cars} labels of ToyCar are wrong, the ground truth holds" in said
     assert "has wrong labels (296 of ToyCar, 312 of ToyTrain)" in said
     assert "labels of fan" not in said
-    joined = catalog.load("dcase2022").clips.join(catalog.truth("dcase2022"), on="clip_id")
+    joined = catalog.load(Workspace.from_environment(), "dcase2022").clips.join(
+        catalog.truth(catalog.load(Workspace.from_environment(), "dcase2022")), on="clip_id"
+    )
     labeled = joined.filter(pl.col("subset") == "eval")
     assert sorted(labeled["anomaly"]) == sorted(clip.anomalous for clip in hidden(written))
     by_path = {row[0]: row[1] for row in labeled.select("path", "anomaly").iter_rows()}
@@ -282,7 +293,7 @@ def test_a_circulating_list_is_compared(
     cars = truth.filter(pl.col("machine_type") == "ToyCar").height
     assert counted == {"ToyCar": (2, cars), "fan": (0, truth.height - cars)}
 
-    catalog.add("mine", written.data)
+    catalog.add(Workspace.from_environment(), "mine", written.data)
     command = ("data", "labels", "mine", "--from", written.ground_truth, "--renamed-list")
     assert asdbench(*command, circulating) == 0
     assert f"2022.csv: 2 of {cars} labels of ToyCar are wrong" in capsys.readouterr().out

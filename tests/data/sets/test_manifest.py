@@ -12,6 +12,7 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import BadFolder
 from asdbench.data.sets.clips import CLIP_SCHEMA, index_manifest
 from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
 
 HEADER = ("path", "machine_type", "split", "label", "domain", "section", "attributes", "group", "subset")
 ROWS = [
@@ -175,16 +176,23 @@ def test_a_manifest_that_is_not_there_and_columns_that_are_no_text_are_refused(
 
 def test_a_data_set_remembers_its_manifest(folder: Path, tmp_path: Path) -> None:
     manifest = write(tmp_path / "my clips.csv", ROWS)
-    added = catalog.add("mine", folder, manifest=manifest)
+    added = catalog.add(Workspace.from_environment(), "mine", folder, manifest=manifest)
     assert (added.manifest, added.layout, added.channels) == (manifest, None, "mean")
-    assert catalog.load("mine").manifest == manifest
+    assert catalog.load(Workspace.from_environment(), "mine").manifest == manifest
     assert added.add_command == (
         f"asdbench data add mine {folder} --channels mean --manifest '{tmp_path}/my clips.csv'"
     )
     write(manifest, [*ROWS, ("c/gone.wav", "press", "train", "", "", "", "", "", "")])
     with pytest.raises(BadFolder, match=r"1 bad file .*c/gone\.wav: no such file\); mend"):
-        catalog.add("mine", folder, manifest=manifest)
-    assert len(catalog.add("mine", folder, manifest=manifest, skip_bad=True).left_out) == 1
+        catalog.add(Workspace.from_environment(), "mine", folder, manifest=manifest)
+    assert (
+        len(
+            catalog.add(
+                Workspace.from_environment(), "mine", folder, manifest=manifest, skip_bad=True
+            ).left_out
+        )
+        == 1
+    )
 
 
 def test_the_command_line_takes_a_manifest(
@@ -195,7 +203,7 @@ def test_the_command_line_takes_a_manifest(
         main(["data", "add", "mine", str(folder), "--manifest", str(manifest), "--channels", "both"])
     assert stop.value.code == 0
     assert "mine: 2 machine types, 7 clips registered" in capsys.readouterr().out
-    assert catalog.load("mine").channels == "both"
+    assert catalog.load(Workspace.from_environment(), "mine").channels == "both"
     both = ["data", "add", "mine", str(folder), "--manifest", str(manifest), "--layout", "sections"]
     with pytest.raises(SystemExit) as stop:
         main(both)

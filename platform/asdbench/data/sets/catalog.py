@@ -2,8 +2,7 @@
 
 Conventions
 -----------
-The data home is ``ASDBENCH_HOME`` or the platform's user data folder. A registration is the folder
-``data/<name>/`` in it: ``dataset.json`` and the two parquet tables that it names (clips and truth). The JSON
+A registration is the folder ``data/<name>/`` of the data home: ``dataset.json`` and the two parquet tables that it names (clips and truth). The JSON
 file is written last and atomically: until then the old registration holds, whatever happens. Recordings stay
 where they are and are only read.
 
@@ -19,7 +18,6 @@ import json
 import os
 import re
 import shlex
-import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 import polars as pl
 
 from asdbench.data.audio import CHANNEL_POLICIES, ChannelPolicy
@@ -37,6 +34,7 @@ from asdbench.data.sets.layouts import SPLITS, SUBSETS, Layout
 from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_truth
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.files import read_json, replacing, write_json
+from asdbench.io.workspace import Workspace
 from asdbench.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -80,6 +78,7 @@ class DataSet:
 
     Attributes
     ----------
+    workspace : where it is registered
     name, root : its name, and the folder of its recordings
     clips : the clip table (``clips.CLIP_SCHEMA``); it has no labels
     channels : the policy by which a recording of several channels becomes one
@@ -91,6 +90,7 @@ class DataSet:
     manifest : the manifest that described the clips, or None
     """
 
+    workspace: Workspace
     name: str
     root: Path
     clips: pl.DataFrame
@@ -186,28 +186,13 @@ class Description:
     notes: tuple[str, ...]
 
 
-def home() -> Path:
-    """Return the data home: ``ASDBENCH_HOME``, or the platform's folder for user data."""
-    return Path(os.environ.get("ASDBENCH_HOME") or platformdirs.user_data_path("asdbench"))
-
-
-def writable_home() -> Path:
-    """Return the data home, made if need be; :class:`InputError` if it cannot be written."""
-    place = home()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
-            return place
-    except OSError as error:
-        raise _unwritable(error) from error
-
-
-def names() -> list[str]:
+def names(workspace: Workspace) -> list[str]:
     """Return the names of all registered data sets, sorted."""
-    return sorted(path.parent.name for path in (home() / "data").glob("*/dataset.json"))
+    return sorted(path.parent.name for path in (workspace.home / "data").glob("*/dataset.json"))
 
 
 def add(
+    workspace: Workspace,
     name: str,
     folder: Path,
     *,
@@ -224,6 +209,8 @@ def add(
 
     Parameters
     ----------
+    workspace
+        Where to register it.
     name
         What to call the data set.
     folder
@@ -256,9 +243,9 @@ def add(
         raise InputError(
             f"a manifest ({str(manifest)!r}) stands in place of a layout ({layout.name}); give one"
         )
-    writable_home()
+    workspace.check_home()
     root = folder.resolve()
-    previous = _previous_clips(name, root)
+    previous = _previous_clips(workspace, name, root)
     if manifest is not None:
         manifest = manifest.resolve()
         index = index_manifest(root, manifest, previous=previous, progress=progress)
@@ -280,17 +267,19 @@ def add(
         "layout": index.layout.name if index.layout else None,
         "manifest": str(manifest) if manifest else None,
     }
-    entered = pl.DataFrame(schema=_LABEL_SCHEMA) if previous is None else _entered_labels(name, previous)
+    entered = (
+        pl.DataFrame(schema=_LABEL_SCHEMA) if previous is None else _entered_labels(workspace, name, previous)
+    )
     entered = entered.join(index.clips, on="clip_id", how="semi").join(index.truth, on="clip_id", how="anti")
-    return _register(name, record, *_labeled(index.clips, index.truth, entered))
+    return _register(workspace, name, record, *_labeled(index.clips, index.truth, entered))
 
 
-def label(name: str, labels: pl.DataFrame) -> DataSet:
+def label(data: DataSet, labels: pl.DataFrame) -> DataSet:
     """Enter what was found out about test clips: labels in the truth, domains in the clip table.
 
     Parameters
     ----------
-    name
+    data
         A registered data set.
     labels
         Columns clip_id, anomaly and domain (null where it is not known), a row a clip. They stand in place of
@@ -301,7 +290,8 @@ def label(name: str, labels: pl.DataFrame) -> DataSet:
     InputError
         No data set has that name, its registration is damaged, or the data home cannot be written.
     """
-    return _register(name, _record(name), *_labeled(load(name).clips, truth(name), labels))
+    record = _record(data.workspace, data.name)
+    return _register(data.workspace, data.name, record, *_labeled(data.clips, truth(data), labels))
 
 
 def _labeled(
@@ -315,21 +305,24 @@ def _labeled(
     return clips, pl.concat([others, labels.select(list(TRUTH_SCHEMA))]).sort("clip_id")
 
 
-def _entered_labels(name: str, clips: pl.DataFrame) -> pl.DataFrame:
+def _entered_labels(workspace: Workspace, name: str, clips: pl.DataFrame) -> pl.DataFrame:
     """Return the labels of the evaluation clips of the data set ``name``."""
     evaluation = clips.filter(pl.col("subset") == "eval").select("clip_id", "domain")
     try:
-        return truth(name).join(evaluation, on="clip_id").select(list(_LABEL_SCHEMA))
+        return _truth(workspace, name).join(evaluation, on="clip_id").select(list(_LABEL_SCHEMA))
     except InputError:  # a damaged truth table, which is about to be replaced
         return pl.DataFrame(schema=_LABEL_SCHEMA)
 
 
-def _register(name: str, record: dict[str, Any], clips: pl.DataFrame, truth_table: pl.DataFrame) -> DataSet:
+def _register(
+    workspace: Workspace, name: str, record: dict[str, Any], clips: pl.DataFrame, truth_table: pl.DataFrame
+) -> DataSet:
     """Write the tables and, last, the record that names them; what was there before is removed after that."""
     token = uuid.uuid4().hex[:12]
     record = record | {"clips": f"clips-{token}.parquet", "truth": f"truth-{token}.parquet"}
-    place = writable_home() / "data" / name
-    replaced = _tables(name)
+    workspace.check_home()
+    place = workspace.home / "data" / name
+    replaced = _tables(workspace, name)
     tables = (place / record["clips"], place / record["truth"])
     try:
         with replacing(tables[0]) as temporary:
@@ -339,13 +332,13 @@ def _register(name: str, record: dict[str, Any], clips: pl.DataFrame, truth_tabl
     except BaseException as error:
         _remove(tables)
         if isinstance(error, OSError):
-            raise _unwritable(error) from error
+            raise workspace.unwritable(error) from error
         raise
     _remove(replaced)
-    return _data_set(name, record, clips)
+    return _data_set(workspace, name, record, clips)
 
 
-def load(name: str) -> DataSet:
+def load(workspace: Workspace, name: str) -> DataSet:
     """Return the data set ``name``.
 
     Raises
@@ -353,8 +346,8 @@ def load(name: str) -> DataSet:
     InputError
         No data set has that name, or its registration is damaged.
     """
-    record = _record(name)
-    path = home() / "data" / name / record["clips"]
+    record = _record(workspace, name)
+    path = workspace.home / "data" / name / record["clips"]
     try:
         clips = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -366,20 +359,24 @@ def load(name: str) -> DataSet:
     if clips.schema != CLIP_SCHEMA:
         raise _damaged(name, "its clip table has other columns")
     try:
-        return _data_set(name, record, clips)
+        return _data_set(workspace, name, record, clips)
     except (TypeError, ValueError) as error:
         raise _damaged(name, error) from error
 
 
-def truth(name: str) -> pl.DataFrame:
-    """Return the truth table of the data set ``name`` (``truth.TRUTH_SCHEMA``); only judging scores needs it.
+def truth(data: DataSet) -> pl.DataFrame:
+    """Return the truth table of a data set (``truth.TRUTH_SCHEMA``); only judging scores needs it.
 
     Raises
     ------
     InputError
         No data set has that name, or its registration is damaged.
     """
-    return load_truth(home() / "data" / name / _record(name)["truth"])
+    return _truth(data.workspace, data.name)
+
+
+def _truth(workspace: Workspace, name: str) -> pl.DataFrame:
+    return load_truth(workspace.home / "data" / name / _record(workspace, name)["truth"])
 
 
 def changed_files(dataset: DataSet) -> list[str]:
@@ -445,14 +442,14 @@ def _conversions(formats: pl.DataFrame, policy: ChannelPolicy) -> list[str]:
     return said
 
 
-def _record(name: str) -> dict[str, Any]:
+def _record(workspace: Workspace, name: str) -> dict[str, Any]:
     """Read a registration."""
-    known = names()
+    known = names(workspace)
     if name not in known:
         hint = "'asdbench data add' registers a folder"
         raise InputError(f"{unknown_name('data set', name, known)} ({hint})")
     try:
-        record = read_json(home() / "data" / name / "dataset.json")
+        record = read_json(workspace.home / "data" / name / "dataset.json")
     except (OSError, ValueError) as error:
         raise _damaged(name, error.__cause__ or error) from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
@@ -464,10 +461,11 @@ def _record(name: str) -> dict[str, Any]:
     return record
 
 
-def _data_set(name: str, record: dict[str, Any], clips: pl.DataFrame) -> DataSet:
+def _data_set(workspace: Workspace, name: str, record: dict[str, Any], clips: pl.DataFrame) -> DataSet:
     if record["channels"] not in CHANNEL_POLICIES:
         raise unknown_name("channel policy", record["channels"], CHANNEL_POLICIES)
     return DataSet(
+        workspace=workspace,
         name=name,
         root=Path(record["root"]),
         clips=clips,
@@ -481,13 +479,13 @@ def _data_set(name: str, record: dict[str, Any], clips: pl.DataFrame) -> DataSet
     )
 
 
-def _tables(name: str) -> list[Path]:
+def _tables(workspace: Workspace, name: str) -> list[Path]:
     """Return the table files of a registration, if there is one that can be read."""
     try:
-        record = _record(name)
+        record = _record(workspace, name)
     except InputError:
         return []
-    return [home() / "data" / name / record[table] for table in ("clips", "truth")]
+    return [workspace.home / "data" / name / record[table] for table in ("clips", "truth")]
 
 
 def _remove(tables: Iterable[Path]) -> None:
@@ -495,10 +493,10 @@ def _remove(tables: Iterable[Path]) -> None:
         table.unlink(missing_ok=True)
 
 
-def _previous_clips(name: str, root: Path) -> pl.DataFrame | None:
+def _previous_clips(workspace: Workspace, name: str, root: Path) -> pl.DataFrame | None:
     """Return the clip table registered as ``name``, if it is whole and of the same folder."""
     try:
-        dataset = load(name)
+        dataset = load(workspace, name)
     except InputError:
         return None
     return dataset.clips if dataset.root == root else None
@@ -528,13 +526,6 @@ def _license(root: Path, clips: pl.DataFrame) -> str | None:
                 paragraphs = paragraphs[:1]
             said += [f"{whose}: {' '.join(paragraph.split())}" for paragraph in paragraphs]
     return "\n".join(dict.fromkeys(said)) or None
-
-
-def _unwritable(error: OSError) -> InputError:
-    place = repr(str(home()))
-    return InputError(
-        f"cannot write to the data home {place} ({error.strerror or error}); set ASDBENCH_HOME to another"
-    )
 
 
 def _damaged(name: str, why: object) -> InputError:
