@@ -50,6 +50,7 @@ from asdbench.system import (
     InputSpec,
     Losses,
     Mean,
+    Precision,
     Stage,
     System,
     TrainingFacts,
@@ -85,7 +86,7 @@ class Config:
     anchor_weight: float = tunable(1.0, Range(0.1, 10.0, log=True), minimum=0.0)
     instance_noise: float = tunable(0.1, Range(0.0, 0.5), minimum=0.0)
     window_hop_frames: int = tunable(128, minimum=1, maximum=100_000, affects="scoring")
-    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
+    precision: Precision = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
 
 
 class Discriminator(nn.Module):
@@ -105,7 +106,8 @@ class Discriminator(nn.Module):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.layers.to(memory_format=torch.channels_last)  # a step takes two thirds of the time on a CPU
+        # A step takes two thirds of the time on a CPU.
+        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Linear(widths[-1], 1)
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -116,10 +118,9 @@ class Discriminator(nn.Module):
         return logits.squeeze(1)
 
 
-class Adversarial(System):
+class Adversarial(System[Config]):
     """Conditional autoencoder, then discriminator against decoder; the discriminator scores."""
 
-    Config = Config
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {"altered_anomalous": False},
         "fast": {"cvae_steps": 300, "adversarial_steps": 300, "batch_size": 32},
@@ -219,7 +220,8 @@ class Adversarial(System):
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``discriminator``: minus the mean over windows of the logit."""
         windows = batch.windows.transpose(1, 2)
-        logits = torch.cat([self.discriminator(rows) for rows in windows.split(_SCORING_ROWS)])
+        parts = windows.split(_SCORING_ROWS)  # type: ignore[no-untyped-call]
+        logits = torch.cat([self.discriminator(part) for part in parts])
         return {"discriminator": -batch.mean_over_clips(logits)}
 
     def _cvae_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
@@ -245,11 +247,14 @@ class Adversarial(System):
         of_own, of_others = keys
         noise = self._latent_noise(of_own, "discriminator latent")
         with torch.no_grad(), _frozen(self.encoder, self.decoder):
-            posterior = self.encoder(real, condition[:, : self._encoder_conditions])
-            fake = self.decoder(noise if self._samples else drawn(*posterior, noise), condition)
+            mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
+            latent = noise if self._samples else drawn(mean, log_variance, noise)
+            fake = self.decoder(latent, condition)
         given = ((real, of_own, "real"), (fake, of_own, "fake"), (other, of_others, "other"))
         windows = torch.cat([self._noisy(rows, keys, name, progress) for rows, keys, name in given])
-        of_real, of_fake, of_other = self.discriminator(windows).split([len(real), len(fake), len(other)])
+        of_real, of_fake, of_other = torch.split_with_sizes(
+            self.discriminator(windows), [len(real), len(fake), len(other)]
+        )
         return Losses(
             {
                 "real": Mean.from_values(
@@ -268,8 +273,8 @@ class Adversarial(System):
 
     def _generator_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
         with torch.no_grad(), _frozen(self.encoder):
-            posterior = self.encoder(real, condition[:, : self._encoder_conditions])
-            latent = drawn(*posterior, self._latent_noise(keys, "generator posterior"))
+            mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
+            latent = drawn(mean, log_variance, self._latent_noise(keys, "generator posterior"))
         rebuilt = fake = self.decoder(latent, condition)
         if self._samples:
             fake = self.decoder(self._latent_noise(keys, "generator prior"), condition)

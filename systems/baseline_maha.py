@@ -30,10 +30,9 @@ class Config:
     maha_mode: str = tunable("released", Choice("released", "per_frame"), affects="fusion")
 
 
-class BaselineMaha(System):
+class BaselineMaha(System[Config]):
     """Scores the autoencoder that ``baseline-mse`` trains."""
 
-    Config = Config
     training_of = "baseline-mse"
     citation = """@article{harada2023firstshot,
   author = {Harada, Noboru and Niizumi, Daisuke and Takeuchi, Daiki and Ohishi, Yasunori and
@@ -77,12 +76,12 @@ class BaselineMaha(System):
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``released`` and ``per_frame``, each the smaller of the two domains' distances."""
         residuals = self.trained.residuals(batch).double()
-        count = torch.bincount(batch.clip, minlength=batch.clips) * residuals.shape[1]
-        sums = residuals.new_zeros(batch.clips, residuals.shape[2]).index_add_(
+        count = torch.bincount(batch.clip, minlength=batch.n_clips) * residuals.shape[1]
+        sums = residuals.new_zeros(batch.n_clips, residuals.shape[2]).index_add_(
             0, batch.clip, residuals.sum(dim=1)
         )
         mean = sums / count[:, None]
         released = torch.einsum("ci,dij,cj->dc", mean, self.precision, mean)
         frames = torch.einsum("rfi,dij,rfj->dr", residuals, self.precision, residuals)
-        per_frame = released.new_zeros(2, batch.clips).index_add_(1, batch.clip, frames) / count
+        per_frame = released.new_zeros(2, batch.n_clips).index_add_(1, batch.clip, frames) / count
         return {"released": released.amin(dim=0), "per_frame": per_frame.amin(dim=0)}

@@ -24,6 +24,7 @@ from asdbench.system import (
     InputSpec,
     Losses,
     Mean,
+    Precision,
     Stage,
     System,
     TrainingFacts,
@@ -44,14 +45,13 @@ class Config:
     n_fft: int = tunable(1024, minimum=64, maximum=16_384)
     hop_samples: int = tunable(512, minimum=16, maximum=16_384)
     n_mels: int = tunable(128, minimum=8, maximum=512)
-    precision: str = tunable("float32", Choice("float32", "bfloat16", "auto"), searched=False)
+    precision: Precision = tunable("float32", Choice("float32", "bfloat16", "auto"), searched=False)
     reproduction: bool = tunable(False)
 
 
-class BaselineMse(System):
+class BaselineMse(System[Config]):
     """Autoencoder 640-128-128-128-128-8-128-128-128-128-640; batch norm and ReLU after every inner layer."""
 
-    Config = Config
     presets = {"demo": {"epochs": 60}}  # noqa: RUF012 - ClassVar in System
     citation = """@article{harada2023firstshot,
   author = {Harada, Noboru and Niizumi, Daisuke and Takeuchi, Daiki and Ohishi, Yasunori and
@@ -107,7 +107,8 @@ class BaselineMse(System):
 
     def residuals(self, batch: ClipBatch) -> Tensor:
         """Return input minus reconstruction, Float[Tensor, "row frame mel"]."""
-        return batch.windows - self.network(batch.windows.flatten(1)).view_as(batch.windows)
+        rebuilt: Tensor = self.network(batch.windows.flatten(1)).view_as(batch.windows)
+        return batch.windows - rebuilt
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``mse``: mean squared error over all vectors and dimensions of a clip."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from asdbench.config import Choice, Simplex, tunable
 from asdbench.errors import InputError
-from asdbench.system import MemberScores, System, on_scale
+from asdbench.system import MemberScores, Scale, System, on_scale
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,15 @@ class Config:
     )
     weights: tuple[float, ...] | None = tunable(None, Simplex(of="members"), affects="fusion", minimum=0.0)
     join: str = tunable("scores", Choice("scores", "components"), affects="fusion")
-    scale: str = tunable("linear", Choice("linear", "log"), affects="fusion")
+    scale: Scale = tunable("linear", Choice("linear", "log"), affects="fusion")
 
 
-class Ensemble(System):
+class Ensemble(System[Config]):
     """Joins the scores of its members, or (``join=components``) the means of their components.
 
     Weights act on members, however many components each has.
     """
 
-    Config = Config
     citation = """@techreport{zhang2023anomalous,
   author = {Zhang, Yucong and Li, Ming},
   title = {Anomalous sound detection via multitask learning and adversarial learning},

@@ -9,26 +9,19 @@ frame t of both sees the same samples; the two are joined along the feature axis
 sequence.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from asdbench.nn.tgram import TgramNet
 from asdbench.system import ClipBatch, InputSpec, TrainingFacts
-from systems.multitask_mel import Config as MelConfig
-from systems.multitask_mel import MultitaskMel
-
-
-@dataclass(frozen=True)
-class Config(MelConfig):
-    """The settings of ``multitask-mel``."""
+from systems.multitask_mel import Config, MultitaskMel
 
 
 class MultitaskCombined(MultitaskMel):
     """As ``multitask-mel``, with 128 features learnt from the waveform; 3.46 million parameters."""
 
-    Config = Config
     inputs_per_mel = 2
 
     def __init__(self, config: Config, facts: TrainingFacts) -> None:
@@ -42,7 +35,7 @@ class MultitaskCombined(MultitaskMel):
         )
 
     @classmethod
-    def input_spec(cls, config: MelConfig) -> InputSpec:
+    def input_spec(cls, config: Config) -> InputSpec:
         """The same windows, and the samples that they are computed from."""
         return replace(super().input_spec(config), waveform=True)
 

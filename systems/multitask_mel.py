@@ -37,6 +37,8 @@ from asdbench.system import (
     InputSpec,
     Losses,
     Mean,
+    Precision,
+    Scale,
     Stage,
     System,
     TrainingFacts,
@@ -77,7 +79,7 @@ class Config:
     n_mels: int = tunable(128, minimum=8, maximum=512)
     window_frames: int = tunable(256, minimum=8, maximum=4096)
     time_stride: int = tunable(1, minimum=1, maximum=8)
-    precision: str = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
+    precision: Precision = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
     window_hop_frames: int = tunable(128, affects="scoring", minimum=1, maximum=4096)
     gmm_components: int = tunable(
         2, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=256, when=_GMM
@@ -99,13 +101,12 @@ class Config:
     )
     classifier_weight: float = tunable(0.5, Range(0.0, 1.0), affects="fusion", minimum=0.0, maximum=1.0)
     backend: str = tunable("knn-density", Choice(*SCORES), affects="fusion")
-    fusion_scale: str = tunable("linear", Choice("linear", "log"), affects="fusion")
+    fusion_scale: Scale = tunable("linear", Choice("linear", "log"), affects="fusion")
 
 
-class MultitaskMel(System):
+class MultitaskMel(System[Config]):
     """Three conformer blocks of width 256 over 2.56 s of 128 mel bands; 3.15 million parameters."""
 
-    Config: type = Config
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {"altered_anomalous": False, "backend": "gmm"},
         "fast": {"steps": 150, "batch_size": 64, "time_stride": 4},
@@ -197,10 +198,11 @@ class MultitaskMel(System):
         features, stride = self.features(batch), min(self.config.time_stride, self.config.window_frames)
         if stride > 1:
             whole = features.shape[1] // stride * stride
-            features = features[:, :whole].unflatten(1, (-1, stride)).mean(dim=2)
+            features = torch.unflatten(features[:, :whole], 1, (-1, stride)).mean(dim=2)
         pooled = self.pooling(self.conformer(features))
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.projection(pooled.float())
+            embedding: Tensor = self.projection(pooled.float())
+        return embedding
 
     def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
         """Return the losses of the three tasks."""
@@ -242,7 +244,7 @@ class MultitaskMel(System):
             embeddings.append(self.embed(batch))
             target.append(batch.domain == 1)
             clip.append(batch.clip + clips)
-            clips += batch.clips
+            clips += batch.n_clips
         seed = int(torch.randint(2**31, ()))
         self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
 

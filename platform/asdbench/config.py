@@ -218,6 +218,8 @@ _FAILED: Any = object()
 def _members(hint: Any) -> tuple[type, ...]:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return tuple(typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return tuple({type(value) for value in typing.get_args(hint)})
     return (hint,)
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import asdbench
 from asdbench.config import checked, make_config, settings_of, values_of
 from asdbench.errors import InputError, unknown_name
 
@@ -137,7 +138,10 @@ def _flaw(system: "type[System]") -> str | None:
     if not (
         isinstance(config, type) and dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen  # type: ignore[attr-defined]
     ):
-        return f"{system.__name__}.Config must be a dataclass declared with @dataclass(frozen=True)"
+        return (
+            f"{system.__name__}.Config must be a dataclass declared with @dataclass(frozen=True); "
+            f"write class {system.__name__}(System[Config])"
+        )
     try:
         settings_of(config)
     except (TypeError, NameError) as error:
@@ -361,17 +365,40 @@ def _source_text(module: str) -> str:
 
 
 def _imported(tree: ast.AST, package: str, rooms: Sequence[str]) -> set[str]:
-    """Return the modules in ``rooms`` that the code of a module of ``package`` imports."""
-    found = set()
+    """Return the modules in ``rooms`` that the code of a module of ``package`` imports.
+
+    A public name of ``asdbench`` counts as an import of the module that defines it.
+    """
+    imported = _attributes_of_asdbench(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if _within(alias.name, rooms)}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            inner = {f"{origin}.{alias.name}" for alias in node.names}
-            inner = {name for name in inner if _within(name, rooms)}
-            found |= {name if _is_module(name) else origin for name in inner}
-    return found
+            names = asdbench.MODULE_OF if origin == "asdbench" and node.names[0].name == "*" else ()
+            for name in names or [alias.name for alias in node.names]:
+                public = asdbench.MODULE_OF.get(name) if origin == "asdbench" else None
+                inner = f"{origin}.{name}"
+                imported.add(public or (inner if _is_module(inner) else origin))
+    return {name for name in imported if _within(name, rooms)}
+
+
+def _attributes_of_asdbench(tree: ast.AST) -> set[str]:
+    """Return the modules that code reaches as attributes of an imported ``asdbench``."""
+    aliases = {
+        alias.asname or "asdbench"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == "asdbench" or (alias.name.startswith("asdbench.") and not alias.asname)
+    }
+    reached = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases
+    }
+    modules = {asdbench.MODULE_OF.get(name, f"asdbench.{name}") for name in reached}
+    return {module for module in modules if _is_module(module)}
 
 
 def _within(name: str, rooms: Sequence[str]) -> bool:

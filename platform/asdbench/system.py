@@ -1,40 +1,48 @@
 """The contract between a detection system and the platform.
 
-A system is one file with one subclass of :class:`System`. It says what it needs (:class:`InputSpec`), how its
-training batches are made up (:class:`BatchPlan`), what is optimized (:class:`Stage`), computes its losses in
-``forward`` and its anomaly scores in ``components``. All else - reading, batching, the training loop,
-distribution, checkpoints, hold-out, standardization, fusion, thresholds, metrics - is the platform's work.
-A system that only joins others' scores (an ensemble) names its ``members`` and says how in ``combine``.
+A system is one file with one subclass of :class:`System`. It declares its input (:class:`InputSpec`), the
+composition of its training batches (:class:`BatchPlan`) and its optimizers (:class:`Stage`), computes its
+losses in ``forward`` and its anomaly scores in ``components``. The platform does everything else: reading,
+batching, the training loop, distribution, checkpoints, hold-out, standardization, fusion, thresholds and
+metrics. An ensemble combines the scores of other systems: it names its ``members`` and defines ``combine``.
 
 A system never sees a label, a file name or a path. At scoring it sees no domain and no attributes either.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from asdbench.spec import MelSpec
 
 Scale = Literal["linear", "log"]
 Precision = Literal["auto", "bfloat16", "float32"]
+ConfigT = TypeVar("ConfigT", default=Any)
 
-UNKNOWN = -1  # class index of an attribute value that is missing or was not seen in training
+UNKNOWN = -1  # class index of an attribute value that is missing or did not occur in training
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a system reads of each clip.
+    """The input that a system reads from each clip.
 
     Attributes
     ----------
-    mel : log-mel spectrogram, by its parameters
+    mel : parameters of the log-mel spectrogram
     window_frames : length of the windows that a clip is cut into, in frames
-    window_hop_frames : distance of window starts at scoring; the last window always ends with the clip
+    window_hop_frames : distance between window starts at scoring; the last window always ends with the clip
     standardize : z-score every mel bin with the mean and deviation over the job's training normals
-    waveform : also give the samples that the window's frames are computed from
+    waveform : also provide the samples that the window's frames are computed from
+
+    Examples
+    --------
+    >>> spec = InputSpec(MelSpec(n_mels=64), window_frames=64, window_hop_frames=32)
+    >>> spec.mel.n_mels, spec.standardize
+    (64, False)
     """
 
     mel: MelSpec
@@ -46,20 +54,25 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How the rows of a training batch are drawn. A row is one window.
+    """The composition of a training batch. A row is one window.
 
     Attributes
     ----------
-    size : rows of the global batch, whatever number of processes share it
+    size : rows of the global batch, regardless of how many processes share it
     draw : ``"every-window"``: an epoch is one pass over all windows (hop 1) of the job's clips;
-        ``"window-per-clip"``: an epoch is one pass over its source clips, a random window of each
-    pseudo_anomaly_share : share of the rows drawn from other machine types' training normals
-    target_rows : rows of each batch drawn round robin from target-domain clips (if the type has any)
-    validation_share : share of the windows that is left out of training steps and kept for validation
+        ``"window-per-clip"``: an epoch is one pass over its source clips, one random window per clip
+    pseudo_anomaly_share : share of the rows drawn from the training normals of other machine types
+    target_rows : rows of each batch drawn round robin from target-domain clips (if the machine type has any)
+    validation_share : share of the windows excluded from training steps and kept for validation
     augmentations : names of transforms (``asdbench.features.augment.TRANSFORMS``); each row of a training
-        step goes through one of them, drawn uniformly
-    hold_out : keep the platform's hold-out of source normals out of training (False only to reproduce
-        figures of systems that had none)
+        step passes through one of them, drawn uniformly
+    hold_out : exclude the platform's hold-out of source normals from training (False only to reproduce
+        the figures of systems that had none)
+
+    Examples
+    --------
+    >>> BatchPlan(size=32, draw="window-per-clip", pseudo_anomaly_share=0.5).target_rows
+    0
     """
 
     size: int
@@ -73,30 +86,30 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Windows of clips, and what a system may know of them. There is no label field.
+    """Windows of clips and everything that a system may know about them. There is no label field.
 
     Attributes
     ----------
     windows : Float[Tensor, "row frame mel"], log-mel in dB (or z-scores, see ``InputSpec.standardize``)
-    clip : Long[Tensor, "row"], the clip of each row, from 0 to ``clips - 1``
-    clips : number of clips in the batch
+    clip : Long[Tensor, "row"], the clip of each row, from 0 to ``n_clips - 1``
+    n_clips : number of clips in the batch
     machine : Long[Tensor, "row"], 0 for the job's machine type, k for the k-th of the other types; rows of
         other types serve as pseudo-anomalies
     section : Long[Tensor, "row"], index into ``TrainingFacts.sections`` or ``UNKNOWN``
     domain : Long[Tensor, "row"], 0 source, 1 target; only in training
-    attributes : Long[Tensor, "row column"], class index by column of ``TrainingFacts.attributes`` or ``UNKNOWN``;
-        only in training
-    row_keys : Long[Tensor, "row"], seeds for what is random in a row: equal for equal (seed, step, row)
-        however the batch is spread over processes; only in training
-    augmentation : Long[Tensor, "row"], index into ``BatchPlan.augmentations`` of the transform that the row
-        went through; only in training steps of a plan that has some
+    attributes : Long[Tensor, "row column"], class index in each column of ``TrainingFacts.attributes`` or
+        ``UNKNOWN``; only in training
+    row_keys : Long[Tensor, "row"], seeds for the random numbers of a row: equal for equal (seed, step, row),
+        regardless of how the batch is spread over processes; only in training
+    augmentation : Long[Tensor, "row"], index into ``BatchPlan.augmentations`` of the transform applied to the
+        row; only in training steps of a plan that has augmentations
     waveform : Float[Tensor, "row sample"], full scale 1, ``n_fft + hop · (frames − 1)`` samples: frame t of
-        the window is computed from samples [hop·t, hop·t + n_fft); only if the system needs it
+        the window is computed from samples [hop·t, hop·t + n_fft); only if ``InputSpec.waveform``
     """
 
     windows: Tensor
     clip: Tensor
-    clips: int
+    n_clips: int
     machine: Tensor
     section: Tensor
     domain: Tensor | None = None
@@ -106,38 +119,47 @@ class ClipBatch:
     waveform: Tensor | None = None
 
     def mean_over_clips(self, values: Tensor) -> Tensor:
-        """Return the means over clips, Float[Tensor, "clip ..."], of values Float[Tensor, "row ..."]."""
-        rows = torch.bincount(self.clip, minlength=self.clips).to(values.dtype)
-        sums = values.new_zeros(self.clips, *values.shape[1:]).index_add_(0, self.clip, values)
+        """Return the mean over the rows of each clip, Float[Tensor, "clip ..."].
+
+        Parameters
+        ----------
+        values : Float[Tensor, "row ..."]
+
+        Examples
+        --------
+        >>> clip, zeros = torch.tensor([0, 0, 1]), torch.zeros(3, dtype=torch.long)
+        >>> batch = ClipBatch(torch.zeros(3, 64, 128), clip, n_clips=2, machine=zeros, section=zeros)
+        >>> batch.mean_over_clips(torch.tensor([1.0, 3.0, 5.0]))
+        tensor([2., 5.])
+        """
+        rows = torch.bincount(self.clip, minlength=self.n_clips).to(values.dtype)
+        sums = values.new_zeros(self.n_clips, *values.shape[1:]).index_add_(0, self.clip, values)
         return sums / rows.view(-1, *[1] * (values.dim() - 1))
 
     def pinned(self) -> "ClipBatch":
-        """Return the batch in page-locked memory, from where a GPU takes it without waiting."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        pinned: dict[str, Any] = {name: value.pin_memory() for name, value in tensors.items()}
-        return replace(self, **pinned)
+        """Return the batch in page-locked memory, from which a GPU copies asynchronously."""
+        return self._map_tensors(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> "ClipBatch":
         """Return the batch on ``device``."""
         if self.windows.device == device:
             return self
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ClipBatch":
+        mapped = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **mapped)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What is known of a job's training clips before training; part of the model's description.
+    """Facts about a job's training clips that are known before training; part of the model's description.
 
     Attributes
     ----------
     sections : sections of the machine type, sorted
-    attributes : column name to its training values, sorted; columns with one value are left out, they
-        carry no information
+    attributes : training values of each attribute column by its name, sorted; columns with a single value
+        carry no information and are omitted
     """
 
     sections: tuple[str, ...]
@@ -146,14 +168,22 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class Mean:
-    """A loss as a sum over ``count`` terms, so that the mean can be taken over all processes' rows."""
+    """A mean kept as the sum of ``count`` terms, so that it can be taken over the rows of all processes."""
 
     sum: Tensor
     count: int | Tensor
 
     @classmethod
     def from_values(cls, values: Tensor, mask: Tensor | None = None) -> "Mean":
-        """Return the mean of ``values`` (of those where ``mask`` is true) as sum and count."""
+        """Return the mean of ``values``, or of those where ``mask`` is true, as sum and count.
+
+        Examples
+        --------
+        >>> Mean.from_values(torch.tensor([1.0, 2.0, 6.0]))
+        Mean(sum=tensor(9.), count=3)
+        >>> Mean.from_values(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, False, True])).count
+        tensor(2)
+        """
         if mask is None:
             return cls(values.sum(), values.numel())
         return cls((values * mask).sum(), mask.sum())
@@ -161,9 +191,13 @@ class Mean:
 
 @dataclass(frozen=True)
 class Losses:
-    """Named parts of a loss; what is minimized is their weighted sum (weight 1 where none is given).
+    """Named parts of a loss. Training minimizes their weighted sum.
 
-    ``monitors`` are recorded beside the parts and minimize nothing.
+    Attributes
+    ----------
+    parts : the terms of the loss by name
+    weights : weight of each part by name; 1 for parts that are not listed
+    monitors : further quantities to record, which do not contribute to the loss
     """
 
     parts: Mapping[str, Mean]
@@ -173,7 +207,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Update:
-    """One optimizer step within a training step; ``forward`` is called with its name."""
+    """One optimizer step within a training step; the platform passes its name to ``forward``."""
 
     name: str
     optimizer: torch.optim.Optimizer
@@ -183,15 +217,21 @@ class Update:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training.
+    """A phase of training.
 
     Attributes
     ----------
-    name : what the curve calls it
-    updates : the optimizer steps that each training step consists of
-    epochs, steps : its length, in one of the two
-    precision : of matrix products: ``"auto"`` is bfloat16 where the hardware multiplies that faster
-    plan : how batches are made up in this stage, if not as ``System.batch_plan`` says
+    name : its name in the training curve
+    updates : the optimizer steps of each training step
+    epochs, steps : its length; give exactly one of the two
+    precision : precision of matrix products; ``"auto"`` is bfloat16 where the hardware is faster with it
+    plan : composition of the batches of this stage (default: ``System.batch_plan``)
+
+    Examples
+    --------
+    >>> optimizer = torch.optim.Adam(nn.Linear(2, 1).parameters())
+    >>> Stage("reconstruction", [Update("all", optimizer)], epochs=100).precision
+    'float32'
     """
 
     name: str
@@ -203,18 +243,20 @@ class Stage:
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"stage {self.name!r} must give its length either in epochs or in steps")
+            raise ValueError(
+                f"stage {self.name!r} has epochs={self.epochs} and steps={self.steps}; give exactly one"
+            )
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """How standardized components make up the anomaly score.
+    """The combination of standardized components into the anomaly score.
 
     Attributes
     ----------
-    weights : weight of each component by name; ``None`` weighs all equally
-    scale : ``"linear"`` adds the z-scores z that the hold-out normals give; ``"log"`` adds
-        sign(z)·log(1 + |z|), which keeps the order within a component and lets none drown the others
+    weights : weight of each component by name; ``None`` weights all equally
+    scale : ``"linear"`` adds the z-scores z with respect to the hold-out normals; ``"log"`` adds
+        sign(z)·log(1 + |z|), which preserves the order within a component and keeps any one from dominating
     """
 
     weights: Mapping[str, float] | None = None
@@ -222,91 +264,106 @@ class Fusion:
 
 
 def on_scale(scores: Tensor, scale: Scale) -> Tensor:
-    """Return standardized scores on the scale that they are added on; see :class:`Fusion`."""
+    """Return standardized scores on the scale on which they are added; see :class:`Fusion`.
+
+    Examples
+    --------
+    >>> on_scale(torch.tensor([-1.0, 0.0, 1.0]), "log")
+    tensor([-0.6931,  0.0000,  0.6931])
+    """
     return scores.sign() * scores.abs().log1p() if scale == "log" else scores
 
 
 @dataclass(frozen=True)
 class MemberScores:
-    """What an ensemble sees of a member: anomaly scores, standardized on the hold-out normals.
+    """The anomaly scores of one member of an ensemble, standardized on the hold-out normals.
 
     Attributes
     ----------
     score : Float[Tensor, "clip"], the member's fused anomaly score
-    components : Float[Tensor, "clip"] by name, those of its components that its fusion uses
+    components : Float[Tensor, "clip"] by name, the components that the member's fusion uses
     """
 
     score: Tensor
     components: Mapping[str, Tensor]
 
 
-class System(nn.Module):
+class System(nn.Module, Generic[ConfigT]):
     """A detection system for one machine type.
+
+    ``class MySystem(System[Config])`` has the settings ``Config``, a frozen dataclass whose fields are
+    declared with :func:`asdbench.tunable`.
 
     Class attributes
     ----------------
-    Config : frozen dataclass of settings, each declared with ``asdbench.config.tunable``
-    citation : BibTeX of what the system implements
-    presets : named sets of settings; none of them changes the architecture. ``report``: as published,
+    Config : the class of settings
+    citation : BibTeX of the method
+    presets : named settings, none of which changes the architecture. ``report``: as published,
         ``fast``: a shorter training, for CPUs, ``demo``: quick on the embedded data
     training_of : name of the system whose trained model this one scores; ``None`` if it trains its own
 
-    The constructor takes ``(config, facts)``; a system with ``training_of`` takes the trained system as
-    a third argument and finds that system's settings in ``trained.config``. A system with ``members`` is
+    The constructor takes ``(config, facts)``. A system with ``training_of`` takes the trained system as
+    a third argument and reads that system's settings from ``trained.config``. A system with ``members`` is
     never constructed.
     """
 
-    Config: ClassVar[type]
+    Config: type[ConfigT]
     citation: ClassVar[str] = ""
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     training_of: ClassVar[str | None] = None
 
-    @classmethod
-    def members(cls, config: Any) -> tuple[str, ...]:
-        """Return the names of the systems whose scores this one joins; none if it scores clips itself."""
-        return ()
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in vars(cls).get("__orig_bases__", ()):
+            if get_origin(base) is System and "Config" not in vars(cls):
+                cls.Config = get_args(base)[0]
 
-    @classmethod
-    def combine(cls, config: Any, scores: "Mapping[str, MemberScores]") -> dict[str, Tensor]:
-        """Return this system's components, each Float[Tensor, "clip"], from the scores of its members."""
-        raise NotImplementedError(f"{cls.__name__} must define combine(cls, config, scores)")
-
-    def __init__(self, config: Any, facts: TrainingFacts) -> None:
+    def __init__(self, config: ConfigT, facts: TrainingFacts) -> None:
         super().__init__()
         self.config = config
         self.facts = facts
 
     @classmethod
-    def input_spec(cls, config: Any) -> InputSpec:
-        """Return what the system reads of each clip."""
+    def input_spec(cls, config: ConfigT) -> InputSpec:
+        """Return the input that the system reads from each clip."""
         raise NotImplementedError(f"{cls.__name__} must define input_spec(cls, config)")
 
     @classmethod
-    def batch_plan(cls, config: Any) -> BatchPlan:
-        """Return how training batches are made up."""
+    def batch_plan(cls, config: ConfigT) -> BatchPlan:
+        """Return the composition of training batches."""
         raise NotImplementedError(f"{cls.__name__} must define batch_plan(cls, config)")
 
     @classmethod
-    def fusion(cls, config: Any) -> Fusion:
-        """Return how the components make up the anomaly score; unless defined, their plain mean."""
+    def fusion(cls, config: ConfigT) -> Fusion:
+        """Return the combination of components into the anomaly score; by default their plain mean."""
         return Fusion()
+
+    @classmethod
+    def members(cls, config: ConfigT) -> tuple[str, ...]:
+        """Return the names of the systems that an ensemble combines; none for a system that scores clips."""
+        return ()
+
+    @classmethod
+    def combine(cls, config: ConfigT, scores: Mapping[str, MemberScores]) -> dict[str, Tensor]:
+        """Return the ensemble's components, each Float[Tensor, "clip"], from the scores of its members."""
+        raise NotImplementedError(f"{cls.__name__} must define combine(cls, config, scores)")
 
     def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
         """Return the stages of training, with optimizers over this module's parameters."""
         raise NotImplementedError(f"{type(self).__name__} must define stages(self, steps_per_epoch)")
 
     def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
-        """Return the losses of one update. All that is differentiated passes through here.
+        """Return the losses of one update. Every differentiated computation must happen in this call.
 
         ``progress`` runs from 0 at the first step of the stage towards 1 at its end.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, batch, update, progress)")
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
-        """Fit what is not trained by gradients, from one more pass over the training batches.
+        """Fit the parts that are not trained by gradients, from one more pass over the training batches.
 
-        Runs after training in evaluation mode without gradients. What it finds must be kept in buffers,
-        so that it is part of ``state_dict()``.
+        Runs after training, in evaluation mode and without gradients. Keep the result in buffers, so that
+        it is part of ``state_dict()``.
         """
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:

@@ -232,7 +232,7 @@ def test_without_a_hold_out_batches_of_training_and_validation_windows_serve_as_
     rows = Counter(row for batch in batches for row in content(batch))
     assert rows == windows_of(found, found.training_ids)
     for batch in batches:
-        assert batch.clips == 1
+        assert batch.n_clips == 1
         assert (batch.clip == 0).all()
         assert batch.domain is batch.attributes is batch.row_keys is None
 
@@ -271,7 +271,7 @@ def test_what_a_batch_is_made_of(data: DataSet, target_rows: int, pseudo_anomaly
         assert (batch.section[~own] == UNKNOWN).all()
         assert (batch.attributes[own] != UNKNOWN).all()
         assert (batch.attributes[~own] == UNKNOWN).all()
-        assert batch.clips == 16
+        assert batch.n_clips == 16
         assert batch.clip.tolist() == list(range(16))
 
 
@@ -478,7 +478,7 @@ def test_the_back_end_gets_the_scoring_windows_of_training_clips(data: DataSet) 
         assert batch.domain is not None
         assert (batch.machine == 0).all()
         seen.update(content(batch))
-        clips += batch.clips
+        clips += batch.n_clips
     scored = Counter(row for batch in found.scoring_batches(found.training_ids) for row in content(batch))
     assert seen == scored
     assert clips == len(found.training_ids)
@@ -533,8 +533,8 @@ def test_scoring_batches_hold_every_window_and_no_hint(
         assert batch.domain is batch.attributes is batch.row_keys is None
         assert (batch.section == 0).all()
         assert (batch.machine == 0).all()
-        assert batch.clip.unique().tolist() == list(range(batch.clips))
-        scored += [batch.windows[batch.clip == clip] for clip in range(batch.clips)]
+        assert batch.clip.unique().tolist() == list(range(batch.n_clips))
+        scored += [batch.windows[batch.clip == clip] for clip in range(batch.n_clips)]
     assert len(scored) == len(ids)
     for clip_id, windows in zip(ids, scored, strict=True):
         frames = found._shards[0].clip(int(clip_id)).astype(np.float32)

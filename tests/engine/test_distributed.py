@@ -172,7 +172,7 @@ class Exact(System):
         return Losses({"error": Mean.from_values(self._errors(batch))})
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        sums = torch.zeros(batch.clips, dtype=torch.float64)
+        sums = torch.zeros(batch.n_clips, dtype=torch.float64)
         return {"error": sums.index_add_(0, batch.clip, self._errors(batch).sum(dim=1))}
 
 

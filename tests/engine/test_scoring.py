@@ -107,7 +107,7 @@ def test_scores_that_are_not_finite_are_refused() -> None:
 def test_a_system_must_give_one_value_a_clip() -> None:
     class Wrong:
         def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-            return {"a": torch.zeros(batch.clips, 1)}
+            return {"a": torch.zeros(batch.n_clips, 1)}
 
     zeros = torch.zeros(4, dtype=torch.int64)
     batch = ClipBatch(torch.zeros(4, 1, 1), zeros, 2, zeros, zeros)

@@ -80,13 +80,13 @@ class Theirs(System):
         return Losses({"all": Mean.from_values(error), "own": own}, {"own": 0.5})
 
     def fit_backend(self, batches):
-        count = sum(batch.clips for batch in batches)
+        count = sum(batch.n_clips for batch in batches)
         self.direction = count * torch.randn(40)
 
     def components(self, batch):
         score = (self.two(self.one(batch.windows.flatten(1))) @ self.direction).square() * self.config.scale
-        rows = torch.bincount(batch.clip, minlength=batch.clips)
-        return {"theirs": torch.zeros(batch.clips).index_add_(0, batch.clip, score) / rows}
+        rows = torch.bincount(batch.clip, minlength=batch.n_clips)
+        return {"theirs": torch.zeros(batch.n_clips).index_add_(0, batch.clip, score) / rows}
 '''
 
 
@@ -533,7 +533,9 @@ def test_multiply_accumulates_of_attention_are_counted(monkeypatch: pytest.Monke
 
     def attending(batch: ClipBatch) -> dict[str, torch.Tensor]:
         x = torch.ones(1, 2, 10, 4)  # two heads, ten frames, four features
-        return {"theirs": torch.nn.functional.scaled_dot_product_attention(x, x, x).sum().expand(batch.clips)}
+        return {
+            "theirs": torch.nn.functional.scaled_dot_product_attention(x, x, x).sum().expand(batch.n_clips)
+        }
 
     monkeypatch.setattr(system, "components", attending)
     assert macs_per_clip(system, resolved.clips, device=torch.device("cpu")) == 2 * (2 * 10 * 10 * 4)

@@ -35,7 +35,7 @@ def training_batch(*, seed: int = 0) -> ClipBatch:
     return ClipBatch(
         windows=torch.randn(rows, 256, 128, generator=generator),
         clip=torch.arange(rows),
-        clips=rows,
+        n_clips=rows,
         machine=machine,
         section=torch.zeros(rows, dtype=torch.int64),
         domain=torch.zeros(rows, dtype=torch.int64),
@@ -396,7 +396,7 @@ def test_the_score_is_minus_the_mean_logit_of_a_clips_windows() -> None:
     system = build().eval()
     clip = torch.tensor([1, 0, 1, 1, 0, 0, 1])
     told = training_batch()
-    batch = replace(told, clip=clip, clips=2, domain=None, attributes=None, row_keys=None)
+    batch = replace(told, clip=clip, n_clips=2, domain=None, attributes=None, row_keys=None)
     with torch.inference_mode():
         found = system.components(batch)
         logits = system.discriminator(told.windows.transpose(1, 2))

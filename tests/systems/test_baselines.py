@@ -34,7 +34,7 @@ def batch(rows: int, *, clips: int = 1, target_rows: int | None = None, seed: in
     return ClipBatch(
         windows=torch.randn(rows, FRAMES, MELS, generator=generator) - 30,
         clip=torch.arange(rows) % clips,
-        clips=clips,
+        n_clips=clips,
         machine=torch.zeros(rows, dtype=torch.int64),
         section=torch.zeros(rows, dtype=torch.int64),
         domain=domain,

@@ -29,7 +29,7 @@ def batch(rows: int = 12, *, frames: int = 32, mels: int = 16) -> ClipBatch:
     return ClipBatch(
         windows=torch.randn(rows, frames, mels, generator=generator),
         clip=torch.arange(rows),
-        clips=rows,
+        n_clips=rows,
         machine=torch.arange(rows) % 3,
         section=torch.zeros(rows, dtype=torch.int64),
         domain=(torch.arange(rows) == 3).long(),
@@ -200,7 +200,7 @@ def fitted() -> tuple[System, ClipBatch]:
     with torch.no_grad():
         system.fit_backend([given])
     rows = replace(
-        batch(9), clip=torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2]), clips=3, domain=None, attributes=None
+        batch(9), clip=torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2]), n_clips=3, domain=None, attributes=None
     )
     return system, rows
 

@@ -73,8 +73,8 @@ class Theirs(System):
     def components(self, batch):
         error = self.linear(batch.windows[:, 0]) - batch.windows[:, 1] - self.mean
         score = error.abs().pow(self.config.power).mean(1)
-        rows = torch.bincount(batch.clip, minlength=batch.clips)
-        return {"theirs": torch.zeros(batch.clips).index_add_(0, batch.clip, score) / rows}
+        rows = torch.bincount(batch.clip, minlength=batch.n_clips)
+        return {"theirs": torch.zeros(batch.n_clips).index_add_(0, batch.clip, score) / rows}
 '''
 
 
@@ -153,9 +153,9 @@ def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:
     ("caught_by", "old", "new"),
     [
         ("batches", "score = error.abs()", "score = (error - error.mean(0)).abs()"),
-        ("batches", "/ rows}", "* batch.clips}"),
+        ("batches", "/ rows}", "* batch.n_clips}"),
         ("state", "self.mean = torch.cat", "self.kept = torch.cat"),
-        ("state", "/ rows}", "/ rows + torch.rand(batch.clips)}"),
+        ("state", "/ rows}", "/ rows + torch.rand(batch.n_clips)}"),
         ("silence", "score = error", "flat = batch.windows.std(1).mean(1); score = (flat / flat) * error"),
         ("learns", "lr=1e-2", "lr=0.0"),
         ("epochs", "epochs=self.config.epochs", "epochs=3"),
@@ -187,7 +187,7 @@ def test_a_leak_of_the_domain_is_caught(
         domains = dict(self.data.clips.select("clip_id", "domain").iter_rows())
         told = torch.tensor([domains[int(clip_id)] == "target" for clip_id in clip_ids])
         for batch in honest(self, clip_ids):
-            yield replace(batch, domain=told[: batch.clips])
+            yield replace(batch, domain=told[: batch.n_clips])
 
     monkeypatch.setattr(JobData, "scoring_batches", leaking)
     bench = build(("/ rows}", "/ rows + batch.domain}"))

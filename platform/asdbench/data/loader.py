@@ -312,7 +312,7 @@ class JobData:
         return ClipBatch(
             windows=self._gather(machine, starts),
             clip=torch.arange(len(clip)),
-            clips=len(clip),
+            n_clips=len(clip),
             machine=torch.from_numpy(machine),
             section=torch.from_numpy(clips.section[clip]),
             domain=torch.from_numpy(clips.domain[clip]),
@@ -372,7 +372,7 @@ class JobData:
             batch = ClipBatch(
                 windows=self._gather(own, starts),
                 clip=torch.empty(0),
-                clips=0,
+                n_clips=0,
                 machine=torch.from_numpy(own),
                 section=torch.tensor(section),
                 waveform=self._crops(own, ids, offsets) if self.input_spec.waveform else None,
@@ -536,7 +536,7 @@ def _chunks(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
 def _regrouped(batch: ClipBatch, rows_of_clip: list[int]) -> ClipBatch:
     """Return the batch with its rows, in order, belonging to clips of the given numbers of rows."""
     clip = torch.repeat_interleave(torch.arange(len(rows_of_clip)), torch.tensor(rows_of_clip))
-    return replace(batch, clip=clip, clips=len(rows_of_clip))
+    return replace(batch, clip=clip, n_clips=len(rows_of_clip))
 
 
 def _facts(training: pl.DataFrame) -> TrainingFacts:

@@ -60,10 +60,10 @@ def _scores_of(system: System, batches: Iterable[ClipBatch], device: torch.devic
     found: dict[str, list[torch.Tensor]] = {}
     for batch in batches:
         for name, values in system.components(batch.to(device)).items():
-            if values.shape != (batch.clips,):
+            if values.shape != (batch.n_clips,):
                 raise InputError(
                     f"{type(system).__name__}.components gives {tuple(values.shape)} values of {name!r} for "
-                    f"{batch.clips} clips; it must give one value a clip"
+                    f"{batch.n_clips} clips; it must give one value a clip"
                 )
             found.setdefault(name, []).append(values.double().cpu())
     return {name: torch.cat(values).numpy() for name, values in found.items()}
