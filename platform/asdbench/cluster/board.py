@@ -20,7 +20,7 @@ class _Item:
 
     priority: tuple[float, ...]
     excludes: str
-    content: Any
+    content: bytes
     deaths: int = 0
     furthest: int = 0
 
@@ -44,7 +44,7 @@ class Board:
         self._closed = self._trials_over = False
         self._change = asyncio.Condition()
 
-    async def put(self, tasks: Iterable[tuple[int, Sequence[float], str, Any]]) -> None:
+    async def put(self, tasks: Iterable[tuple[int, Sequence[float], str, bytes]]) -> None:
         """Queue works: number, priority (lowest first), what excludes others while it is out, and content."""
         for task, priority, excludes, content in tasks:
             self._items[task] = _Item(tuple(priority), excludes, content)
@@ -57,7 +57,7 @@ class Board:
         self._waiting.difference_update(gone)
         return gone
 
-    async def take(self, group: int, attempt: str) -> tuple[int, Any] | None:
+    async def take(self, group: int, attempt: str) -> tuple[int, bytes] | None:
         """Return number and content of a group's next work, waiting for one; ``None`` once it may go."""
         if self._attempts.get(group) != attempt:
             self._put_back(group)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -43,6 +43,8 @@ from asdbench.errors import InputError
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace, node_cache_dir
+
+Shared = TypeVar("Shared")
 
 _BARREN = 3  # groups in a row that die before they took any work, until the crew gives up
 _PARTING_S = 15.0  # for a Ray Train run to end by itself
@@ -108,7 +110,7 @@ class Crew:
         self._expected = expected
         self._works: dict[int, TrainingTask] = {}
         self._open: set[int] = set()
-        self._groups: dict[int, Any] = {}
+        self._groups: dict[int, _Alone | _Sharing] = {}
         self._published: dict[frozenset[str], CopyList] = {}
         self._next_group = 0
         self._barren = 0
@@ -316,7 +318,7 @@ def _member(config: dict[str, Any]) -> None:
     _take_works(config["tools"], config["group"], attempt[0], runtime)
 
 
-def _agree(talk: Any, value: Any) -> Any:
+def _agree(talk: dist.ProcessGroup, value: Shared) -> Shared:
     shared = [value]
     dist.broadcast_object_list(shared, src=0, group=talk)
     return shared[0]

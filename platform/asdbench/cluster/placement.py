@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from asdbench.errors import InputError
+
+Node: TypeAlias = Mapping[str, Any]  # as ``ray.nodes()`` lists it
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Slots:
 
     @classmethod
     def from_nodes(
-        cls, nodes: Iterable[Mapping[str, Any]], placement: Placement, *, expected: int | None = None
+        cls, nodes: Iterable[Node], placement: Placement, *, expected: int | None = None
     ) -> "Slots":
         """Return the room on ``nodes`` (as ``ray.nodes()`` lists them) for ``expected`` works.
 
@@ -105,7 +107,7 @@ class Slots:
             placement=placement,
         )
 
-    def grown(self, nodes: Iterable[Mapping[str, Any]]) -> "Slots":
+    def grown(self, nodes: Iterable[Node]) -> "Slots":
         """Return the room on the nodes of now: more groups, if nodes have joined; GPUs, if they came late.
 
         Where nodes have left, the number stays: what is lost waits for room.
@@ -123,7 +125,7 @@ class Slots:
         return replace(self, groups=max(self.groups, slots // self.size))
 
 
-def _resources(nodes: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
+def _resources(nodes: Iterable[Node]) -> tuple[list[int], list[int]]:
     """Return CPUs and GPUs of each node that is there."""
     there = [node["Resources"] for node in nodes if node["Alive"]]
     return [int(node.get("CPU", 0)) for node in there], [int(node.get("GPU", 0)) for node in there]

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -27,7 +27,17 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from asdbench.cluster.trial import follow
+from asdbench.cluster.trial import TrialConfig, follow
+
+if TYPE_CHECKING:
+    import optuna
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial as TuneTrial
+
+    from asdbench.cluster.board import BoardHandle
+
+Parameters: TypeAlias = dict[str, object]  # setting name to value
+Report: TypeAlias = dict[str, object]  # what Ray Tune makes of a trial's report
 
 _PRUNED_FROM = 5  # trials: a search of fewer prunes nothing
 _HALVING = 2
@@ -60,7 +70,7 @@ class Asked:
 
     trial: str
     course: str
-    parameters: dict[str, Any]
+    parameters: Parameters
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Over:
 
     trial: str
     course: str
-    result: dict[str, Any] | None
+    result: Report | None
 
 
 class Tuning:
@@ -85,7 +95,7 @@ class Tuning:
     """
 
     def __init__(
-        self, courses: Sequence[Course], trainable: Callable[[dict[str, Any]], None], *, at_a_time: int
+        self, courses: Sequence[Course], trainable: Callable[[TrialConfig], None], *, at_a_time: int
     ) -> None:
         self._queue: queue.SimpleQueue[Asked | Over] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -118,7 +128,7 @@ class Tuning:
         self,
         search: "_Searches",
         courses: Sequence[Course],
-        trainable: Callable[[dict[str, Any]], None],
+        trainable: Callable[[TrialConfig], None],
         count: int,
         at_a_time: int,
     ) -> None:
@@ -163,11 +173,11 @@ class _Searches(Searcher):
         self._tell = tell
         self._stop = stop
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> Parameters | None:
         """Return the next trial's study and parameters."""
         open_ = [name for name in self._courses if self._left[name]]
         if not open_ or self._stop.is_set():
-            return cast(dict[str, Any], Searcher.FINISHED)
+            return cast(Parameters, Searcher.FINISHED)
         name = min(open_, key=self._asked.__getitem__)
         self._left[name] -= 1
         self._asked[name] += 1
@@ -179,20 +189,18 @@ class _Searches(Searcher):
         number = self._asked[name] - 1
         return {"course": name, "number": number, "rungs": course.rungs, "parameters": parameters}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: Report) -> None:
         """Hand a rung's score to the study."""
         self._courses[self._of[trial_id]].search.on_trial_result(trial_id, result)
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
         """Hand the end of a trial to the study: one that did not reach the last rung was pruned."""
         course = self._courses[self._of[trial_id]]
-        whole = result is not None and result.get("types", 0) >= course.rungs
+        whole = result is not None and cast(int, result.get("types", 0)) >= course.rungs
         course.search.on_trial_complete(trial_id, result if whole else None, error)
         self._tell(Over(trial_id, course.name, result))
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # Tune keeps a copy to go on with; a study goes on from its own record
 
     def save(self, checkpoint_path: str) -> None:
@@ -209,33 +217,35 @@ class _Schedulers(TrialScheduler):
     def __init__(self, courses: Sequence[Course]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._of = {course.name: _scheduler(course) for course in courses}
-        self._order: Any = FIFOScheduler()  # type: ignore[no-untyped-call]
+        self._order = FIFOScheduler()  # type: ignore[no-untyped-call]
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: object) -> bool:
         """Take no others: metric and mode are set."""
         return metric is None and mode is None
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_add(self, tune_controller: "TuneController", trial: "TuneTrial") -> None:
         """Hand over."""
         self._for(trial).on_trial_add(tune_controller, trial)
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_error(self, tune_controller: "TuneController", trial: "TuneTrial") -> None:
         """Hand over."""
         self._for(trial).on_trial_error(tune_controller, trial)
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: "TuneController", trial: "TuneTrial", result: Report) -> str:
         """Hand over."""
-        return self._for(trial).on_trial_result(tune_controller, trial, result)  # type: ignore[no-any-return]
+        return self._for(trial).on_trial_result(tune_controller, trial, result)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: "TuneController", trial: "TuneTrial", result: Report
+    ) -> None:
         """Hand over."""
         self._for(trial).on_trial_complete(tune_controller, trial, result)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_remove(self, tune_controller: "TuneController", trial: "TuneTrial") -> None:
         """Hand over."""
         self._for(trial).on_trial_remove(tune_controller, trial)
 
-    def choose_trial_to_run(self, tune_controller: Any, **_: Any) -> Any:
+    def choose_trial_to_run(self, tune_controller: "TuneController", **_: object) -> "TuneTrial | None":
         """Return the first trial that waits and has its resources."""
         return self._order.choose_trial_to_run(tune_controller)
 
@@ -243,7 +253,7 @@ class _Schedulers(TrialScheduler):
         """Return a name."""
         return "a scheduler for each study"
 
-    def _for(self, trial: Any) -> Any:
+    def _for(self, trial: "TuneTrial") -> TrialScheduler:
         return self._of[trial.config["course"]]
 
 
@@ -260,12 +270,18 @@ def _scheduler(course: Course) -> TrialScheduler:
     )
 
 
-def following(courses: Sequence[Course], *, board: Any, at_a_time: int) -> Tuning:
+def following(courses: Sequence[Course], *, board: "BoardHandle", at_a_time: int) -> Tuning:
     """Return the experiment whose trials wait for the scores that the driver puts on the board."""
     return Tuning(courses, tune.with_parameters(follow, board=board), at_a_time=at_a_time)
 
 
-def optuna_search(space: Any, *, name: str, storage: Any, sampler: Any) -> OptunaSearch:
+def optuna_search(
+    space: "Callable[[optuna.Trial], Parameters]",
+    *,
+    name: str,
+    storage: "optuna.storages.BaseStorage",
+    sampler: "optuna.samplers.BaseSampler",
+) -> OptunaSearch:
     """Return Ray Tune's search over an Optuna study that is in ``storage`` already."""
     return OptunaSearch(
         space=space, metric="score", mode="max", study_name=name, storage=storage, sampler=sampler
