@@ -1,4 +1,5 @@
 # make bench: environment, embedded data, all systems, leaderboard.    make test: everything that CI checks.
+# make test-fast: the same without the tests that start a cluster, within six minutes on two cores.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(shell command -v uv >/dev/null 2>&1 \
@@ -8,13 +9,16 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: bench test lint clean
+.PHONY: bench test test-fast lint clean
 
 bench: .venv/.installed
 	$(BIN)/python sweeps/all_types.py --preset demo
 
 test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest
+
+test-fast: .venv/.installed-dev lint
+	$(BIN)/python -m pytest -m 'not cluster'
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
