@@ -16,7 +16,7 @@ from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, THRESHOLDS, WITHOUT_DOMAINS, Rule, official_score
 from asdbench.report.leaderboard import rows
-from asdbench.report.tables import render
+from asdbench.report.leaderboard_table import render
 
 TYPES = ("fan", "valve")
 OFFICIAL_METRICS = ("auc_source", "auc_target", "pauc")
@@ -236,13 +236,13 @@ def test_the_caption_says_what_tuned_means_where_a_row_is() -> None:
                 text = render(found, format="markdown", title="D") if format == "markdown" else None
                 told[subset] = " ".join((text or printed(found, width=120)).split())
             assert (
-                "dev-tuned: settings chosen by the labels of these clips, so its score is too good; "
-                "leave-one-type-out says by how much."
+                "dev-tuned: settings were chosen with the labels of these clips, so this score is optimistic; "
+                "--protocol leave-one-type-out estimates by how much."
             ) in told["dev"]
-            assert "too good" not in told["eval"]
+            assert "optimistic" not in told["eval"]
             assert (
-                "dev-tuned: settings chosen by the labels of development clips; "
-                "these clips had no part in it."
+                "dev-tuned: settings were chosen with the labels of the development clips; "
+                "the clips scored here were not used."
             ) in told["eval"]
 
 
@@ -300,7 +300,7 @@ def test_without_domains_there_are_two_metrics_and_arithmetic_means() -> None:
         assert "| AUC | pAUC | seeds |" in text
         assert f"arithmetic mean of AUC, pAUC over {over};" in text
     assert "| half-widths | F1 |" in text
-    assert "Half-widths: of AUC, pAUC, of a 95 %" in text
+    assert "Half-widths: of the 95 % jackknife intervals of AUC, pAUC over clips." in text
 
 
 def test_within_a_domain_there_are_four_metrics() -> None:
@@ -404,7 +404,7 @@ def test_markdown_is_a_pipe_table_with_the_best_in_bold() -> None:
     assert rule.count("|") == header.count("|") == first.count("|") == second.count("|") - 1
     assert first.startswith("| high |  | **60.86** | **90.00** | 50.00 |")
     assert second.startswith("| low | `epochs=30 how=a\\|b` | 54.70 | 60.00 |")
-    assert "seed 0 alone" in caption
+    assert "seed 0 only" in caption
 
 
 @pytest.mark.parametrize("by_type", [False, True])
@@ -427,7 +427,7 @@ def test_the_table_fits_80_columns_and_shows_more_where_there_is_room(by_type: b
 
 def test_the_caption_speaks_of_seeds_only_as_far_as_rows_agree() -> None:
     found = rows([*both_types(seed=0), *both_types("other", seed=1)], machine_types=TYPES)
-    assert "mean over the seeds;" in " ".join(printed(found, width=120).split())
+    assert "mean over seeds;" in " ".join(printed(found, width=120).split())
 
 
 def test_the_best_value_of_a_column_is_bold() -> None:
@@ -442,7 +442,7 @@ def test_the_best_value_of_a_column_is_bold() -> None:
 
 def test_without_results_every_format_says_so() -> None:
     assert "There are no results yet." in printed([], width=80)
-    assert render([], format="json", title="Demo") == "[]"
+    assert render([], format="json", title="Demo") == "[]\n"
     assert "There are no results yet." in (render([], format="markdown", title="Demo") or "")
     assert (render([], format="csv", title="Demo") or "").strip() == ""
 
@@ -470,4 +470,4 @@ def test_false_alarms_are_those_of_all_seeds_at_the_chosen_threshold() -> None:
     text = render([row], format="markdown", title="board")
     assert text is not None
     assert "5 % (1–17)" in text
-    assert "F1 at the tail threshold" in text
+    assert "F1 uses the tail threshold" in text

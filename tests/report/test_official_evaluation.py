@@ -219,7 +219,7 @@ def test_names_with_labels_and_the_baselines_file_names_are_read(tmp_path):
     for kind in ("anomaly_score", "decision_result"):
         other = tmp_path / "baseline" / f"{kind}_DCASE2023T2fan_section_00_test_seed2_id(0_)_Eval.csv"
         write_csv(other, named, scores)
-    with pytest.raises(InputError, match=r"holds 2 files .* leave those of one seed"):
+    with pytest.raises(InputError, match=r"contains 2 files .* keep the files of one seed"):
         evaluate_folder(tmp_path / "baseline", [section])
 
 
@@ -313,8 +313,8 @@ def broken(tmp_path, section, change, kind="anomaly_score"):
     ("kind", "change", "message"),
     [
         ("anomaly_score", lambda lines: lines[:-2], "no row for 'section_00_0038.wav' and 1 more"),
-        ("anomaly_score", lambda lines: [*lines, lines[0]], "line 41: .* has a row already"),
-        ("anomaly_score", lambda lines: ["file,score", *lines], "'file' is no test clip of fan section 00"),
+        ("anomaly_score", lambda lines: [*lines, lines[0]], "line 41: .* already has a row"),
+        ("anomaly_score", lambda lines: ["file,score", *lines], "'file' is not a test clip of fan section 00"),
         ("anomaly_score", lambda lines: [lines[0] + "x", *lines[1:]], "x' is not a finite number"),
         ("anomaly_score", lambda lines: ["section_00_0000.wav,nan", *lines[1:]], "'nan' is not a finite"),
         ("anomaly_score", lambda lines: ["section_00_0000.wav,inf", *lines[1:]], "'inf' is not a finite"),
@@ -340,9 +340,9 @@ def test_a_blank_last_line_is_no_row(tmp_path):
 def test_a_folder_without_submission_is_refused(tmp_path: Path):
     rng = np.random.default_rng(24)
     section = true_section(rng)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         evaluate_folder(tmp_path / "none", [section])
-    with pytest.raises(InputError, match=r"holds no score file .* labels are known of: fan"):
+    with pytest.raises(InputError, match=r"contains no score file .* with known labels: fan"):
         evaluate_folder(tmp_path, [section])
     submit(tmp_path / "team" / "system", section, random_scores(rng, section), DECISIONS["all"](rng, section))
     with pytest.raises(InputError, match=r"did you mean .*team/system"):

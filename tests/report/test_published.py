@@ -5,8 +5,8 @@ from rich.console import Console
 
 from asdbench.metrics import OFFICIAL
 from asdbench.report.leaderboard import with_references
+from asdbench.report.leaderboard_table import render
 from asdbench.report.published import references, references_for
-from asdbench.report.tables import render
 
 DEV = ("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve")
 

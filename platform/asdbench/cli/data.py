@@ -1,5 +1,6 @@
 """The commands of ``asdbench data``: register, fetch, label and describe data sets."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -214,9 +215,8 @@ def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
     base_url
         A mirror of https://zenodo.org.
     """
-    from rich.table import Table
-
     from asdbench.data.sets import catalog
+    from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric
 
     console = new_console()
     if available:
@@ -225,25 +225,24 @@ def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
     workspace = Workspace.from_environment()
     names = catalog.names(workspace)
     if not names:
-        console.print(
-            "no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' makes one"
-        )
+        _say("no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' adds one")
         return
-    table = Table("data set", "types", "clips", "folder", box=None, header_style="bold", pad_edge=False)
+    rows = []
     for name in names:
         data = catalog.load(workspace, name)
-        table.add_row(name, str(len(data.machine_types)), str(data.clips.height), str(data.root))
-    console.print(table)
+        rows.append(DisplayRow([name, str(len(data.machine_types)), str(data.clips.height), str(data.root)]))
+    console.print(
+        DisplayTable([Column("data set"), *numeric("machine types", "clips"), Column("folder")], rows)
+    )
 
 
 def _list_available(console: "Console", base_url: str | None) -> None:
     """Show the challenges, with what their records say of sizes and licenses."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from rich.table import Table
-
     from asdbench.data.sets import download
     from asdbench.data.sets.challenges import CHALLENGES
+    from asdbench.report.rendering import Column, DisplayRow, DisplayTable
 
     subsets = [(year, name, subset) for year in CHALLENGES.values() for name, subset in year.subsets.items()]
     with ThreadPoolExecutor(len(subsets)) as pool:
@@ -251,23 +250,29 @@ def _list_available(console: "Console", base_url: str | None) -> None:
             lambda row: download.ask_records(row[2].records, base_url=base_url or download.ZENODO), subsets
         )
         answers = list(asked)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("data set", "subset", "size", "machine types", "sections", "license"):
-        table.add_column(column, no_wrap=column in ("data set", "subset", "size"))
+    rows = []
     for (year, name, subset), facts in zip(subsets, answers, strict=True):
         known = [facts[a.record].files.get(a.name) for a in subset.archives if a.record in facts]
         size = sum(file[0] for file in known if file) if len(known) == len(subset.archives) else None
         licenses = dict.fromkeys(fact.license for fact in facts.values() if fact.license)
         sections = sorted({section for of_type in subset.sections.values() for section in of_type})
-        table.add_row(
-            year.name,
-            name,
-            "?" if size is None else download.shown_bytes(size),
-            " ".join(subset.machine_types),
-            " ".join(sections),
-            ", ".join(licenses) or "?",
+        rows.append(
+            DisplayRow(
+                [
+                    year.name,
+                    name,
+                    "?" if size is None else download.shown_bytes(size),
+                    " ".join(subset.machine_types),
+                    " ".join(sections),
+                    ", ".join(licenses) or "?",
+                ]
+            )
         )
-    console.print(table)
+    columns = [
+        *(Column(header, no_wrap=True) for header in ("data set", "subset", "size")),
+        *(Column(header) for header in ("machine types", "sections", "license")),
+    ]
+    console.print(DisplayTable(columns, rows))
     if not all(answers):
         _say("? = the record could not be asked; assume non-commercial use")
 
@@ -281,33 +286,23 @@ def info(name: str) -> None:
     name
         A registered data set.
     """
-    from rich.table import Table
-
     from asdbench.data.sets import catalog
+    from asdbench.report.rendering import frame_table
 
     console = new_console()
     data = catalog.load(Workspace.from_environment(), name)
     described = catalog.describe(data)
-    console.print(f"{name}: {data.clips.height} clips in {data.root}", highlight=False, markup=False)
+    _say(f"{name}: {data.clips.height} clips in {data.root}")
     for title, frame in (
         ("clips", described.counts),
         ("durations", described.durations),
         ("formats", described.formats),
         ("attributes", described.attributes),
     ):
-        table = Table(
-            *frame.columns, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False
-        )
-        for row in frame.iter_rows():
-            table.add_row(*("" if v is None else f"{v:.2f}" if isinstance(v, float) else str(v) for v in row))
-        console.print()
-        console.print(table)
-    console.print()
-    for bad in data.left_out:
-        console.print(f"left out: {bad.path}: {bad.reason}", markup=False)
-    for note in described.notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(f"license: {described.license or 'the folder says nothing'}", markup=False)
+        console.print("", frame_table(frame, title=title), sep="\n")
+    _say("")
+    _show_problems(data, described.notes)
+    _say(f"license: {described.license or 'the data set states none'}")
 
 
 def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = None, seed: int = 0) -> None:
@@ -323,26 +318,28 @@ def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = 
         write_demo(folder, clips_per_type=clips, seed=seed, progress=progress)
     with _file_progress("reading") as progress:
         data = catalog.add(workspace, name, folder, progress=progress)
-    new_console().print(
-        f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered"
-    )
+    _say(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
 
 
 def _say(line: str) -> None:
-    """Print a line as it is."""
-    new_console().print(line, markup=False, highlight=False, soft_wrap=True)
+    """Print a line on standard output."""
+    from asdbench.report.formatting import print_message
+
+    print_message(new_console(), line)
 
 
 def _show_registered(data: "DataSet") -> None:
-    """Say what was registered, and what was remarkable."""
-    console = new_console()
-    for note in data.notes:
-        console.print(f"note: {note}", markup=False)
-    for bad in data.left_out:
-        console.print(f"left out: {bad.path}: {bad.reason}", markup=False)
-    console.print(
-        f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered"
-    )
+    """Print what was registered, after notes and files that were left out."""
+    _show_problems(data, data.notes)
+    _say(f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
+
+
+def _show_problems(data: "DataSet", notes: Iterable[str]) -> None:
+    """Print notes on a data set, and the files that were left out."""
+    for note in notes:
+        _say(f"note: {note}")
+    for skipped in data.left_out:
+        _say(f"left out: {skipped.path}: {skipped.reason}")
 
 
 class _file_progress:

@@ -16,6 +16,8 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
+    from asdbench.registry import Configured
+    from asdbench.report.rendering import DisplayTable
     from asdbench.search.plan import Search
 from asdbench.cli.exit import guarded
 
@@ -223,14 +225,13 @@ def fuse(
 @app.command
 def record() -> None:
     """Record in MLflow what could not be recorded when it was finished."""
+    from asdbench.report.formatting import print_message
     from asdbench.tracking.mlflow_runs import shown_uri
     from asdbench.tracking.recorder import deliver
 
     workspace = Workspace.from_environment()
     delivered, left = deliver(workspace)
-    new_console().print(
-        f"{delivered} recorded at {shown_uri(workspace)}", highlight=False, markup=False, soft_wrap=True
-    )
+    print_message(new_console(), f"{delivered} recorded at {shown_uri(workspace)}")
     if left.entries:
         raise InputError(left.why)
 
@@ -274,10 +275,11 @@ def run_systems(
 def usable_systems() -> list[str]:
     """Return the names of all systems that can be used; those that cannot are named and left out."""
     from asdbench import registry
+    from asdbench.report.formatting import print_message
 
     broken = registry.broken()
     for error in broken.values():
-        new_console().print(f"left out: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        print_message(new_console(), f"left out: {error}", style="red")
     return [name for name in registry.names() if name not in broken]
 
 
@@ -311,7 +313,7 @@ def leaderboard(
     format
         Table for people, or csv, json, markdown.
     """
-    from asdbench.report.show_leaderboard import show_leaderboard
+    from asdbench.report.leaderboard_view import show_leaderboard
 
     show_leaderboard(
         data,
@@ -374,7 +376,7 @@ def compare(
     title = f"{b} against {a} on {data}{registered.suffix(found[0]['subset'])}"
     text = render(found, format=format, title=title, console=new_console())
     if text is not None:
-        print(text, end="" if text.endswith("\n") else "\n")
+        print(text, end="")
 
 
 @app.command
@@ -409,6 +411,7 @@ def submission(
     """
     from asdbench.data.sets import catalog
     from asdbench.engine.job_store import JobStore
+    from asdbench.report.formatting import print_message
     from asdbench.report.submissions import write_submission
 
     workspace = Workspace.from_environment()
@@ -424,9 +427,11 @@ def submission(
         settings=_stored_settings(stored),
     )
     console = new_console()
-    console.print(f"{package}: {len(set(systems))} systems", highlight=False, markup=False, soft_wrap=True)
-    console.print(
-        "fill in what is null in the meta.yaml files, such as the authors, and add the technical report"
+    n_systems = len(set(systems))
+    print_message(console, f"{package}: {n_systems} system{'' if n_systems == 1 else 's'}")
+    print_message(
+        console,
+        "fill in the null entries of the meta.yaml files, such as the authors, and add the technical report",
     )
 
 
@@ -451,6 +456,7 @@ def evaluate(
     format
         Table for people, csv as the evaluator writes it, or json with every figure by name.
     """
+    from asdbench.report.formatting import print_note
     from asdbench.report.official_evaluation import evaluate_folder, render, truth_of
 
     truth, rule = truth_of(data, Workspace.from_environment(), ground_truth=ground_truth)
@@ -458,8 +464,8 @@ def evaluate(
     text = render(evaluation, format=format, title=f"{folder.name} on {data}", console=new_console())
     if text is not None:
         for note in evaluation.notes:
-            new_console(stderr=True).print(f"note: {note}", markup=False, highlight=False)
-        print(text, end="" if text.endswith("\n") else "\n")
+            print_note(new_console(stderr=True), note)
+        print(text, end="")
 
 
 def _stored_settings(stored: StoredOptions) -> Any:
@@ -478,42 +484,66 @@ def systems(name: str | None = None) -> None:
     name
         A system, whose settings are listed.
     """
-    from rich.table import Table
     from rich.text import Text
 
     from asdbench import registry
-    from asdbench.config import settings_of, typed
+    from asdbench.config import assignments
+    from asdbench.report.formatting import print_message
 
     console = new_console()
     if name is None:
-        table = Table("system", "from", "what it is", box=None, header_style="bold", pad_edge=False)
-        broken = registry.broken()
-        for found in registry.names():
-            if found in broken:
-                table.add_row(found, "", Text(f"broken: {broken[found]}", style="red"))
-                continue
-            system = registry.get(found)
-            described = (sys.modules[system.__module__].__doc__ or "").strip().partition("\n\n")[0]
-            table.add_row(found, registry.source(found).place, Text(" ".join(described.split())))
-        console.print(table)
+        console.print(_systems_table())
         return
     configured = registry.configure(name)
     for paragraph in (sys.modules[configured.system.__module__].__doc__ or "").strip().split("\n\n"):
-        said = paragraph if "\n* " in f"\n{paragraph}" else " ".join(paragraph.split())
-        console.print(said, "", markup=False, highlight=False, sep="\n")
-    table = Table(
-        "setting", "default", "searched over", "a change means", box=None, header_style="bold", pad_edge=False
-    )
-    meaning = {"training": "training anew", "scoring": "scoring anew", "fusion": "weighing anew"}
-    for part in (configured.trained, configured):
-        for setting in settings_of(part.system.Config).values() if part else ():
-            searched = str(setting.domain) if setting.searched else ""
-            table.add_row(setting.name, typed(setting.default), searched, meaning[setting.affects])
-    console.print(table)
+        is_list = "\n* " in f"\n{paragraph}"
+        console.print(Text(paragraph if is_list else " ".join(paragraph.split())), "", sep="\n")
+    console.print(_settings_table(configured))
     for preset in configured.trainer.system.presets:
-        changed = registry.configure(name, preset=preset).changed()
-        said = " ".join(f"{setting}={typed(value)}" for setting, value in changed.items())
-        console.print(f"preset {preset}: {said or 'the defaults'}", markup=False, highlight=False)
+        changed = assignments(registry.configure(name, preset=preset).changed())
+        print_message(console, f"preset {preset}: {changed or 'the defaults'}")
+
+
+def _systems_table() -> "DisplayTable":
+    """Return the systems with the first paragraph of their documentation; broken ones with the reason."""
+    from rich.text import Text
+
+    from asdbench import registry
+    from asdbench.report.rendering import Column, DisplayRow, DisplayTable
+
+    rows = []
+    broken = registry.broken()
+    for name in registry.names():
+        if name in broken:
+            rows.append(DisplayRow([name, "", Text(f"broken: {broken[name]}", style="red")]))
+            continue
+        documentation = (sys.modules[registry.get(name).__module__].__doc__ or "").strip()
+        summary = " ".join(documentation.partition("\n\n")[0].split())
+        rows.append(DisplayRow([name, registry.source(name).place, summary]))
+    return DisplayTable([Column("system"), Column("from"), Column("description")], rows)
+
+
+def _settings_table(configured: "Configured") -> "DisplayTable":
+    """Return the settings of a system and, for one that reuses another's training, of the trained system."""
+    from asdbench.config import settings_of, typed
+    from asdbench.report.rendering import Column, DisplayRow, DisplayTable
+
+    cost = {"training": "retraining", "scoring": "rescoring", "fusion": "refusion"}
+    rows = [
+        DisplayRow(
+            [
+                setting.name,
+                typed(setting.default),
+                str(setting.domain) if setting.searched else "",
+                cost[setting.affects],
+            ]
+        )
+        for part in (configured.trained, configured)
+        if part
+        for setting in settings_of(part.system.Config).values()
+    ]
+    headers = ("setting", "default", "searched over", "a change requires")
+    return DisplayTable([Column(header) for header in headers], rows)
 
 
 @app.command
@@ -531,13 +561,14 @@ def features(name: str, *, systems: Words = (), preset: str | None = None) -> No
     """
     from asdbench.driver.features import build_features
     from asdbench.driver.request import RunRequest, resolve_jobs
+    from asdbench.report.formatting import print_message
 
     workspace = Workspace.from_environment()
     workspace.check_home()
     console = new_console()
     jobs = resolve_jobs(RunRequest(systems or usable_systems(), name, preset=preset), workspace)
     build_features(jobs, console=console)
-    console.print(f"the features of {name} are there")
+    print_message(console, f"features of {name} are ready")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask, by_training
 from asdbench.errors import InputError
 from asdbench.metrics import summary
+from asdbench.report.formatting import format_percent
 from asdbench.search.studies import Study, Trial
 
 _POLL_S = 0.1
@@ -237,7 +238,7 @@ class Conductor:
         for number in self._crew.withdraw((running.numbers - still) & self._of_trials):
             self._forget(number)
         self._on_trial(study, trial)
-        finished = f"trial {trial.number} {trial.state}, {100 * trial.score:.2f}"
+        finished = f"trial {trial.number} {trial.state}, {format_percent(trial.score)}"
         if trial.message is not None:
             finished += f" ({trial.message.splitlines()[-1]})"
         self._show(study, said=finished)

@@ -14,6 +14,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.report.formatting import print_message
 from asdbench.search.fusion import BatchResult
 from asdbench.search.studies import Study, Trial
 
@@ -141,7 +142,7 @@ class Executor:
             )
             self._open.enter_context(crew)
             if crew.dashboard is not None:
-                self._console.print(f"Ray dashboard: {crew.dashboard}", highlight=False)
+                print_message(self._console, f"Ray dashboard: {crew.dashboard}")
             self._conductor = Conductor(
                 crew,
                 self._store,

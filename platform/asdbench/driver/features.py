@@ -14,6 +14,7 @@ from asdbench.data.sets import catalog
 from asdbench.driver.progress import progress
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
+from asdbench.report.formatting import print_message, print_note
 
 if TYPE_CHECKING:
     pass
@@ -35,8 +36,10 @@ def build_features(jobs: Sequence[ResolvedJob], *, console: Console) -> None:
     _check_disk(size, jobs[0].data.workspace.home)
     for data, _ in missing:
         for note in catalog.describe(data).notes:
-            console.print(f"note: {note}", markup=False)
-    console.print(f"features: {sum(len(specs) for _, specs in missing)} to build, {size / 1e6:,.0f} MB")
+            print_note(console, note)
+    print_message(
+        console, f"features: {sum(len(specs) for _, specs in missing)} to build, {size / 1e6:,.0f} MB"
+    )
     with progress(console) as bars:
         for data, machine, spec, least in ((data, *spec) for data, specs in missing for spec in specs):
             clips = data.clips.filter(pl.col("machine_type") == machine).height

@@ -23,7 +23,8 @@ from asdbench.driver.judging import judge
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest
 from asdbench.driver.study_results import StudyResult
-from asdbench.report.show_leaderboard import show_leaderboard
+from asdbench.report.formatting import print_message, print_note
+from asdbench.report.leaderboard_view import show_leaderboard
 from asdbench.report.stored_runs import StoredRunOptions
 
 
@@ -59,9 +60,7 @@ def fuse_ensembles(
                 )
             )
         except InputError as error:
-            console.print(
-                f"note: {name} is not fused: {error}", markup=False, highlight=False, soft_wrap=True
-            )
+            print_note(console, f"{name} is not fused: {error}")
     return fused
 
 
@@ -108,7 +107,7 @@ def fuse_systems(
     console.print(fusion_table(chosen, fused.report))
     changed = " ".join(f"{name}={typed(value)}" for name, value in fused.ensemble.changed().items())
     said = f"the same by hand: asdbench run {chosen} --data {data} --set {changed}"
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    print_message(console, said)
     show_leaderboard(data, workspace, console=console, subset="dev")
     show_recorded(recorder, workspace, console=console)
 

@@ -11,6 +11,7 @@ from asdbench.driver.progress import label_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.errors import InputError
+from asdbench.report.formatting import print_note
 
 if TYPE_CHECKING:
     pass
@@ -78,7 +79,7 @@ def judge(
                 )
             )
     for note in notes:
-        console.print(f"note: {note}", markup=False)
+        print_note(console, note)
     return runs, failures
 
 

@@ -24,7 +24,8 @@ from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.io.workspace import Workspace
-from asdbench.report.show_leaderboard import show_leaderboard
+from asdbench.report.formatting import format_duration, print_message
+from asdbench.report.leaderboard_view import show_leaderboard
 
 UNTUNED = Search(trials=0)
 
@@ -99,7 +100,7 @@ def run(
         show_leaderboard(data.name, workspace, console=console, subset=subset)
     for failed in failures + unjudged:
         said = f"failed: {failed.label}: {failed.message}"
-        console.print(said, style="red", soft_wrap=True, markup=False, highlight=False)
+        print_message(console, said, style="red")
     show_recorded(recorder, workspace, console=console)
-    console.print(f"{time.perf_counter() - began:.0f} s in all")
+    print_message(console, f"finished in {format_duration(time.perf_counter() - began)}")
     return max((2 if failed.bad_input else 1 for failed in failures + unjudged), default=0)

@@ -8,6 +8,7 @@ from rich.console import Console
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import TrainingTask
+from asdbench.report.formatting import format_duration, print_message
 
 if TYPE_CHECKING:
     pass
@@ -48,12 +49,6 @@ def plan(
         said += f"; {sum(count for count, _ in costs.values()):,} steps to train"
         if all(rates.values()):
             seconds = sum(seconds for _, seconds in costs.values())
-            said += f", about {_duration(seconds)} of one worker at the speed of earlier trainings"
-    console.print(said)
+            said += f", about {format_duration(seconds)} of one worker at the speed of earlier trainings"
+    print_message(console, said)
     return sorted(to_do, key=lambda task: -costs[id(task)][1])
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -15,6 +15,7 @@ from rich.progress import (
 
 from asdbench.engine.events import Event
 from asdbench.engine.jobs import TrainingTask
+from asdbench.report.formatting import format_percent, print_message
 
 
 class ProgressDisplay:
@@ -46,7 +47,7 @@ class ProgressDisplay:
         """Show one event of a worker."""
         for kind in ("note", "waiting"):
             if kind in event:
-                self._console.print(f"{kind}: {event[kind]}", markup=False, highlight=False)
+                print_message(self._console, f"{kind}: {event[kind]}")
                 return
         index = event["work"]
         label = label_of(self._works[index], [self._works[index].first.configured.trainer.name])
@@ -59,7 +60,7 @@ class ProgressDisplay:
             self._progress.remove_task(task)
             del self._tasks[index]
             if not self._console.is_terminal:
-                self._console.print(f"done {self._done}/{len(self._works)}: {label}", markup=False)
+                print_message(self._console, f"done {self._done}/{len(self._works)}: {label}")
             return
         losses = ", ".join(f"{name} {value:.4g}" for name, value in event["losses"].items())
         detail = f"epoch {event['epoch']}, {losses}"
@@ -81,12 +82,12 @@ class ProgressDisplay:
             self._searches[name] = self._progress.add_task(f"search of {name}", total=trials, detail="")
         detail = f"{running} running"
         if best is not None:
-            detail += f", best {100 * best:.2f}"
+            detail += f", best {format_percent(best)}"
         if untuned is not None:
-            detail += f" (untuned {100 * untuned:.2f})"
+            detail += f" (untuned {format_percent(untuned)})"
         self._progress.update(self._searches[name], completed=done, total=trials, detail=detail)
         if said is not None and not self._console.is_terminal:
-            self._console.print(f"{name}: {said}; {done}/{trials} trials, {detail}", markup=False)
+            print_message(self._console, f"{name}: {said}; {done}/{trials} trials, {detail}")
 
 
 def progress(console: Console) -> Progress:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from asdbench.io.workspace import Workspace
+from asdbench.report.formatting import print_message, print_note
 
 if TYPE_CHECKING:
     from asdbench.tracking.recorder import Recorder
@@ -20,10 +21,10 @@ def show_recorded(recorder: "Recorder", workspace: Workspace, *, console: Consol
     with console.status(f"recording in MLflow at {shown_uri(workspace)}"):
         left = recorder.close(patience_s=_RECORDING_PATIENCE_S)
     if left.entries:
-        console.print(f"note: {left.why}", markup=False, highlight=False, soft_wrap=True)
+        print_note(console, left.why)
     if recorder.experiments:
-        console.print(f"MLflow UI: {ui_command(workspace)}", soft_wrap=True, highlight=False)
+        print_message(console, f"MLflow UI: {ui_command(workspace)}")
     for name, experiment in recorder.experiments.items():
         metric = "best_score" if name.endswith("/searches") else "official_score"
         page = runs_page(workspace, experiment, metric=metric)
-        console.print(f"  then open {page}", soft_wrap=True, highlight=False)
+        print_message(console, f"  then open {page}")

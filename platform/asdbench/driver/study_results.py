@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from asdbench import registry
 from asdbench.engine.evaluation import SearchProvenance, judge_sections, training_records
@@ -13,6 +12,8 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
 from asdbench.metrics import Rule, official_score
+from asdbench.report.formatting import print_note
+from asdbench.report.rendering import DisplayTable
 from asdbench.report.searches import left_out_table
 from asdbench.search.plan import Search, studies_of
 from asdbench.search.space import NothingToSearch
@@ -104,7 +105,7 @@ def studies_for_run(
     if not found:
         raise nothing[0]
     for error in nothing:
-        console.print(f"note: {error}", markup=False, highlight=False, soft_wrap=True)
+        print_note(console, str(error))
     for study in found:
         study.load(JobStore.from_workspace(study.data.workspace))
     return found
@@ -157,7 +158,7 @@ def curve_of(trainings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[Table]:
+def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[DisplayTable]:
     """Return for each system that was tuned without a machine type at a time what that is worth on those.
 
     The last row is the official score over all machine types, each with the settings that were found without
@@ -170,7 +171,7 @@ def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[Table
     return [_left_out_table(of, store) for of in by_system.values()]
 
 
-def _left_out_table(found: Sequence[StudyResult], store: JobStore) -> Table:
+def _left_out_table(found: Sequence[StudyResult], store: JobStore) -> DisplayTable:
     first = found[0].study
     rule = first.data.rule
     rows, untuned, tuned = [], [], []

@@ -1,1 +1,1 @@
-"""Tables of results. Reads stored records, computes nothing anew and imports no cluster, tracker or torch."""
+"""Reports on stored results; computes no scores and imports neither ray, mlflow nor torch."""

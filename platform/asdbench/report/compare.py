@@ -1,39 +1,32 @@
-"""Two systems on the same clips and seeds: how far apart they are, and how sure that is.
+"""Comparison of two systems on the same clips and seeds: the difference of their scores and its interval.
 
 Idea: the difference of two official scores says little without its interval. `asdbench.metrics.bootstrap`
-draws clips and seeds anew, the same for both systems; where the interval of the difference holds no zero, one
-system is better at that confidence. The same resamples give the interval of a system's own score, which the
-leaderboard shows.
+resamples clips and seeds, the same for both systems; if the interval of the difference excludes zero, one
+system is better at that confidence. The same resamples give the interval of a single system's score, which
+the leaderboard shows.
 
-Conventions: rows hold fractions between 0 and 1; what a person reads is in percent. A difference is the
-second system's score less the first's. Equal input gives equal intervals: the generator's seed is fixed.
+Conventions: rows hold fractions between 0 and 1; tables for people are in percent. A difference is the second
+system's score minus the first's. Equal input gives equal intervals: the seed of the generator is fixed.
 """
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.evaluation import first_subset, judged_scores, labeled_clips, labeled_types
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
-from asdbench.errors import InputError, unknown_name
+from asdbench.errors import InputError
 from asdbench.metrics import OFFICIAL, Rule
 from asdbench.metrics.bootstrap import Resampled, SectionScores, bootstrap
+from asdbench.report import rendering
+from asdbench.report.formatting import format_percent
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
 from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 
-Row = dict[str, Any]
-Format = Literal["table", "csv", "json", "markdown"]
-
-ALL = "all"  # the row over all machine types
+ALL = "all"  # machine type of the row over all machine types
 _SEED = 1
 _ENDS = ("official_score_low", "official_score_high")
 
@@ -49,20 +42,20 @@ def compare(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> list[Row]:
-    """Return a row for each machine type with known labels and one, the last, over all of them.
+    """Compare two systems on each machine type with known labels, and on all of them in the last row.
 
     Parameters
     ----------
     systems
         The names of two systems whose scores are stored.
     data, store
-        The data set that they scored, and where.
+        The data set that they scored, and the store that holds the scores.
     seeds, settings
-        Of which runs the scores are.
+        The runs whose scores to compare.
     subset
-        ``"dev"`` or ``"eval"``; dev if any of its test clips has a known label, else eval, if not given.
+        ``"dev"`` or ``"eval"``; by default dev if any of its test clips has a known label, else eval.
     resamples, confidence
-        How often clips and seeds are drawn, and the confidence of the intervals.
+        The number of bootstrap resamples, and the confidence of the intervals.
 
     Returns
     -------
@@ -74,16 +67,17 @@ def compare(
     Raises
     ------
     InputError
-        Both systems are one, scores are not stored, no label is known, or the labels allow no metric.
+        The two systems are the same, scores are not stored, no label is known, or the labels do not suffice
+        for the metrics.
     """
     if systems[0] == systems[1]:
-        raise InputError(f"{systems[0]} is compared with itself; name two systems")
+        raise InputError(f"{systems[0]} is compared with itself; name two different systems")
     subset = subset or first_subset(labeled_clips(data))
     machine_types = labeled_types(data, subset=subset)
     if not machine_types:
         raise InputError(
             f"no test clip of data set {data.name!r}{data.suffix(subset)} has a known label; "
-            f"scores need labels to compare"
+            f"a comparison needs labels"
         )
     seeds = list(dict.fromkeys(seeds))
     jobs = scored_jobs(
@@ -97,14 +91,15 @@ def compare(
     sections = section_scores([list(jobs[name].values()) for name in systems], store, subset=subset)
     generator = np.random.default_rng(_SEED)
     overall, by_type = bootstrap(sections, generator, rule=data.rule, resamples=resamples)
-    facts = {
+    request = {
         "systems": list(systems),
         "seeds": seeds,
         "subset": subset,
         "resamples": resamples,
         "confidence": confidence,
     }
-    return [_row(name, of, confidence) | facts for name, of in (*by_type.items(), (ALL, overall))]
+    results = (*by_type.items(), (ALL, overall))
+    return [_row(name, resampled, confidence) | request for name, resampled in results]
 
 
 def score_interval(
@@ -116,9 +111,9 @@ def score_interval(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Return the lower and the upper end of the interval of a system's score over all machine types given.
+    """Return the lower and upper end of the interval of a system's score over the given machine types.
 
-    ``runs`` holds for each seed the scored jobs by machine type. Raises as `compare` does.
+    ``runs`` holds the scored jobs by machine type, for each seed. Raises as `compare` does.
     """
     generator = np.random.default_rng(_SEED)
     sections = section_scores([runs], store, subset=subset)
@@ -129,9 +124,9 @@ def score_interval(
 def with_intervals(
     rows: Sequence[Row], data: DataSet, store: JobStore, *, subset: str | None = None
 ) -> list[Row]:
-    """Return leaderboard rows of either kind with ``official_score_low`` and ``official_score_high``.
+    """Return leaderboard rows of either kind with ``official_score_low`` and ``official_score_high`` added.
 
-    Both are ``None`` where there is no score. ``subset`` is that of the rows.
+    Both are ``None`` where a row has no score. ``subset`` is the subset of the rows.
     """
     return [row | dict(zip(_ENDS, _ends(row, data, store, subset), strict=True)) for row in rows]
 
@@ -158,96 +153,78 @@ def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple
 def section_scores(
     systems: Sequence[Sequence[Mapping[str, ResolvedJob]]], store: JobStore, *, subset: str | None = None
 ) -> list[SectionScores]:
-    """Return the judged scores of each section, of systems with as many seeds and the same machine types."""
+    """Return the scores and labels of each section, for systems with the same seeds and machine types."""
     sections = []
     for machine_type in systems[0][0]:
         tables = [
             [judged_scores(run[machine_type], store, subset=subset) for run in runs] for runs in systems
         ]
         scores = np.array([[table["score"].to_numpy() for table in of_system] for of_system in tables])
-        clips = tables[0][0]  # the same in all, in the same order
+        clips = tables[0][0]  # all tables have the same clips in the same order
         target = (clips["domain"] == "target").fill_null(False).to_numpy()
         anomalous = clips["anomaly"].to_numpy()
         for section in clips["section"].unique().sort():
-            own = (clips["section"] == section).to_numpy()
-            sections.append(SectionScores(machine_type, scores[:, :, own], anomalous[own], target[own]))
+            in_section = (clips["section"] == section).to_numpy()
+            sections.append(
+                SectionScores(
+                    machine_type, scores[:, :, in_section], anomalous[in_section], target[in_section]
+                )
+            )
     return sections
 
 
 def render(rows: Sequence[Row], *, format: Format, title: str, console: Console | None = None) -> str | None:
-    """Print a table (and return ``None``), or return the rows as CSV, JSON or markdown.
+    """Print a comparison as a table and return ``None``, or return it as CSV, JSON or Markdown.
 
     Raises :class:`InputError` for an unknown format.
     """
-    if format == "json":
-        return json.dumps(rows, indent=2, allow_nan=False)
-    if format == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(rows[0])
-        for row in rows:
-            writer.writerow(" ".join(map(str, v)) if isinstance(v, list) else v for v in row.values())
-        return text.getvalue()
-    headers, cells = _cells(rows)
-    if format == "markdown":
-        lines = [headers, [":--", *["--:"] * (len(headers) - 1)], *cells]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"**{title}**\n\n{body}\n\n{_caption(rows)}\n"
-    if format != "table":
-        raise unknown_name("format", format, ("table", "csv", "json", "markdown"))
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption=_caption(rows),
-        caption_justify="left",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
-    )
-    for place, header in enumerate(headers):
-        table.add_column(Text(header), justify="right" if place else "left", overflow="fold")
-    for row, line in zip(rows, cells, strict=True):
-        if row["machine_type"] == ALL:
-            table.add_section()
-        sure = row["difference_low"] > 0 or row["difference_high"] < 0
-        table.add_row(*map(Text, line), style="bold" if sure else "")
-    (console or Console()).print(table)
-    return None
+    return rendering.render(rows, _display_table(rows, title), format=format, console=console)
 
 
-def _row(machine_type: str, of: Resampled, confidence: float) -> Row:
+def _row(machine_type: str, resampled: Resampled, confidence: float) -> Row:
     row: Row = {"machine_type": machine_type}
     for system, letter in enumerate("ab"):
-        row[f"score_{letter}"] = float(of.observed[system])
-        ends = of.interval(system, confidence=confidence)
+        row[f"score_{letter}"] = float(resampled.observed[system])
+        ends = resampled.interval(system, confidence=confidence)
         row[f"score_{letter}_low"], row[f"score_{letter}_high"] = ends
-    row["difference"] = of.difference(0, 1)
-    row["difference_low"], row["difference_high"] = of.difference_interval(0, 1, confidence=confidence)
+    row["difference"] = resampled.difference(0, 1)
+    ends = resampled.difference_interval(0, 1, confidence=confidence)
+    row["difference_low"], row["difference_high"] = ends
     return row
 
 
-def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def _display_table(rows: Sequence[Row], title: str) -> DisplayTable:
     first, second = rows[0]["systems"]
-    headers = ["machine type", first, second, "difference", f"{100 * rows[0]['confidence']:g} % interval"]
-    cells = [
+    interval = f"{100 * rows[0]['confidence']:g} % interval"
+    return DisplayTable(
+        [Column("machine type"), *numeric(first, second, "difference", interval)],
         [
-            row["machine_type"],
-            f"{100 * row['score_a']:.2f}",
-            f"{100 * row['score_b']:.2f}",
-            f"{100 * row['difference']:+.2f}",
-            f"{100 * row['difference_low']:+.2f} to {100 * row['difference_high']:+.2f}",
-        ]
-        for row in rows
-    ]
-    return headers, cells
+            DisplayRow(
+                [
+                    row["machine_type"],
+                    format_percent(row["score_a"]),
+                    format_percent(row["score_b"]),
+                    format_percent(row["difference"], signed=True),
+                    f"{format_percent(row['difference_low'], signed=True)} to "
+                    f"{format_percent(row['difference_high'], signed=True)}",
+                ],
+                is_bold=row["difference_low"] > 0 or row["difference_high"] < 0,
+                begins_section=row["machine_type"] == ALL,
+            )
+            for row in rows
+        ],
+        title,
+        _caption(rows),
+    )
 
 
 def _caption(rows: Sequence[Row]) -> str:
     first, second = rows[0]["systems"]
     seeds = rows[0]["seeds"]
-    drawn = "clips and seeds" if len(seeds) > 1 else "clips"
-    told = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]} alone"
+    resampled = "clips and seeds" if len(seeds) > 1 else "clips"
+    averaged = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]} only"
     return (
-        f"Official score in percent, {told}. Difference: {second} less {first}; interval by "
-        f"{rows[0]['resamples']:,} paired bootstrap resamples of {drawn}, bold where it holds no zero."
+        f"Official score in percent, {averaged}. Difference: {second} minus {first}; interval from "
+        f"{rows[0]['resamples']:,} paired bootstrap resamples of {resampled}. "
+        f"Bold: the interval excludes zero."
     )

@@ -1,46 +1,44 @@
-"""What the organizers' evaluator says about a folder of submission CSVs: every figure, to the last digit.
+"""Evaluation of a folder of submission CSVs with the figures of the organizers' evaluator, to the last digit.
 
-Idea: a submission is two CSVs for each machine type and section,
+Idea: a submission consists of two CSV files per machine type and section,
 ``anomaly_score_<type>_section_<NN>_test.csv`` and ``decision_result_<type>_section_<NN>_test.csv``, without
-header, a row (file name, value) a test clip. With labels and domains of the clips that is all there is to
-judge; no recording is read. Figures and their names are the evaluator's:
+header, one row (file name, value) per test clip. With the labels and domains of the clips they suffice for
+all figures; no recording is read. Figures and their names are those of the evaluator:
 
-- AUC and pAUC as `asdbench.metrics.official.Rule` counts them, values below the float epsilon raised to it
-  before a harmonic mean; the official score is the harmonic mean of all of them.
-- Precision, recall and F1 of a domain: decisions of the clips of that domain alone.
-- ``means``: over types, sections and both domains. The pAUC, which is one for both domains, stands in the
-  mean of each domain.
-- ``official_score_ci95``: the mean of the half-widths of AUC and pAUC, all clips of all types in one pool. It
-  is not an interval of the official score (see `asdbench.metrics.intervals`).
+- AUC and pAUC follow `asdbench.metrics.official.Rule`. Before a harmonic mean, values below the float epsilon
+  are raised to it. The official score is the harmonic mean of all AUC and pAUC values.
+- Precision, recall and F1 of a domain use the decisions on the clips of that domain only.
+- ``means`` are over types, sections and both domains. The pAUC, which has one value for both domains, enters
+  the mean of each domain.
+- ``official_score_ci95`` is the mean of the half-widths of AUC and pAUC, with the clips of all types pooled.
+  It is not an interval of the official score (see `asdbench.metrics.intervals`).
 
-Accepted as by the evaluator: rows in any order, the names with labels and attributes that the ground truth
-lists beside the anonymous ones, the file names of the official baseline (``..._seed13711_id(0_)_Eval.csv``)
-and those of the challenges that had a file a domain or a machine id, decisions written as decimals, which it
-cuts off after the point.
+Like the evaluator, this module accepts rows in any order, the file names with labels and attributes that the
+ground truth lists next to the anonymous ones, the file names of the official baseline
+(``..._seed13711_id(0_)_Eval.csv``), those of challenges that had one file per domain or machine id, and
+decisions written as decimals, which are truncated.
 
-Source: nttcslab/dcase2023_task2_evaluator; those of the following challenges differ in machine types alone.
+Source: nttcslab/dcase2023_task2_evaluator; the evaluators of later challenges differ in machine types only.
 
-Departures: names are checked; the evaluator sorts both lists and pairs them by position. The evaluator of
-`asdbench.metrics.IN_DOMAIN` adds machine type by machine type, so the last digit of a mean may differ. Its
-successor splits the columns of a machine type with several sections in the wrong place for the source and
-target means of that type; here they are the means of the domain. The evaluator prints no score for
+Departures: names are checked, whereas the evaluator sorts both lists and pairs them by position. The
+evaluator of `asdbench.metrics.IN_DOMAIN` sums machine type by machine type, so the last digit of a mean may
+differ. Its successor splits the columns of a machine type with several sections in the wrong place for the
+source and target means of that type; here they are the means of the domain. The evaluator prints no score for
 `asdbench.metrics.WITHOUT_DOMAINS`; here it is the mean over AUC and pAUC.
 """
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from rich.console import Console
-from rich.table import Table
 from scipy import stats
 
 from asdbench.data.sets import catalog
@@ -51,6 +49,8 @@ from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
 from asdbench.metrics.evaluator import jackknife, roc_area
 from asdbench.metrics.official import DOMAINS, OFFICIAL, Rule, metric_clips
+from asdbench.report.formatting import MISSING, print_message, print_note
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric, to_json
 
 Format = Literal["table", "csv", "json"]
 BoolArray = npt.NDArray[np.bool_]
@@ -69,20 +69,20 @@ _FILES = (
 
 @dataclass(frozen=True, eq=False)
 class TrueSection:
-    """What is known of the test clips of one section.
+    """The ground truth of the test clips of one section.
 
     Attributes
     ----------
     machine_type, section
-        Its machine type; its number as file names have it (``"00"``).
+        The machine type, and the section number as file names contain it (``"00"``).
     clips
-        The clips' file names, sorted.
+        The file names of the clips, sorted.
     anomalous, target : shape (clip,), bool
         True for an anomaly; True for the target domain.
     subset
-        The part of the data set that a submission covers as a whole.
+        The part of the data set that a submission covers completely.
     aliases
-        Other names of clips, each with the file name.
+        Other names of clips, each mapped to the file name.
     """
 
     machine_type: str
@@ -95,7 +95,7 @@ class TrueSection:
 
     @property
     def name(self) -> str:
-        """Machine type and section, for messages."""
+        """The machine type and section, for messages."""
         return f"{self.machine_type} section {self.section}"
 
 
@@ -106,13 +106,13 @@ class Evaluation:
     Attributes
     ----------
     rule
-        How was counted.
+        The rule of the official score.
     figures
         ``official_score``, ``arithmetic_mean`` (of the same values), ``official_score_ci95``, ``auc_ci95``,
         ``pauc_ci95``, ``auc_jackknife``, ``pauc_jackknife``; ``means``: by kind and quantity; and by machine
         type under ``machine_types`` its ``sections``, by number and figure, and its ``means``.
     notes
-        What was remarkable in the files.
+        Irregularities of the files, for the user to check.
     """
 
     rule: Rule
@@ -128,14 +128,14 @@ def truth_of(
     Parameters
     ----------
     data
-        The name of a registered data set, which has a rule, or with ``ground_truth`` of a challenge.
+        The name of a registered data set or, with ``ground_truth``, of a challenge.
     ground_truth
-        The folder of the organizers' evaluator, read instead of the labels of a registered data set.
+        The folder of the organizers' evaluator, to read instead of the labels of a registered data set.
 
     Raises
     ------
     InputError
-        There is no such data set, no label of it is known, or the ground truth is damaged.
+        The data set does not exist, none of its labels is known, or the ground truth is damaged.
     """
     if ground_truth is not None:
         if data not in CHALLENGES and data not in catalog.names(workspace):
@@ -143,18 +143,18 @@ def truth_of(
         rule = rule_of(data) if data in CHALLENGES else catalog.load(workspace, data).rule
         table = read_ground_truth(ground_truth).with_columns(subset=None)
         return _true_sections(table), rule
-    found = catalog.load(workspace, data)
-    table = labeled_clips(found).with_columns(file=pl.col("path").str.split("/").list.last())
+    registered = catalog.load(workspace, data)
+    table = labeled_clips(registered).with_columns(file=pl.col("path").str.split("/").list.last())
     if table.is_empty():
         raise InputError(
-            f"no test clip of data set {data!r} has a known label; give --ground-truth, the folder of the "
-            f"organizers' evaluator"
+            f"no test clip of data set {data!r} has a known label; give the folder of the organizers' "
+            f"evaluator with --ground-truth"
         )
-    return _true_sections(table.with_columns(renamed=None)), found.rule
+    return _true_sections(table.with_columns(renamed=None)), registered.rule
 
 
 def _true_sections(table: pl.DataFrame) -> list[TrueSection]:
-    """Return the sections of a table of clips, one of each subset, machine type and section."""
+    """Return the sections of a table of clips, one per subset, machine type and section."""
     sections = []
     for (machine_type, section, subset), rows in table.group_by("machine_type", "section", "subset"):
         clips = rows.sort("file")
@@ -174,22 +174,22 @@ def _true_sections(table: pl.DataFrame) -> list[TrueSection]:
 
 
 def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = OFFICIAL) -> Evaluation:
-    """Judge the submission CSVs in ``folder``.
+    """Evaluate the submission CSVs in ``folder``.
 
     Parameters
     ----------
     folder
-        A folder of score and decision CSVs; other files in it are not looked at.
+        A folder of score and decision CSVs; other files in it are ignored.
     truth
-        Sections whose labels are known. A submission covers all of them that belong to one subset.
+        Sections whose labels are known. A submission covers all sections of a subset.
     rule
-        How to count.
+        The rule of the official score.
 
     Raises
     ------
     InputError
-        A file, a clip or a decision is missing, a clip is unknown or named twice, a value is not a finite
-        number, or a section lacks what a metric needs.
+        A file, a clip or a decision is missing, a clip is unknown or listed twice, a value is not a finite
+        number, or the clips of a section do not suffice for a metric.
     """
     sections = _covered(folder, sorted(truth, key=lambda section: (section.machine_type, section.section)))
     rows: dict[str, dict[str, dict[str, float]]] = {}
@@ -199,8 +199,8 @@ def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = 
         scores = _values(folder, section, "anomaly_score", _score)
         decisions = None
         if rule.domains:
-            told = _values(folder, section, "decision_result", float)
-            decisions = _decided(told, section, notes)
+            values = _values(folder, section, "decision_result", float)
+            decisions = _decisions(values, section, notes)
         try:
             row = _section_figures(section, scores, decisions, rule=rule)
         except InputError as error:
@@ -208,17 +208,17 @@ def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = 
         rows.setdefault(section.machine_type, {})[section.section] = row
         pooled[0].append(scores)
         pooled[1].append(section.anomalous)
-    everything = [row for of in rows.values() for row in of.values()]
-    columns = [[row[name] for row in everything if name in row] for name in rule.metrics]
-    values = np.array([value for column in columns for value in column])
+    all_rows = [row for by_section in rows.values() for row in by_section.values()]
+    columns = [[row[name] for row in all_rows if name in row] for name in rule.metrics]
+    metrics = np.array([value for column in columns for value in column])
     figures: dict[str, Any] = {
-        "official_score": _mean(values, rule.mean, rule),
-        "arithmetic_mean": _mean(values, "arithmetic", rule),
+        "official_score": _mean(metrics, rule.mean, rule),
+        "arithmetic_mean": _mean(metrics, "arithmetic", rule),
         **_pooled_figures(np.concatenate(pooled[0]), np.concatenate(pooled[1]), rule=rule),
-        "means": _kinds_of_means(everything, rule, more=True),
+        "means": _kinds_of_means(all_rows, rule, by_domain=True),
         "machine_types": {
-            machine: {"sections": of, "means": _kinds_of_means(list(of.values()), rule)}
-            for machine, of in rows.items()
+            machine_type: {"sections": by_section, "means": _kinds_of_means(list(by_section.values()), rule)}
+            for machine_type, by_section in rows.items()
         },
     }
     return Evaluation(rule, figures, tuple(notes))
@@ -227,17 +227,17 @@ def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = 
 def render(
     evaluation: Evaluation, *, format: Format, title: str, console: Console | None = None
 ) -> str | None:
-    """Print a table (and return ``None``), or return the figures as JSON or as the evaluator's CSV.
+    """Print the figures and return ``None``, or return them as JSON or as the CSV file of the evaluator.
 
     Raises :class:`InputError` for an unknown format.
     """
     if format == "json":
-        return json.dumps(evaluation.figures, indent=2, allow_nan=False)
+        return to_json(evaluation.figures)
     if format == "csv":
         return _csv(evaluation)
     if format != "table":
-        raise unknown_name("format", format, ("table", "csv", "json"))
-    _print_table(evaluation, title, console or Console())
+        raise unknown_name("format", format, get_args(Format))
+    _print_tables(evaluation, title, console or Console())
     return None
 
 
@@ -245,74 +245,77 @@ def render(
 
 
 def _covered(folder: Path, sections: Sequence[TrueSection]) -> list[TrueSection]:
-    """Return the sections of the subsets that the folder has a score file of."""
+    """Return the sections of all subsets that the folder has a score file for."""
     if not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is no folder; give one with files anomaly_score_*.csv")
-    there = {
+        raise InputError(f"{str(folder)!r} is not a folder; give a folder with files anomaly_score_*.csv")
+    covered = {
         section.subset for section in sections if _files(folder, section, "anomaly_score", required=False)
     }
-    if not there:
+    if not covered:
         inner = sorted({path.parent for path in folder.rglob("anomaly_score_*.csv")} - {folder})
         if inner:
             cure = f"did you mean {str(inner[0])!r}?"
         else:
             known = sorted({section.machine_type for section in sections})
-            cure = f"labels are known of: {', '.join(known) or 'no machine type'}"
+            cure = f"machine types with known labels: {', '.join(known) or 'none'}"
         raise InputError(
-            f"{str(folder)!r} holds no score file of a machine type with known labels, such as "
+            f"{str(folder)!r} contains no score file of a machine type with known labels, such as "
             f"anomaly_score_fan_section_00_test.csv; {cure}"
         )
-    return [section for section in sections if section.subset in there]
+    return [section for section in sections if section.subset in covered]
 
 
 def _files(folder: Path, section: TrueSection, kind: str, *, required: bool = True) -> list[Path]:
-    """Return the files of one kind for a section, in the first way of naming that there is."""
-    for pattern in _FILES:
-        wanted = pattern.format(
-            kind=kind, machine=_literally(section.machine_type), section=_literally(section.section)
+    """Return the files of one kind for a section, by the first naming scheme that matches any."""
+    for scheme in _FILES:
+        pattern = scheme.format(
+            kind=kind, machine=_escaped(section.machine_type), section=_escaped(section.section)
         )
-        found = sorted(folder.glob(wanted))
-        if found and "_seed" in pattern and len(found) > 1:
+        paths = sorted(folder.glob(pattern))
+        if "_seed" in scheme and len(paths) > 1:
             raise InputError(
-                f"{str(folder)!r} holds {len(found)} files {wanted}, such as {found[0].name} and "
-                f"{found[1].name}; leave those of one seed there"
+                f"{str(folder)!r} contains {len(paths)} files {pattern}, such as {paths[0].name} and "
+                f"{paths[1].name}; keep the files of one seed"
             )
-        if found:
-            return found
+        if paths:
+            return paths
     if required:
         name = _FILES[0].format(kind=kind, machine=section.machine_type, section=section.section)
-        raise InputError(f"{str(folder)!r} has no {name}; a submission needs one for every section")
+        raise InputError(f"{str(folder)!r} has no {name}; a submission needs one for each section")
     return []
 
 
-def _literally(text: str) -> str:
+def _escaped(text: str) -> str:
+    """Return a glob pattern that matches a text literally."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
 
 
 def _values(
     folder: Path, section: TrueSection, kind: str, number: Callable[[str], float]
 ) -> npt.NDArray[np.float64]:
-    """Return the value of each of the section's clips, in their order."""
-    found: dict[str, float] = {}
+    """Return the value of each clip of a section, in the order of the clips."""
+    values: dict[str, float] = {}
     known = set(section.clips)
     paths = _files(folder, section, kind)
     for path in paths:
         for line, name, text in _rows(path):
             clip = section.aliases.get(name, name)
-            where = f"{str(path)!r} line {line}"
+            location = f"{str(path)!r} line {line}"
             if clip not in known:
-                raise InputError(f"{where}: {name!r} is no test clip of {section.name}")
-            if clip in found:
-                raise InputError(f"{where}: {name!r} has a row already; give one row a clip")
+                raise InputError(f"{location}: {name!r} is not a test clip of {section.name}; remove the row")
+            if clip in values:
+                raise InputError(f"{location}: {name!r} already has a row; give one row per clip")
             try:
-                found[clip] = number(text)
+                values[clip] = number(text)
             except (ValueError, OverflowError):
-                raise InputError(f"{where}: {text!r} is not a finite number; every clip needs one") from None
-    missing = [clip for clip in section.clips if clip not in found]
+                raise InputError(
+                    f"{location}: {text!r} is not a finite number; every clip needs one"
+                ) from None
+    missing = [clip for clip in section.clips if clip not in values]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(f"{str(paths[0])!r} has no row for {missing[0]!r}{more}; every test clip needs one")
-    return np.array([found[clip] for clip in section.clips])
+    return np.array([values[clip] for clip in section.clips])
 
 
 def _rows(path: Path) -> Iterable[tuple[int, str, str]]:
@@ -325,7 +328,7 @@ def _rows(path: Path) -> Iterable[tuple[int, str, str]]:
                     continue
                 if len(fields) < 2:
                     raise InputError(
-                        f"{str(path)!r} line {reader.line_num} has no value; rows are: file name, value"
+                        f"{str(path)!r} line {reader.line_num} has no value; a row is a file name and a value"
                     )
                 yield reader.line_num, fields[0], fields[1]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -339,21 +342,22 @@ def _score(text: str) -> float:
     return value
 
 
-def _decided(told: FloatArray, section: TrueSection, notes: list[str]) -> BoolArray:
-    """Return decisions as the evaluator reads them: cut off after the point, 0 or 1."""
-    cut = np.trunc(told)
-    wrong = ~np.isin(cut, (0, 1))
-    if wrong.any():
-        clip = section.clips[int(np.flatnonzero(wrong)[0])]
+def _decisions(values: FloatArray, section: TrueSection, notes: list[str]) -> BoolArray:
+    """Return decisions as the evaluator reads them: truncated to 0 or 1."""
+    truncated = np.trunc(values)
+    invalid = ~np.isin(truncated, (0, 1))
+    if invalid.any():
+        clip = section.clips[int(np.flatnonzero(invalid)[0])]
         raise InputError(
-            f"{section.name}: the decision for {clip!r} is {told[wrong][0]:g}; give 0 (normal) or 1 (anomaly)"
+            f"{section.name}: the decision for {clip!r} is {values[invalid][0]:g}; "
+            f"give 0 (normal) or 1 (anomaly)"
         )
-    odd = int(np.count_nonzero(cut != told))
-    if odd:
+    n_fractions = int(np.count_nonzero(truncated != values))
+    if n_fractions:
         notes.append(
-            f"{section.name}: {odd} decisions are not 0 or 1; the evaluator cuts them off, so they count as 0"
+            f"{section.name}: {n_fractions} decisions are not 0 or 1; like the evaluator, they are truncated"
         )
-    return np.asarray(cut == 1)
+    return np.asarray(truncated == 1)
 
 
 # Figures
@@ -368,22 +372,22 @@ def _section_figures(
         figures[name] = roc_area(scores[clips], section.anomalous[clips], max_fpr=max_fpr)
     if decisions is None:
         return figures
-    of_domains = {}
+    by_domain = {}
     for domain, clips in zip(DOMAINS, (~section.target, section.target), strict=True):
         if clips.any():
-            of_domains[domain] = _decision_figures(decisions[clips], section.anomalous[clips])
+            by_domain[domain] = _decision_figures(decisions[clips], section.anomalous[clips])
     for quantity in _QUANTITIES[2:]:
-        figures |= {f"{quantity}_{domain}": of[quantity] for domain, of in of_domains.items()}
+        figures |= {f"{quantity}_{domain}": values[quantity] for domain, values in by_domain.items()}
     return figures
 
 
-def _decision_figures(decided: BoolArray, anomalous: BoolArray) -> dict[str, float]:
-    """Return precision, recall and F1 in the evaluator's order of operations; 0/0 is 0."""
-    least = np.finfo(np.float64).eps
-    hits = np.count_nonzero(decided & anomalous)
-    precision = hits / max(np.count_nonzero(decided), least)
-    recall = hits / max(np.count_nonzero(anomalous), least)
-    f1 = 2.0 * precision * recall / max(precision + recall, least)
+def _decision_figures(decisions: BoolArray, anomalous: BoolArray) -> dict[str, float]:
+    """Return precision, recall and F1 with the evaluator's order of operations; 0/0 is 0."""
+    epsilon = np.finfo(np.float64).eps
+    hits = np.count_nonzero(decisions & anomalous)
+    precision = hits / max(np.count_nonzero(decisions), epsilon)
+    recall = hits / max(np.count_nonzero(anomalous), epsilon)
+    f1 = 2.0 * precision * recall / max(precision + recall, epsilon)
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 
@@ -400,23 +404,26 @@ def _pooled_figures(scores: FloatArray, anomalous: BoolArray, *, rule: Rule) -> 
 
 
 def _kinds_of_means(
-    rows: Sequence[Mapping[str, float]], rule: Rule, *, more: bool = False
+    rows: Sequence[Mapping[str, float]], rule: Rule, *, by_domain: bool = False
 ) -> dict[str, dict[str, float]]:
-    """Return the means over sections of each quantity, by kind: over both domains and of each of them."""
+    """Return the means of each quantity over sections, by kind: over both domains, and of each domain.
+
+    The evaluator gives arithmetic means of a domain over all machine types only (``by_domain``).
+    """
     means: dict[str, dict[str, float]] = {}
     for quantity in _QUANTITIES:
         names = [name for name in rule.metrics if name.partition("_")[0] == quantity]
         if quantity not in ("auc", "pauc"):
             names = [f"{quantity}_{domain}" for domain in DOMAINS]
-        # What is one for both domains, as the pAUC is, counts in each.
+        # A quantity with one value for both domains, such as the pAUC, enters the mean of each.
         halves = [[row[name] for row in rows if name in row] for name in (names[0], names[-1])]
         values = {"": halves[0] + halves[1]}
         if rule.domains:
-            values |= {f"{domain}_": of for domain, of in zip(DOMAINS, halves, strict=True)}
-        for whose, of in values.items():
+            values |= {f"{domain}_": half for domain, half in zip(DOMAINS, halves, strict=True)}
+        for prefix, averaged in values.items():
             for kind in ("arithmetic", "harmonic"):
-                if of and (more or not whose or kind == "harmonic"):
-                    means.setdefault(whose + kind, {})[quantity] = _mean(np.array(of), kind, rule)
+                if averaged and (by_domain or not prefix or kind == "harmonic"):
+                    means.setdefault(prefix + kind, {})[quantity] = _mean(np.array(averaged), kind, rule)
     return means
 
 
@@ -430,23 +437,23 @@ def _mean(values: FloatArray, kind: str, rule: Rule) -> float:
 
 
 def _label(name: str) -> str:
-    quantity, _, of = name.partition("_")
-    return f"{_LABELS[quantity]} ({of})" if of else _LABELS[quantity]
+    quantity, _, domain = name.partition("_")
+    return f"{_LABELS[quantity]} ({domain})" if domain else _LABELS[quantity]
 
 
 def _names(evaluation: Evaluation) -> list[str]:
-    """Return the names of the figures that any section has, in the order of a table."""
-    found = dict.fromkeys(
+    """Return the names of the figures that any section has, in the order of the columns."""
+    names = dict.fromkeys(
         name
-        for machine in evaluation.figures["machine_types"].values()
-        for row in machine["sections"].values()
+        for of_type in evaluation.figures["machine_types"].values()
+        for row in of_type["sections"].values()
         for name in row
     )
-    return list(found)
+    return list(names)
 
 
 def _csv(evaluation: Evaluation) -> str:
-    """Return what the evaluator writes to its result file."""
+    """Return the result file of the evaluator."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     figures, names = evaluation.figures, _names(evaluation)
@@ -459,19 +466,19 @@ def _csv(evaluation: Evaluation) -> str:
         "target_harmonic": "target harmonic mean",
     }
 
-    def write_means(means: Mapping[str, Mapping[str, float]], over: str) -> None:
+    def write_means(means: Mapping[str, Mapping[str, float]], suffix: str) -> None:
         writer.writerow(header)
         for kind, label in kinds.items():
             if kind in means:
-                writer.writerow([label + over, "", *(means[kind].get(q, "") for q in quantities)])
+                writer.writerow([label + suffix, "", *(means[kind].get(q, "") for q in quantities)])
         writer.writerow([])
 
-    for machine, of in figures["machine_types"].items():
-        writer.writerow([machine])
+    for machine_type, of_type in figures["machine_types"].items():
+        writer.writerow([machine_type])
         writer.writerow(["section", *map(_label, names)])
-        for section, row in of["sections"].items():
+        for section, row in of_type["sections"].items():
             writer.writerow([section, *(row.get(name, "") for name in names)])
-        write_means(of["means"], "")
+        write_means(of_type["means"], "")
     write_means(figures["means"], " over all machine types, sections, and domains")
     writer.writerow(["official score", "", figures["official_score"]])
     writer.writerow(["official score ci95", "", figures["official_score_ci95"]])
@@ -479,37 +486,39 @@ def _csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
-def _print_table(evaluation: Evaluation, title: str, console: Console) -> None:
+def _print_tables(evaluation: Evaluation, title: str, console: Console) -> None:
     figures = evaluation.figures
-    names = [name for name in _names(evaluation) if name != "auc_all"]
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        header_style="bold",
-        padding=(0, 1),
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    table.add_column("machine type", overflow="fold")
-    for name in names:
-        quantity, _, of = name.partition("_")
-        table.add_column(f"{_SHORT.get(quantity, _LABELS[quantity])}\n{of}", justify="right", no_wrap=True)
-    for machine, of_type in figures["machine_types"].items():
-        for section, row in of_type["sections"].items():
-            several = len(of_type["sections"]) > 1
-            cells = [f"{row[name]:.4f}" if name in row else "–" for name in names]
-            table.add_row(f"{machine} {section}" if several else machine, *cells)
-    quantities = list(figures["means"]["arithmetic"])
-    headers = ("mean", *(_LABELS[quantity] for quantity in quantities))
-    means = Table(*headers, box=None, header_style="bold", pad_edge=False)
-    for kind, of_kind in figures["means"].items():
-        cells = [f"{of_kind[q]:.4f}" if q in of_kind else "–" for q in quantities]
-        means.add_row(kind.replace("_", " "), *cells)
-    for part in (table, "", means, ""):
+    for part in (_sections_table(evaluation, title), "", _means_table(figures["means"]), ""):
         console.print(part)
     for name in ("official_score", "arithmetic_mean", "official_score_ci95"):
-        console.print(f"{name.replace('_', ' ')}: {figures[name]!r}", highlight=False)
+        print_message(console, f"{name.replace('_', ' ')}: {figures[name]!r}")
     for note in evaluation.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        print_note(console, note)
+
+
+def _sections_table(evaluation: Evaluation, title: str) -> DisplayTable:
+    names = [name for name in _names(evaluation) if name != "auc_all"]
+    columns = [Column("machine type")]
+    for name in names:
+        quantity, _, domain = name.partition("_")
+        header = f"{_SHORT.get(quantity, _LABELS[quantity])}\n{domain}"
+        columns.append(Column(header, "right", no_wrap=True))
+    rows = []
+    for machine_type, of_type in evaluation.figures["machine_types"].items():
+        for section, figures in of_type["sections"].items():
+            name = f"{machine_type} {section}" if len(of_type["sections"]) > 1 else machine_type
+            rows.append(DisplayRow([name, *_cells(figures, names)]))
+    return DisplayTable(columns, rows, title, is_ruled=False)
+
+
+def _means_table(means: Mapping[str, Mapping[str, float]]) -> DisplayTable:
+    quantities = list(means["arithmetic"])
+    columns = [Column("mean"), *numeric(*(_LABELS[quantity] for quantity in quantities))]
+    rows = [
+        DisplayRow([kind.replace("_", " "), *_cells(of_kind, quantities)]) for kind, of_kind in means.items()
+    ]
+    return DisplayTable(columns, rows, is_ruled=False)
+
+
+def _cells(figures: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    return [f"{figures[name]:.4f}" if name in figures else MISSING for name in names]

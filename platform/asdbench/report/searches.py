@@ -1,37 +1,35 @@
-"""Tables of what searches found, for people: in percent, with what was left out beside what was chosen on."""
+"""Tables of search results: scores in percent, with the scores on machine types that a search did not see."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from asdbench.report.tables import short
+from asdbench.report.formatting import format_percent, format_settings
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric
 
 
-def fusion_table(ensemble: str, report: Mapping[str, Any]) -> Table:
-    """Return the weights that were found for an ensemble, and their scores beside those of equal weights.
+def fusion_table(ensemble: str, report: Mapping[str, Any]) -> DisplayTable:
+    """Return the fusion weights found for an ensemble, with the scores of these and of equal weights.
 
-    ``report`` is that of a stored fusion: ``members``, ``weights``, ``choices``, ``score``,
-    ``equal_weights``, ``left_out`` (by machine type ``weights`` and ``score``) and ``leave_one_type_out``.
+    ``report`` is a stored fusion report: ``members``, ``weights``, ``choices``, ``score``, ``equal_weights``,
+    ``left_out`` (by machine type ``weights`` and ``score``) and ``leave_one_type_out``.
     """
     members = report["members"]
-    table = _table(
-        f"Weights of {ensemble} ({' '.join(short(report['choices']))})",
-        "Official scores in percent. Without: each machine type with the weights found without it.",
-    )
-    table.add_column("")
-    for header in (*members, "official score"):
-        table.add_column(header, justify="right")
-    table.add_row("equal", *[f"{1 / len(members):.3f}"] * len(members), _percent(report["equal_weights"]))
-    table.add_row("found", *(f"{weight:.3f}" for weight in report["weights"]), _percent(report["score"]))
+    rows = [
+        _fusion_row("equal", [1 / len(members)] * len(members), report["equal_weights"]),
+        _fusion_row("found", report["weights"], report["score"]),
+    ]
+    for index, (machine_type, result) in enumerate(report["left_out"].items()):
+        name = f"without {machine_type}"
+        rows.append(_fusion_row(name, result["weights"], result["score"], begins_section=index == 0))
     if report["left_out"]:
-        table.add_section()
-        for machine_type, of in report["left_out"].items():
-            weights = (f"{weight:.3f}" for weight in of["weights"])
-            table.add_row(f"without {machine_type}", *weights, _percent(of["score"]))
-        table.add_row("left out, all", *[""] * len(members), _percent(report["leave_one_type_out"]))
-    return table
+        score = format_percent(report["leave_one_type_out"])
+        rows.append(DisplayRow(["left out, all", *[""] * len(members), score]))
+    return DisplayTable(
+        [Column(""), *numeric(*members, "official score")],
+        rows,
+        f"Weights of {ensemble} ({' '.join(format_settings(report['choices']))})",
+        "Official scores in percent. Without: the score on a machine type with the weights found without it.",
+    )
 
 
 def left_out_table(
@@ -40,39 +38,34 @@ def left_out_table(
     *,
     untuned: float,
     tuned: float,
-) -> Table:
-    """Return what tuning is worth on machine types that had no part in it.
+) -> DisplayTable:
+    """Return how much tuning improves the score on machine types that the search did not see.
 
-    A row is a machine type left out, its official score untuned and tuned, and the settings found without it;
-    ``untuned`` and ``tuned`` are the official scores over all of them.
+    A row is a machine type that was left out, its official score untuned and tuned, and the settings found
+    without it; ``untuned`` and ``tuned`` are the official scores over all of them.
     """
-    table = _table(
-        title, "Official score in percent on the machine type that had no part in choosing the settings."
-    )
-    table.add_column("machine type left out")
-    table.add_column("untuned", justify="right")
-    table.add_column("tuned", justify="right")
-    table.add_column("settings found", overflow="fold")
-    for machine_type, before, after, changed in rows:
-        table.add_row(
-            machine_type, _percent(before), _percent(after), " ".join(short(changed)) or "as untuned"
+    display_rows = [
+        DisplayRow(
+            [
+                machine_type,
+                format_percent(before),
+                format_percent(after),
+                " ".join(format_settings(changed)) or "unchanged",
+            ]
         )
-    table.add_section()
-    table.add_row("all", _percent(untuned), _percent(tuned), "")
-    return table
-
-
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption=caption,
-        caption_justify="left",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
+        for machine_type, before, after, changed in rows
+    ]
+    overall = ["all", format_percent(untuned), format_percent(tuned), ""]
+    return DisplayTable(
+        [Column("machine type left out"), *numeric("untuned", "tuned"), Column("settings found")],
+        [*display_rows, DisplayRow(overall, begins_section=True)],
+        title,
+        "Official score in percent on the machine type that was not used to choose the settings.",
     )
 
 
-def _percent(score: float) -> str:
-    return f"{100 * score:.2f}"
+def _fusion_row(
+    name: str, weights: Sequence[float], score: float, *, begins_section: bool = False
+) -> DisplayRow:
+    cells = [name, *(f"{weight:.3f}" for weight in weights), format_percent(score)]
+    return DisplayRow(cells, begins_section=begins_section)

@@ -1,13 +1,14 @@
-"""The stored scores that a report is made of: of named systems, with settings and seeds, or a clear error.
+"""The stored scores that a report needs, selected by system, settings and seeds.
 
-What is asked for here must have been run; nothing is trained or scored.
+Nothing is trained or scored here; scores that are missing are an error that gives the command to run.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from asdbench import registry
+from asdbench.config import typed
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
@@ -16,19 +17,34 @@ from asdbench.errors import InputError
 
 @dataclass(frozen=True)
 class StoredRunOptions:
-    """With which settings the systems ran: as ``asdbench run`` takes them.
+    """The settings that the systems were run with, as ``asdbench run`` takes them.
 
     Attributes
     ----------
     preset, values
-        Named settings, and settings by name; each goes to the systems that have it.
+        The preset, and settings by name; each is passed to the systems that have it.
     pseudo_anomaly_data
-        The data set whose machine types served as pseudo-anomalies, if another.
+        The data set whose machine types served as pseudo-anomalies, if a different one.
     """
 
     preset: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
     pseudo_anomaly_data: str | None = None
+
+    def run_command(self, systems: Sequence[str], data: str, seeds: Sequence[int]) -> str:
+        """Return the command that runs systems with these settings.
+
+        >>> StoredRunOptions("fast", {"epochs": 30}).run_command(["baseline-mse"], "demo", [0, 1])
+        'asdbench run baseline-mse --data demo --seeds 0 1 --preset fast --set epochs=30'
+        """
+        words = ["asdbench", "run", *systems, "--data", data, "--seeds", *map(str, seeds)]
+        if self.preset is not None:
+            words += ["--preset", self.preset]
+        if self.values:
+            words += ["--set", *(f"{name}={typed(value)}" for name, value in self.values.items())]
+        if self.pseudo_anomaly_data is not None:
+            words += ["--pseudo-anomalies-from", self.pseudo_anomaly_data]
+        return shlex.join(words)
 
 
 def scored_jobs(
@@ -42,12 +58,12 @@ def scored_jobs(
 ) -> dict[str, dict[int, dict[str, ResolvedJob]]]:
     """Return the scored jobs by system, seed and machine type.
 
-    Raises :class:`InputError` for a system, setting or preset that does not exist, and where a job has not
-    been scored with data and code of now.
+    Raises :class:`InputError` for a system, setting or preset that does not exist, and for a job that has not
+    been scored with the current data and code.
     """
     if not seeds:
         raise InputError("no seed is given; --seeds takes one or more whole numbers")
-    found: dict[str, dict[int, dict[str, ResolvedJob]]] = {}
+    jobs: dict[str, dict[int, dict[str, ResolvedJob]]] = {}
     each = registry.configure_each(systems, settings.values, preset=settings.preset)
     for name, configured in each.items():
         for seed in seeds:
@@ -60,10 +76,10 @@ def scored_jobs(
                     pseudo_anomaly_data=settings.pseudo_anomaly_data,
                 )
                 if not store.is_scored(resolved):
+                    command = settings.run_command(systems, data.name, seeds)
                     raise InputError(
                         f"there are no scores of {name} on {machine_type} of data set {data.name!r} with "
-                        f"seed {seed} and these settings; 'asdbench run {name} --data {data.name} "
-                        f"--seeds {seed}' makes them"
+                        f"seed {seed} and these settings; run '{command}'"
                     )
-                found.setdefault(name, {}).setdefault(seed, {})[machine_type] = resolved
-    return found
+                jobs.setdefault(name, {}).setdefault(seed, {})[machine_type] = resolved
+    return jobs

@@ -1,15 +1,15 @@
-"""A submission to DCASE Challenge Task 2 from stored scores: CSVs, meta information, one zip.
+"""Submissions to DCASE Challenge Task 2, written from stored scores: CSVs, metadata and one zip.
 
-Idea: all that is written comes from the job store and from what systems say of themselves. What the platform
-cannot know, such as the authors, is left null for the team to fill in.
+Idea: the content comes from the job store and from the systems' own documentation. What the platform cannot
+know, such as the authors, is left null for the team to fill in.
 
 Layout: ``<folder>/<team>/<label>/`` holds ``anomaly_score_*.csv``, ``decision_result_*.csv`` and
 ``<label>.meta.yaml`` of a system, so that ``<folder>`` is what the organizers' evaluator calls ``teams``.
-``<folder>/<team>.zip`` is for the challenge: the same folders under ``task2/``. The challenge also wants a
-technical report in it. A label is ``<team>_task2_<number>``.
+``<folder>/<team>.zip`` is the package to submit: the same folders under ``task2/``. The challenge also
+requires a technical report in it. A label is ``<team>_task2_<number>``.
 
-Sources: the submission instructions of the challenge and packages submitted to it. Keys of the meta
-information differ a little between years; those written are the common ones.
+Sources: the submission instructions of the challenge, and packages submitted to it. The metadata keys differ
+slightly between years; the common ones are written.
 """
 
 import csv
@@ -19,7 +19,7 @@ import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,9 +43,9 @@ from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 from asdbench.spec import SAMPLE_RATE_HZ
 
-MOST_SYSTEMS = 4
+MAX_SYSTEMS = 4
 _TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*")
-_FILE_NAMES = {  # by layout of the data set; any other layout has the last
+_FILE_NAMES = {  # by layout of the data set; "" is for all other layouts
     "machine-ids": "{kind}_{machine}_id_{section}.csv",
     "domain-folders": "{kind}_{machine}_section_{section}_{domain}_test.csv",
     "": "{kind}_{machine}_section_{section}_test.csv",
@@ -64,36 +64,36 @@ def write_submission(
     threshold: str = DEFAULT_THRESHOLD,
     settings: StoredRunOptions | None = None,
 ) -> Path:
-    """Write the submission of up to four systems and return its zip.
+    """Write the submission of up to four systems and return the path of its zip.
 
     Parameters
     ----------
     systems
-        Names of systems whose scores are stored, the first to be submitted as number 1.
+        Names of systems whose scores are stored; the first is submitted as number 1.
     data, store
-        The data set that they scored, and where.
+        The data set that they scored, and the store that holds the scores.
     team
-        The team's part of the labels, usually name and institution: ``Zhang_DKU``.
+        The first part of the labels, usually name and institution: ``Zhang_DKU``.
     folder
-        Where ``<team>/`` and ``<team>.zip`` are written; all at once, or nothing.
+        Where ``<team>/`` and ``<team>.zip`` are written, either completely or not at all.
     seed, settings
-        Of which run the scores are.
+        The run whose scores to submit.
     subset
-        ``"dev"`` or ``"eval"``; the evaluation clips where the data set has some if not given.
+        ``"dev"`` or ``"eval"``; by default eval if the data set has evaluation clips, else dev.
     threshold
-        Method of the decision threshold, a name of ``asdbench.metrics.threshold.THRESHOLDS``.
+        Method of the decision threshold, a key of ``asdbench.metrics.threshold.THRESHOLDS``.
 
     Raises
     ------
     InputError
-        There are no or too many systems, the team's name cannot be part of a file name, scores are not
-        stored, a clip has no score or one that is not finite, or the submission is there already.
+        There are no or too many systems, the team's name is invalid in a file name, scores are not stored, a
+        clip has no score or one that is not finite, or the submission already exists.
     """
     names = list(dict.fromkeys(systems))
-    if not 1 <= len(names) <= MOST_SYSTEMS:
-        raise InputError(f"{len(names)} systems are named; the challenge takes 1 to {MOST_SYSTEMS}")
+    if not 1 <= len(names) <= MAX_SYSTEMS:
+        raise InputError(f"{len(names)} systems are given; the challenge accepts 1 to {MAX_SYSTEMS}")
     if not _TEAM.fullmatch(team):
-        raise InputError(f"{team!r} cannot be a team's name; use letters, digits and '-', such as Zhang_DKU")
+        raise InputError(f"{team!r} is not a valid team name; use letters, digits and '-', as in Zhang_DKU")
     clips = _clips(data, subset)
     machine_types = sorted(clips["machine_type"].unique())
     jobs = scored_jobs(
@@ -102,7 +102,9 @@ def write_submission(
     target, package = folder / team, folder / f"{team}.zip"
     for path in (target, package):
         if path.exists():
-            raise InputError(f"{str(path)!r} is there already; remove it, or write to another folder")
+            raise InputError(
+                f"{str(path)!r} already exists; remove it, or choose another folder with --output"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{team}.", dir=folder) as temporary:
@@ -112,7 +114,7 @@ def write_submission(
                 _write_system(
                     written / label, label, jobs[name][seed], clips, store, threshold, number=number
                 )
-            with replacing(package) as partial:  # the zip comes last: where it is, all is there
+            with replacing(package) as partial:  # last: if the zip exists, the submission is complete
                 _write_zip(partial, written)
                 written.rename(target)
     except OSError as error:
@@ -122,12 +124,15 @@ def write_submission(
 
 def _clips(data: DataSet, subset: str | None) -> pl.DataFrame:
     """Return the test clips that a submission covers."""
-    tested = data.clips.filter(pl.col("split") == "test")
-    there = set(tested["subset"])
-    chosen = subset or ("eval" if "eval" in there else "dev")
-    if chosen not in there:
-        raise InputError(f"data set {data.name!r} has no test clips of the subset {chosen!r}; leave it out")
-    return tested.filter(pl.col("subset") == chosen)
+    test_clips = data.clips.filter(pl.col("split") == "test")
+    available = set(test_clips["subset"])
+    chosen = subset or ("eval" if "eval" in available else "dev")
+    if chosen not in available:
+        raise InputError(
+            f"data set {data.name!r} has no test clips of the subset {chosen!r}; "
+            f"it has: {', '.join(sorted(available)) or 'none'}"
+        )
+    return test_clips.filter(pl.col("subset") == chosen)
 
 
 def _write_system(
@@ -144,13 +149,12 @@ def _write_system(
     for machine_type, resolved in jobs.items():
         scores = anomaly_scores(resolved, store)
         threshold = decision_threshold(scores, method=method)
-        wanted = clips.filter(pl.col("machine_type") == machine_type)
-        tested = scores.filter(pl.col("use") == "test").select("clip_id", "score")
-        _write_tables(
-            folder, resolved.data, machine_type, wanted.join(tested, on="clip_id", how="left"), threshold
-        )
-    meta = _meta(label, jobs, store, method, number=number)
-    text = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
+        clips_of_type = clips.filter(pl.col("machine_type") == machine_type)
+        test_scores = scores.filter(pl.col("use") == "test").select("clip_id", "score")
+        scored = clips_of_type.join(test_scores, on="clip_id", how="left")
+        _write_tables(folder, resolved.data, machine_type, scored, threshold)
+    metadata = _metadata(label, jobs, store, method, number=number)
+    text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     (folder / f"{label}.meta.yaml").write_text(text, encoding="utf-8")
 
 
@@ -162,17 +166,19 @@ def _write_tables(
     for path, section, domain, score in scored.select("path", "section", "domain", "score").iter_rows():
         name = PurePosixPath(path).name
         if score is None or not math.isfinite(score):
-            told = "no score" if score is None else f"the score {score}"
+            problem = "no score" if score is None else f"the score {score}"
             raise InputError(
-                f"{path} has {told}; a submission needs a finite one of every test clip, so score it anew"
+                f"{path} has {problem}; a submission needs a finite score for every test clip, so choose "
+                f"another system, seed or settings"
             )
-        place = pattern.format(kind="{kind}", machine=machine_type, section=section, domain=domain)
-        tables.setdefault(place, []).append((name, score))
-    for place, rows in tables.items():
+        file_name = pattern.format(kind="{kind}", machine=machine_type, section=section, domain=domain)
+        tables.setdefault(file_name, []).append((name, score))
+    for file_name, rows in tables.items():
         rows.sort()
-        _write_csv(folder / place.format(kind="anomaly_score"), [(name, repr(score)) for name, score in rows])
+        scores = [(name, repr(score)) for name, score in rows]
+        _write_csv(folder / file_name.format(kind="anomaly_score"), scores)
         decisions = [(name, str(int(score > threshold))) for name, score in rows]
-        _write_csv(folder / place.format(kind="decision_result"), decisions)
+        _write_csv(folder / file_name.format(kind="decision_result"), decisions)
 
 
 def _write_csv(path: Path, rows: Sequence[tuple[str, str]]) -> None:
@@ -186,10 +192,10 @@ def _write_zip(path: Path, written: Path) -> None:
             archive.write(file, f"task2/{file.relative_to(written).as_posix()}")
 
 
-# Meta information
+# Metadata
 
 
-def _meta(
+def _metadata(
     label: str, jobs: Mapping[str, ResolvedJob], store: JobStore, method: str, *, number: int
 ) -> dict[str, Any]:
     first = next(iter(jobs.values()))
@@ -219,11 +225,13 @@ def _meta(
         "system": {
             "description": {
                 "input_sampling_rate": f"{SAMPLE_RATE_HZ // 1000}kHz",
-                "data_augmentation": _joined(of for part in first.parts for of in part.plan.augmentations),
+                "data_augmentation": _joined(
+                    name for part in first.parts for name in part.plan.augmentations
+                ),
                 "front_end": None,
                 "acoustic_features": _joined(_features(part) for part in first.parts),
                 "embeddings": None,
-                "machine_learning_method": _joined(_described(part) for part in first.parts),
+                "machine_learning_method": _joined(_description(part) for part in first.parts),
                 "ensemble_method_subsystem_count": len(members) or None,
                 "decision_making": f"0.9 quantile of the scores of held-out normal clips ({method})",
                 "external_data_usage": first.job.pseudo_anomaly_data,
@@ -235,24 +243,24 @@ def _meta(
     }
 
 
-def _joined(words: Any) -> str | None:
+def _joined(words: Iterable[str]) -> str | None:
     return ", ".join(dict.fromkeys(words)) or None
 
 
 def _features(part: ResolvedJob) -> str:
     mel = part.input_spec.mel
-    told = f"log-mel energies ({mel.n_mels} bands, window {mel.n_fft}, hop {mel.hop_samples} samples)"
-    return f"{told}, waveform" if part.input_spec.waveform else told
+    features = f"log-mel energies ({mel.n_mels} bands, window {mel.n_fft}, hop {mel.hop_samples} samples)"
+    return f"{features}, waveform" if part.input_spec.waveform else features
 
 
-def _described(part: ResolvedJob) -> str:
-    """Return the first sentence that a system's module says of itself."""
+def _description(part: ResolvedJob) -> str:
+    """Return the first paragraph of the documentation of a system's module."""
     text = sys.modules[part.configured.system.__module__].__doc__ or part.job.system
     return " ".join(text.strip().partition("\n\n")[0].split()).rstrip(".")
 
 
 def _complexity(jobs: Mapping[str, ResolvedJob], store: JobStore) -> dict[str, int]:
-    """Return the size of the largest model and the multiply-accumulates of a clip, over machine types."""
+    """Return the maxima over machine types of the parameters and of the multiply-accumulates per clip."""
     parameters, macs = [], []
     for resolved in jobs.values():
         trainings = training_records(resolved, store).values()
@@ -263,7 +271,7 @@ def _complexity(jobs: Mapping[str, ResolvedJob], store: JobStore) -> dict[str, i
 
 
 def _development_results(first: ResolvedJob, store: JobStore) -> dict[str, dict[str, float]]:
-    """Return the metrics of machine types with labeled dev clips, in percent, of those that are scored."""
+    """Return the metrics, in percent, of the scored machine types that have labeled dev clips."""
     results: dict[str, dict[str, float]] = {}
     for machine_type in labeled_types(first.data, subset="dev"):
         job = dataclasses.replace(first.job, machine_type=machine_type)

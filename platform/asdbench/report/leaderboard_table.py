@@ -1,0 +1,316 @@
+"""The leaderboard for people: its columns, its caption, and which values are the best."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from asdbench.metrics import OFFICIAL, Rule
+from asdbench.metrics.threshold import binomial_interval
+from asdbench.report import rendering
+from asdbench.report.formatting import (
+    MISSING,
+    format_count,
+    format_duration,
+    format_number,
+    format_percent,
+    format_settings,
+    format_trials,
+)
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
+
+_METRICS = {  # the display name of every metric that a rule may have
+    "auc": "AUC",
+    "auc_source": "AUC source",
+    "auc_target": "AUC target",
+    "pauc": "pAUC",
+    "pauc_source": "pAUC source",
+    "pauc_target": "pAUC target",
+}
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """A column of numbers: its cell, the key by which its best value is found, and whether it is optional."""
+
+    header: str
+    cell: Callable[[Row], str]
+    ranked_by: str | None = None
+    is_optional: bool = False  # left out where the terminal is too narrow
+
+
+def render(
+    rows: Sequence[Row],
+    *,
+    format: Format,
+    title: str,
+    rule: Rule = OFFICIAL,
+    console: Console | None = None,
+) -> str | None:
+    """Print a leaderboard as a table and return ``None``, or return it as CSV, JSON or Markdown.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As `asdbench.report.leaderboard.rows` returns them, of either kind.
+    format : "table", "csv", "json" or "markdown"
+        The table shows as many columns as fit on the console.
+    title : str
+        Heading of the table and of the Markdown.
+    rule : Rule
+        The rule that defines the official score; table and Markdown state it.
+    console : rich.console.Console, optional
+        Where the table is printed; standard output by default.
+
+    Raises
+    ------
+    InputError
+        The format does not exist.
+    """
+    return rendering.render(
+        rows,
+        _terminal_table(rows, title, rule),
+        markdown=_markdown_table(rows, title, rule),
+        format=format,
+        console=console,
+    )
+
+
+def _terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, is_narrow: bool = False) -> DisplayTable:
+    by_type = _is_by_type(rows)
+    measures = [measure for measure in _measures(rows) if not (is_narrow and measure.is_optional)]
+    best = _best_values(rows, measures)
+    display_rows: list[DisplayRow] = []
+    machine_type = None
+    for row in rows:
+        if by_type and row["machine_type"] != machine_type:
+            machine_type = row["machine_type"]
+            heading = Text(machine_type, style="underline")
+            display_rows.append(DisplayRow([heading], begins_section=True))
+        display_rows.append(
+            DisplayRow([_name_cell(row, indent="  " * by_type), *_number_cells(row, measures, best)])
+        )
+    headers = (measure.header.replace(" ", "\n", 1) for measure in measures)
+    return DisplayTable(
+        [
+            Column("machine type\n  system" if by_type else "system"),
+            *(Column(header, "right", no_wrap=True) for header in headers),
+        ],
+        display_rows,
+        title,
+        _caption(rows, rule, half_widths=by_type and not is_narrow),
+        narrow=None if is_narrow else _terminal_table(rows, title, rule, is_narrow=True),
+    )
+
+
+def _markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
+    by_type = _is_by_type(rows)
+    measures = _measures(rows)
+    best = _best_values(rows, measures)
+    display_rows = []
+    for row in rows:
+        settings = " ".join(format_settings(row["settings"]))
+        display_rows.append(
+            DisplayRow(
+                [
+                    *([row["machine_type"]] if by_type else []),
+                    f"{row['system']} ({_tuned_label(row)})" if row.get("tuned") else row["system"],
+                    "published" if row.get("reference") else f"`{settings}`" if settings else "",
+                    *_number_cells(row, measures, best),
+                ]
+            )
+        )
+    return DisplayTable(
+        [
+            *([Column("machine type")] if by_type else []),
+            Column("system"),
+            Column("settings"),
+            *numeric(*(measure.header for measure in measures)),
+        ],
+        display_rows,
+        title,
+        _caption(rows, rule, half_widths=by_type),
+    )
+
+
+def _name_cell(row: Row, *, indent: str) -> Text:
+    name = Text(indent + row["system"], style="dim" if row.get("reference") else "")
+    if row.get("reference"):
+        name.append(f"\n{indent}  published")
+    if row.get("tuned"):
+        name.append(f"\n{indent}  {_tuned_label(row)}")
+    if row["settings"]:
+        settings = (f"\n{indent}  {setting}" for setting in format_settings(row["settings"]))
+        name.append("".join(settings), style="italic")
+    return name
+
+
+def _number_cells(
+    row: Row, measures: Sequence[_Measure], best: Mapping[tuple[str | None, str], float]
+) -> list[Text]:
+    return [
+        Text(measure.cell(row), style="bold" if _is_best(row, measure, best) else "") for measure in measures
+    ]
+
+
+# Columns
+
+
+def _measures(rows: Sequence[Row]) -> list[_Measure]:
+    measures = [
+        _Measure("official score", _score_cell, "official_score"),
+        *([_Measure("interval (95 %)", _interval_cell)] if _has(rows, "official_score_low") else []),
+        *(_Measure(_METRICS[metric], _percent_cell(metric), metric) for metric in _metrics(rows)),
+        _Measure("seeds", lambda row: str(len(row["seeds"]) or MISSING)),
+    ]
+    return measures + (_measures_of_types(rows) if _is_by_type(rows) else _costs())
+
+
+def _measures_of_types(rows: Sequence[Row]) -> list[_Measure]:
+    f1_scores = {"f1": "F1", "f1_source": "F1 source", "f1_target": "F1 target"}
+    return [
+        _Measure("half-widths", _half_widths_cell(_metrics(rows)), is_optional=True),
+        *(
+            _Measure(header, _percent_cell(name), name, is_optional=True)
+            for name, header in f1_scores.items()
+            if name in rows[0]
+        ),
+        _Measure("false alarms", _false_alarms_cell, is_optional=True),
+    ]
+
+
+def _costs() -> list[_Measure]:
+    return [
+        _Measure("parameters", lambda row: format_number(row["parameters"]), is_optional=True),
+        _Measure("MAC/clip", lambda row: format_count(row["macs_per_clip"]), is_optional=True),
+        _Measure("training", lambda row: format_duration(row["training_seconds"]), is_optional=True),
+        _Measure("scoring", lambda row: format_duration(row["scoring_seconds"]), is_optional=True),
+        _Measure("clips/s", lambda row: format_number(row["clips_per_second"]), is_optional=True),
+    ]
+
+
+def _score_cell(row: Row) -> str:
+    if row["official_score"] is None:
+        n_expected = row["machine_types"] + len(row["machine_types_missing"])
+        return f"{row['machine_types']} of {n_expected} types"
+    spread = row["official_score_std"]
+    return format_percent(row["official_score"]) + ("" if spread is None else f" ± {format_percent(spread)}")
+
+
+def _interval_cell(row: Row) -> str:
+    if row.get("official_score_low") is None:
+        return MISSING
+    return f"{format_percent(row['official_score_low'])} to {format_percent(row['official_score_high'])}"
+
+
+def _percent_cell(metric: str) -> Callable[[Row], str]:
+    return lambda row: format_percent(row[metric])
+
+
+def _half_widths_cell(metrics: Sequence[str]) -> Callable[[Row], str]:
+    return lambda row: " / ".join(format_percent(row.get(f"{metric}_half_width")) for metric in metrics)
+
+
+def _false_alarms_cell(row: Row) -> str:
+    if not row.get("normals"):
+        return MISSING
+    low, high = binomial_interval(row["false_alarms"], row["normals"])
+    share = 100 * row["false_alarms"] / row["normals"]
+    return f"{share:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def _tuned_label(row: Row) -> str:
+    return f"dev-tuned, {format_trials(row['tuned']['trials'])}"
+
+
+# The best values
+
+
+def _best_values(rows: Sequence[Row], measures: Sequence[_Measure]) -> dict[tuple[str | None, str], float]:
+    """Return the highest value of each ranked column, per machine type if the rows have one.
+
+    Published rows do not compete. A column whose values are all equal has no best value.
+    """
+    values: dict[tuple[str | None, str], list[float]] = {}
+    for row in rows:
+        for measure in measures:
+            if row.get("reference") is None and row.get(measure.ranked_by or "") is not None:
+                key = (row.get("machine_type"), measure.ranked_by or "")
+                values.setdefault(key, []).append(row[key[1]])
+    return {key: max(competing) for key, competing in values.items() if min(competing) < max(competing)}
+
+
+def _is_best(row: Row, measure: _Measure, best: Mapping[tuple[str | None, str], float]) -> bool:
+    key = (row.get("machine_type"), measure.ranked_by or "")
+    return row.get("reference") is None and key in best and row[key[1]] == best[key]
+
+
+# The caption
+
+
+def _caption(rows: Sequence[Row], rule: Rule, *, half_widths: bool) -> str:
+    if not rows:
+        return "There are no results yet."
+    averaged_over = "the sections of a machine type" if _is_by_type(rows) else "machine types"
+    metrics = ", ".join(re.sub(" (.+)", r" (\1)", _METRICS[metric]) for metric in _metrics(rows))
+    sentences = [
+        f"Official score in percent: {rule.mean} mean of {metrics} over {averaged_over}; "
+        f"{_seeds_clause(rows)}."
+    ]
+    methods = [row["threshold_method"] for row in rows if row.get("threshold_method")]
+    if half_widths and methods:
+        sentences.append(
+            f"F1 uses the {methods[0]} threshold. False alarms: the share of held-out normal clips above a "
+            f"threshold set on other held-out clips (nominally 10 %), with its 95 % interval."
+        )
+    if half_widths:
+        sentences.append(f"Half-widths: of the 95 % jackknife intervals of {metrics} over clips.")
+    sentences += _tuning_sentences(rows)
+    if any(row["official_score"] is None for row in rows):
+        sentences.append("A system gets a score once at least one seed has results for all machine types.")
+    if _has(rows, "official_score_low"):
+        sentences.append("Interval: bootstrap over clips and seeds.")
+    published = {
+        (row["reference"]["source"], row["reference"]["variant"]) for row in rows if row.get("reference")
+    }
+    sentences += [f"Published: {source} ({variant})." for source, variant in sorted(published)]
+    return " ".join(sentences)
+
+
+def _seeds_clause(rows: Sequence[Row]) -> str:
+    seed_lists = {tuple(row["seeds"]) for row in rows if row["seeds"]}
+    seeds = next(iter(seed_lists)) if len(seed_lists) == 1 else ()
+    if len(seeds) == 1:
+        return f"seed {seeds[0]} only, so there is no spread"
+    averaged = f"mean of seeds {', '.join(map(str, seeds))}" if seeds else "mean over seeds"
+    return f"{averaged}; ± is the standard deviation over seeds"
+
+
+def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
+    subsets = {row["subset"] for row in rows if row.get("tuned")}
+    sentences = {
+        "dev": (
+            "dev-tuned: settings were chosen with the labels of these clips, so this score is optimistic; "
+            "--protocol leave-one-type-out estimates by how much."
+        ),
+        "eval": (
+            "dev-tuned: settings were chosen with the labels of the development clips; the clips scored here "
+            "were not used."
+        ),
+    }
+    return [sentence for subset, sentence in sentences.items() if subset in subsets]
+
+
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the rule's metrics that the rows have, in the order of the columns."""
+    return [metric for metric in _METRICS if rows and metric in rows[0]]
+
+
+def _has(rows: Sequence[Row], key: str) -> bool:
+    return any(row.get(key) is not None for row in rows)
+
+
+def _is_by_type(rows: Sequence[Row]) -> bool:
+    return bool(rows) and "machine_type" in rows[0]
