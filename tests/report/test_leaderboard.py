@@ -236,7 +236,7 @@ def test_the_caption_says_what_tuned_means_where_a_row_is() -> None:
                 text = render(found, format="markdown", title="D") if format == "markdown" else None
                 told[subset] = " ".join((text or printed(found, width=120)).split())
             assert (
-                "dev-tuned: settings were chosen with the labels of these clips, so this score is optimistic; "
+                "settings were chosen with the labels of these clips, so this score is optimistic; "
                 "--protocol leave-one-type-out estimates by how much."
             ) in told["dev"]
             assert "optimistic" not in told["eval"]

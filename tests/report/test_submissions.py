@@ -220,7 +220,11 @@ def test_a_clip_without_a_finite_score_is_refused_and_nothing_is_written(
         (["a", "b", "c", "d", "e"], {}, "5 systems are given"),
         (["baseline-mse"], {"team": "../T"}, r"'../T' is not a valid team name"),
         (["baseline-msee"], {}, "did you mean 'baseline-mse'"),
-        (["baseline-mse"], {"seed": 7}, "no scores of baseline-mse on fan .* run 'asdbench run baseline-mse --data tiny --seeds 7 --set epochs=2"),
+        (
+            ["baseline-mse"],
+            {"seed": 7},
+            "baseline-mse on fan .* run 'asdbench run baseline-mse .* --seeds 7 --set epochs=2",
+        ),
         (["baseline-mse"], {"settings": StoredRunOptions()}, "no scores of baseline-mse"),
         (["baseline-mse"], {"settings": StoredRunOptions(values={"epoch": 2})}, "did you mean 'epochs'"),
         (["baseline-mse"], {"subset": "eval"}, "no test clips of the subset 'eval'"),
@@ -295,7 +299,9 @@ def test_a_challenge_brings_its_rule(tmp_path: Path) -> None:
 def test_a_data_set_without_labels_asks_for_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     none = catalog.truth(catalog.load(Workspace.from_environment(), "tiny")).clear()
     monkeypatch.setattr(catalog, "truth", lambda name: none)
-    with pytest.raises(InputError, match="no test clip of data set 'tiny' has a known label; give --ground"):
+    with pytest.raises(
+        InputError, match="no test clip of data set 'tiny' has a known label; give the folder"
+    ):
         truth_of("tiny", Workspace.from_environment())
     with pytest.raises(InputError, match="has a known label; a comparison needs labels"):
         compare(
