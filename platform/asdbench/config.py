@@ -22,7 +22,8 @@ from typing import Any, Literal
 from asdbench.errors import InputError, unknown_name
 
 Affects = Literal["training", "scoring", "fusion"]
-Scalar = bool | int | float | str  # a setting is one of them, None, or a tuple of them (typed: a,b,c)
+Scalar = bool | int | float | str
+SettingValue = Scalar | None | tuple[Scalar, ...]  # a tuple is typed as a,b,c
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
 from asdbench.engine.local import run_local
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import official_score
-from asdbench.search.plan import Search, studies_of
+from asdbench.search.plan import Search, studies_for_system
 from asdbench.search.studies import Study, Trial
 from asdbench.testing import write_tiny
 
@@ -107,7 +107,7 @@ def conducted(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> Any:
             ResolvedJob(Job("baseline-mse", configured.changed(), "tiny", machine_type, 0), configured, data)
             for machine_type in data.machine_types
         ]
-        (study,) = studies_of(jobs, Search(trials=len(trials)), fixed=["epochs", "n_mels", "frames"])
+        (study,) = studies_for_system(jobs, Search(trials=len(trials)), fixed=["epochs", "n_mels", "frames"])
         store, told, tasks = JobStore.from_workspace(Workspace.from_environment()), [], {}  # type: ignore[var-annotated]
         crew = Crew(store)
         console = Console(file=(data.root / "said").open("w"))
@@ -154,7 +154,7 @@ def test_a_trial_is_judged_as_a_run_with_its_settings_would_be(conducted: Any, d
         ]
         assert trial.rungs == [official_score(sections[:1]), official_score(sections)]
         assert list(trial.types) == ["fan", "valve"]
-    stored = Study(**{**vars(study), "trials": [], "begun": set()})
+    stored = Study(**{**vars(study), "trials": [], "started": set()})
     stored.load(JobStore.from_workspace(Workspace.from_environment()))
     assert stored.trials == study.trials
 

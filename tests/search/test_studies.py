@@ -11,9 +11,8 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
-from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-from asdbench.search.plan import Search, studies_of
+from asdbench.search.plan import Search, studies_for_system
 from asdbench.search.studies import RANDOM_TRIALS, Study, Trial
 from asdbench.testing import write_tiny
 
@@ -40,18 +39,18 @@ def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baselin
 
 
 def study_of(data: DataSet, search: Search = Search(trials=20), **arguments: Any) -> Study:  # noqa: B008
-    (study,) = studies_of(jobs(data, **arguments), search, fixed=())
+    (study,) = studies_for_system(jobs(data, **arguments), search, fixed=())
     return study
 
 
 def draw(study: Study, count: int) -> list[dict[str, Any]]:
     """Let a study draw trials one after another, each judged by its learning rate."""
-    asked = study.optuna_study("s", optuna.storages.InMemoryStorage())
+    asked = study.to_optuna("s", optuna.storages.InMemoryStorage())
     drawn = []
     for _ in range(count):
         trial = asked.ask()
         parameters = study.space.suggest(trial)
-        own = study.begin(parameters)
+        own = study.start_trial(parameters)
         own.rungs = [parameters["learning_rate"]]
         own.state = "complete"
         asked.tell(trial, own.score)
@@ -71,7 +70,7 @@ def test_what_is_drawn_depends_on_seed_and_number_alone_while_it_is_random(data:
     whole = draw(study_of(data), RANDOM_TRIALS)
     assert draw(study_of(data), RANDOM_TRIALS) == whole
     assert draw(study_of(data, Search(trials=20, seed=1)), 2)[1] != whole[1]
-    asked = study_of(data).optuna_study("s", optuna.storages.InMemoryStorage())
+    asked = study_of(data).to_optuna("s", optuna.storages.InMemoryStorage())
     together = [study_of(data).space.suggest(asked.ask()) for _ in range(RANDOM_TRIALS)]  # none is told
     assert together == whole
 
@@ -106,7 +105,7 @@ def test_a_trial_under_way_is_drawn_again_and_keeps_its_number(data: DataSet) ->
 
 def test_the_best_is_the_highest_whole_score_and_of_equals_the_first(data: DataSet) -> None:
     study = study_of(data)
-    assert study.best() is None
+    assert study.best_trial() is None
     study.trials.extend(
         [
             Trial(0, {}, "complete", [0.4, 0.5]),
@@ -117,11 +116,11 @@ def test_the_best_is_the_highest_whole_score_and_of_equals_the_first(data: DataS
             Trial(5, {}, "running", [0.99]),
         ]
     )
-    best = study.best()
+    best = study.best_trial()
     assert best is not None
     assert best.number == 1
     assert study.trials[4].score == 0
-    untuned = study.untuned()
+    untuned = study.untuned_trial()
     assert untuned is not None
     assert untuned.score == 0.5
 
@@ -132,37 +131,8 @@ def test_a_study_is_named_by_all_that_its_course_depends_on(data: DataSet) -> No
     assert study_of(data, Search(trials=99)).key == one.key  # more trials go on with the same study
     pseudo_anomaly_data = [
         study_of(data, Search(trials=20, seed=1)),
-        study_of(data, Search(trials=20, over=("learning_rate",))),
+        study_of(data, Search(trials=20, only_settings=("learning_rate",))),
         study_of(data, seeds=(0, 1)),
         study_of(data, system="baseline-maha"),
     ]
     assert len({one.key, *(other.key for other in pseudo_anomaly_data)}) == 5
-
-
-def test_leaving_a_type_out_makes_a_study_of_all_others_for_each(data: DataSet) -> None:
-    studies = studies_of(jobs(data), Search(trials=3, protocol="leave-one-type-out"), fixed=())
-    assert [study.held_out for study in studies] == ["fan", "pump", "valve"]
-    for study in studies:
-        assert study.held_out not in study.machine_types
-        assert len(study.machine_types) == 2
-    assert len({study.key for study in studies}) == 3
-    with pytest.raises(InputError, match="needs two machine types"):
-        studies_of(jobs(data)[:1], Search(trials=3, protocol="leave-one-type-out"), fixed=())
-
-
-def test_only_development_labels_may_steer(data: DataSet) -> None:
-    with pytest.raises(InputError, match="--subset eval cannot steer a search"):
-        studies_of(jobs(data), Search(trials=3), fixed=(), subset="eval")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"trials": -1}, "--trials -1 must be at least 0"),
-        ({"trials": 1, "seed": -3}, "--search-seed -3"),
-        ({"trials": 1, "protocol": "test"}, "no protocol 'test'"),
-    ],
-)
-def test_a_search_that_cannot_be_is_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Search(**arguments)

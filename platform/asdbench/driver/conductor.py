@@ -153,7 +153,7 @@ class Conductor:
         courses = []
         for study, count in to_run:
             if count > 0:
-                study.optuna_study(study.key, storage)
+                study.to_optuna(study.key, storage)
                 search = optuna_search(
                     study.space.suggest, name=study.key, storage=storage, sampler=study.sampler()
                 )
@@ -175,7 +175,7 @@ class Conductor:
             self._judge(name, running)
 
     def _begin(self, name: str, study: Study, parameters: dict[str, Any]) -> None:
-        trial = study.begin(parameters)
+        trial = study.start_trial(parameters)
         study.save(self._store)
         running = _Running(study, trial)
         self._running[name] = running
@@ -250,7 +250,7 @@ class Conductor:
         del self._works[number]
 
     def _show(self, study: Study, *, said: str | None = None) -> None:
-        best, untuned = study.best(), study.untuned()
+        best, untuned = study.best_trial(), study.untuned_trial()
         name = study.system if study.held_out is None else f"{study.system} without {study.held_out}"
         self._watch.search(
             name,

@@ -15,7 +15,7 @@ from asdbench.metrics import Rule, official_score
 from asdbench.report.formatting import print_note
 from asdbench.report.rendering import DisplayTable
 from asdbench.report.searches import left_out_table
-from asdbench.search.plan import Search, studies_of
+from asdbench.search.plan import Search, studies_for_system
 from asdbench.search.space import NothingToSearch
 from asdbench.search.studies import Study, Trial
 from asdbench.tracking import runs as tracked
@@ -40,7 +40,7 @@ class StudyResult:
     @classmethod
     def from_study(cls, study: Study, machine_types: Sequence[str]) -> "StudyResult | None":
         """Return what a study has found, its jobs on ``machine_types``; ``None`` if no trial is complete."""
-        best = study.best()
+        best = study.best_trial()
         if best is None:
             return None
         wanted = machine_types if study.held_out is None else [study.held_out]
@@ -81,7 +81,7 @@ def studies_for_run(
     """Return the studies of all systems of a run but ensembles, as far as they are stored.
 
     Settings that the preset or the user gives are fixed. A system without anything to search is told and left
-    out. Raises as :func:`studies_of` does, and where no system is left.
+    out. Raises as :func:`studies_for_system` does, and where no system is left.
     """
     by_system: dict[str, list[ResolvedJob]] = {}
     for resolved in jobs:
@@ -99,7 +99,7 @@ def studies_for_run(
         for origin in (configured, configured.trainer):
             fixed |= origin.system.presets.get(preset or "", {}).keys()
         try:
-            found += studies_of(of, search, fixed=sorted(fixed), subset=subset)
+            found += studies_for_system(of, search, fixed=sorted(fixed), subset=subset)
         except NothingToSearch as reason:
             nothing.append(reason)
     if not found:

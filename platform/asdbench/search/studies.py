@@ -1,16 +1,16 @@
-"""A study: the trials of one search, kept so that the same command goes on where it was stopped.
+"""A study: the trials of one search, stored so that the same command resumes an interrupted search.
 
-A trial is one setting of the system on *all* machine types of the study. Its objective is the official score
-over them, averaged over the seeds; its rungs are the scores over the first machine types, in a fixed order,
-from which it is decided whether to go on. The study's record is one JSON file of the job store; it names
-every trial with what was drawn, so that a study that goes on knows all that the interrupted one knew. The
-jobs of its trials are in the job store like any others.
+A trial is one combination of settings on *all* machine types of the study. Its objective is the official
+score over them, averaged over the seeds; its rungs are the scores over the first machine types, in a fixed
+order, which decide whether the trial is pruned. The study's record is one JSON file in the job store. It
+holds every trial with its parameters, so that a resumed study knows all that the interrupted one knew. The
+jobs of the trials are in the job store like all others.
 
-What trial n draws depends on (seed, n) and on the results that are there: the sampler is seeded anew for each
-trial. So searches of no more than ten trials, which Optuna draws at random, are the same however many run at
-a time; longer ones are the same where one trial runs at a time.
+What trial n draws depends on (seed, n) and on the results so far, because each trial has a sampler with its
+own seed. Searches of up to ten trials, which Optuna draws at random, are therefore the same for any number of
+parallel trials; longer ones are the same if one trial runs at a time.
 
-A trial whose training fails has the score 0: settings with which training diverges are to be avoided.
+A trial whose training fails has the score 0, so that the search avoids settings with which training diverges.
 
 Source: J. Bergstra et al., "Algorithms for hyper-parameter optimization", NeurIPS 2011 (the tree-structured
 Parzen estimator), as Optuna's ``TPESampler`` implements it.
@@ -20,14 +20,16 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
+from asdbench.config import SettingValue
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import key_of
-from asdbench.search.space import Space
+from asdbench.search.space import Parameters, Space
 
 RANDOM_TRIALS = 10  # Optuna's number of trials before the estimator takes over
 _FORMAT = 1
@@ -39,17 +41,20 @@ class Trial:
 
     Attributes
     ----------
-    number : from 0, which is the system untuned
-    parameters : what was drawn, by name of the setting
+    number : from 0, which is the untuned system
+    parameters : drawn values by setting
     state : ``"running"``, ``"complete"``, ``"pruned"`` or ``"failed"``
-    rungs : official score over the first machine types, for each number of them
-    types : metrics of each machine type that is finished, averaged over its sections and the seeds
-    began_unix_s, ended_unix_s : when
+    rungs : official scores over the first machine types, for each number of them
+    types : metrics of each finished machine type, averaged over its sections and the seeds
+    began_unix_s, ended_unix_s : when the trial started and ended
     message : why it failed
+
+    >>> Trial(3, {"learning_rate": 0.01}, "pruned", [0.61, 0.58]).score
+    0.58
     """
 
     number: int
-    parameters: dict[str, Any]
+    parameters: Parameters
     state: str = "running"
     rungs: list[float] = field(default_factory=list)
     types: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -59,7 +64,7 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """The official score over the machine types that are finished; 0 if it failed."""
+        """Official score over the finished machine types; 0 if the trial failed."""
         return self.rungs[-1] if self.rungs and self.state != "failed" else 0.0
 
 
@@ -69,15 +74,17 @@ class Study:
 
     Attributes
     ----------
-    space : what is searched
+    space : the search space
     data : the data set
-    pseudo_anomaly_data : data set of the pseudo-anomalies, if it is another
-    machine_types : those that steer it, in the order of the rungs
-    seeds : over which a trial's score is averaged
-    seed : of the search
-    protocol : ``"dev"``, or ``"leave-one-type-out"``
-    held_out : the machine type that has no part in it under the protocol ``"leave-one-type-out"``
-    description : everything that its course depends on beside the number of trials
+    pseudo_anomaly_data : data set of the pseudo-anomalies, if not ``data``
+    machine_types : the machine types that steer the search, in the order of the rungs
+    seeds : seeds over which a trial's score is averaged
+    seed : seed of the search
+    protocol : ``"dev"`` or ``"leave-one-type-out"``
+    held_out : the machine type that ``"leave-one-type-out"`` leaves out
+    description : all that the search depends on, except for the number of trials
+    trials : all trials, by number
+    started : numbers of the trials that this process has started
     """
 
     space: Space
@@ -88,56 +95,56 @@ class Study:
     seed: int
     protocol: str
     held_out: str | None
-    description: Mapping[str, Any]
+    description: Mapping[str, object]
     trials: list[Trial] = field(default_factory=list)
-    begun: set[int] = field(default_factory=set)  # in this process
+    started: set[int] = field(default_factory=set)
 
     @property
     def system(self) -> str:
-        """The name of the system."""
+        """Name of the system."""
         return self.space.system
 
     @property
     def key(self) -> str:
-        """Its name in the job store."""
+        """Hash of all that the search depends on."""
         return key_of({**self.description, "format": _FORMAT})
 
     @property
     def file(self) -> str:
-        """The name of its record in the job store."""
+        """Name of the record in the job store."""
         return f"searches/{self.key}.json"
 
     @property
     def finished(self) -> list[Trial]:
-        """The trials that are over, in order."""
+        """The trials that have ended, by number."""
         return [trial for trial in self.trials if trial.state != "running"]
 
-    def begin(self, parameters: dict[str, Any]) -> Trial:
-        """Return the trial that draws ``parameters``: the first of those to go on with, or a new one."""
+    def start_trial(self, parameters: Parameters) -> Trial:
+        """Return the trial with these parameters: the first one to resume, or a new one."""
         for trial in self.trials:
-            if trial.state == "running" and trial.number not in self.begun:
+            if trial.state == "running" and trial.number not in self.started:
                 break
         else:
             trial = Trial(len(self.trials), parameters)
             self.trials.append(trial)
-        self.begun.add(trial.number)
+        self.started.add(trial.number)
         return trial
 
-    def best(self) -> Trial | None:
-        """Return the complete trial with the highest score, of equals the first."""
-        whole = [trial for trial in self.trials if trial.state == "complete"]
-        return max(whole, key=lambda trial: (trial.score, -trial.number), default=None)
+    def best_trial(self) -> Trial | None:
+        """Return the complete trial with the highest score, the first of ties."""
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        return max(complete, key=lambda trial: (trial.score, -trial.number), default=None)
 
-    def untuned(self) -> Trial | None:
-        """Return the trial of the system untuned, if it is complete."""
+    def untuned_trial(self) -> Trial | None:
+        """Return the trial of the untuned system, if it is complete."""
         return next((t for t in self.trials if t.number == 0 and t.state == "complete"), None)
 
-    def settings(self, trial: Trial) -> dict[str, Any]:
+    def settings(self, trial: Trial) -> dict[str, SettingValue]:
         """Return all settings of the system in a trial."""
         return {**self.space.start, **trial.parameters}
 
     def load(self, store: JobStore) -> None:
-        """Take over the trials of a stored record; those that were under way begin anew."""
+        """Take over the trials of a stored record; those that had not ended start again."""
         if store.root.exists(self.file):
             self.trials[:] = [Trial(**trial) for trial in store.root.read_json(self.file)["trials"]]
             for trial in self.trials:
@@ -147,7 +154,7 @@ class Study:
 
     def save(self, store: JobStore) -> None:
         """Store the record."""
-        best = self.best()
+        best = self.best_trial()
         store.root.write_json(
             self.file,
             {
@@ -168,10 +175,11 @@ class Study:
             },
         )
 
-    def optuna_study(self, name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
-        """Return an Optuna study that knows the finished trials.
+    def to_optuna(self, name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+        """Return an Optuna study with the trials that have ended.
 
-        Those under way are drawn next, then new ones; the first of a new study is the system untuned.
+        It resumes the other trials before it draws new ones. The first trial of a new study is the untuned
+        system.
         """
         _quiet()
         study = optuna.create_study(
@@ -192,38 +200,48 @@ class Study:
 
 
 class SamplerByNumber(optuna.samplers.BaseSampler):
-    """Optuna's ``TPESampler``, seeded anew for each trial with (seed, number of the trial)."""
+    """Optuna's ``TPESampler`` with a seed per trial, from the study's seed and the trial's number."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._number = -1
         self._sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
 
-    def _of(self, trial: Any) -> optuna.samplers.BaseSampler:
+    def _sampler_for(self, trial: FrozenTrial) -> optuna.samplers.BaseSampler:
         if trial.number != self._number:
             self._number = trial.number
             seed = (self._seed * 1_000_003 + trial.number) % 2**32
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what Optuna calls experimental
+                warnings.simplefilter("ignore")  # about arguments that Optuna calls experimental
                 self._sampler = optuna.samplers.TPESampler(
                     seed=seed, n_startup_trials=RANDOM_TRIALS, constant_liar=True
                 )
         return self._sampler
 
-    def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
-        """Hand over to the sampler of the trial."""
-        return self._of(trial).infer_relative_search_space(study, trial)
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Ask the sampler of the trial."""
+        return self._sampler_for(trial).infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
-        """Hand over to the sampler of the trial."""
-        return self._of(trial).sample_relative(study, trial, search_space)
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, object]:
+        """Ask the sampler of the trial."""
+        return self._sampler_for(trial).sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-        """Hand over to the sampler of the trial."""
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> object:
+        """Ask the sampler of the trial."""
+        return self._sampler_for(trial).sample_independent(study, trial, param_name, param_distribution)
 
 
-def _frozen(trial: Trial, space: Space) -> optuna.trial.FrozenTrial:
+def _frozen(trial: Trial, space: Space) -> FrozenTrial:
     pruned = trial.state == "pruned"
     return optuna.trial.create_trial(
         state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE,
