@@ -15,7 +15,7 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -276,7 +276,7 @@ def following(courses: Sequence[Course], *, board: "BoardHandle", at_a_time: int
 
 
 def optuna_search(
-    space: "Callable[[optuna.Trial], Parameters]",
+    space: "Callable[[optuna.Trial], Mapping[str, object]]",
     *,
     name: str,
     storage: "optuna.storages.BaseStorage",
