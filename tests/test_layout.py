@@ -1,8 +1,11 @@
-"""Walls of the house that no linter of imports sees."""
+"""The walls between rooms: the import contracts, and what no import contract can express."""
 
 import ast
 import importlib
 import pkgutil
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import asdbench
 import systems
 
+ROOT = Path(__file__).parent.parent
 PLATFORM = Path(asdbench.__file__).parent
 SYSTEMS = Path(systems.__file__).parent
 ALLOWED_TRUTH = ("data/sets/catalog.py", "data/sets/clips.py", "engine/")
@@ -66,12 +70,58 @@ def test_few_read_the_truth(file: Path) -> None:
     assert not reads or place.startswith(ALLOWED_TRUTH)
 
 
-@pytest.mark.parametrize("file", below(SYSTEMS), ids=lambda file: file.name)
-def test_a_system_sees_layers_and_features_only(file: Path) -> None:
-    allowed = ("config", "errors", "system", "spec", "nn", "features", "backends")
-    rooms = {name.split(".")[1] for name in imports(file) if name.startswith("asdbench.")}
-    assert rooms <= set(allowed)
-    assert not imports(file) & {"ray", "mlflow", "optuna", "asdbench"}
+@pytest.fixture
+def copied_tree(tmp_path: Path) -> Path:
+    """Return a copy of the source tree."""
+    for folder in ("platform", "systems"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def broken_contracts(tree: Path) -> set[str]:
+    """Return the names of the import contracts that a source tree breaks."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=tree,
+        env={"PYTHONPATH": f"{tree / 'platform'}:{tree}", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+    broken = set(re.findall(r"^(.*) BROKEN", done.stdout, flags=re.MULTILINE))
+    assert done.returncode == bool(broken), done.stdout + done.stderr
+    return broken
+
+
+def test_the_walls_stand(copied_tree: Path) -> None:
+    assert broken_contracts(copied_tree) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "contracts"),
+    [
+        (
+            "platform/asdbench/stray.py",
+            "import ray",
+            {"rooms import downwards only", "only cluster imports ray"},
+        ),
+        ("platform/asdbench/report/stray.py", "import mlflow", {"only tracking imports mlflow"}),
+        (
+            "platform/asdbench/engine/stray.py",
+            "def late():\n    import ray.tune",
+            {"only cluster imports ray"},
+        ),
+        (
+            "systems/stray.py",
+            "from asdbench.data.sets.truth import load_truth",
+            {"systems see features, layers and back ends; never labels, stores, clusters or tracking"},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.endswith(".py") else "",
+)
+def test_a_stray_module_breaks_a_wall(copied_tree: Path, module: str, code: str, contracts: set[str]) -> None:
+    (copied_tree / module).write_text(f'"""A stray module."""\n\n{code}\n')
+    assert broken_contracts(copied_tree) == contracts
 
 
 def test_every_module_says_what_it_is() -> None:

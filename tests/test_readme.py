@@ -1,6 +1,11 @@
-"""What the README shows works as it stands there."""
+"""The README's plugin runs and has types; its commands exist."""
 
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,12 +20,33 @@ from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REVEALED = """
+def reveal(system: MySystem, batch: ClipBatch) -> None:
+    reveal_type(system.config.n_mels)
+    reveal_type(batch.n_clips)
+    reveal_type(system.components(batch))
+    reveal_type(MySystem.input_spec)
+    reveal_type(system.forward)
+"""
+TYPES = [
+    "int",
+    "int",
+    "dict[str, torch._tensor.Tensor]",
+    "def (config: my_system.Config) -> asdbench.system.InputSpec",
+    "def (batch: asdbench.system.ClipBatch, update: str, progress: float) -> asdbench.system.Losses",
+]
+
+
+def plugin() -> str:
+    """Return the code of the README's plugin."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    return str(code)
 
 
 def test_the_system_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "my_system.py").write_text(code)
+    (tmp_path / "my_system.py").write_text(plugin())
     monkeypatch.syspath_prepend(str(tmp_path))
     sources = {"my-system": [SystemSource("my_system", None, "systems/my_system.py")]}
     monkeypatch.setattr(registry, "_sources", lambda: sources)
@@ -34,7 +60,52 @@ def test_the_system_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert result.record["sections"]["00"]["official"]["auc_source"] > 0.5
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a fresh virtual environment that holds what the wheel holds, beside this one's libraries."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for package in wheel["packages"]:
+        shutil.copytree(ROOT / package, packages / Path(package).name)
+    (packages / "libraries.pth").write_text(sysconfig.get_paths()["purelib"])
+    return folder
+
+
+def type_check(environment: Path, folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run mypy --strict on code as the author of a plugin does, outside this repository."""
+    (folder / "my_system.py").write_text(code)
+    python = [
+        "--python-executable",
+        str(environment / "bin/python"),
+        "--cache-dir",
+        str(environment / "cache"),
+    ]
+    return subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", *python, "my_system.py"],
+        cwd=folder, env={"PATH": ""}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_system_of_the_readme_passes_mypy_strict(environment: Path, tmp_path: Path) -> None:
+    checked = type_check(environment, tmp_path, plugin() + REVEALED)
+    assert re.findall(r'Revealed type is "(.*)"', checked.stdout) == TYPES
+    assert "Success: no issues found in 1 source file" in checked.stdout
+
+
+def test_mypy_finds_mistakes_in_a_plugin(environment: Path, tmp_path: Path) -> None:
+    """The plugin would also pass if mypy took everything of asdbench for Any."""
+    wrong = plugin().replace("MelSpec(n_mels=", "MelSpec(mels=").replace("config.n_mels", "config.n_mel")
+    checked = type_check(
+        environment, tmp_path, wrong.replace("import BatchPlan", "import BatchPlam, BatchPlan")
+    )
+    assert 'Unexpected keyword argument "mels" for "MelSpec"' in checked.stdout
+    assert '"Config" has no attribute "n_mel"' in checked.stdout
+    assert 'Module "asdbench" has no attribute "BatchPlam"' in checked.stdout
+
+
 def test_the_commands_of_the_readme_are_targets_of_the_makefile() -> None:
-    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)

@@ -433,6 +433,10 @@ def test_the_trained_systems_code_is_not_the_scorers() -> None:
         "from asdbench.metrics import auc",
         "from asdbench.driver.study_results import section_metrics_per_seed",
         "import asdbench.driver.fusion_search",
+        "from asdbench import System, engine",
+        "import asdbench\n\ndef late():\n    return asdbench.data.sets.truth.load_truth()",
+        "import asdbench as bench\n\ndef late():\n    return bench.engine.evaluation",
+        "import asdbench.nn.pooling\n\ndef late():\n    return asdbench.metrics.auc",
     ],
 )
 def test_a_system_that_reaches_for_data_or_labels_is_refused(install: Install, statement: str) -> None:
@@ -440,6 +444,37 @@ def test_a_system_that_reaches_for_data_or_labels_is_refused(install: Install, s
     said = r"'theirs' \(their_module:Theirs of .*\) imports asdbench\.\w+.* in their_module; a system sees"
     with pytest.raises(InputError, match=said):
         registry.get("theirs")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("from asdbench.config import tunable\nfrom asdbench.system import System",
+         "from asdbench import System, tunable"),
+        ("from asdbench.config import tunable\nfrom asdbench.system import System", "from asdbench import *"),
+        ("from asdbench.system import System", "import asdbench\nSystem = asdbench.System"),
+        ("from asdbench.system import System", "import asdbench as bench\nSystem = bench.System"),
+    ],
+)  # fmt: skip
+def test_the_front_door_is_open_and_part_of_the_source_hash(
+    install: Install, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    text = code("Theirs").replace(old, new)
+    assert new in text
+    plain = hash_of(install, text)
+    read = registry._source_text
+    monkeypatch.setattr(
+        registry,
+        "_source_text",
+        lambda module: read(module) + "\nCHANGED = 1" * (module == "asdbench.system"),
+    )
+    assert hash_of(install, text) != plain
+
+
+def test_a_generic_system_has_the_settings_that_it_names(install: Install) -> None:
+    text = code("Theirs").replace("    Config = Config\n", "").replace("(System)", "(System[Config])")
+    install("their_module", text, theirs="their_module:Theirs")
+    assert registry.configure("theirs", {"width": 5}).values() == {"width": 5}
 
 
 def test_nor_may_the_rest_of_its_package(install: Install) -> None:
