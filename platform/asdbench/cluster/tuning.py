@@ -15,7 +15,7 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -28,6 +28,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from asdbench.cluster.trial import TrialConfig, follow
+from asdbench.config import SettingValue
 
 if TYPE_CHECKING:
     import optuna
@@ -276,7 +277,7 @@ def following(courses: Sequence[Course], *, board: "BoardHandle", at_a_time: int
 
 
 def optuna_search(
-    space: "Callable[[optuna.Trial], Mapping[str, object]]",
+    space: "Callable[[optuna.Trial], dict[str, SettingValue]]",
     *,
     name: str,
     storage: "optuna.storages.BaseStorage",
