@@ -212,17 +212,19 @@ def test_a_run_with_more_machine_types_takes_the_place_of_a_partial_one() -> Non
 
 
 def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Store._log
+    from mlflow import MlflowClient
+
+    log_batch = MlflowClient.log_batch
     calls = []
 
     def interrupted(*arguments: Any, **keywords: Any) -> None:
         calls.append(arguments)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        log(*arguments, **keywords)
+        log_batch(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_log", interrupted)
+        patch.setattr(MlflowClient, "log_batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             record([finished_run()])
     [left], nested = recorded()

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import logging
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import OFFICIAL
 from asdbench.tracking import outbox, recorder
-from asdbench.tracking.mlflow_runs import tracking_uri
+from asdbench.tracking.mlflow_runs import NotWritten, tracking_uri
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.recorder import Recorder, Undelivered, deliver
 from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord
@@ -86,7 +87,7 @@ def waiting(home: Path) -> list[Path]:
     return sorted((home / "outbox").glob("*.json"))
 
 
-class ToldStore:
+class FakeStore:
     """Stands for MLflow where only what is written matters."""
 
     def __init__(self, workspace: Workspace) -> None:
@@ -98,11 +99,18 @@ class ToldStore:
         self.written.extend((entry.trial or entry.run).name for entry in entries)
 
 
+class UnavailableStore:
+    """Stands for an MLflow store that is down."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        raise NotWritten("the store is down", transient=True, of_store=True)
+
+
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> type[ToldStore]:
-    monkeypatch.setattr(ToldStore, "written", [])
-    monkeypatch.setattr(recorder, "Store", ToldStore)
-    return ToldStore
+def fake_store(monkeypatch: pytest.MonkeyPatch) -> type[FakeStore]:
+    monkeypatch.setattr(FakeStore, "written", [])
+    monkeypatch.setattr(recorder, "Store", FakeStore)
+    return FakeStore
 
 
 @pytest.fixture
@@ -163,46 +171,46 @@ def free_port() -> int:
 
 
 def test_runs_and_trials_are_recorded_and_the_outbox_is_empty_then(home: Path) -> None:
-    of = Recorder(Workspace.from_environment())
-    of.put(run())
-    of.put(dataclasses.replace(run(), subset="eval"))
-    of.put_trial(search(), trial(0))
-    of.put_trial(search(), trial(1))
-    assert of.close() == Undelivered()
-    assert set(of.experiments) == {"demo", "demo/eval", "demo/searches"}
-    assert [len(recorded(name)) for name in of.experiments] == [1, 1, 1]
+    active = Recorder(Workspace.from_environment())
+    active.put(run())
+    active.put(dataclasses.replace(run(), subset="eval"))
+    active.put_trial(search(), trial(0))
+    active.put_trial(search(), trial(1))
+    assert active.close() == Undelivered()
+    assert set(active.experiments) == {"demo", "demo/eval", "demo/searches"}
+    assert [len(recorded(name)) for name in active.experiments] == [1, 1, 1]
     [found] = recorded("demo/searches")
     assert (found.info.status, found.data.metrics["trials_complete"]) == ("FINISHED", 2)
-    assert found.info.experiment_id == of.experiments["demo/searches"]
+    assert found.info.experiment_id == active.experiments["demo/searches"]
     assert list((home / "outbox").iterdir()) == []
 
 
 def test_what_is_put_is_on_the_disk_at_once_and_delivered_in_order(
-    home: Path, told: type[ToldStore], refusing: None
+    home: Path, fake_store: type[FakeStore], refusing: None
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorder._Delivery, "attempt", lambda *_, **__: (0, False))
-        of = Recorder(Workspace.from_environment())
+        patch.setattr(recorder, "Store", UnavailableStore)
+        active = Recorder(Workspace.from_environment())
         for seed in (3, 1, 2):
-            of.put(run(seed))
+            active.put(run(seed))
             assert len(waiting(home)) == (3, 1, 2).index(seed) + 1
-        assert of.close().entries == 3
-    of = Recorder(Workspace.from_environment())
-    of.put(run(0))
-    assert of.close() == Undelivered()
-    assert told.written == [f"baseline-mse seed {seed}" for seed in (3, 1, 2, 0)]
+        assert active.close(patience_s=0.1).entries == 3
+    active = Recorder(Workspace.from_environment())
+    active.put(run(0))
+    assert active.close() == Undelivered()
+    assert fake_store.written == [f"baseline-mse seed {seed}" for seed in (3, 1, 2, 0)]
 
 
 def test_a_server_that_never_answers_holds_nobody_up(home: Path, silent: socket.socket) -> None:
-    of = Recorder(Workspace.from_environment())
-    of.put(run())
+    active = Recorder(Workspace.from_environment())
+    active.put(run())
     with silent.accept()[0]:  # the request is under way, and takes 30 s until it is given up
         began = time.monotonic()
-        of.put(run(1))
-        left = of.close(patience_s=0.3)
+        active.put(run(1))
+        left = active.close(patience_s=0.3)
         assert time.monotonic() - began < 10
     assert left.entries == len(waiting(home)) == 2
-    assert "has not taken them yet" in left.why
+    assert "has not accepted them yet" in left.why
 
 
 def test_a_server_that_never_answers_is_given_up_after_a_time(
@@ -222,28 +230,30 @@ def test_a_server_that_refuses_is_told_in_one_sentence_and_without_its_password(
     Outbox(home / "outbox").put(run().entry({}))
     delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 1)
-    assert left.why.startswith("1 result is not in MLflow, as the MLflow store http://***@127.0.0.1:9 ")
+    assert left.why.startswith("1 result is not in MLflow because the MLflow store http://***@127.0.0.1:9 ")
     assert "refused" in left.why
-    assert left.why.endswith(f"{str(home / 'outbox')!r} is delivered by 'asdbench record' or the next run")
+    assert left.why.endswith(f"'asdbench record' delivers them from {str(home / 'outbox')!r}")
     assert "hush" not in left.why
     assert "hush" not in waiting(home)[0].read_text()
 
 
 def test_a_server_that_comes_back_gets_it_while_the_recorder_lasts(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="asdbench.tracking")
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    of = Recorder(Workspace.from_environment(), first_pause_s=0.1)
-    of.put(run())
-    of.put_trial(search(), trial(0))
+    active = Recorder(Workspace.from_environment(), first_pause_s=0.1)
+    active.put(run())
+    active.put_trial(search(), trial(0))
     gives_up_s = time.monotonic() + 60
-    while "refused" not in of._delivery.left().why and time.monotonic() < gives_up_s:
+    while "refused" not in caplog.text and time.monotonic() < gives_up_s:
         time.sleep(0.05)
+    assert "could not deliver" in caplog.text
     assert len(waiting(home)) == 2
     with server(port, tmp_path / "mlflow.db"):
-        assert of.close(patience_s=120) == Undelivered()
+        assert active.close(patience_s=120) == Undelivered()
         assert [len(recorded(name)) for name in ("demo", "demo/searches")] == [1, 1]
 
 
@@ -265,9 +275,9 @@ def test_a_server_that_fails_half_way_gets_the_rest_later_and_no_run_twice(
 
 
 def test_the_next_recorder_delivers_what_is_left_to_where_mlflow_is_then(home: Path, refusing: None) -> None:
-    of = Recorder(Workspace.from_environment())
-    of.put(run())
-    assert of.close(patience_s=0).entries == 1
+    active = Recorder(Workspace.from_environment())
+    active.put(run())
+    assert active.close(patience_s=0).entries == 1
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
         assert Recorder(Workspace.from_environment()).close() == Undelivered()
@@ -280,7 +290,7 @@ def test_deliver_tries_once_and_tells_its_progress(home: Path, refusing: None) -
         Outbox(home / "outbox").put(run(seed).entry({}))
     delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 2)
-    assert left.why.startswith("2 results are not in MLflow, as")
+    assert left.why.startswith("2 results are not in MLflow because")
     seen: list[tuple[int, int]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
@@ -293,12 +303,12 @@ def test_deliver_tries_once_and_tells_its_progress(home: Path, refusing: None) -
 
 
 def test_a_run_that_is_put_again_stays_one_and_other_results_replace_it() -> None:
-    of = Recorder(Workspace.from_environment())
+    active = Recorder(Workspace.from_environment())
     for again in (run(), run(), run(key="other")):
-        of.put(again)
-        of.close()
-        of = Recorder(Workspace.from_environment())
-    of.close()
+        active.put(again)
+        active.close()
+        active = Recorder(Workspace.from_environment())
+    active.close()
     [found] = recorded()
     assert found.data.tags["asdbench.results"] == run(key="other").results
 
@@ -328,28 +338,12 @@ def test_two_that_deliver_at_once_deliver_each_entry_once(home: Path) -> None:
 def test_an_entry_that_another_process_has_hold_of_is_left_to_it(home: Path) -> None:
     box = Outbox(home / "outbox")
     box.put(run().entry({}))
-    with box.alone(run().entry({}).group) as mine:
-        assert mine
+    with box.lock_group(run().entry({}).group) as is_locked:
+        assert is_locked
         delivered, left = deliver(Workspace.from_environment())
         assert (delivered, left.entries) == (0, 1)
         assert "another process is recording them" in left.why
     assert deliver(Workspace.from_environment()) == (1, Undelivered())
-
-
-def test_a_lock_whose_holder_has_just_removed_it_is_not_held(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    box = Outbox(home / "outbox")
-    box.put(run().entry({}))
-    flock = outbox.fcntl.flock
-
-    def late(file: int, how: int) -> None:
-        (home / "outbox" / "group.lock").unlink()
-        flock(file, how)
-
-    monkeypatch.setattr(outbox.fcntl, "flock", late)
-    with box.alone("group") as mine:
-        assert not mine
 
 
 def test_a_driver_killed_while_it_records_leaves_the_entry_and_no_lock(home: Path) -> None:
@@ -368,9 +362,10 @@ class Killed:
         os.kill(os.getpid(), signal.SIGKILL)
 
 recorder.Store = Killed
-of = recorder.Recorder(Workspace.from_environment())
-sheet = RunRecord("r", {"asdbench.key": "k", "asdbench.results": "r"}, {}, [("m", 1.0, 0)], 0, 1)
-of._put(OutboxEntry("demo", sheet))
+workspace = Workspace.from_environment()
+record = RunRecord("r", {"asdbench.key": "k", "asdbench.results": "r"}, {}, [("m", 1.0, 0)], 0, 1)
+Outbox(workspace.home / "outbox").put(OutboxEntry("demo", record))
+recorder.Recorder(workspace)
 threading.Event().wait()
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False)
@@ -381,16 +376,16 @@ threading.Event().wait()
 
 
 def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Path) -> None:
-    of = Recorder(Workspace.from_environment())
-    of.put(run(data="gone"))
-    of.close()
-    experiment = of.experiments["gone"]
+    active = Recorder(Workspace.from_environment())
+    active.put(run(data="gone"))
+    active.close()
+    experiment = active.experiments["gone"]
     client().delete_experiment(experiment)
     began = time.monotonic()
-    of = Recorder(Workspace.from_environment())
-    of.put(run(1, data="gone"))
-    of.put(run())
-    left = of.close(patience_s=300)
+    active = Recorder(Workspace.from_environment())
+    active.put(run(1, data="gone"))
+    active.put(run())
+    left = active.close(patience_s=300)
     assert time.monotonic() - began < 100
     assert left.entries == len(waiting(home)) == 1
     assert f"mlflow experiments restore --experiment-id {experiment}" in left.why
@@ -399,7 +394,7 @@ def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Pa
     assert deliver(Workspace.from_environment()) == (1, Undelivered())
 
 
-def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, told: type[ToldStore]) -> None:
+def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, fake_store: type[FakeStore]) -> None:
     box = Outbox(home / "outbox")
     for _ in range(2):
         box.put(run().entry({}))
@@ -408,27 +403,27 @@ def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, told: ty
     delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (1, 1)
     assert f"{str(damaged)!r} is damaged" in left.why
-    assert told.written == ["baseline-mse seed 0"]
+    assert fake_store.written == ["baseline-mse seed 0"]
     assert waiting(home) == [damaged]
 
 
 def test_a_full_disk_is_waited_for(
-    home: Path, told: type[ToldStore], monkeypatch: pytest.MonkeyPatch
+    home: Path, fake_store: type[FakeStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: Path) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "replacing", full)
-        of = Recorder(Workspace.from_environment(), first_pause_s=0.1)
-        of.put(run())
+        active = Recorder(Workspace.from_environment(), first_pause_s=0.1)
+        active.put(run())
         lost = Recorder(Workspace.from_environment())
         lost.put(run(1))
         left = lost.close(patience_s=0.2)
         assert left.entries == 1
-        assert f"{str(home / 'outbox')!r} cannot be written either, so the same command" in left.why
-    assert of.close() == Undelivered()
-    assert told.written == ["baseline-mse seed 0"]
+        assert f"{str(home / 'outbox')!r} cannot be written either, so repeat the command" in left.why
+    assert active.close() == Undelivered()
+    assert fake_store.written == ["baseline-mse seed 0"]
 
 
 def test_nothing_to_record_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,16 +440,16 @@ def test_no_secret_of_the_environment_is_stored(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-4711-key")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "hush-4711-token")
     monkeypatch.setattr(sys, "argv", ["asdbench", "--storage", "s3://me:hush-4711@bucket/results"])
-    of = Recorder(Workspace.from_environment())
-    of.put(run())
-    of.put_trial(search(), trial(0))
-    of.close(patience_s=0)
+    active = Recorder(Workspace.from_environment())
+    active.put(run())
+    active.put_trial(search(), trial(0))
+    active.close(patience_s=0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    of = Recorder(Workspace.from_environment())
-    of.put(run(1))
-    of.put_trial(search(), trial(1))
+    active = Recorder(Workspace.from_environment())
+    active.put(run(1))
+    active.put_trial(search(), trial(1))
     files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    assert of.close() == Undelivered()
+    assert active.close() == Undelivered()
     files |= {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert {path.suffix for path in files} >= {".db", ".json", ".csv"}
     assert b"dev-tuned" in files[home / "mlflow.db"]
@@ -472,13 +467,13 @@ from asdbench.tracking.recorder import Recorder
 from asdbench.tracking.runs import Run
 print("mlflow" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
 hanging = os.environ.pop("MLFLOW_TRACKING_URI")
-of = Recorder(Workspace.from_environment())
-of.put(Run("s", {{}}, {{}}, "demo", "f", 0, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
-print(of.close(patience_s=240))
+active = Recorder(Workspace.from_environment())
+active.put(Run("s", {{}}, {{}}, "demo", "f", 0, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
+print(active.close(patience_s=240))
 os.environ["MLFLOW_TRACKING_URI"] = hanging
-of = Recorder(Workspace.from_environment())
-of.put(Run("s", {{}}, {{}}, "demo", "f", 1, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
-print(of.close(patience_s=0.5).entries)
+active = Recorder(Workspace.from_environment())
+active.put(Run("s", {{}}, {{}}, "demo", "f", 1, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
+print(active.close(patience_s=0.5).entries)
 print(os.listdir())
 """
     folder = home / "elsewhere"

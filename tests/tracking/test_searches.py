@@ -132,14 +132,16 @@ def test_a_trial_that_is_there_is_not_written_twice() -> None:
 
 
 def test_a_trial_whose_writing_was_interrupted_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Store._log
+    from mlflow import MlflowClient
+
+    log_batch = MlflowClient.log_batch
 
     def interrupted(*arguments: Any, **keywords: Any) -> None:
-        log(*arguments, **keywords)
+        log_batch(*arguments, **keywords)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_log", interrupted)
+        patch.setattr(MlflowClient, "log_batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write(trial(0))
     [search], [left] = recorded()

@@ -1,17 +1,17 @@
-"""Writing to MLflow: runs with a nested one for each machine type, searches with one for each trial.
+"""Writing to MLflow: runs with a nested run for each machine type, searches with one for each trial.
 
-Idea: results live in the job store; MLflow gets a copy of what is finished. A run is written in one go and
-once: the tag ``asdbench.key``, a hash of all that makes it this run, with ``asdbench.results``, a hash of the
-results' keys, says what is there already. One whose writing was interrupted is not FINISHED; it is deleted
-and written again. A search grows: its outer run is kept, and what is new is added, its metrics being
-``best_score`` and ``default_score`` of the finished trials and ``trials_complete``, ``trials_pruned``,
+Idea: results live in the job store; MLflow gets a copy of finished results. A run is written at once and only
+once: the tags ``asdbench.key``, a hash of the identity of the run, and ``asdbench.results``, a hash of the
+keys of its results, show whether it is already stored. A run whose writing was interrupted is not FINISHED;
+it is deleted and written again. A search grows: its outer run is kept and new trials are added. Its metrics
+are ``best_score`` and ``default_score`` of the finished trials and ``trials_complete``, ``trials_pruned``,
 ``trials_failed``, each with the number of trials as step.
 
-Conventions: a pruned trial is KILLED, a failed one FAILED; a search is RUNNING until all trials that were
-asked for are there. What the sheets hold is told in `asdbench.tracking.runs`.
+Conventions: a pruned trial is KILLED, a failed one FAILED; a search is RUNNING until all requested trials are
+stored. `asdbench.tracking.runs` defines the content of the records.
 
-Nothing of the process's environment, command line or user is recorded. MLflow's telemetry is off, and it
-prints nothing, unless the user's environment says otherwise.
+The environment, command line and user of the process are not recorded. MLflow's telemetry and messages are
+off unless the user's environment sets them.
 
 Source: MLflow 3, https://mlflow.org/docs/latest/ml/tracking.
 """
@@ -27,17 +27,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import asdbench
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.runs import IS_DEFAULT, KEY, RESULTS, TRIAL, TRIALS, OutboxEntry, RunRecord
 
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+    from mlflow.entities import Run as MlflowRun
+
 _PARENT = "mlflow.parentRunId"
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its errors are told by what writes
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its errors are reported by the recorder
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -51,12 +55,12 @@ _STATES = {"FINISHED": "complete", "KILLED": "pruned", "FAILED": "failed"}
 
 
 class NotWritten(Exception):
-    """Something could not be written to MLflow; the message is why.
+    """An entry could not be written to MLflow; the message gives the reason.
 
     Attributes
     ----------
-    passing : whether it may go well at another time: the store is down, slow or locked
-    of_store : whether it is the store that does not answer, so that nothing else can be written either
+    transient : whether a later attempt may succeed: the store is down, slow or locked
+    of_store : whether the whole store does not respond, so that no other entry can be written either
     """
 
     def __init__(self, reason: str, *, transient: bool, of_store: bool) -> None:
@@ -78,7 +82,7 @@ def shown_uri(workspace: Workspace) -> str:
 def ui_command(workspace: Workspace) -> str:
     """Return the shell command that shows the recorded runs in a browser.
 
-    A tracking server has its UI at its own address. A URI with a password in it is not repeated.
+    A tracking server has its UI at its own address. A URI that contains a password is not shown.
     """
     uri = tracking_uri(workspace)
     shown = shlex.quote(uri) if shown_uri(workspace) == uri else '"$MLFLOW_TRACKING_URI"'
@@ -97,9 +101,9 @@ def ui_command(workspace: Workspace) -> str:
 
 
 def runs_page(workspace: Workspace, experiment: str, *, metric: str = "official_score") -> str:
-    """Return the address of an experiment's runs, the best by ``metric`` first, once the UI is up.
+    """Return the address of the runs of an experiment in the UI, the best by ``metric`` first.
 
-    Searches are to be ordered by ``best_score``.
+    Searches should be ordered by ``best_score``.
     """
     uri = tracking_uri(workspace)
     base = (
@@ -112,11 +116,11 @@ def runs_page(workspace: Workspace, experiment: str, *, metric: str = "official_
 
 
 class Store:
-    """The MLflow store that `tracking_uri` names, as far as it answers.
+    """The MLflow store at `tracking_uri`.
 
     Attributes
     ----------
-    experiments : the id of each experiment that was written to, by its name without ``asdbench/``
+    experiments : ids of the experiments written to, by name without ``asdbench/``
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -132,95 +136,97 @@ class Store:
             self._client = MlflowClient(tracking_uri(workspace))
 
     def write(self, entries: Sequence[OutboxEntry]) -> None:
-        """Write entries of one group, the oldest first; what is there already stays as it is.
+        """Write the entries of one group, the oldest first; runs that are already stored stay unchanged.
 
-        To be called by one at a time for a group. Of a run the newest entry counts.
+        Only one process may call this for a group at a time. Of the entries of a run, the newest counts.
 
         Raises
         ------
         NotWritten
             The store cannot be reached or written, or the experiment was deleted in it.
         """
-        of = entries[-1].experiment
+        name = entries[-1].experiment
         with _failures(self._workspace, of_store=True):
-            experiment = self._experiment(of)
+            experiment = self._experiment(name)
         with _failures(self._workspace, of_store=False):
             if entries[-1].trial is None:
                 self._write_run(experiment, entries[-1].run)
             else:
                 self._write_trials(experiment, entries)
-        self.experiments[of] = experiment
+        self.experiments[name] = experiment
 
     def _experiment(self, experiment: str) -> str:
-        """Return the id of an experiment."""
+        """Return the id of an experiment, which is created if necessary."""
         name = f"asdbench/{experiment}"
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            own = not os.environ.get("MLFLOW_TRACKING_URI")
-            location = (_artifacts(self._workspace) / experiment).as_uri() if own else None
-            kind = {"mlflow.experimentKind": "custom_model_development"}  # not one of chats and traces
+        existing = self._client.get_experiment_by_name(name)
+        if existing is None:
+            is_local = not os.environ.get("MLFLOW_TRACKING_URI")
+            location = (_artifacts(self._workspace) / experiment).as_uri() if is_local else None
+            kind = {
+                "mlflow.experimentKind": "custom_model_development"
+            }  # rather than one for chats and traces
             return str(self._client.create_experiment(name, artifact_location=location, tags=kind))
-        if found.lifecycle_stage == "deleted":
+        if existing.lifecycle_stage == "deleted":
             raise InputError(
                 f"the MLflow experiment {name!r} was deleted; "
-                f"'mlflow experiments restore --experiment-id {found.experiment_id}' brings it back"
+                f"restore it with 'mlflow experiments restore --experiment-id {existing.experiment_id}'"
             )
-        return str(found.experiment_id)
+        return str(existing.experiment_id)
 
-    def _found(self, experiment: str, key: str) -> list[Any]:
+    def _runs_with(self, experiment: str, key: str) -> "list[MlflowRun]":
         """Return all runs with a key, outer and nested."""
-        found: list[Any] = []
+        runs: list[MlflowRun] = []
         token = None
         while True:
             page = self._client.search_runs(
                 [experiment], f"tags.`{KEY}` = '{key}'", max_results=1000, page_token=token
             )
-            found += page
+            runs += page
             token = page.token
             if not token:
-                return found
+                return runs
 
-    def _write_run(self, experiment: str, sheet: RunRecord) -> None:
-        """Write a run if it is not there with these results and finished; others in its place are deleted."""
-        found = self._found(experiment, sheet.tags[KEY])
+    def _write_run(self, experiment: str, record: RunRecord) -> None:
+        """Write a run unless it is stored with these results; delete stored runs that it replaces."""
+        existing = self._runs_with(experiment, record.tags[KEY])
         finished = {
             run.info.run_id
-            for run in found
-            if run.info.status == "FINISHED" and run.data.tags.get(RESULTS) == sheet.tags[RESULTS]
+            for run in existing
+            if run.info.status == "FINISHED" and run.data.tags.get(RESULTS) == record.tags[RESULTS]
         }
-        for run in found:
+        for run in existing:
             if run.data.tags.get(_PARENT, run.info.run_id) not in finished:
                 self._client.delete_run(run.info.run_id)
         if not finished:
-            self._write(experiment, sheet)
+            self._write(experiment, record)
 
     def _write_trials(self, experiment: str, entries: Sequence[OutboxEntry]) -> None:
-        """Write those trials of a search that are not there, and the search itself anew."""
+        """Write the trials of a search that are not stored yet, and update the search."""
         search = entries[-1].run
         trials = {entry.trial.tags[TRIAL]: entry.trial for entry in entries if entry.trial is not None}
-        found = self._found(experiment, search.tags[KEY])
-        parent = next((run for run in found if _PARENT not in run.data.tags), None)
+        existing = self._runs_with(experiment, search.tags[KEY])
+        parent = next((run for run in existing if _PARENT not in run.data.tags), None)
         if parent is None:
             began_ms = min(trial.began_ms for trial in trials.values())
             parent = self._create(experiment, replace(search, began_ms=began_ms))
         parent_id = parent.info.run_id
         done = {}
-        for run in found:
+        for run in existing:
             if run.data.tags.get(_PARENT) == parent_id:
                 if run.info.status in _STATES:
-                    done[run.data.tags[TRIAL]] = _Done.from_run(run)
+                    done[run.data.tags[TRIAL]] = _StoredTrial.from_run(run)
                 else:  # its writing was interrupted
                     self._client.delete_run(run.info.run_id)
         for number, trial in trials.items():
             if number not in done:
                 self._write(experiment, trial, parent_id)
-                done[number] = _Done(
+                done[number] = _StoredTrial(
                     trial.status, trial.last("score"), trial.tags[IS_DEFAULT] == "true", trial.ended_ms
                 )
         self._update_search(parent, search, list(done.values()))
 
-    def _update_search(self, parent: Any, search: RunRecord, done: Sequence["_Done"]) -> None:
-        """Bring name, metrics and status of a search up to its trials; parameters cannot change."""
+    def _update_search(self, parent: "MlflowRun", search: RunRecord, done: Sequence["_StoredTrial"]) -> None:
+        """Update name, metrics and status of a search to its trials; MLflow cannot change parameters."""
         run_id, ended_ms = parent.info.run_id, max(trial.ended_ms for trial in done)
         metrics: dict[str, float] = {
             f"trials_{state}": sum(trial.status == status for trial in done)
@@ -245,26 +251,28 @@ class Store:
         elif parent.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
 
-    def _write(self, experiment: str, sheet: RunRecord, parent: str | None = None) -> None:
-        """Write a run with its nested ones; its status is written last: it says that the rest is there."""
-        run_id = self._create(experiment, sheet, parent).info.run_id
-        self._log(run_id, sheet.ended_ms, metrics=sheet.metrics, params=sheet.params)
-        if sheet.data is not None:
-            self._client.log_inputs(run_id, datasets=[_data_set(*sheet.data)])
-        if sheet.files:
+    def _write(self, experiment: str, record: RunRecord, parent: str | None = None) -> None:
+        """Write a run with its nested runs; the final status is written last, when all the rest is stored."""
+        run_id = self._create(experiment, record, parent).info.run_id
+        self._log(run_id, record.ended_ms, metrics=record.metrics, params=record.params)
+        if record.data is not None:
+            self._client.log_inputs(run_id, datasets=[_data_set(*record.data)])
+        if record.files:
             with tempfile.TemporaryDirectory() as folder:
-                for name, text in sheet.files.items():
+                for name, text in record.files.items():
                     path = Path(folder) / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(text, encoding="utf-8")
                 self._client.log_artifacts(run_id, folder)
-        for nested in sheet.nested:
+        for nested in record.nested:
             self._write(experiment, nested, run_id)
-        self._client.set_terminated(run_id, sheet.status, sheet.ended_ms)
+        self._client.set_terminated(run_id, record.status, record.ended_ms)
 
-    def _create(self, experiment: str, sheet: RunRecord, parent: str | None = None) -> Any:
-        tags = {**sheet.tags, **_SOURCE, **({_PARENT: parent} if parent else {})}
-        return self._client.create_run(experiment, start_time=sheet.began_ms, tags=tags, run_name=sheet.name)
+    def _create(self, experiment: str, record: RunRecord, parent: str | None = None) -> "MlflowRun":
+        tags = {**record.tags, **_SOURCE, **({_PARENT: parent} if parent else {})}
+        return self._client.create_run(
+            experiment, start_time=record.began_ms, tags=tags, run_name=record.name
+        )
 
     def _log(
         self,
@@ -275,7 +283,7 @@ class Store:
         params: Mapping[str, str],
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Write to a run; the client splits what is more than MLflow takes in one request."""
+        """Write to a run; the client splits what exceeds MLflow's limits per request."""
         from mlflow.entities import Metric, Param, RunTag
 
         self._client.log_batch(
@@ -287,8 +295,8 @@ class Store:
 
 
 @dataclass(frozen=True)
-class _Done:
-    """What a search needs to know of a trial that is written."""
+class _StoredTrial:
+    """A trial in the store, with the values that its search summarizes."""
 
     status: str
     score: float | None
@@ -296,13 +304,13 @@ class _Done:
     ended_ms: int
 
     @classmethod
-    def from_run(cls, run: Any) -> "_Done":
+    def from_run(cls, run: "MlflowRun") -> "_StoredTrial":
         score, is_default = run.data.metrics.get("score"), run.data.tags[IS_DEFAULT] == "true"
         return cls(run.info.status, score, is_default, run.info.end_time)
 
 
 def source_tags() -> dict[str, str]:
-    """Return commit and state of the git checkout that asdbench runs from, if it runs from one."""
+    """Return tags with the commit and state of asdbench's git checkout; empty if it is not in one."""
     package = Path(asdbench.__file__)
 
     def git(*arguments: str) -> str:
@@ -317,8 +325,8 @@ def source_tags() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "asdbench.git_dirty": str(bool(changes)).lower()}
 
 
-def _data_set(name: str, fingerprint: str) -> Any:
-    """Return the entry of the column "Dataset": name and start of the fingerprint."""
+def _data_set(name: str, fingerprint: str) -> "DatasetInput":
+    """Return the entry of the column "Dataset": the name and the first characters of the fingerprint."""
     from mlflow.entities import Dataset, DatasetInput
 
     data = Dataset(name=name, digest=fingerprint[:8], source_type="local", source=fingerprint)
@@ -326,13 +334,13 @@ def _data_set(name: str, fingerprint: str) -> Any:
 
 
 def _artifacts(workspace: Workspace) -> Path:
-    """Return the folder of score tables that belongs to the SQLite file in the data home."""
+    """Return the folder for score tables that belongs to the SQLite file in the data home."""
     return workspace.home.resolve() / "mlartifacts"
 
 
 @contextmanager
 def _failures(workspace: Workspace, *, of_store: bool) -> Iterator[None]:
-    """Turn whatever MLflow raises into `NotWritten`: nothing is lost by it and nobody is to be stopped."""
+    """Turn all errors of MLflow into `NotWritten`: the entry is kept, and the run must not stop."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import OperationalError
 
@@ -346,12 +354,12 @@ def _failures(workspace: Workspace, *, of_store: bool) -> Iterator[None]:
             transient = status >= 500 or status in (408, 429)  # time-out, too many requests
         else:
             transient = isinstance(error, OSError | OperationalError)
-        reason = f"the MLflow store {shown_uri(workspace)} does not take them ({_reason(error)})"
+        reason = f"the MLflow store {shown_uri(workspace)} does not accept them ({_reason(error)})"
         raise NotWritten(reason, transient=transient, of_store=of_store) from error
 
 
 def _reason(error: BaseException) -> str:
-    """Return what went wrong in one line: the innermost failure of the system's, as "Connection refused"."""
+    """Return the cause in one line: the innermost operating system error, such as "Connection refused"."""
     reason: BaseException | None = error
     innermost = error
     while reason is not None:

@@ -1,11 +1,11 @@
-"""The outbox: what is to be recorded and is not yet, one JSON file an entry, in a folder of the data home.
+"""The outbox: entries that are not recorded yet, one JSON file each, in a folder of the data home.
 
-Conventions: a file is named by the time that it was put there and by its entry's group, so that names in
-order are entries in order, and what must not be written by two at once is seen without reading. A file is
-whole or not there; it goes when its entry is recorded. Each group has a lock of its own, which ends with the
-process that holds it.
+Conventions: a file is named by the time at which it was added and by the group of its entry. Sorted names
+are therefore entries in order, and the group, which only one process may write at a time, is known without
+reading the file. A file is either complete or absent; it is removed once its entry is recorded. Each group
+has its own lock, which is released when the process that holds it ends.
 
-Nothing here is the only copy of a result: those are in the job store.
+The outbox never holds the only copy of a result: results are in the job store.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ class Outbox:
 
     Attributes
     ----------
-    folder : the folder; it is made when there is something to put into it
+    folder : the folder; it is created with the first entry
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,43 +35,43 @@ class Outbox:
         self._lock = threading.Lock()
 
     def put(self, entry: OutboxEntry) -> None:
-        """Put an entry on the disk; where that cannot be it is kept in memory until `flush` can."""
+        """Add an entry on disk; if that fails, keep it in memory for `flush`."""
         with self._lock:
             self._unwritten[f"{time.time_ns()}-{entry.group}.json"] = entry.to_json()
         self.flush()
 
     def flush(self) -> int:
-        """Put on the disk what could not be put there; returns how many entries are in memory alone."""
+        """Write the entries in memory to disk; return how many could not be written."""
         with self._lock:
             for name, content in list(self._unwritten.items()):
                 try:
                     with replacing(self.folder / name) as temporary:
                         temporary.write_text(content, encoding="utf-8")
-                except OSError:  # the disk is full, or not there for a while
+                except OSError:  # the disk is full or temporarily unavailable
                     break
                 del self._unwritten[name]
             return len(self._unwritten)
 
     def names(self) -> list[str]:
-        """Return the names of the entries on the disk, the oldest first."""
+        """Return the names of the entries on disk, the oldest first."""
         try:
             return sorted(path.name for path in self.folder.glob("[0-9]*.json"))
         except OSError:
             return []
 
     def groups(self) -> dict[str, list[str]]:
-        """Return the names of the entries on the disk by group, the oldest group first."""
+        """Return the names of the entries on disk by group, the oldest group first."""
         groups: dict[str, list[str]] = {}
         for name in self.names():
             groups.setdefault(Path(name).stem.partition("-")[2], []).append(name)
         return groups
 
     @contextmanager
-    def alone(self, group: str) -> Iterator[bool]:
-        """Give whether nobody else has hold of a group; if so, nobody gets it until the end."""
+    def lock_group(self, group: str) -> Iterator[bool]:
+        """Try to lock a group for this process; yield whether it succeeded."""
         path = self.folder / f"{group}.lock"
         with path.open("w") as lock:
-            if not _locked(lock.fileno()):
+            if not _try_lock(lock.fileno()):
                 yield False
                 return
             try:
@@ -80,7 +80,7 @@ class Outbox:
                 path.unlink(missing_ok=True)
 
     def read(self, name: str) -> OutboxEntry | None:
-        """Read an entry; one that is gone is ``None``, a damaged one is an :class:`InputError`."""
+        """Read an entry, ``None`` if it was removed; a damaged one raises :class:`InputError`."""
         path = self.folder / name
         try:
             return OutboxEntry.from_json(path.read_text(encoding="utf-8"))
@@ -88,8 +88,8 @@ class Outbox:
             return None
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
-                f"the file {str(path)!r} is damaged ({error}); remove it, and the command that made its "
-                f"result records it again"
+                f"the file {str(path)!r} is damaged ({error}); remove it, then repeat the command that "
+                f"computed the result to record it again"
             ) from error
 
     def remove(self, names: Iterable[str]) -> None:
@@ -98,8 +98,8 @@ class Outbox:
             (self.folder / name).unlink(missing_ok=True)
 
 
-def _locked(file: int) -> bool:
-    """Lock a file if nobody else has, and if it is still there: its last holder may just have removed it."""
+def _try_lock(file: int) -> bool:
+    """Lock a file unless it is locked or its last holder has just removed it; return whether it is locked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,14 +1,15 @@
-"""The recorder: results go to MLflow beside the work, and wait in the outbox while they cannot.
+"""The recorder: writes results to MLflow in the background and keeps them in the outbox until then.
 
-Idea: what is to be recorded is on the disk before anything is tried, and a thread of its own delivers it, so
-that a server that is down, slow or silent holds nobody up and nothing is lost: it goes on trying, a later
-command that records delivers what is left, and so does `deliver`. A kill at any time leaves an entry that is
-delivered again; what MLflow holds already is not written twice.
+Idea: an entry is on disk before its first delivery, and a separate thread delivers it. A server that is down,
+slow or silent therefore neither delays a run nor loses a result: the recorder retries, a later command that
+records delivers the rest, and so does `deliver`. A process killed at any time leaves an entry that is
+delivered again; MLflow never gets a run twice.
 
-Conventions: an entry is delivered to where ``MLFLOW_TRACKING_URI`` points when it is delivered, which may be
-another place than when it was put there: an outbox holds no address and no secret.
+Conventions: an entry is delivered to the store that ``MLFLOW_TRACKING_URI`` names at the time of delivery, so
+the outbox contains neither addresses nor secrets.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +23,19 @@ from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord, 
 
 Progress = Callable[[int, int], None]
 
+logger = logging.getLogger(__name__)
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_CLOSING_S = 1.0, 60.0, 5.0
 
 
 @dataclass(frozen=True)
 class Undelivered:
-    """What is not recorded yet.
+    """The entries that are not recorded yet.
 
     Attributes
     ----------
     entries : number of entries
-    why : one sentence that says why, where they are and what delivers them; empty without entries
+    why : one sentence with the reason, their location and the command to deliver them; empty without entries
     """
 
     entries: int = 0
@@ -40,25 +43,25 @@ class Undelivered:
 
 
 class Recorder:
-    """Records runs and trials in the background; begins with what earlier commands have left.
+    """A recorder of runs and trials in the background, which first delivers what earlier commands have left.
 
-    Nothing that goes wrong with MLflow raises: it is told by what `close` returns. Several recorders, of this
-    and other processes, may share a data home. What is not closed ends with the process.
+    Failures of MLflow never raise; `close` returns them. Several recorders, in this and other processes, may
+    share a data home. A recorder that is not closed ends with the process.
 
     Parameters
     ----------
     workspace
         Its home holds the outbox, and the MLflow store unless the environment names another.
     first_pause_s : float
-        Seconds until a second attempt; they double with every one that fails, up to a minute.
+        Seconds before the second attempt; the pause doubles with every failure, up to a minute.
     """
 
     def __init__(self, workspace: Workspace, *, first_pause_s: float = _FIRST_PAUSE_S) -> None:
         self._first_pause_s = first_pause_s
         self._delivery = _Delivery(workspace)
         self._state = threading.Condition()
-        self._news = bool(self._delivery.outbox.names())
-        self._closing = self._hurry = self._stopped = self._settled = False
+        self._has_new = bool(self._delivery.outbox.names())
+        self._closing = self._retry_now = self._stopped = self._settled = False
         self._thread = threading.Thread(target=self._run, name="asdbench recorder", daemon=True)
         self._thread.start()
 
@@ -68,30 +71,27 @@ class Recorder:
         return dict(self._delivery.experiments)
 
     def put(self, run: Run) -> None:
-        """Record a run; one that is recorded already stays as it is, one with other results is replaced."""
+        """Record a run; one that is already recorded is kept, or replaced if its results differ."""
         self._put(run.entry(self._source))
 
     def put_trial(self, search: SearchRecord, trial: TrialRecord) -> None:
-        """Record a trial of a search; one that is recorded already stays as it is.
-
-        The search's name, metrics and number of trials are brought up to it.
-        """
+        """Record a trial of a search and update the search; a trial that is already recorded is kept."""
         self._put(trial_entry(search, trial, self._source))
 
     def close(self, *, patience_s: float = 30.0) -> Undelivered:
-        """Wait until all is recorded, at most ``patience_s`` seconds, then leave the rest in the outbox.
+        """Wait at most ``patience_s`` seconds until all is recorded; the rest stays in the outbox.
 
-        What was refused for a reason that does not pass is not waited for.
+        Entries that failed for a permanent reason are not waited for.
         """
         with self._state:
-            self._closing = self._hurry = True
+            self._closing = self._retry_now = True
             self._state.notify_all()
             self._state.wait_for(lambda: self._settled, timeout=patience_s)
             self._stopped = True
             self._state.notify_all()
         if self._settled:
             self._thread.join()
-        return self._delivery.left()
+        return self._delivery.undelivered()
 
     @cached_property
     def _source(self) -> dict[str, str]:
@@ -100,18 +100,18 @@ class Recorder:
     def _put(self, entry: OutboxEntry) -> None:
         self._delivery.outbox.put(entry)
         with self._state:
-            self._news = True
+            self._has_new = True
             self._state.notify_all()
 
     def _run(self) -> None:
-        """Deliver what is there whenever there is news, and after a pause what could not be delivered."""
+        """Deliver new entries at once, and retry failed ones after a pause."""
         pause_s: float | None = None
         while self._wait(pause_s):
             with self._state:
-                closing, self._news = self._closing, False
+                closing, self._has_new = self._closing, False
             delivered, again = self._delivery.attempt(until=lambda: self._stopped)
             with self._state:
-                if closing and not (again or self._news):
+                if closing and not (again or self._has_new):
                     self._settled = True
                     self._state.notify_all()
                     return
@@ -123,47 +123,48 @@ class Recorder:
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_CLOSING_S if closing else _LONGEST_PAUSE_S)
 
     def _wait(self, pause_s: float | None) -> bool:
-        """Wait for what is to be done next, where there is a pause at most so long; ``False`` is the end."""
+        """Wait for new entries or for the end of a pause; return ``False`` if the recorder is stopped."""
         with self._state:
             self._state.wait_for(
-                lambda: self._stopped or self._hurry or (self._news and pause_s is None), timeout=pause_s
+                lambda: self._stopped or self._retry_now or (self._has_new and pause_s is None),
+                timeout=pause_s,
             )
-            self._hurry = False
+            self._retry_now = False
             return not self._stopped
 
 
 def deliver(workspace: Workspace, *, progress: Progress | None = None) -> tuple[int, Undelivered]:
-    """Try once to deliver what is in the outbox; returns how many entries are, and what is left.
+    """Try once to deliver the entries in the outbox; return how many were delivered, and the rest.
 
-    ``progress`` is called after each group of entries with the number done and the number of all.
+    ``progress`` is called after each group of entries with the number of finished entries and of all.
     """
     delivery = _Delivery(workspace)
     delivered, _ = delivery.attempt(progress=progress)
-    return delivered, delivery.left()
+    return delivered, delivery.undelivered()
 
 
 class _Delivery:
-    """Attempts at delivering the entries of the data home's outbox."""
+    """Attempts to deliver the entries in the outbox of a data home."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self.outbox = Outbox(workspace.home / "outbox")
         self.experiments: dict[str, str] = {}
-        self._refused: set[str] = set()  # not to be tried again here
+        self._refused: set[str] = set()  # failed for a permanent reason
         self._reasons: dict[str, str] = {}
 
     def attempt(
         self, *, progress: Progress | None = None, until: Callable[[], bool] = lambda: False
     ) -> tuple[int, bool]:
-        """Try every entry once, the oldest first, ``until`` that says so.
+        """Try every entry once, the oldest first; stop early if ``until`` returns true.
 
-        Returns how many entries were delivered, and whether another attempt may deliver more.
+        Return how many entries were delivered, and whether another attempt may deliver more.
         """
         again = self.outbox.flush() > 0
         groups = {
-            group: wanted
+            group: pending
             for group, names in self.outbox.groups().items()
-            if (wanted := [name for name in names if name not in self._refused])
+            if (pending := [name for name in names if name not in self._refused])
         }
         waiting = [name for names in groups.values() for name in names]
         if not waiting:
@@ -179,7 +180,7 @@ class _Delivery:
                 except NotWritten as error:
                     if error.of_store:
                         raise
-                    self._reasons |= dict.fromkeys(names, str(error))
+                    self._note_failure(names, error)
                     if error.transient:
                         again = True
                     else:
@@ -188,31 +189,36 @@ class _Delivery:
                 if progress is not None:
                     progress(done, len(waiting))
         except NotWritten as error:
-            self._reasons |= dict.fromkeys(waiting, str(error))
+            self._note_failure(waiting, error)
             again = again or error.transient
+        logger.debug("delivered %d of %d entries to MLflow", delivered, len(waiting))
         return delivered, again
 
-    def left(self) -> Undelivered:
-        """Return what is not delivered yet."""
+    def _note_failure(self, names: Sequence[str], error: Exception) -> None:
+        logger.info("could not deliver %d entries to MLflow: %s", len(names), error)
+        self._reasons |= dict.fromkeys(names, str(error))
+
+    def undelivered(self) -> Undelivered:
+        """Return the entries that are not delivered yet."""
         unwritten, names = self.outbox.flush(), self.outbox.names()
         entries = len(names) + unwritten
         if not entries:
             return Undelivered()
-        default = f"the MLflow store {shown_uri(self._workspace)} has not taken them yet"
+        default = f"the MLflow store {shown_uri(self._workspace)} has not accepted them yet"
         reason = next((self._reasons[name] for name in names if name in self._reasons), default)
-        what = "1 result is" if entries == 1 else f"{entries} results are"
+        subject = "1 result is" if entries == 1 else f"{entries} results are"
         cure = (
-            f"{str(self.outbox.folder)!r} cannot be written either, so the same command records them again"
+            f"{str(self.outbox.folder)!r} cannot be written either, so repeat the command to record them"
             if unwritten
-            else f"what is in {str(self.outbox.folder)!r} is delivered by 'asdbench record' or the next run"
+            else f"the next run or 'asdbench record' delivers them from {str(self.outbox.folder)!r}"
         )
-        return Undelivered(entries, f"{what} not in MLflow, as {reason}; {cure}")
+        return Undelivered(entries, f"{subject} not in MLflow because {reason}; {cure}")
 
     def _deliver(self, store: Store, group: str, names: Sequence[str]) -> int:
-        """Write a group's entries and remove them; returns their number."""
+        """Write the entries of a group and remove them; return their number."""
         try:
-            with self.outbox.alone(group) as mine:
-                if not mine:
+            with self.outbox.lock_group(group) as is_locked:
+                if not is_locked:
                     raise NotWritten("another process is recording them", transient=True, of_store=False)
                 entries = {}
                 for name in names:
@@ -220,7 +226,7 @@ class _Delivery:
                         entry = self.outbox.read(name)
                     except InputError as error:
                         self._refused.add(name)
-                        self._reasons[name] = str(error)
+                        self._note_failure([name], error)
                     else:
                         if entry is not None:  # another process may have recorded it
                             entries[name] = entry

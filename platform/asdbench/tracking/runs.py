@@ -1,20 +1,20 @@
-"""What is recorded: finished runs, and searches with their trials, each as the MLflow runs that it becomes.
+"""The records of finished runs, searches and trials, and the MLflow runs that they become.
 
-Idea: a `RunRecord` says in plain values all that one MLflow run is to hold, an `OutboxEntry` what is delivered
-together. So an entry that waits in a file needs nothing but itself: not the job store nor the same version of
-the platform, and it tells the commit whose code made the result.
+Idea: a `RunRecord` holds the complete content of one MLflow run as plain values, and an `OutboxEntry` the
+records that are delivered together. An entry that waits in a file is therefore self-contained: it needs
+neither the job store nor the same version of the platform, and names the commit whose code made the result.
 
-Conventions: metrics are fractions between 0 and 1, times are in seconds. A run's start and end are those of
-its results: when the last one was finished, less the time that training and scoring took. Metrics of a
-machine type are named ``<machine type>/auc_source`` in the outer run and ``auc_source`` in the nested one,
-losses ``loss/<stage>/<name>``, with the epoch as step. ``official_score`` is over all machine types of a run;
-the same mean over one type is ``harmonic_mean``, or ``arithmetic_mean`` where that is the rule.
+Conventions: metrics are fractions between 0 and 1, times are in seconds. A run starts and ends with its
+results: the end is when the last one was finished, the start is earlier by the time of training and scoring.
+Metrics of a machine type are named ``<machine type>/auc_source`` in the outer run and ``auc_source`` in the
+nested one, losses ``loss/<stage>/<name>``, with the epoch as step. ``official_score`` is over all machine
+types of a run; the same mean over one type is ``harmonic_mean``, or ``arithmetic_mean`` if that is the rule.
 
-A trial's metric is ``score``, over the machine types that were finished when it was taken, whose number is
-its step; its losses are ``loss/<machine type>/<stage>/<name>``.
+The metric of a trial is ``score``, over the machine types that were finished at the time; their number is the
+step. Its losses are ``loss/<machine type>/<stage>/<name>``.
 
-Scores of development and of evaluation clips are not to be ranked together: runs on the eval subset are in an
-experiment of their own, ``asdbench/<data set>/eval``; searches are in ``asdbench/<data set>/searches``.
+Scores on development clips and on evaluation clips must not be ranked together, so runs on the eval subset
+are in a separate experiment, ``asdbench/<data set>/eval``; searches are in ``asdbench/<data set>/searches``.
 """
 
 import dataclasses
@@ -31,11 +31,12 @@ import polars as pl
 
 import asdbench
 from asdbench.config import assignments
-from asdbench.engine.result_metrics import machine_type_metrics
+from asdbench.engine.result_metrics import Record, machine_type_metrics
 from asdbench.metrics import Rule, summary
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 TrialState = Literal["complete", "pruned", "failed"]
+Curve = Sequence[Mapping[str, Any]]  # points of a training curve: stage, epoch and losses by name
 
 KEY, RESULTS = "asdbench.key", "asdbench.results"
 TRIALS, TRIAL, IS_DEFAULT = "asdbench.trials", "asdbench.trial", "asdbench.default"
@@ -45,18 +46,24 @@ _NAME_CHARACTERS = 250  # MLflow's column
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that one MLflow run is to hold.
+    """The content of one MLflow run.
 
     Attributes
     ----------
-    name : of the run
+    name : name of the run
     tags, params : texts by name
-    metrics : name, value and step of each
-    began_ms, ended_ms : since 1970
-    status : the status it ends with
-    files : text by path among its artifacts
+    metrics : name, value and step of each metric
+    began_ms, ended_ms : start and end in milliseconds since 1970
+    status : final status
+    files : content of text artifacts by path
     data : name and fingerprint of the data set, for the column "Dataset"; ``None`` leaves it empty
-    nested : sheets of its nested runs
+    nested : records of its nested runs
+
+    Examples
+    --------
+    >>> run = RunRecord("baseline-mse seed 0", {}, {}, [("score", 0.5, 1), ("score", 0.6, 2)], 0, 1)
+    >>> run.last("score")
+    0.6
     """
 
     name: str
@@ -72,11 +79,11 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
-        """Return the sheet of what ``dataclasses.asdict`` made of one."""
-        return cls(**{**values, "nested": [cls.from_dict(sheet) for sheet in values["nested"]]})
+        """Return the record that ``dataclasses.asdict`` turned into ``values``."""
+        return cls(**{**values, "nested": [cls.from_dict(record) for record in values["nested"]]})
 
     def last(self, metric: str) -> float | None:
-        """Return the value of a metric at its last step."""
+        """Return the value of a metric at its last step, or ``None`` if the run lacks the metric."""
         return max(
             ((step, value) for name, value, step in self.metrics if name == metric), default=(0, None)
         )[1]
@@ -84,13 +91,13 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """What is delivered together: a run with its nested ones, or one trial and the search that it is of.
+    """The records that are delivered together: a run with its nested runs, or one trial with its search.
 
     Attributes
     ----------
-    experiment : name of its experiment, without ``asdbench/``
+    experiment : name of the experiment, without ``asdbench/``
     run : the run, or the search
-    trial : the trial, ``None`` where it is a run
+    trial : the trial of the search, ``None`` for a run
     """
 
     experiment: str
@@ -99,16 +106,19 @@ class OutboxEntry:
 
     @property
     def group(self) -> str:
-        """Names what must not be written by two at once: the run, or the search of all its trials."""
+        """The key of entries that only one process may write at a time: those of a run, or of a search."""
         return _hash([self.experiment, self.run.tags[KEY]])
 
     def to_json(self) -> str:
-        """Return the entry as JSON; losses that are not finite stay so."""
+        """Return the entry as JSON; losses that are not finite are kept."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "OutboxEntry":
-        """Return the entry that `to_json` wrote; `ValueError`, `TypeError` or `KeyError` if it is none."""
+        """Return the entry that `to_json` wrote.
+
+        Raises `ValueError`, `TypeError` or `KeyError` for any other text.
+        """
         values = json.loads(text)
         trial = values["trial"] and RunRecord.from_dict(values["trial"])
         return cls(values["experiment"], RunRecord.from_dict(values["run"]), trial)
@@ -116,37 +126,37 @@ class OutboxEntry:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One system with settings and a seed, on the machine types of a data set.
+    """The results of one system with settings and a seed, on the machine types of a data set.
 
     Attributes
     ----------
-    system : its name
+    system : name of the system
     settings : all its settings
-    changed_settings : those that differ from the defaults
+    changed_settings : the settings that differ from the defaults
     data : name of the data set
-    fingerprint : hash of the data set's content
-    seed : of the training
-    complete : whether every machine type that can be judged is there; only then is there an official score
-    records : machine type to result record, as ``evaluate`` stores it
-    keys : machine type to the result's key in the job store
-    scores : machine type to a table of ``clip_id``, ``use`` and ``score``
-    curves : machine type to the training curve: dicts of ``stage``, ``epoch`` and losses by name
-    subset : the subset that was judged
+    fingerprint : hash of the content of the data set
+    seed : seed of the training
+    complete : whether all machine types with labels have a result; only then is there an official score
+    records : result record by machine type, as ``evaluate`` stores it
+    keys : key of the result in the job store, by machine type
+    scores : table of ``clip_id``, ``use`` and ``score``, by machine type
+    curves : training curve by machine type: dicts of ``stage``, ``epoch`` and losses by name
+    subset : the subset that was evaluated
     tuned : ``search`` (its key), ``trials`` (their number) and ``protocol`` of the search that chose the
-        settings; ``None`` if none did
+        settings; ``None`` if no search did
     """
 
     system: str
-    settings: Mapping[str, Any]
-    changed_settings: Mapping[str, Any]
+    settings: Mapping[str, object]
+    changed_settings: Mapping[str, object]
     data: str
     fingerprint: str
     seed: int
     complete: bool
-    records: Mapping[str, Mapping[str, Any]]
+    records: Mapping[str, Record]
     keys: Mapping[str, str]
     scores: Mapping[str, pl.DataFrame]
-    curves: Mapping[str, Sequence[Mapping[str, Any]]]
+    curves: Mapping[str, Curve]
     subset: str = "dev"
     tuned: Mapping[str, Any] | None = None
 
@@ -157,7 +167,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """What makes it the same run: a later one with other results takes its place."""
+        """The identity of the run; a later run with the same key and other results replaces it."""
         identity = [self.system, assignments(self.settings), self.data, self.fingerprint, str(self.seed)]
         if self.tuned is not None:
             identity.append(json.dumps(dict(self.tuned), sort_keys=True))
@@ -165,20 +175,20 @@ class Run:
 
     @property
     def results(self) -> str:
-        """A hash of the results' keys."""
+        """A hash of the keys of the results."""
         return _hash(sorted(self.keys.values()))
 
     def entry(self, source: Mapping[str, str]) -> OutboxEntry:
-        """Return what is to be delivered; ``source`` are tags of the code that made it."""
+        """Return the entry to deliver; ``source`` are tags that identify the code."""
         params = {**self.settings, "system": self.system, "data": self.data, "seed": self.seed}
-        end = ""
+        suffix = ""
         if self.tuned is not None:
             params["trials"] = self.tuned["trials"]
-            end = f", dev-tuned, {_trials(self.tuned['trials'])}"
-        begin = f"{self.system} seed {self.seed}"
+            suffix = f", dev-tuned, {_trials(self.tuned['trials'])}"
+        name = f"{self.system} seed {self.seed}"
         times = [_times_ms(record) for record in self.records.values()]
-        sheet = RunRecord(
-            name=_name(begin, self.changed_settings, end),
+        record = RunRecord(
+            name=_name(name, self.changed_settings, suffix),
             tags={
                 KEY: self.key,
                 RESULTS: self.results,
@@ -190,7 +200,7 @@ class Run:
                 **source,
             },
             params=_texts(params),
-            metrics=_at_0(_run_metrics(self)),
+            metrics=_at_step_0(_run_metrics(self)),
             began_ms=min(began for began, _ in times),
             ended_ms=max(ended for _, ended in times),
             files={
@@ -200,42 +210,42 @@ class Run:
             data=(self.data, self.fingerprint),
             nested=[
                 RunRecord(
-                    name=_name(f"{machine_type}, {begin}", self.changed_settings, end),
+                    name=_name(f"{machine_type}, {name}", self.changed_settings, suffix),
                     tags={
                         KEY: self.key,
                         "asdbench.result": self.keys[machine_type],
-                        "asdbench.system_code": record["code"],
+                        "asdbench.system_code": result["code"],
                         **source,
                     },
                     params=_texts({**params, "machine_type": machine_type}),
                     metrics=[
-                        *_at_0(_machine_type_metrics(record)),
+                        *_at_step_0(_machine_type_metrics(result)),
                         *_losses(self.curves.get(machine_type, ())),
                     ],
                     began_ms=began,
                     ended_ms=ended,
                 )
-                for (machine_type, record), (began, ended) in zip(self.records.items(), times, strict=True)
+                for (machine_type, result), (began, ended) in zip(self.records.items(), times, strict=True)
             ],
         )
-        return OutboxEntry(self.experiment, sheet)
+        return OutboxEntry(self.experiment, record)
 
 
 @dataclass(frozen=True, eq=False)
 class SearchRecord:
-    """A search for settings, as far as its trials have it in common.
+    """A search for settings: what its trials have in common.
 
     Attributes
     ----------
-    key : what makes it the same search, however often it is interrupted and goes on
-    system : whose settings are searched
+    key : identity of the search, which is the same after it is interrupted and resumed
+    system : system whose settings are searched
     data : name of the data set
-    subset : the subset whose labels steer it
+    subset : subset whose labels the search uses
     protocol : ``"dev"`` or ``"leave-one-type-out"``
-    held_out : the machine type that has no part in it, ``None`` if all have
-    settings : settings that all its trials have
-    seeds : over which a trial's score is averaged
-    trials : how many are asked for; may grow when it goes on
+    held_out : machine type that the search does not use, ``None`` if it uses all
+    settings : settings that all trials share
+    seeds : seeds over which the score of a trial is averaged
+    trials : requested number of trials; may grow when the search is resumed
     """
 
     key: str
@@ -244,38 +254,38 @@ class SearchRecord:
     subset: str
     protocol: str
     held_out: str | None
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     seeds: Sequence[int]
     trials: int
 
 
 @dataclass(frozen=True, eq=False)
 class TrialRecord:
-    """One try of a search.
+    """One trial of a search.
 
     Attributes
     ----------
-    number : in the search
-    settings : those that it changes, beside the search's own; none of them makes it the default's trial
+    number : number in the search
+    settings : settings that it changes in addition to those of the search; empty for the untuned trial
     state : ``"complete"``, ``"pruned"`` or ``"failed"``
-    rungs : number of machine types finished, and the score over these, in order
-    metrics : machine type to its metrics by name
-    curves : machine type to the training curve: dicts of ``stage``, ``epoch`` and losses by name
-    began, ended : seconds since 1970
+    rungs : numbers of finished machine types with the score over them, in order
+    metrics : metrics by machine type and name
+    curves : training curve by machine type: dicts of ``stage``, ``epoch`` and losses by name
+    began, ended : start and end in seconds since 1970
     """
 
     number: int
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     state: TrialState
     rungs: Sequence[tuple[int, float]]
     metrics: Mapping[str, Mapping[str, float]]
-    curves: Mapping[str, Sequence[Mapping[str, Any]]]
+    curves: Mapping[str, Curve]
     began: float
     ended: float
 
 
 def trial_entry(search: SearchRecord, trial: TrialRecord, source: Mapping[str, str]) -> OutboxEntry:
-    """Return what is to be delivered of a trial; ``source`` are tags of the code that made it."""
+    """Return the entry to deliver for a trial; ``source`` are tags that identify the code."""
     began_ms, ended_ms = round(1000 * trial.began), round(1000 * trial.ended)
     tags = {
         KEY: search.key,
@@ -287,7 +297,7 @@ def trial_entry(search: SearchRecord, trial: TrialRecord, source: Mapping[str, s
     }
     params = {**search.settings, "system": search.system, "data": search.data}
     held_out = "" if search.held_out is None else f", without {search.held_out}"
-    of_search = RunRecord(
+    search_record = RunRecord(
         name=_name(search.system, search.settings, f": {_trials(search.trials)}{held_out}"),
         tags={**tags, TRIALS: str(search.trials)},
         params=_texts(
@@ -303,13 +313,13 @@ def trial_entry(search: SearchRecord, trial: TrialRecord, source: Mapping[str, s
         began_ms=began_ms,
         ended_ms=ended_ms,
     )
-    of_trial = RunRecord(
+    trial_record = RunRecord(
         name=_name(f"trial {trial.number}", trial.settings, ""),
         tags={**tags, TRIAL: str(trial.number), IS_DEFAULT: str(not trial.settings).lower()},
         params=_texts({**params, **trial.settings, "trial": trial.number}),
         metrics=[
             *(("score", float(score), finished) for finished, score in trial.rungs),
-            *_at_0(
+            *_at_step_0(
                 {
                     f"{machine_type}/{name}": value
                     for machine_type, metrics in trial.metrics.items()
@@ -326,7 +336,7 @@ def trial_entry(search: SearchRecord, trial: TrialRecord, source: Mapping[str, s
         ended_ms=ended_ms,
         status=_STATUS[trial.state],
     )
-    return OutboxEntry(f"{search.data}/searches", of_search, of_trial)
+    return OutboxEntry(f"{search.data}/searches", search_record, trial_record)
 
 
 def _run_metrics(run: Run) -> dict[str, float]:
@@ -346,24 +356,24 @@ def _run_metrics(run: Run) -> dict[str, float]:
     }
 
 
-def _machine_type_metrics(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a nested run: of the machine type, and of its sections if there are several."""
+def _machine_type_metrics(record: Record) -> dict[str, float]:
+    """Return the metrics of a nested run: of its machine type, and of the sections if there are several."""
     metrics = {**_renamed(record), **_timings([record])}
     for section, judged in record["sections"].items():
-        place = f"section_{section}/" if len(record["sections"]) > 1 else ""
-        if place:
-            metrics |= {f"{place}{name}": value for name, value in judged["official"].items()}
-        metrics |= {f"{place}in_domain/{name}": value for name, value in judged["in_domain"].items()}
+        prefix = f"section_{section}/" if len(record["sections"]) > 1 else ""
+        if prefix:
+            metrics |= {f"{prefix}{name}": value for name, value in judged["official"].items()}
+        metrics |= {f"{prefix}in_domain/{name}": value for name, value in judged["in_domain"].items()}
     return metrics
 
 
-def _renamed(record: Mapping[str, Any]) -> dict[str, float]:
-    """Call the score of one machine type by another name: else it is sorted among those of all types."""
-    name_of = {"official_score": f"{record['rule']['mean']}_mean"}
-    return {name_of.get(name, name): value for name, value in machine_type_metrics(record).items()}
+def _renamed(record: Record) -> dict[str, float]:
+    """Return the metrics of one machine type, its score renamed so that it is not ranked with runs."""
+    new_names = {"official_score": f"{record['rule']['mean']}_mean"}
+    return {new_names.get(name, name): value for name, value in machine_type_metrics(record).items()}
 
 
-def _timings(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _timings(records: Sequence[Record]) -> dict[str, float]:
     return {
         "parameters": max(record["parameters"] for record in records),
         "training_steps": sum(record["training_steps"] for record in records),
@@ -376,42 +386,42 @@ def _timings(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _at_0(metrics: Mapping[str, float]) -> list[tuple[str, float, int]]:
+def _at_step_0(metrics: Mapping[str, float]) -> list[tuple[str, float, int]]:
     return [(_metric_name(name), float(value), 0) for name, value in metrics.items()]
 
 
-def _losses(curve: Sequence[Mapping[str, Any]], place: str = "") -> Iterator[tuple[str, float, int]]:
+def _losses(curve: Curve, prefix: str = "") -> Iterator[tuple[str, float, int]]:
     for row in curve:
         for name, value in row.items():
             if name not in ("stage", "epoch"):
-                yield _metric_name(f"loss/{place}{row['stage']}/{name}"), float(value), row["epoch"]
+                yield _metric_name(f"loss/{prefix}{row['stage']}/{name}"), float(value), row["epoch"]
 
 
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return values as ``--set`` would take them."""
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    """Return values in the notation of ``--set``."""
     return {name: assignments({name: value}).partition("=")[2] for name, value in values.items()}
 
 
 def _metric_name(name: str) -> str:
-    """Replace what MLflow does not allow in a metric's name."""
+    """Return a name without the characters that MLflow does not allow in names of metrics."""
     return re.sub(r"[^/\w.\- ]", "_", name)
 
 
-def _name(begin: str, settings: Mapping[str, Any], end: str) -> str:
-    """Return the name of a run; settings that make it too long end in ``…``."""
-    middle = f" {assignments(settings)}" if settings else ""
-    room = _NAME_CHARACTERS - len(begin) - len(end)
-    return begin + (middle if len(middle) <= room else f"{middle[: room - 1]}…") + end
+def _name(prefix: str, settings: Mapping[str, object], suffix: str) -> str:
+    """Return the name of a run; settings that are too long are cut and end in ``…``."""
+    shown = f" {assignments(settings)}" if settings else ""
+    n_characters = _NAME_CHARACTERS - len(prefix) - len(suffix)
+    return prefix + (shown if len(shown) <= n_characters else f"{shown[: n_characters - 1]}…") + suffix
 
 
-def _trials(number: int) -> str:
-    return "1 trial" if number == 1 else f"{number} trials"
+def _trials(n_trials: int) -> str:
+    return "1 trial" if n_trials == 1 else f"{n_trials} trials"
 
 
-def _times_ms(record: Mapping[str, Any]) -> tuple[int, int]:
+def _times_ms(record: Record) -> tuple[int, int]:
     ended = datetime.fromisoformat(record["finished"]).timestamp()
-    begun = ended - record["training_seconds"] - record["scoring_seconds"]
-    return round(1000 * begun), round(1000 * ended)
+    began = ended - record["training_seconds"] - record["scoring_seconds"]
+    return round(1000 * began), round(1000 * ended)
 
 
 def _hash(texts: Sequence[str]) -> str:
