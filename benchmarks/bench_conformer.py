@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from asdbench.features.torchaudio_import import torchaudio
-from asdbench.nn.conformer import Conformer, from_torchaudio
+from asdbench.nn.conformer import Conformer
 from asdbench.nn.pooling import AttentiveStatisticsPooling
+from tests.nn.torchaudio_weights import from_torchaudio
 
 ROWS = 64
 MELS = 128

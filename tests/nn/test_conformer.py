@@ -4,8 +4,9 @@ from torch import Tensor, nn
 
 from asdbench.errors import InputError
 from asdbench.features.torchaudio_import import torchaudio
-from asdbench.nn.conformer import Conformer, ConformerBlock, from_torchaudio
+from asdbench.nn.conformer import Conformer, ConformerBlock
 from asdbench.nn.pooling import AttentiveStatisticsPooling
+from tests.nn.torchaudio_weights import from_torchaudio
 
 
 def twins(blocks: int, dropout: float = 0.0) -> tuple[nn.Module, Conformer]:

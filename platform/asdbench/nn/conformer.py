@@ -12,44 +12,11 @@ The layout is row, frame, feature throughout: 1×1 convolutions are linear layer
 convolution runs on a channels-last view, so that nothing is transposed.
 """
 
-import re
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 from torch.nn import functional
 
 from asdbench.errors import InputError
 from asdbench.nn.dropout import Dropout
-
-_TORCHAUDIO = (
-    (r"conformer_layers\.(\d+)\.", r"\1."),
-    (r"ffn(\d)\.sequential\.0", r"ffn\1.norm"),
-    (r"ffn(\d)\.sequential\.1", r"ffn\1.up"),
-    (r"ffn(\d)\.sequential\.4", r"ffn\1.down"),
-    (r"self_attn_layer_norm", "attention.norm"),
-    (r"self_attn\.in_proj_", "attention.qkv."),
-    (r"self_attn\.out_proj", "attention.out"),
-    (r"conv_module\.layer_norm", "convolution.norm"),
-    (r"conv_module\.sequential\.0", "convolution.up"),
-    (r"conv_module\.sequential\.2", "convolution.depthwise"),
-    (r"conv_module\.sequential\.3", "convolution.batch_norm"),
-    (r"conv_module\.sequential\.5", "convolution.down"),
-    (r"final_layer_norm", "norm"),
-)
-
-
-def from_torchaudio(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of ``torchaudio.models.Conformer`` under the names and in the shapes of our blocks.
-
-    ``conformer.blocks.load_state_dict(from_torchaudio(theirs.state_dict()))`` makes the two agree.
-    """
-    renamed = {}
-    for name, value in weights.items():
-        for theirs, ours in _TORCHAUDIO:
-            name = re.sub(theirs, ours, name)
-        pointwise = name.endswith(("convolution.up.weight", "convolution.down.weight"))
-        renamed[name] = value.squeeze(2) if pointwise else value
-    return renamed
 
 
 class FeedForward(nn.Module):
