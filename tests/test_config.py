@@ -182,5 +182,5 @@ def test_a_setting_may_depend_on_others_that_exist() -> None:
     class Wrong:
         near: int = tunable(1, when={"kid": ("near",)})
 
-    with pytest.raises(TypeError, match="near depends on 'kid', which is no setting"):
+    with pytest.raises(TypeError, match="near depends on 'kid', which is not a setting"):
         settings_of(Wrong)

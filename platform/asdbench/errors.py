@@ -1,19 +1,21 @@
-"""The one kind of error that is the user's to mend: bad input, a wrong name, a request that cannot be met."""
+"""Errors that the user can correct: bad input, a wrong name, a request that cannot be met."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input: the message names the value, the place and the cure in one sentence.
+    """Bad input. The message states what is wrong with which value, and what to do.
 
-    The command line prints the message alone and exits with code 2.
+    The command line prints only the message and exits with code 2.
     """
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """Return the error for a name that does not exist, with the nearest existing one or the whole list.
+    """Return the error for a name that does not exist, with the nearest existing name or all names.
 
+    Examples
+    --------
     >>> str(unknown_name("system", "multitask-mell", ["multitask-mel", "adversarial"]))
     "no system 'multitask-mell'; did you mean 'multitask-mel'?"
     """

@@ -1,13 +1,13 @@
 """Systems by name: the files of ``systems/`` and the entry point group ``asdbench.systems``.
 
-The file ``multitask_mel.py`` is the system ``multitask-mel``. A package of one's own adds a system with::
+The file ``multitask_mel.py`` is the system ``multitask-mel``. Any other package adds a system with::
 
     [project.entry-points."asdbench.systems"]
     my-system = "my_package.my_module:MySystem"
 
-Listing the names imports nothing; a system's module is imported when the system is asked for. A system whose
-code, or what that imports of its own package, imports a room that holds data, scores or labels is refused.
-This keeps an honest author from a leak; it is no sandbox.
+Listing the names imports nothing; :func:`get` imports a system's module. It rejects a system whose code, or a
+module of its own package that this imports, imports a part of asdbench that holds data, scores or labels. The
+check protects an honest author from a leak; it is not a sandbox.
 """
 
 import ast
@@ -39,14 +39,21 @@ _ROOMS_IN_SOURCE_HASH = (
     "asdbench.system",
     "asdbench.spec",
 )
-_OPEN_ROOMS = (*_ROOMS_IN_SOURCE_HASH, "asdbench.config", "asdbench.errors")  # all else is hidden
+_OPEN_ROOMS = (*_ROOMS_IN_SOURCE_HASH, "asdbench.config", "asdbench.errors")  # the rest is closed to systems
 _UNCHANGED: Any = object()
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True)
 class SystemSource:
-    """Where a system comes from: the module to import, the class in it (``None``: the only one)."""
+    """The origin of a system.
+
+    Attributes
+    ----------
+    module : the module to import
+    attribute : the class in it; ``None`` for its only system
+    place : the origin as messages name it
+    """
 
     module: str
     attribute: str | None
@@ -54,29 +61,48 @@ class SystemSource:
 
 
 def names() -> list[str]:
-    """Return the names of all systems, sorted."""
+    """Return the names of all systems, sorted.
+
+    Examples
+    --------
+    >>> "multitask-mel" in names()
+    True
+    """
     return sorted(_sources())
 
 
 def source(name: str) -> SystemSource:
-    """Return where system ``name`` comes from; unknown or defined twice is an :class:`InputError`."""
-    found = _sources()
-    if name not in found:
-        raise unknown_name("system", name, found)
-    places = found[name]
-    if len(places) > 1:
-        listed = " and ".join(place.place for place in places)
+    """Return the origin of system ``name``.
+
+    Raises
+    ------
+    InputError
+        There is no such system, or it is defined twice.
+
+    Examples
+    --------
+    >>> source("baseline-mse").place
+    'systems/baseline_mse.py'
+    """
+    sources = _sources()
+    if name not in sources:
+        raise unknown_name("system", name, sources)
+    origins = sources[name]
+    if len(origins) > 1:
+        listed = " and ".join(origin.place for origin in origins)
         raise InputError(f"system {name!r} is defined twice, by {listed}; rename or uninstall one of them")
-    return places[0]
+    return origins[0]
 
 
 @cache
 def get(name: str) -> "type[System]":
     """Import and return the class of system ``name``.
 
-    Raises :class:`InputError` for an unknown name, a name defined twice, a module that cannot be imported,
-    one that does not define exactly one system, one that imports what a system must not see, or a class that
-    does not keep the contract.
+    Raises
+    ------
+    InputError
+        The name is unknown or defined twice; the module cannot be imported, does not define exactly one
+        system or imports a part of asdbench that is closed to systems; or the class breaks the contract.
     """
     origin = source(name)
     try:
@@ -89,17 +115,17 @@ def get(name: str) -> "type[System]":
                 continue
             raise InputError(
                 f"system {name!r} ({origin.place}) imports {room} in {seen}; a system sees neither data sets "
-                f"nor labels, so leave that import out"
+                f"nor labels, so remove that import"
             )
-    found = _class_in(module, name, origin)
-    flaw = _flaw(found)
+    system = _class_in(module, name, origin)
+    flaw = _flaw(system)
     if flaw is not None:
         raise InputError(f"system {name!r} ({origin.place}) cannot be used: {flaw}")
-    return found
+    return system
 
 
 def broken() -> dict[str, InputError]:
-    """Import all systems; return why one cannot be used, by name, for those that cannot."""
+    """Import all systems and return the errors of those that cannot be used, by name."""
     reasons = {}
     for name in names():
         try:
@@ -114,10 +140,10 @@ def _class_in(module: ModuleType, name: str, origin: SystemSource) -> "type[Syst
     from asdbench.system import System
 
     if origin.attribute is not None:
-        found = getattr(module, origin.attribute, None)
-        if not (isinstance(found, type) and issubclass(found, System)):
-            raise InputError(f"system {name!r} ({origin.place}) is not a subclass of asdbench.system.System")
-        return found
+        member = getattr(module, origin.attribute, None)
+        if not (isinstance(member, type) and issubclass(member, System)):
+            raise InputError(f"system {name!r} ({origin.place}) is not a subclass of asdbench.System")
+        return member
     classes = [
         member
         for member in vars(module).values()
@@ -131,7 +157,7 @@ def _class_in(module: ModuleType, name: str, origin: SystemSource) -> "type[Syst
 
 
 def _flaw(system: "type[System]") -> str | None:
-    """Say what a class lacks of the contract in :mod:`asdbench.system`; ``None`` if nothing."""
+    """Return how a class breaks the contract in :mod:`asdbench.system`; ``None`` if it keeps it."""
     from asdbench.system import System
 
     config = getattr(system, "Config", None)
@@ -146,12 +172,12 @@ def _flaw(system: "type[System]") -> str | None:
         settings_of(config)
     except (TypeError, NameError) as error:
         return f"{error} (in {system.__name__}.Config)"
-    own: tuple[str, ...] = ("input_spec", "batch_plan", "stages", "components")
+    required: tuple[str, ...] = ("input_spec", "batch_plan", "stages", "components")
     if _is_ensemble(system):
-        own = ("members", "combine")
+        required = ("members", "combine")
     elif system.training_of:
-        own = ("components",)
-    for member in own:
+        required = ("components",)
+    for member in required:
         if inspect.getattr_static(system, member) is inspect.getattr_static(System, member):
             return f"{system.__name__} must define {member}, see asdbench.system.System"
         if member in ("input_spec", "batch_plan", "members", "combine") and not inspect.ismethod(
@@ -163,7 +189,7 @@ def _flaw(system: "type[System]") -> str | None:
 
 @dataclass(frozen=True)
 class Configured:
-    """A system by name with its settings, and the system that it scores if it trains none of its own."""
+    """A system with its settings, those of the system that it scores and those of its members."""
 
     name: str
     system: "type[System]"
@@ -326,9 +352,9 @@ def _configure_ensemble(name: str, values: dict[str, Any], preset: str | None) -
 def source_hash(name: str) -> str:
     """Return a hash of the code that a system's results depend on.
 
-    It covers the system's module, what that imports of its own package, and the layers, backends and
-    contract of asdbench that any of these import, as syntax trees without docstrings: a comment or a
-    reworded docstring changes nothing.
+    It covers the system's module, the modules of its own package that this imports, and the layers, back
+    ends, features and contract of asdbench that any of these import. It hashes syntax trees without
+    docstrings, so that a comment or a reworded docstring does not change it.
     """
     digest = hashlib.blake2b(digest_size=16)
     first = get(name).__module__
@@ -413,19 +439,19 @@ def _is_module(name: str) -> bool:
 
 
 def _sources() -> dict[str, list[SystemSource]]:
-    found: dict[str, list[SystemSource]] = {}
+    sources: dict[str, list[SystemSource]] = {}
     for folder in _system_folders():
         for file in sorted(folder.glob("*.py")):
             if not file.name.startswith("_"):
                 module = f"systems.{file.stem}"
-                found.setdefault(file.stem.replace("_", "-"), []).append(
+                sources.setdefault(file.stem.replace("_", "-"), []).append(
                     SystemSource(module, None, f"systems/{file.name}")
                 )
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         package = entry.dist.name if entry.dist else "an unknown package"
-        place = f"{entry.value} of package {package}"
-        found.setdefault(entry.name, []).append(SystemSource(entry.module, entry.attr, place))
-    return found
+        origin = SystemSource(entry.module, entry.attr, f"{entry.value} of package {package}")
+        sources.setdefault(entry.name, []).append(origin)
+    return sources
 
 
 def _system_folders() -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a feature is, as data: the parameters that its values depend on. Imports nothing heavy."""
+"""Specifications of features: the parameters that their values depend on. Imports no other library."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,15 @@ class MelSpec:
     Attributes
     ----------
     n_fft : window and transform length, in samples
-    hop_samples : distance of frames; frame t covers samples [hop·t − n_fft/2, hop·t + n_fft/2)
+    hop_samples : distance between frames; frame t covers samples [hop·t − n_fft/2, hop·t + n_fft/2)
     n_mels : number of mel bands
     f_min_hz, f_max_hz : edges of the filter bank
-    floor : least mel power before the logarithm
+    floor : lower bound of the mel power before the logarithm
+
+    Examples
+    --------
+    >>> MelSpec(hop_samples=512).frames(16_000)
+    32
     """
 
     n_fft: int = 1024
