@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A sweep on a Slurm cluster: a Ray node on each node of the allocation, the sweep on the first of them.
+# A sweep on a Slurm cluster: one Ray node on each node of the allocation, and the sweep on the first one.
 #
 #   ASDBENCH_HOME=/shared/asdbench sbatch --nodes=4 --gpus-per-node=2 clusters/slurm.sh --data NAME --trials 20
 #
-# To be given in the project's folder, which lies on a disk that all nodes see and has the environment of `make` in
-# .venv. What follows the script are the options of sweeps/all_types.py. The same command goes on with what an earlier
-# one left; Slurm gives it by itself when the time is up or a preempted job gets its turn again.
+# Run it in the project's folder, which must be on a disk that all nodes see and contain the environment created by `make`
+# in .venv. The options after the script are those of sweeps/all_types.py. The same command resumes an interrupted sweep;
+# Slurm requeues the job by itself when its time is up or when it is preempted.
 #
 #SBATCH --job-name=asdbench
 #SBATCH --output=%x-%j.log
@@ -20,13 +20,13 @@
 #SBATCH --no-kill
 set -euo pipefail
 
-: "${ASDBENCH_HOME:?is not set; name a folder that all nodes see}"
+: "${ASDBENCH_HOME:?is not set; set it to a folder that all nodes see}"
 cd "${SLURM_SUBMIT_DIR:-.}"
 export PATH="$PWD/.venv/bin:$PATH"
 port=6379
 steps=()
 sweep=""
-again=""
+requeue=""
 
 end() {
     trap '' TERM INT USR1
@@ -34,29 +34,29 @@ end() {
     ((${#steps[@]} == 0)) || kill "${steps[@]}" 2>/dev/null || true
     wait || true
     rm -f "$token"
-    [[ -z $again ]] || scontrol requeue "$SLURM_JOB_ID"
+    [[ -z $requeue ]] || scontrol requeue "$SLURM_JOB_ID"
 }
 
-on() { # on NODE COMMAND...: a step on one node, with all of its CPUs and GPUs
+on() { # on NODE COMMAND...: start a step on one node, with all of its CPUs and GPUs
     local node=$1
     shift
     srun --export=ALL --nodes=1 --ntasks=1 --nodelist="$node" --cpu-bind=none "$@" &
     steps+=("$!")
 }
 
-# The token is in a file of this job that only its owner reads. It is on no command line and in no log.
+# The token is in a file of this job that only its owner can read. It appears on no command line and in no log.
 token="$ASDBENCH_HOME/.slurm-$SLURM_JOB_ID.token"
 mkdir -p "$ASDBENCH_HOME"
 rm -f "$token"
 trap end EXIT
 trap 'exit 143' TERM INT
-trap 'again=yes; exit 0' USR1
+trap 'requeue=yes; exit 0' USR1
 (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token"
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-# The address by which the other nodes know the first one; ASDBENCH_HEAD_ADDRESS is for nodes on several networks.
+# The address under which the other nodes reach the first one; set ASDBENCH_HEAD_ADDRESS if nodes have several networks.
 address=${ASDBENCH_HEAD_ADDRESS:-}
 if [[ -z $address ]]; then
     read -r address _ < <(getent ahostsv4 "$head" | grep -v '^127\.' || hostname -I)
@@ -64,10 +64,10 @@ fi
 
 on "$head" ray start --head --block --node-ip-address="$address" --port="$port" \
     --dashboard-host=127.0.0.1 --disable-usage-stats
-for ((waited = 0; ; waited++)); do
+for ((seconds = 0; ; seconds++)); do
     ray health-check --address "$address:$port" >/dev/null 2>&1 && break
-    if ((waited == 120)) || ! kill -0 "${steps[0]}" 2>/dev/null; then
-        echo "Ray does not start on $head ($address:$port); its messages are above" >&2
+    if ((seconds == 120)) || ! kill -0 "${steps[0]}" 2>/dev/null; then
+        echo "Ray did not start on $head ($address:$port); see its messages above" >&2
         exit 1
     fi
     sleep 1
@@ -83,13 +83,13 @@ import ray
 
 ray.init(logging_level="ERROR", log_to_driver=False)
 until = time.monotonic() + 180
-while (there := sum(node["Alive"] for node in ray.nodes())) < int(sys.argv[1]) and time.monotonic() < until:
+while (n_alive := sum(node["Alive"] for node in ray.nodes())) < int(sys.argv[1]) and time.monotonic() < until:
     time.sleep(1)
-print(f"{there} of {sys.argv[1]} nodes are in the cluster", flush=True)
+print(f"{n_alive} of {sys.argv[1]} nodes have joined the cluster", flush=True)
 END
 wait "$!"
 
-set -m # else bash would have it ignore the interrupt that lets it end in good order
+set -m # without it, bash would make the sweep ignore the interrupt that lets it shut down cleanly
 python sweeps/all_types.py "$@" &
 sweep=$!
 set +m

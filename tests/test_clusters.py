@@ -1,4 +1,4 @@
-"""The cluster files: valid by the schemas that there are, closed by default, in step with one another."""
+"""The cluster files: valid against the available schemas, closed by default, consistent with one another."""
 
 import dataclasses
 import json
@@ -31,11 +31,11 @@ def load(file: Path) -> Any:
 
 
 def start_options(command: str) -> dict[str, str]:
-    """Return the options of ``ray start`` in a command, which the installed Ray must know."""
+    """Return the options of ``ray start`` in a command; the installed Ray must accept all of them."""
     import click
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pydantic, on parts of Ray that are not used
+        warnings.simplefilter("ignore")  # from pydantic, about parts of Ray that are not used
         from ray.scripts.scripts import start
 
     arguments = command.partition("ray start ")[2].split()
@@ -54,7 +54,7 @@ def aws() -> Any:
     return load(CLUSTERS / "aws.yaml")
 
 
-def test_ray_takes_the_aws_cluster(aws: Any) -> None:
+def test_ray_accepts_the_aws_cluster(aws: Any) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     resolved = prepare_config(aws)
@@ -63,7 +63,7 @@ def test_ray_takes_the_aws_cluster(aws: Any) -> None:
     assert worker["min_workers"] == worker["max_workers"] == resolved["max_workers"]
 
 
-def test_aws_takes_the_machines_and_lets_nobody_in_but_by_ssh(
+def test_aws_accepts_the_machines_and_allows_only_ssh_from_outside(
     aws: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mock_aws = pytest.importorskip("moto").mock_aws
@@ -72,15 +72,13 @@ def test_aws_takes_the_machines_and_lets_nobody_in_but_by_ssh(
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
     from ray.autoscaler._private.util import prepare_config
 
-    monkeypatch.setenv("HOME", str(tmp_path))  # the key of the machines goes to ~/.ssh
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes the key of the machines to ~/.ssh
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "none")
     region = aws["provider"]["region"]
     with mock_aws():
-        iam, name = (
-            boto3.client("iam", region),
-            "ray-autoscaler-v1",
-        )  # made by Ray if missing, which takes 15 s
+        iam = boto3.client("iam", region)
+        name = "ray-autoscaler-v1"  # Ray would create it if it were missing, which takes 15 s
         iam.create_instance_profile(InstanceProfileName=name)
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
@@ -112,17 +110,17 @@ def test_the_aws_cluster_is_set_up_like_the_local_one(aws: Any) -> None:
     ] == []
 
 
-def test_the_dashboard_of_the_aws_cluster_is_for_its_head_alone(aws: Any) -> None:
+def test_the_dashboard_of_the_aws_cluster_listens_on_the_head_nodes_loopback(aws: Any) -> None:
     assert start_options(aws["head_start_ray_commands"][-1])["--dashboard-host"] == "127.0.0.1"
     assert start_options(aws["worker_start_ray_commands"][-1])["--address"] == "$RAY_HEAD_IP:6379"
 
 
-def test_every_shell_of_an_aws_machine_has_the_token_switched_on(aws: Any, tmp_path: Path) -> None:
+def test_every_shell_on_an_aws_machine_enables_the_token(aws: Any, tmp_path: Path) -> None:
     commands = [*aws["initialization_commands"], *aws["setup_commands"]]
     commands = [command for command in commands if ".asdbench.sh" in command or "auth_token" in command]
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").touch(0o644)
-    for command in commands * 2:  # `ray up` runs them again
+    for command in commands * 2:  # `ray up` runs the commands again
         subprocess.run(
             ["bash", "-c", command], env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]}, check=True
         )
@@ -154,9 +152,9 @@ def kuberay() -> dict[str, Any]:
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Return a function from a name such as ``core_v1.PodTemplateSpec`` to its class in Kubernetes' API."""
+    """Return a function from a name such as ``core_v1.PodTemplateSpec`` to its Kubernetes API class."""
     pytest.importorskip("lightkube.models")
-    schema: Any = types.ModuleType("lightkube.core.schema")  # all that the models want of lightkube itself
+    schema: Any = types.ModuleType("lightkube.core.schema")  # everything that the models need from lightkube
     schema.DictMixin, schema.dataclass, schema.field = object, dataclasses.dataclass, dataclasses.field
     monkeypatch.setitem(sys.modules, "lightkube.core", types.ModuleType("lightkube.core"))
     monkeypatch.setitem(sys.modules, "lightkube.core.schema", schema)
@@ -168,32 +166,34 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     return model
 
 
-def misfits(value: Any, kind: Any, place: str = "") -> Iterator[str]:
-    """Yield where ``value`` is not as ``kind`` has it: unknown names, missing ones, other types."""
+def misfits(value: Any, kind: Any, path: str = "") -> Iterator[str]:
+    """Yield where ``value`` does not match ``kind``: unknown names, missing ones, wrong types."""
     if typing.get_origin(kind) is typing.Union:
-        found = [list(misfits(value, one, place)) for one in typing.get_args(kind) if one is not type(None)]
-        yield from [] if [] in found else found[0]
+        mismatches = [
+            list(misfits(value, one, path)) for one in typing.get_args(kind) if one is not type(None)
+        ]
+        yield from [] if [] in mismatches else mismatches[0]
     elif dataclasses.is_dataclass(kind):
         fields = {field.metadata.get("json", field.name): field for field in dataclasses.fields(kind)}
         hints = typing.get_type_hints(kind)
         if not isinstance(value, dict):
-            yield f"{place} is no mapping"
+            yield f"{path} is not a mapping"
             return
-        yield from (f"{place}.{name} is unknown" for name in value.keys() - fields.keys())
+        yield from (f"{path}.{name} is unknown" for name in value.keys() - fields.keys())
         for name, field in fields.items():
             needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             if name in value:
-                yield from misfits(value[name], hints[field.name], f"{place}.{name}")
+                yield from misfits(value[name], hints[field.name], f"{path}.{name}")
             elif needed:
-                yield f"{place}.{name} is missing"
+                yield f"{path}.{name} is missing"
     elif typing.get_origin(kind) is list:
         if not isinstance(value, list):
-            yield f"{place} is no list"
+            yield f"{path} is not a list"
             return
         for index, one in enumerate(value):
-            yield from misfits(one, typing.get_args(kind)[0], f"{place}[{index}]")
+            yield from misfits(one, typing.get_args(kind)[0], f"{path}[{index}]")
     elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        yield f"{place} is {value!r}, not {kind.__name__}"
+        yield f"{path} is {value!r}, not {kind.__name__}"
 
 
 def templates(kuberay: dict[str, Any]) -> list[Any]:
@@ -201,19 +201,19 @@ def templates(kuberay: dict[str, Any]) -> list[Any]:
     return [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
 
 
-def test_misfits_are_found(models: Callable[[str], Any], kuberay: dict[str, Any]) -> None:
+def test_misfits_are_reported(models: Callable[[str], Any], kuberay: dict[str, Any]) -> None:
     container = {"name": 1, "imagee": "x", "env": [{"value": "v"}], "ports": {}}
-    found = set(misfits({"spec": {"containers": [container]}}, models("core_v1.PodTemplateSpec")))
-    place = ".spec.containers[0]"
-    assert found == {
-        f"{place}.name is 1, not str",
-        f"{place}.imagee is unknown",
-        f"{place}.env[0].name is missing",
-        f"{place}.ports is no list",
+    mismatches = set(misfits({"spec": {"containers": [container]}}, models("core_v1.PodTemplateSpec")))
+    path = ".spec.containers[0]"
+    assert mismatches == {
+        f"{path}.name is 1, not str",
+        f"{path}.imagee is unknown",
+        f"{path}.env[0].name is missing",
+        f"{path}.ports is not a list",
     }
 
 
-def test_kubernetes_takes_the_pods_the_volume_and_the_policy(
+def test_kubernetes_accepts_the_pods_the_volume_and_the_policy(
     kuberay: dict[str, Any], models: Callable[[str], Any]
 ) -> None:
     for template in templates(kuberay):
@@ -227,7 +227,7 @@ def test_kubernetes_takes_the_pods_the_volume_and_the_policy(
         assert list(misfits(kuberay[kind]["metadata"], models("meta_v1.ObjectMeta"))) == []
 
 
-# Fields by KubeRay's API reference (ray.io/v1, KubeRay 1.6), of which no package ships a schema.
+# Fields from KubeRay's API reference (ray.io/v1, KubeRay 1.6); no package ships a schema of them.
 RAY_CLUSTER = {
     "authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "gcsFaultToleranceOptions",
     "headGroupSpec", "headServiceAnnotations", "managedBy", "rayVersion", "suspend", "workerGroupSpecs",
@@ -245,7 +245,7 @@ RAY_JOB = {
 }  # fmt: skip
 
 
-def test_kuberay_and_ray_take_the_cluster_and_the_job(kuberay: dict[str, Any]) -> None:
+def test_kuberay_and_ray_accept_the_cluster_and_the_job(kuberay: dict[str, Any]) -> None:
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
     cluster, job = kuberay["RayCluster"], kuberay["RayJob"]
@@ -263,11 +263,11 @@ def test_kuberay_and_ray_take_the_cluster_and_the_job(kuberay: dict[str, Any]) -
         assert all(isinstance(value, str) for _, value in parameters)
         if parameters:
             start_options("ray start " + " ".join(f"--{name}={value}" for name, value in parameters))
-    # checks against Ray's own schema, and reads the resources as Ray does
+    # validates against Ray's own schema and reads the resources as Ray does
     named = cluster | {"metadata": cluster["metadata"] | {"namespace": "asdbench"}}
-    found = _derive_autoscaling_config_from_ray_cr(named)["available_node_types"]
-    assert found["headgroup"]["resources"]["CPU"] == 0
-    assert found["gpu"]["resources"]["GPU"] == 1
+    node_types = _derive_autoscaling_config_from_ray_cr(named)["available_node_types"]
+    assert node_types["headgroup"]["resources"]["CPU"] == 0
+    assert node_types["gpu"]["resources"]["GPU"] == 1
 
 
 def test_the_kubernetes_cluster_is_closed(kuberay: dict[str, Any]) -> None:
@@ -308,9 +308,9 @@ def test_the_image_has_what_the_cluster_needs(kuberay: dict[str, Any]) -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (ray,) = [found for found in map(Requirement, project["dependencies"]) if found.name == "ray"]
+    (ray,) = [one for one in map(Requirement, project["dependencies"]) if one.name == "ray"]
     assert ray.specifier.contains(version)
-    assert Version(version) >= Version("2.52")  # the first one with token authentication
+    assert Version(version) >= Version("2.52")  # the first version with token authentication
     (folder,) = re.findall(r"^WORKDIR (.*)$", lines, flags=re.MULTILINE)
     copied = [
         source
@@ -334,7 +334,7 @@ def test_the_image_has_what_the_cluster_needs(kuberay: dict[str, Any]) -> None:
 
 SLURM = CLUSTERS / "slurm.sh"
 
-# Stands for every program that the script calls: notes how it was called and does the least of its part.
+# Replaces every program that the script calls: logs the call and does the minimum of what the program does.
 STAND_IN = """#!{python}
 import json, os, pathlib, signal, sys, time
 
@@ -346,9 +346,9 @@ log = pathlib.Path({log!r})
 def note(**what):
     known = {{name: value for name, value in os.environ.items() if name.startswith(("RAY_", "ASDBENCH_"))}}
     secret = [oct(token.stat().st_mode & 0o777), token.read_text()] if token.exists() else None
-    said = {{"program": program, "arguments": arguments, "environment": known, "token": secret, **what}}
+    call = {{"program": program, "arguments": arguments, "environment": known, "token": secret, **what}}
     with log.open("a") as lines:
-        lines.write(json.dumps(said) + "\\n")
+        lines.write(json.dumps(call) + "\\n")
 
 
 def wait(*ends):
@@ -366,7 +366,7 @@ elif program == "getent":
     print("127.0.1.1 STREAM n1", "10.1.2.3 STREAM n1", sep="\\n")
 elif program == "srun":
     note()
-    command = next(place for place, argument in enumerate(arguments) if not argument.startswith("--"))
+    command = next(index for index, argument in enumerate(arguments) if not argument.startswith("--"))
     os.execvp(arguments[command], arguments[command:])
 elif program == "ray" and arguments[0] == "start":
     if "--head" in arguments and os.environ["HEAD"] == "fails":
@@ -390,7 +390,7 @@ else:
 
 @dataclasses.dataclass
 class Slurm:
-    """A job of the script, with programs of its own."""
+    """A job of the script whose programs are replaced by stand-ins."""
 
     folder: Path
     home: Path
@@ -417,13 +417,13 @@ class Slurm:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def happened(self) -> list[str]:
-        """Return what was called and what ended by which signal, in order, but for the steps themselves."""
-        found = []
+        """Return in order what was called and what ended by which signal, except the calls of ``srun``."""
+        events = []
         for call in self.calls():
             ended = f" ended by {call['ended']}" if "ended" in call else ""
             if call["program"] != "srun":
-                found.append(" ".join([call["program"], *call["arguments"]]) + ended)
-        return found
+                events.append(" ".join([call["program"], *call["arguments"]]) + ended)
+        return events
 
 
 @pytest.fixture
@@ -446,7 +446,7 @@ WORKER = "ray start --block --address=10.1.2.3:6379"
 
 
 def steps(slurm: Slurm, sweep: str) -> tuple[list[str], list[str]]:
-    """Return what happened before the sweep, each once, and from it on."""
+    """Return what happened before the sweep, without repetitions, and everything from the sweep on."""
     happened = slurm.happened()
     at = happened.index(sweep)
     return list(dict.fromkeys(happened[:at])), happened[at:]
@@ -461,7 +461,7 @@ BEGINNING = [
 ]
 
 
-def test_the_script_has_no_faults() -> None:
+def test_shellcheck_accepts_the_script() -> None:
     subprocess.run(["bash", "-n", str(SLURM)], check=True)
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if shellcheck is None:
@@ -470,13 +470,13 @@ def test_the_script_has_no_faults() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_slurm_reads_all_that_is_said_to_it() -> None:
+def test_slurm_reads_all_its_directives() -> None:
     lines = SLURM.read_text(encoding="utf-8").splitlines()
     first = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
-    said = [line.split()[1] for line in lines[:first] if line.startswith("#SBATCH")]
+    directives = [line.split()[1] for line in lines[:first] if line.startswith("#SBATCH")]
     assert not [line for line in lines[first:] if line.startswith("#SBATCH")]
     assert {"--requeue", "--no-kill", "--exclusive", "--ntasks-per-node=1", "--signal=B:USR1@180"} <= set(
-        said
+        directives
     )
 
 
@@ -485,7 +485,9 @@ def test_a_slurm_job_starts_ray_runs_the_sweep_and_stops_everything(slurm: Slurm
     assert code == 0, output
     sweep = "python sweeps/all_types.py --data two words --trials 20"
     before, after = steps(slurm, sweep)
-    assert sorted(before[1:3]) == sorted(BEGINNING[1:3])  # the first question may come before there is a head
+    assert sorted(before[1:3]) == sorted(
+        BEGINNING[1:3]
+    )  # the first health check may run before the head node starts
     assert before[:1] + before[3:] == BEGINNING[:1] + BEGINNING[3:]
     assert after[0] == sweep
     assert sorted(after[1:]) == sorted([f"{HEAD} ended by SIGTERM", *[f"{WORKER} ended by SIGTERM"] * 2])
@@ -504,7 +506,7 @@ def test_a_slurm_job_starts_ray_runs_the_sweep_and_stops_everything(slurm: Slurm
     assert "--address" in start_options(WORKER)
 
 
-def test_the_token_is_in_a_file_of_its_owner_and_nowhere_else(slurm: Slurm) -> None:
+def test_only_the_owners_file_contains_the_token(slurm: Slurm) -> None:
     _, output = slurm.run("--data", "x")
     calls = [call for call in slurm.calls() if call["program"] in ("srun", "ray", "python")]
     ((mode, token),) = {tuple(call["token"]) for call in calls}
@@ -516,18 +518,20 @@ def test_the_token_is_in_a_file_of_its_owner_and_nowhere_else(slurm: Slurm) -> N
     assert token not in output
     assert list(slurm.home.iterdir()) == []
     slurm.run("--data", "x")
-    assert len({tuple(call["token"]) for call in slurm.calls() if call["program"] == "ray"}) == 2  # a new one
+    assert (
+        len({tuple(call["token"]) for call in slurm.calls() if call["program"] == "ray"}) == 2
+    )  # each job has its own token
 
 
-def test_the_job_fails_as_the_sweep_does(slurm: Slurm) -> None:
+def test_the_job_exits_with_the_code_of_the_sweep(slurm: Slurm) -> None:
     code, output = slurm.run(sweep="3")
     assert code == 3, output
     assert "scontrol requeue 77" not in slurm.happened()
 
 
-@pytest.mark.parametrize(("sent", "code", "again"), [("SIGTERM", 143, False), ("SIGUSR1", 0, True)])
-def test_a_signal_stops_everything_and_at_the_end_of_its_time_the_job_is_queued_again(
-    slurm: Slurm, sent: str, code: int, again: bool
+@pytest.mark.parametrize(("sent", "code", "requeued"), [("SIGTERM", 143, False), ("SIGUSR1", 0, True)])
+def test_a_signal_stops_everything_and_the_time_limit_requeues_the_job(
+    slurm: Slurm, sent: str, code: int, requeued: bool
 ) -> None:
     job = slurm.start("--data", "x", sweep="waits")
     sweep = "python sweeps/all_types.py --data x"
@@ -538,21 +542,21 @@ def test_a_signal_stops_everything_and_at_the_end_of_its_time_the_job_is_queued_
     output, _ = job.communicate(timeout=20)
     assert job.returncode == code, output
     _, after = steps(slurm, sweep)
-    ended = after[1:-1] if again else after[1:]
+    ended = after[1:-1] if requeued else after[1:]
     assert ended[0] == f"{sweep} ended by SIGINT"
     assert sorted(ended[1:]) == sorted([f"{HEAD} ended by SIGTERM", *[f"{WORKER} ended by SIGTERM"] * 2])
-    assert (after[-1] == "scontrol requeue 77") is again
+    assert (after[-1] == "scontrol requeue 77") is requeued
     assert list(slurm.home.iterdir()) == []
 
 
-def test_a_head_that_does_not_start_is_told(slurm: Slurm) -> None:
+def test_a_head_node_that_does_not_start_is_reported(slurm: Slurm) -> None:
     code, output = slurm.run(head="fails")
     assert code == 1
-    assert "Ray does not start on n1 (10.1.2.3:6379)" in output
-    assert not [what for what in slurm.happened() if what == WORKER or what.startswith("python")]
+    assert "Ray did not start on n1 (10.1.2.3:6379)" in output
+    assert not [event for event in slurm.happened() if event == WORKER or event.startswith("python")]
 
 
-def test_the_shared_folder_must_be_named(slurm: Slurm) -> None:
+def test_the_shared_folder_must_be_set(slurm: Slurm) -> None:
     code, output = slurm.run(home=False)
     assert code == 1
-    assert "ASDBENCH_HOME: is not set; name a folder that all nodes see" in output
+    assert "ASDBENCH_HOME: is not set; set it to a folder that all nodes see" in output
