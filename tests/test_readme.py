@@ -57,7 +57,7 @@ def test_the_system_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
         JobStore.from_workspace(Workspace.from_environment()),
     )
     result = evaluate(done.resolved, done.store)
-    assert result.record["sections"]["00"]["official"]["auc_source"] > 0.5
+    assert result.record.sections["00"].official["auc_source"] > 0.5
 
 
 @pytest.fixture(scope="module")

@@ -104,9 +104,7 @@ def test_relabeled_clips_are_judged_anew_without_training(
     asdbench("data", "add", tiny, str(tmp_path / "recordings"))
     capsys.readouterr()
     asdbench("leaderboard", "--data", tiny)
-    assert "1 stored results are out of date" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "1 stored result is out of date" in " ".join(capsys.readouterr().out.split())
     asdbench(*run)
     assert "of which 2 are stored" in " ".join(capsys.readouterr().out.split())
     asdbench("leaderboard", "--data", tiny, "--format", "json")

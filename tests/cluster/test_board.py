@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from asdbench.cluster.board import Board
-from asdbench.engine.events import Failure
+from asdbench.engine.events import Failure, TaskFinished, TaskReport, TrainingProgress
 
 
 def tasks(*numbers: int, excludes: str = "") -> list[tuple[int, Sequence[float], str, Any]]:
@@ -104,13 +104,13 @@ def test_work_that_kills_its_workers_is_given_up_and_work_that_goes_on_is_not() 
                 group = 2 * life + _
                 taken = await board.take(group, str(group)) if life < 3 or not _ else None
                 if taken is not None and taken[0] == 1:
-                    await board.tell({"work": 1, "step": 10 * (life + 1)})
+                    await board.tell(TaskReport(1, TrainingProgress(10 * (life + 1), 100, 1, {})))
             for _ in range(2):
                 await board.release(2 * life + _)
         events = await board.listen()
-        over = [event for event in events if event.get("done")]
-        assert [event["work"] for event in over] == [0]
-        assert "died 3 times" in over[0]["failures"][0].message
+        over = [event for event in events if isinstance(event, TaskFinished)]
+        assert [event.task for event in over] == [0]
+        assert "died 3 times" in over[0].failures[0].message
         assert await board.take(99, "last") == (1, "content 1")
 
     run(scenario())
@@ -132,12 +132,12 @@ def test_events_are_handed_over_once() -> None:
         board = Board()
         await board.put(tasks(0))
         await board.take(0, "x")
-        await board.tell({"work": 0, "step": 1})
+        await board.tell(TaskReport(0, TrainingProgress(1, 100, 1, {})))
         failure = Failure(0, ("a",), "no", bad_input=False)
         await board.finish(0, 0, [failure])
         assert await board.listen() == [
-            {"work": 0, "step": 1},
-            {"work": 0, "done": True, "failures": [failure]},
+            TaskReport(0, TrainingProgress(1, 100, 1, {})),
+            TaskFinished(0, (failure,)),
         ]
         assert await board.listen() == []
 

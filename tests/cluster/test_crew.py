@@ -138,7 +138,10 @@ def test_two_processes_sharing_each_type_train_what_one_trains(home: Home, undis
     assert {record["processes"] for record in ours.values()} == {2}
     assert ours.keys() == theirs.keys()
     for key, record in ours.items():
-        losses = [[row["reconstruction"] for row in found["curve"][:20]] for found in (record, theirs[key])]
+        losses = [
+            [row["losses"]["reconstruction"] for row in found["curve"][:20]]
+            for found in (record, theirs[key])
+        ]
         assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-4)
         assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert home.scores().keys() == undisturbed.scores().keys()

@@ -8,11 +8,12 @@ import json
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -21,8 +22,9 @@ from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, by_training
-from asdbench.engine.run_task import execute
+from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.task_records import CurvePoint, TrainingRecord
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
 from asdbench.testing.conformance import threads
@@ -102,15 +104,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
             [folder / "together", folder / "again"],
         )
         for task in by_training(resolved.values()):
-            assert not execute(task, Runtime(), alone)
+            assert not run_task(task, Runtime(), alone)
         double = runpy.run_path(str(PROGRAM))["curves_in_double"](resolved.values(), Runtime())
         together(folder, jobs, size=2, stores=stores, double=folder / "double.json")
         yield Trained(
-            resolved, alone, *map(JobStore, stores), double, json.loads((folder / "double.json").read_text())
+            resolved,
+            alone,
+            *(JobStore(Storage.from_location(store)) for store in stores),
+            double,
+            json.loads((folder / "double.json").read_text()),
         )
 
 
-def record(resolved: ResolvedJob, store: JobStore) -> dict[str, Any]:
+def record(resolved: ResolvedJob, store: JobStore) -> TrainingRecord:
     return store.training_record(resolved.training_key)
 
 
@@ -128,7 +134,9 @@ def minimized(resolved: ResolvedJob) -> dict[str, set[str]]:
     }
 
 
-def assert_equal_losses(resolved: ResolvedJob, ours: Any, theirs: Any, *, within: float) -> None:
+def assert_equal_losses(
+    resolved: ResolvedJob, ours: Sequence[CurvePoint], theirs: Sequence[CurvePoint], *, within: float
+) -> None:
     """Compare two curves: within a share of the loss, or of 1 where the loss is less than that.
 
     A loss near 0, as a cross-entropy is, has no relative accuracy: it is a sum of terms of either size.
@@ -136,8 +144,8 @@ def assert_equal_losses(resolved: ResolvedJob, ours: Any, theirs: Any, *, within
     parts = minimized(resolved)
     assert len(ours) == len(theirs) > 0
     for point, wanted in zip(ours, theirs, strict=True):
-        assert (point["stage"], point["epoch"]) == (wanted["stage"], wanted["epoch"])
-        found = [{part: losses[part] for part in parts[point["stage"]]} for losses in (point, wanted)]
+        assert (point.stage, point.epoch) == (wanted.stage, wanted.epoch)
+        found = [{part: p.losses[part] for part in parts[point.stage]} for p in (point, wanted)]
         assert found[0]
         assert found[0] == pytest.approx(found[1], rel=within, abs=within), wanted
 
@@ -146,15 +154,17 @@ def assert_equal_losses(resolved: ResolvedJob, ours: Any, theirs: Any, *, within
 def test_two_processes_have_the_losses_of_one(name: str, trained: Trained) -> None:
     resolved = trained.jobs[name]
     one, two = (record(resolved, store) for store in (trained.alone, trained.together))
-    assert (one["processes"], two["processes"]) == (1, 2)
-    assert one["steps"] == two["steps"] >= LEAST_STEPS
-    assert_equal_losses(resolved, two["curve"], one["curve"], within=1e-4)
+    assert (one.processes, two.processes) == (1, 2)
+    assert one.steps == two.steps >= LEAST_STEPS
+    assert_equal_losses(resolved, two.curve, one.curve, within=1e-4)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_in_double_precision_nothing_but_the_last_digits_differs(name: str, trained: Trained) -> None:
     """The curve of several processes is recorded in float32."""
-    curves = [trained.double_together[name], trained.double_alone[name]]
+    curves = msgspec.convert(
+        [trained.double_together[name], trained.double_alone[name]], list[tuple[CurvePoint, ...]]
+    )
     assert_equal_losses(trained.jobs[name], *curves, within=1e-6)
 
 
@@ -163,7 +173,7 @@ def test_two_processes_give_the_same_scores_again(name: str, trained: Trained) -
     """To the bit: losses, components, and the anomaly scores that they make up."""
     resolved = trained.jobs[name]
     first, second = trained.together, trained.again
-    assert record(resolved, first)["curve"] == record(resolved, second)["curve"]
+    assert record(resolved, first).curve == record(resolved, second).curve
     for found in (components_of, anomaly_scores):
         scores: list[pl.DataFrame] = [found(resolved, store) for store in (first, second)]
         assert scores[0].height > 0

@@ -15,25 +15,29 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, by_training
-from asdbench.engine.run_task import execute
+from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
-from asdbench.engine.training import seed_initial_weights, train
+from asdbench.engine.training import TrainingOutcome, seed_initial_weights, train
+from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
 from asdbench.system import ClipBatch, Losses
 
 
 def curves_in_double(jobs: Iterable[ResolvedJob], runtime: Runtime) -> dict[str, Any]:
     """Train in double precision, also where a system turns to float32; return the curves by system."""
-    return {resolved.job.system: _in_double(resolved, runtime)["curve"] for resolved in jobs}
+    return {
+        resolved.job.system: msgspec.to_builtins(_in_double(resolved, runtime).curve) for resolved in jobs
+    }
 
 
-def _in_double(resolved: ResolvedJob, runtime: Runtime) -> dict[str, Any]:
+def _in_double(resolved: ResolvedJob, runtime: Runtime) -> TrainingOutcome:
     seed_initial_weights(resolved.job.seed)
     system = resolved.build_trained(resolved.clips.facts).double()
     forward = system.forward
@@ -77,9 +81,9 @@ def main() -> None:
         ResolvedJob.from_workspace(Job(**fields), Workspace.from_environment())
         for fields in json.loads(given.jobs.read_text())
     ]
-    for store in map(JobStore, given.stores):
+    for store in [JobStore(Storage.from_location(path)) for path in given.stores]:
         for task in by_training(resolved):
-            for _, error in execute(task, runtime, store):
+            for _, error in run_task(task, runtime, store):
                 raise error
     if given.double is not None:
         curves = curves_in_double(resolved, runtime)

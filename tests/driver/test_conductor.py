@@ -14,6 +14,7 @@ from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.conductor import Conductor
 from asdbench.driver.progress import ProgressDisplay
 from asdbench.engine.evaluation import evaluate
+from asdbench.engine.events import Event, TaskFinished
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
 from asdbench.engine.local import run_local
@@ -54,7 +55,7 @@ class Crew:
         self.waiting += range(first, len(self.tasks))
         return list(range(first, len(self.tasks)))
 
-    def listen(self) -> list[dict[str, Any]]:
+    def listen(self) -> list[Event]:
         self.works_now = not self.works_now  # between works there is time to stop a trial
         if not self.waiting or not self.works_now:
             return []
@@ -63,7 +64,7 @@ class Crew:
         failures = run_local(
             [self.tasks[number][1]], self.store, checkpoint_epochs=1, on_event=lambda _: None
         )
-        return [{"work": number, "done": True, "failures": failures}]
+        return [TaskFinished(number, tuple(failures))]
 
     def withdraw(self, tasks: Iterable[int]) -> list[int]:
         gone = [number for number in tasks if number in self.waiting]
@@ -141,16 +142,14 @@ def test_a_trial_is_judged_as_a_run_with_its_settings_would_be(conducted: Any, d
     for trial, hidden in zip(study.trials, (8, 12), strict=True):
         configured = registry.configure("baseline-mse", {**SMALL, "hidden": hidden})
         sections = [
-            section["official"]
+            section.official
             for machine_type in ("fan", "valve")
             for section in evaluate(
                 ResolvedJob(
                     Job("baseline-mse", configured.changed(), "tiny", machine_type, 0), configured, data
                 ),
                 JobStore.from_workspace(Workspace.from_environment()),
-            )
-            .record["sections"]
-            .values()
+            ).record.sections.values()
         ]
         assert trial.rungs == [official_score(sections[:1]), official_score(sections)]
         assert list(trial.types) == ["fan", "valve"]

@@ -13,7 +13,6 @@ from asdbench.data.sets.layouts import TWO_MICROPHONES
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.engine.evaluation import (
     NoLabels,
-    SearchProvenance,
     evaluate,
     judge_sections,
     labeled_clips,
@@ -22,6 +21,7 @@ from asdbench.engine.evaluation import (
 )
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.result_record import SearchProvenance
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
@@ -181,10 +181,10 @@ def test_a_section_with_clips_of_both_subsets_is_judged_in_each(
     }
     for subset, record in records.items():
         tested = data.clips.filter((pl.col("split") == "test") & (pl.col("subset") == subset))
-        assert [of["clips"] for of in record["sections"].values()] == [tested.height] == [8]
-        assert record["subset"] == subset
+        assert [section.clips for section in record.sections.values()] == [tested.height] == [8]
+        assert record.subset == subset
         judged = judge_sections(job, JobStore.from_workspace(Workspace.from_environment()), subset=subset)
-        assert judged == {section: of["official"] for section, of in record["sections"].items()}
+        assert judged == {section: metrics.official for section, metrics in record.sections.items()}
     assert evaluate(job, JobStore.from_workspace(Workspace.from_environment())).record == records["dev"]
     for subset, told in (("dev", "so this score is optimistic"), ("eval", "were not used")):
         evaluate(

@@ -195,7 +195,7 @@ def _train_exact(rank: int, size: int, folder: str) -> None:
         restored = Exact()
         restored.load_state_dict(system.state_dict())
         table = component_scores(restored, data, device=torch.device("cpu"))
-        curve = torch.tensor([row["error"] for row in record["curve"]])
+        curve = torch.tensor([point.losses["error"] for point in record.curve])
         torch.save([curve, torch.from_numpy(table["error"].to_numpy())], f"{folder}/{size}.pt")
     dist.destroy_process_group()
 

@@ -19,12 +19,13 @@ from asdbench import registry
 from asdbench.data import feature_store
 from asdbench.data.node_copies import node_home, publish
 from asdbench.data.sets import catalog
-from asdbench.engine import run_task as executing
+from asdbench.engine import run_task as running
 from asdbench.engine import training
 from asdbench.engine.evaluation import evaluate
+from asdbench.engine.events import Note, Report, TrainingProgress, Waiting
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
-from asdbench.engine.run_task import execute
+from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.stored_results import current_results
 from asdbench.errors import InputError
@@ -66,7 +67,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def done(jobs: JobStore, **options: Any) -> tuple[ResolvedJob, JobStore]:
     resolved = ResolvedJob.from_workspace(JOB, Workspace.from_environment())
-    failed = execute(TrainingTask((resolved,)), Runtime(**options), jobs, checkpoint_epochs=1)
+    failed = run_task(TrainingTask((resolved,)), Runtime(**options), jobs, checkpoint_epochs=1)
     assert failed == []
     return resolved, jobs
 
@@ -106,8 +107,8 @@ def test_results_in_an_object_store_are_those_in_a_folder(
 ) -> None:
     jobs, stopped = JobStore(s3), []
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["epoch"] == 3 and not stopped:
+    def stop(event: Report) -> None:
+        if event.epoch == 3 and not stopped:
             stopped.append(event)
             raise Interruption
 
@@ -115,17 +116,17 @@ def test_results_in_an_object_store_are_those_in_a_folder(
         done(jobs, report=stop)
     assert [Path(name).name for name in s3.names("trainings")] == ["checkpoint.pt"]
     steps: list[int] = []
-    resolved, _ = done(jobs, report=lambda event: steps.append(event["epoch"]))
+    resolved, _ = done(jobs, report=lambda event: steps.append(event.epoch))
     assert steps[0] > 1  # it went on from the checkpoint
     assert_same((resolved, jobs), undisturbed)
     assert jobs.is_done(TrainingTask((resolved,)))
     assert jobs.steps_per_second("baseline-mse") == pytest.approx(
-        (record := jobs.training_record(resolved.training_key))["steps"] / record["seconds"]
+        (record := jobs.training_record(resolved.training_key)).steps / record.seconds
     )
     assert jobs.steps_per_second("multitask-mel") is None
     for result in (evaluate(resolved, jobs), evaluate(resolved, jobs)):  # the second from the store
-        assert result.record["sections"] == evaluate(*undisturbed).record["sections"]
-    assert len(current_results(resolved.data, jobs)[0]) == 1
+        assert result.record.sections == evaluate(*undisturbed).record.sections
+    assert len(current_results(resolved.data, jobs).records) == 1
     folder = undisturbed[1].root
     assert s3.names("") == folder.names("")
     s3.delete(f"{jobs.training(resolved.training_key)}/model.pt")
@@ -181,13 +182,13 @@ def test_a_node_that_has_what_a_job_names_builds_nothing(
 def test_training_goes_on_without_a_checkpoint(
     tmp_path: Path, undisturbed: tuple[ResolvedJob, JobStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Report] = []
     names = failing(monkeypatch, "/checkpoint.pt", FULL, FULL)
     ran = done(JobStore(Storage.from_location(tmp_path)), report=events.append)
     assert len([name for name in names if name.endswith("/checkpoint.pt")]) >= 2
-    notes = [event["note"] for event in events if "note" in event]
-    assert notes == [f"training goes on without a checkpoint for now: {FULL}"] * 2
-    assert not any("waiting" in event for event in events)
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert notes == [f"training continues without a checkpoint for now: {FULL}"] * 2
+    assert not any(isinstance(event, Waiting) for event in events)
     assert_same(ran, undisturbed)
 
 
@@ -202,12 +203,14 @@ def test_what_is_finished_waits_until_it_can_be_stored(
     file: str,
     transient: bool,
 ) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Report] = []
     fault = StorageError("cannot; mend it", transient)
     names = failing(monkeypatch, f"/{file}", fault, fault, fault)
     ran = done(JobStore(Storage.from_location(tmp_path)), report=events.append)
     assert len([name for name in names if name.endswith(f"/{file}")]) == 4
-    assert [event for event in events if "step" not in event] == [{"waiting": "cannot; mend it"}]
+    assert [event for event in events if not isinstance(event, TrainingProgress)] == [
+        Waiting("cannot; mend it")
+    ]
     assert_same(ran, undisturbed)
 
 
@@ -229,7 +232,7 @@ def test_a_wait_is_told_at_once_and_every_minute(monkeypatch: pytest.MonkeyPatch
         )
         == "stored"
     )
-    assert told == [(t, {"waiting": str(FULL)}) for t in (0, 60, 120)]
+    assert told == [(t, Waiting(str(FULL))) for t in (0, 60, 120)]
     assert tries == [5.0 * n for n in range(31)]
 
 
@@ -268,9 +271,9 @@ def test_a_storage_that_is_away_for_a_moment_is_waited_for(
         return names(self, *arguments)
 
     monkeypatch.setattr(Storage, "names", away)
-    events: list[dict[str, Any]] = []
+    events: list[Report] = []
     assert_same(done(JobStore(Storage.from_location(tmp_path)), report=events.append), undisturbed)
-    assert events[0] == {"waiting": str(FULL)}
+    assert events[0] == Waiting(str(FULL))
 
 
 def test_a_model_that_vanished_is_trained_again(
@@ -294,7 +297,7 @@ def test_a_real_disk_that_fills_up(tmp_path: Path, undisturbed: tuple[ResolvedJo
         pytest.skip(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
     try:
         waits = threading.Event()
-        events: list[dict[str, Any]] = []
+        events: list[Report] = []
 
         def fill() -> None:
             with (disk / "filler").open("ab", buffering=0) as filler:
@@ -304,11 +307,11 @@ def test_a_real_disk_that_fills_up(tmp_path: Path, undisturbed: tuple[ResolvedJo
                 except OSError:
                     return
 
-        def report(event: dict[str, Any]) -> None:
+        def report(event: Report) -> None:
             events.append(event)
-            if event.get("epoch") == 1:
+            if isinstance(event, TrainingProgress) and event.epoch == 1:
                 fill()
-            if "waiting" in event:
+            if isinstance(event, Waiting):
                 waits.set()
 
         def make_room() -> None:
@@ -320,10 +323,10 @@ def test_a_real_disk_that_fills_up(tmp_path: Path, undisturbed: tuple[ResolvedJo
         ran = done(JobStore(Storage.from_location(disk / "jobs")), report=report)
         room.join()
         assert_same(ran, undisturbed)
-        notes = [event["note"] for event in events if "note" in event]
+        notes = [event.message for event in events if isinstance(event, Note)]
         assert notes
         assert all("no space left in" in note for note in notes)
-        (waiting,) = (event["waiting"] for event in events if "waiting" in event)
+        (waiting,) = (event.reason for event in events if isinstance(event, Waiting))
         assert waiting.startswith(f"no space left in '{disk}/jobs' (")
         assert not list(disk.rglob("*.part"))
     finally:
@@ -338,10 +341,10 @@ def test_the_others_get_what_the_leader_reads() -> None:
         pytest.fail("only the leader reads")
 
     other = Runtime(rank=1, size=2, broadcast=lambda _: (("model", None), None))
-    assert executing._from_leader(other, read) == ("model", None)
+    assert running._broadcast_from_rank_zero(other, read) == ("model", None)
     told = Runtime(rank=1, size=2, broadcast=lambda _: (None, StorageError("denied")))
     with pytest.raises(StorageError, match="denied"):
-        executing._from_leader(told, read)
+        running._broadcast_from_rank_zero(told, read)
     sent: list[Any] = []
 
     def denied() -> Any:
@@ -349,7 +352,7 @@ def test_the_others_get_what_the_leader_reads() -> None:
 
     leader = Runtime(size=2, broadcast=lambda value: sent.append(value) or value)
     with pytest.raises(StorageError, match="denied"):
-        executing._from_leader(leader, denied)
+        running._broadcast_from_rank_zero(leader, denied)
     assert str(sent[0][1]) == "denied"
 
 
@@ -372,9 +375,9 @@ def _member(rank: int, size: int, folder: str) -> None:
         patch.setattr(patience, "_RETRY_S", 0.5)
         if rank == 0:
             failing(patch, "/model.pt", FULL, FULL, FULL)
-        execute(task, runtime, jobs)
-    execute(task, runtime, jobs)  # the others come here at once, and wait for the leader
-    trained = executing._trained(task, runtime, jobs, 5)
+        run_task(task, runtime, jobs)
+    run_task(task, runtime, jobs)  # the others come here at once, and wait for the leader
+    trained = running._trained(task, runtime, jobs, 5)
     torch.save(trained.state_dict(), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

@@ -19,10 +19,12 @@ from asdbench.data.sets import catalog
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores
+from asdbench.engine.events import Report, TrainingProgress
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
-from asdbench.engine.run_task import execute
+from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.task_records import TrainingRecord
 from asdbench.errors import InputError
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
@@ -117,7 +119,7 @@ def job(system: str = "baseline-mse", *, seed: int = 1, **settings: Any) -> Job:
 
 def done(given: Job, store: JobStore, **options: Any) -> ResolvedJob:
     resolved = ResolvedJob.from_workspace(given, Workspace.from_environment())
-    execute(TrainingTask((resolved,)), options.pop("runtime", Runtime()), store, **options)
+    run_task(TrainingTask((resolved,)), options.pop("runtime", Runtime()), store, **options)
     return resolved
 
 
@@ -126,7 +128,7 @@ def model(resolved: ResolvedJob, store: JobStore) -> dict[str, torch.Tensor]:
     return found
 
 
-def record(resolved: ResolvedJob, store: JobStore) -> dict[str, Any]:
+def record(resolved: ResolvedJob, store: JobStore) -> TrainingRecord:
     return store.training_record(resolved.training_key)
 
 
@@ -155,9 +157,9 @@ def test_a_resumed_training_equals_an_undisturbed_one(
     checkpoint = tmp_path / "b" / disturbed.training(resolved.training_key) / "checkpoint.pt"
     interruptions, seen = 0, set()
 
-    def report(event: dict[str, Any]) -> None:
-        if event["step"] not in seen:
-            seen.add(event["step"])
+    def report(event: Report) -> None:
+        if event.step not in seen:
+            seen.add(event.step)
             raise Interruption
 
     while True:
@@ -168,11 +170,11 @@ def test_a_resumed_training_equals_an_undisturbed_one(
             interruptions += 1
             assert checkpoint.exists() == (interruptions > checkpoint_epochs)
             torch.rand(interruptions)  # the process's own random state has no say
-    assert interruptions == len(record(resolved, undisturbed)["curve"])
+    assert interruptions == len(record(resolved, undisturbed).curve)
     assert not checkpoint.exists()
     assert_same(model(resolved, disturbed), model(resolved, undisturbed))
-    assert record(resolved, disturbed)["curve"] == record(resolved, undisturbed)["curve"]
-    assert record(resolved, disturbed)["steps"] == record(resolved, undisturbed)["steps"]
+    assert record(resolved, disturbed).curve == record(resolved, undisturbed).curve
+    assert record(resolved, disturbed).steps == record(resolved, undisturbed).steps
     assert components(resolved, disturbed).equals(components(resolved, undisturbed))
 
 
@@ -209,9 +211,9 @@ def test_scorers_of_one_work_do_not_disturb_each_other(tmp_path: Path) -> None:
         ResolvedJob.from_workspace(job("theirs", scale=scale), Workspace.from_environment())
         for scale in (1.0, 2.0)
     ]
-    execute(TrainingTask(tuple(jobs)), Runtime(), together)
+    run_task(TrainingTask(tuple(jobs)), Runtime(), together)
     for resolved in reversed(jobs):
-        execute(TrainingTask((resolved,)), Runtime(), apart)
+        run_task(TrainingTask((resolved,)), Runtime(), apart)
     for resolved in jobs:
         assert components(resolved, together).equals(components(resolved, apart))
 
@@ -236,7 +238,7 @@ def test_both_baselines_share_one_training(tmp_path: Path) -> None:
     assert mse.scoring_key != maha.scoring_key
     (task,) = by_training([mse, maha])
     store = JobStore(Storage.from_location(tmp_path))
-    execute(task, Runtime(), store)
+    run_task(task, Runtime(), store)
     assert len(list((tmp_path / "trainings").iterdir())) == 1
     assert components(mse, store).columns == ["clip_id", "use", "mse"]
     assert components(maha, store).columns == ["clip_id", "use", "released", "per_frame"]
@@ -330,19 +332,17 @@ def test_a_diverged_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("system", ["baseline-mse", "theirs"])
 def test_progress_is_reported_every_epoch(tmp_path: Path, system: str) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Report] = []
     resolved = done(
         job(system), JobStore(Storage.from_location(tmp_path)), runtime=Runtime(report=events.append)
     )
-    steps = [event["step"] for event in events if "step" in event]
+    steps = [event.step for event in events if isinstance(event, TrainingProgress)]
     total = training.total_steps(resolved.build_trained(resolved.clips.facts), resolved.clips)
     assert steps == sorted(set(steps))
-    assert steps[-1] == total == record(resolved, JobStore(Storage.from_location(tmp_path)))["steps"]
-    assert {event["steps"] for event in events if "step" in event} == {total}
+    assert steps[-1] == total == record(resolved, JobStore(Storage.from_location(tmp_path))).steps
+    assert {event.steps for event in events if isinstance(event, TrainingProgress)} == {total}
     if system == "theirs":
-        stages = [
-            entry["stage"] for entry in record(resolved, JobStore(Storage.from_location(tmp_path)))["curve"]
-        ]
+        stages = [entry.stage for entry in record(resolved, JobStore(Storage.from_location(tmp_path))).curve]
         assert stages == ["one"] * 3 + ["two"] * math.ceil(5 / resolved.clips.steps_per_epoch)
         assert total == 3 * resolved.clips.steps_per_epoch + 5
 
@@ -352,10 +352,11 @@ def test_the_curve_holds_means_of_every_part() -> None:
     with torch.random.fork_rng(devices=[]):
         system = resolved.build_trained(resolved.clips.facts)
         initial = {name: value.clone() for name, value in system.state_dict().items()}
-        curve = training.train(system, resolved.clips, Runtime(), seed=1)["curve"]
+        curve = training.train(system, resolved.clips, Runtime(), seed=1).curve
         system.load_state_dict(initial)
         losses = by_hand(resolved.clips, system)
-    assert curve[0] == {"stage": "one", "epoch": 1, **{name: pytest.approx(v) for name, v in losses.items()}}
+    assert (curve[0].stage, curve[0].epoch) == ("one", 1)
+    assert curve[0].losses == pytest.approx(losses)
 
 
 def by_hand(data: JobData, system: Any) -> dict[str, float]:
@@ -407,12 +408,12 @@ def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch)
     with torch.random.fork_rng(devices=[]):
         made = resolved.build_trained(resolved.clips.facts)
         steps = training.total_steps(made, resolved.clips)
-        curve = training.train(made, resolved.clips, Runtime(), seed=1)["curve"]
+        curve = training.train(made, resolved.clips, Runtime(), seed=1).curve
     size = resolved.plan.size
     source = int((resolved.clips._clips.domain[resolved.clips._clips.machine == 0] == 0).sum())
     assert seen == [("one", 4, False)] * -(-source // 4) + [("two", size, True)] * 5
     assert len(seen) == steps
-    assert [point["epoch"] for point in curve if point["stage"] == "one"] == [1]
+    assert [point.epoch for point in curve if point.stage == "one"] == [1]
 
 
 def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,7 +482,7 @@ def test_a_job_whose_scoring_fails_leaves_the_others_of_its_training_alone(
     monkeypatch.setattr(registry.get("baseline-maha"), "fit_backend", broken)
     store = JobStore(Storage.from_location(tmp_path / "jobs"))
     (task,) = by_training(jobs)
-    ((failed, error),) = execute(task, Runtime(), store)
+    ((failed, error),) = run_task(task, Runtime(), store)
     assert failed.job.system == "baseline-maha"
     assert "no covariance today" in str(error)
     assert store.is_scored(jobs[1])
@@ -498,12 +499,12 @@ def test_results_whose_files_were_removed_count_as_not_done(
         Job("baseline-mse", {"epochs": 2, "hidden": 8}, "tiny", "fan", 0), Workspace.from_environment()
     )
     store = JobStore(Storage.from_location(tmp_path / "jobs"))
-    execute(TrainingTask((resolved,)), Runtime(), store)
+    run_task(TrainingTask((resolved,)), Runtime(), store)
     assert store.is_done(TrainingTask((resolved,)))
     (tmp_path / "jobs" / store.scores(resolved.scoring_key) / "components.parquet").unlink()
     assert store.is_trained(resolved)
     assert not store.is_scored(resolved)
-    execute(TrainingTask((resolved,)), Runtime(), store)
+    run_task(TrainingTask((resolved,)), Runtime(), store)
     (tmp_path / "jobs" / store.training(resolved.training_key) / "model.pt").unlink()
     assert not store.is_done(TrainingTask((resolved,)))
 
@@ -511,7 +512,7 @@ def test_results_whose_files_were_removed_count_as_not_done(
 def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_MOST_POINTS", 4)
     resolved = ResolvedJob.from_workspace(job("theirs", epochs=1), Workspace.from_environment())
-    events: list[dict[str, Any]] = []
+    events: list[Report] = []
     system = registry.get("theirs")
     stages = system.stages
     plan = BatchPlan(64, draw="window-per-clip")  # one step an epoch
@@ -521,8 +522,8 @@ def test_a_long_curve_of_short_epochs_is_thinned(monkeypatch: pytest.MonkeyPatch
     with torch.random.fork_rng(devices=[]):
         made = resolved.build_trained(resolved.clips.facts)
         record = training.train(made, resolved.clips, Runtime(report=events.append), seed=1)
-    assert [point["epoch"] for point in record["curve"]] == [3, 6, 9, 11]
-    assert [event["step"] for event in events] == [3, 6, 9, 11]
+    assert [point.epoch for point in record.curve] == [3, 6, 9, 11]
+    assert [event.step for event in events if isinstance(event, TrainingProgress)] == [3, 6, 9, 11]
 
 
 def test_multiply_accumulates_of_attention_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

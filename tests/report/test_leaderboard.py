@@ -8,11 +8,13 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from asdbench.config import assignments
 from asdbench.engine.result_metrics import machine_type_metrics
+from asdbench.engine.result_record import ResultRecord
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, THRESHOLDS, WITHOUT_DOMAINS, Rule, official_score
 from asdbench.report.leaderboard import rows
@@ -24,6 +26,8 @@ OFFICIAL_METRICS = ("auc_source", "auc_target", "pauc")
 
 def section(auc_source: float, auc_target: float, pauc: float, **pseudo_anomaly_data: Any) -> dict[str, Any]:
     return {
+        "in_domain": {},
+        "clips": 200,
         "official": {"auc_source": auc_source, "auc_target": auc_target, "pauc": pauc},
         "half_width": {"auc_source": 0.04, "auc_target": 0.05, "pauc": 0.06},
         "decisions": {
@@ -40,10 +44,17 @@ def result(
     seed: int = 0,
     metrics: tuple[float, float, float] = (0.6, 0.5, 0.55),
     **pseudo_anomaly_data: Any,
-) -> dict[str, Any]:
+) -> ResultRecord:
     record: dict[str, Any] = {
         "system": system,
         "settings": {"epochs": 100},
+        "pseudo_anomaly_data": None,
+        "tuned": None,
+        "keys": {"trainings": ["t"], "scoring": "s"},
+        "fingerprint": "f1f2",
+        "code": "c0de",
+        "hold_out_clips": 20,
+        "training_steps": 50,
         "changed_settings": {},
         "data": "demo",
         "machine_type": machine_type,
@@ -59,7 +70,7 @@ def result(
         "clips_per_second": 100.0,
         "finished": "2026-01-01T00:00:00+00:00",
     }
-    return record | pseudo_anomaly_data
+    return msgspec.convert(record | pseudo_anomaly_data, ResultRecord)
 
 
 def both_types(
@@ -90,10 +101,8 @@ def test_a_row_is_the_mean_over_seeds_of_the_score_over_all_sections() -> None:
     ]
     [row] = rows(records, machine_types=TYPES)
     scores = [
-        official_score([records[2]["sections"]["0"]["official"]] * 2),
-        official_score(
-            [records[0]["sections"]["0"]["official"], *(s["official"] for s in two_sections.values())]
-        ),
+        official_score([records[2].sections["0"].official] * 2),
+        official_score([records[0].sections["0"].official, *(s["official"] for s in two_sections.values())]),
     ]
     assert row["official_score"] == pytest.approx(statistics.fmean(scores), abs=1e-12)
     assert row["official_score_std"] == pytest.approx(statistics.stdev(scores), abs=1e-12)
@@ -197,7 +206,7 @@ def test_a_row_has_the_trials_of_its_newest_result() -> None:
     for given in ([*old, *new], [*new, *old], [*old, new[0]]):
         [row] = rows(given, machine_types=TYPES)
         assert (row["tuned"], row["complete"], row["seeds"]) == (tuned(20), True, [0])
-    later = [record | {"finished": "2026-02-01T00:00:00+00:00"} for record in old]
+    later = [msgspec.structs.replace(record, finished="2026-02-01T00:00:00+00:00") for record in old]
     [row] = rows([*new, *later], machine_types=TYPES)
     assert row["tuned"] == tuned(10)
 
@@ -268,18 +277,18 @@ def test_results_of_both_subsets_are_refused() -> None:
         rows([*both_types(), *both_types(seed=1, subset="eval")], machine_types=TYPES)
 
 
-def counted_by(rule: Rule, machine_type: str, *values: float) -> dict[str, Any]:
-    """Return a stored record, which has been JSON, of a section with these values of the rule's metrics."""
+def counted_by(rule: Rule, machine_type: str, *values: float) -> ResultRecord:
+    """Return a result of a section with these values of the rule's metrics."""
     metrics = dict(zip(rule.metrics, values, strict=True))
     decided = {f"{m}{d}": 0.5 for m in ("precision", "recall", "f1") for d in ("_source", "_target")}
     judged = {
         "official": metrics,
+        "in_domain": {},
+        "clips": 200,
         "half_width": dict.fromkeys(metrics, 0.04),
         "decisions": {"empirical": decided if rule.domains else {"precision": 0.4, "recall": 0.5, "f1": 0.6}},
     }
-    record = result(machine_type=machine_type, sections={"00": judged}, rule=dataclasses.asdict(rule))
-    found: dict[str, Any] = json.loads(json.dumps(record))
-    return found
+    return result(machine_type=machine_type, sections={"00": judged}, rule=dataclasses.asdict(rule))
 
 
 def test_without_domains_there_are_two_metrics_and_arithmetic_means() -> None:
@@ -465,7 +474,7 @@ def test_false_alarms_are_those_of_all_seeds_at_the_chosen_threshold() -> None:
         result(seed=seed, thresholds={"empirical": {**chosen, "false_alarms": 4}, "tail": chosen})
         for seed in (0, 1)
     ]
-    (row,) = rows(both, machine_types=[both[0]["machine_type"]], by_type=True, threshold="tail")
+    (row,) = rows(both, machine_types=[both[0].machine_type], by_type=True, threshold="tail")
     assert (row["threshold_method"], row["false_alarms"], row["normals"]) == ("tail", 2, 40)
     text = render([row], format="markdown", title="board")
     assert text is not None

@@ -1,12 +1,12 @@
 """Stored scores of a run, reported: submitted, evaluated, compared, beside published ones."""
 
 import csv
-import dataclasses
 import json
 import shutil
 import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -15,8 +15,9 @@ import yaml
 from asdbench.cli.main import main
 from asdbench.config import assignments
 from asdbench.data.sets import catalog
-from asdbench.engine.evaluation import SearchProvenance, evaluate
+from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
+from asdbench.engine.result_record import SearchProvenance
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL
@@ -424,7 +425,7 @@ def test_a_tuned_row_has_the_interval_of_its_untuned_twin(
     for by in ((), ("--by", "type")):
         found = leaderboard(capsys, "--intervals", *by)
         twins = [row for row in found if row["system"] == "baseline-mse"]
-        assert [row["tuned"] for row in twins] == [None, dataclasses.asdict(searched)] * (len(twins) // 2)
+        assert [row["tuned"] for row in twins] == [None, msgspec.structs.asdict(searched)] * (len(twins) // 2)
         for untuned, tuned in zip(twins[::2], twins[1::2], strict=True):
             different = {key for key in tuned if tuned[key] != untuned[key]}
             assert different == {"tuned"}

@@ -203,7 +203,7 @@ def judged(settings: Mapping[str, Any]) -> float:
                 JobStore.from_workspace(Workspace.from_environment()),
                 subset="dev",
             ).record
-            rows += [section["official"] for section in record["sections"].values()]
+            rows += [section.official for section in record.sections.values()]
         scores.append(official_score(rows, rule=data.rule))
     return float(np.mean(scores))
 

@@ -32,7 +32,7 @@ def test_a_cut_propeller_is_heard_in_both_domains(shop: DataSet) -> None:
             Job(system, settings, "shop", "UAVPropeller", 0),
             JobStore.from_workspace(Workspace.from_environment()),
         )
-        metrics = evaluate(done.resolved, done.store).record["sections"]["00"]["official"]
+        metrics = evaluate(done.resolved, done.store).record.sections["00"].official
         assert metrics["auc_source"] > 0.95
         assert metrics["auc_target"] > 0.95
 

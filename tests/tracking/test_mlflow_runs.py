@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
+from asdbench.engine.result_record import ResultRecord, SectionMetrics
+from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import OFFICIAL, WITHOUT_DOMAINS, official_score
 from asdbench.tracking import mlflow_runs
@@ -37,8 +40,21 @@ def section(auc: float) -> dict[str, Any]:
     }
 
 
-def result(auc: float, sections: int = 1) -> dict[str, Any]:
-    return {
+def result(auc: float, sections: int = 1) -> ResultRecord:
+    record = {
+        "system": "baseline-mse",
+        "settings": {},
+        "changed_settings": {},
+        "data": "demo",
+        "machine_type": "fan",
+        "seed": 0,
+        "pseudo_anomaly_data": None,
+        "subset": "dev",
+        "tuned": None,
+        "keys": {"trainings": ["t"], "scoring": "s"},
+        "fingerprint": "f1f2",
+        "hold_out_clips": 20,
+        "macs_per_clip": 1000,
         "code": "c0de",
         "rule": dataclasses.asdict(OFFICIAL),
         "thresholds": {"empirical": {"threshold": 1.5, "false_alarms": 2, "normals": 20}},
@@ -50,6 +66,7 @@ def result(auc: float, sections: int = 1) -> dict[str, Any]:
         "clips_per_second": 100.0,
         "finished": "2026-01-01T00:00:12+00:00",
     }
+    return msgspec.convert(record, ResultRecord)
 
 
 def finished_run(
@@ -58,8 +75,7 @@ def finished_run(
     system = "baseline-mse"
     table = pl.DataFrame({"clip_id": [1, 2], "use": ["hold_out", "test"], "score": [0.25, 0.5]})
     curve = [
-        {"stage": "reconstruction", "epoch": e, "total": 1 / e, "l1": 2 / e}
-        for e in range(1, curve_epochs + 1)
+        CurvePoint("reconstruction", e, {"total": 1 / e, "l1": 2 / e}) for e in range(1, curve_epochs + 1)
     ]
     return Run(
         system=system,
@@ -107,7 +123,7 @@ def test_a_run_has_parameters_tags_metrics_and_times() -> None:
     [given] = outer.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("demo", "f1f2")
     metrics = outer.data.metrics
-    sections = [of["sections"]["0"]["official"] for of in run.records.values()]
+    sections = [of.sections["0"].official for of in run.records.values()]
     assert metrics["official_score"] == pytest.approx(official_score(sections), abs=1e-12)
     assert metrics["arithmetic_mean"] == pytest.approx((0.6 + 0.7 + 2 * 0.5 + 2 * 0.55) / 6)
     assert metrics["harmonic_mean_auc_source"] == pytest.approx(2 / (1 / 0.6 + 1 / 0.7))
@@ -160,14 +176,18 @@ def test_runs_on_evaluation_clips_are_in_an_experiment_of_their_own(home: Path) 
 
 def test_a_run_is_counted_by_the_rule_of_its_results() -> None:
     run = finished_run()
-    judged = {
-        "official": {"auc": 0.9, "pauc": 0.5},
-        "in_domain": {},
-        "half_width": {},
-        "decisions": {"empirical": {}},
-    }
-    of_rule = {"sections": {"00": judged}, "rule": dataclasses.asdict(WITHOUT_DOMAINS)}
-    record([dataclasses.replace(run, records={of: result(0.6) | of_rule for of in TYPES})])
+    judged = SectionMetrics({"auc": 0.9, "pauc": 0.5}, {}, {"empirical": {}}, {}, 200)
+    record(
+        [
+            dataclasses.replace(
+                run,
+                records={
+                    of: msgspec.structs.replace(result(0.6), sections={"00": judged}, rule=WITHOUT_DOMAINS)
+                    for of in TYPES
+                },
+            )
+        ]
+    )
     [outer], [fan, _] = recorded()
     assert outer.data.metrics["official_score"] == pytest.approx(0.7)
     assert outer.data.metrics["arithmetic_mean_auc"] == pytest.approx(0.9)
@@ -256,7 +276,7 @@ def test_an_entry_is_the_same_after_a_detour_through_json() -> None:
 
 def test_losses_that_are_not_finite_are_recorded() -> None:
     run = finished_run(types=("fan",))
-    curve = [{"stage": "s", "epoch": 1, "total": float("nan")}]
+    curve = [CurvePoint("s", 1, {"total": float("nan")})]
     Store(Workspace.from_environment()).write(
         [OutboxEntry.from_json(dataclasses.replace(run, curves={"fan": curve}).entry({}).to_json())]
     )

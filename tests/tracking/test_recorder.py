@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
+from asdbench.engine.result_record import ResultRecord, to_json
+from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import OFFICIAL
 from asdbench.tracking import outbox, recorder
@@ -24,25 +27,42 @@ from asdbench.tracking.recorder import Recorder, Undelivered, deliver
 from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord
 
 OFFICIAL_METRICS = {"auc_source": 0.6, "auc_target": 0.5, "pauc": 0.55}
-RESULT = {
-    "code": "c0de",
-    "rule": dataclasses.asdict(OFFICIAL),
-    "thresholds": {"empirical": {"threshold": 1.5}},
-    "sections": {
-        "00": {
-            "official": OFFICIAL_METRICS,
-            "in_domain": {},
-            "half_width": {},
-            "decisions": {"empirical": {}},
-        }
+RESULT = msgspec.convert(
+    {
+        "system": "baseline-mse",
+        "settings": {},
+        "changed_settings": {},
+        "data": "demo",
+        "machine_type": "fan",
+        "seed": 0,
+        "pseudo_anomaly_data": None,
+        "subset": "dev",
+        "tuned": None,
+        "keys": {"trainings": ["t"], "scoring": "s"},
+        "fingerprint": "f1f2",
+        "hold_out_clips": 20,
+        "macs_per_clip": 1000,
+        "code": "c0de",
+        "rule": dataclasses.asdict(OFFICIAL),
+        "thresholds": {"empirical": {"threshold": 1.5, "false_alarms": 2, "normals": 20}},
+        "sections": {
+            "00": {
+                "official": OFFICIAL_METRICS,
+                "in_domain": {},
+                "half_width": {},
+                "decisions": {"empirical": {}},
+                "clips": 200,
+            }
+        },
+        "parameters": 1000,
+        "training_seconds": 10.0,
+        "training_steps": 50,
+        "scoring_seconds": 2.0,
+        "clips_per_second": 100.0,
+        "finished": "2026-01-01T00:00:12+00:00",
     },
-    "parameters": 1000,
-    "training_seconds": 10.0,
-    "training_steps": 50,
-    "scoring_seconds": 2.0,
-    "clips_per_second": 100.0,
-    "finished": "2026-01-01T00:00:12+00:00",
-}
+    ResultRecord,
+)
 
 
 def run(seed: int = 0, data: str = "demo", key: str = "k", **changed: Any) -> Run:
@@ -57,7 +77,7 @@ def run(seed: int = 0, data: str = "demo", key: str = "k", **changed: Any) -> Ru
         records={"fan": RESULT},
         keys={"fan": key},
         scores={"fan": pl.DataFrame({"clip_id": [1], "use": ["test"], "score": [0.5]})},
-        curves={"fan": [{"stage": "s", "epoch": 1, "total": 1.0}]},
+        curves={"fan": [CurvePoint("s", 1, {"total": 1.0})]},
     )
 
 
@@ -466,13 +486,15 @@ from asdbench.io.workspace import Workspace
 from asdbench.tracking.recorder import Recorder
 from asdbench.tracking.runs import Run
 print("mlflow" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
+from asdbench.engine.result_record import from_json
+result = from_json({to_json(RESULT)!r}, path="")
 hanging = os.environ.pop("MLFLOW_TRACKING_URI")
 active = Recorder(Workspace.from_environment())
-active.put(Run("s", {{}}, {{}}, "demo", "f", 0, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
+active.put(Run("s", {{}}, {{}}, "demo", "f", 0, True, {{"fan": result}}, {{"fan": "k"}}, {{}}, {{}}))
 print(active.close(patience_s=240))
 os.environ["MLFLOW_TRACKING_URI"] = hanging
 active = Recorder(Workspace.from_environment())
-active.put(Run("s", {{}}, {{}}, "demo", "f", 1, True, {{"fan": {RESULT}}}, {{"fan": "k"}}, {{}}, {{}}))
+active.put(Run("s", {{}}, {{}}, "demo", "f", 1, True, {{"fan": result}}, {{"fan": "k"}}, {{}}, {{}}))
 print(active.close(patience_s=0.5).entries)
 print(os.listdir())
 """

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.mlflow_runs import Store, tracking_uri
 from asdbench.tracking.runs import OutboxEntry, SearchRecord, TrialRecord, TrialState, trial_entry
@@ -23,7 +24,7 @@ SEARCH = SearchRecord(
 
 def trial(number: int, score: float = 0.6, state: TrialState = "complete", **settings: Any) -> TrialRecord:
     rungs = [] if state == "failed" else [(1, 0.5), (2, score)]
-    curve = [{"stage": "main", "epoch": epoch, "total": 1 / epoch} for epoch in (1, 2, 3)]
+    curve = [CurvePoint("main", epoch, {"total": 1 / epoch}) for epoch in (1, 2, 3)]
     return TrialRecord(
         number=number,
         settings=settings,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asdbench.engine.events import Event, Failure
+from asdbench.engine.events import Event, Failure, TaskFinished, TaskReport, TrainingProgress
 
 _DEATHS = 3  # of workers on one work, without progress between them, until it is given up
 
@@ -91,9 +91,10 @@ class Board:
 
     async def tell(self, event: Event) -> None:
         """Note progress."""
-        item = self._items[event["work"]]
-        if event.get("step", 0) > item.furthest:
-            item.furthest, item.deaths = event["step"], 0
+        if isinstance(event, TaskReport) and isinstance(event.report, TrainingProgress):
+            item = self._items[event.task]
+            if event.report.step > item.furthest:
+                item.furthest, item.deaths = event.report.step, 0
         self._events.append(event)
 
     async def listen(self) -> list[Event]:
@@ -147,7 +148,7 @@ class Board:
 
     def _over(self, task: int, failures: list[Failure]) -> None:
         self._waiting.discard(task)
-        self._events.append({"work": task, "done": True, "failures": failures})
+        self._events.append(TaskFinished(task, tuple(failures)))
 
     async def _notify(self) -> None:
         async with self._change:

@@ -34,10 +34,10 @@ from asdbench.cluster.placement import Placement, Slots
 from asdbench.data import node_copies
 from asdbench.data.node_copies import CopyList
 from asdbench.data.sets import catalog
-from asdbench.engine.events import Event, Failure
+from asdbench.engine.events import Event, Failure, Note, Report, TaskFinished, TaskReport
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
-from asdbench.engine.run_task import execute
+from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 from asdbench.io.retry import retry_until_stored
@@ -187,8 +187,8 @@ class Crew:
         """Return what happened since the last call; replaces groups that died meanwhile."""
         events: list[Event] = ray.get(self.board.listen.remote())
         for event in events:
-            if event.get("done"):
-                self._open.discard(event["work"])
+            if isinstance(event, TaskFinished):
+                self._open.discard(event.task)
         return events + self._tend()
 
     def _manifest(self, task: TrainingTask) -> CopyList | None:
@@ -213,7 +213,7 @@ class Crew:
             took = ray.get(self.board.release.remote(number))
             self._barren = 0 if took or error is None else self._barren + 1
             if error is not None:
-                events.append({"note": f"a worker was lost and is replaced ({_first_line(error)})"})
+                events.append(Note(f"a worker was lost and is replaced ({_first_line(error)})"))
             if self._barren >= _BARREN:
                 raise CrewError(f"workers die before they take any work: {error}")
         if time.monotonic() - self._looked > _LOOK_S:
@@ -347,7 +347,7 @@ def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> Non
         try:
             workspace = replace(tools.workspace, home=_home(tools, manifest, own))
             task = _prepare(jobs, workspace)
-            failed = execute(task, own, store, checkpoint_epochs=tools.checkpoint_epochs)
+            failed = run_task(task, own, store, checkpoint_epochs=tools.checkpoint_epochs)
             failures = [
                 Failure.from_error(index, (resolved.job.system,), error) for resolved, error in failed
             ]
@@ -375,8 +375,8 @@ def _home(tools: Tools, manifest: CopyList | None, runtime: Runtime) -> Path:
     )
 
 
-def _tell(board: BoardHandle, index: int, event: Event) -> None:
-    board.tell.remote({"work": index, **event})
+def _tell(board: BoardHandle, index: int, report: Report) -> None:
+    board.tell.remote(TaskReport(index, report))
 
 
 def _prepare(jobs: Sequence[tuple[Job, tuple[str, str]]], workspace: Workspace) -> TrainingTask:

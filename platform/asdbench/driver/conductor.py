@@ -16,7 +16,7 @@ import optuna
 from asdbench.cluster.crew import Crew, CrewError
 from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.study_results import jobs_with, mean_official_score, section_metrics_per_seed
-from asdbench.engine.events import Failure
+from asdbench.engine.events import Failure, TaskFinished
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask, by_training
 from asdbench.errors import InputError
@@ -127,10 +127,10 @@ class Conductor:
     def _listen(self) -> None:
         for event in self._crew.listen():
             self._watch.tell(event)
-            if event.get("done"):
-                self._over[event["work"]] = event.get("failures", [])
+            if isinstance(event, TaskFinished):
+                self._over[event.task] = list(event.failures)
                 for running in self._running.values():
-                    self._note(running, event["work"])
+                    self._note(running, event.task)
 
     def _note(self, running: _Running, number: int) -> None:
         for waiting in running.open.values():

@@ -8,14 +8,21 @@ with its weights are marked dev-tuned, with the number of weight vectors that we
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
 from asdbench import registry
-from asdbench.config import Scalar
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine.evaluation import SearchProvenance, labeled_clips, result_key
+from asdbench.engine.evaluation import labeled_clips, result_key
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, key_of
+from asdbench.engine.result_record import SearchProvenance
+from asdbench.engine.search_record import (
+    BestWeights,
+    FusionRecord,
+    FusionReport,
+    LeftOutReport,
+    load_fusion,
+    save_search,
+)
 from asdbench.search.fusion import (
     BatchResult,
     RunStudies,
@@ -31,25 +38,6 @@ _BATCH = 250
 _REVISION = 2  # changes whenever the same search would find other weights
 
 logger = logging.getLogger(__name__)
-
-
-class LeftOutReport(TypedDict):
-    """A machine type, scored with the weights that were found without it."""
-
-    weights: list[float]
-    score: float
-
-
-class FusionReport(TypedDict):
-    """The part of a stored fusion search that is shown to people."""
-
-    members: list[str]
-    weights: list[float]
-    choices: dict[str, Scalar]
-    score: float
-    equal_weights: float
-    leave_one_type_out: float | None
-    left_out: dict[str, LeftOutReport]
 
 
 @dataclass(frozen=True)
@@ -118,10 +106,9 @@ def search_fusion_weights(
         "batch": _BATCH,
     }
     key = key_of(description)
-    file = f"searches/{key}.json"
-    if store.root.exists(file):
-        logger.info("the weights of %s are stored in %s", ensemble.name, file)
-        record = store.root.read_json(file)
+    record = load_fusion(store, key)
+    if record is not None:
+        logger.info("the weights of %s are stored as search %s", ensemble.name, key)
     else:
         logger.info("searching the weights of %s: %d evaluations per study", ensemble.name, evaluations)
         n_total = evaluations * len(weight_studies(problem))
@@ -133,28 +120,28 @@ def search_fusion_weights(
             run_studies=run_studies,
             on_batch=None if on_progress is None else _counted(on_progress, n_total),
         )
-        record = {
-            "system": ensemble.name,
-            "data": data.name,
-            "subset": "dev",
-            "protocol": "dev",
-            "held_out": None,
-            "pseudo_anomaly_data": pseudo_anomaly_data,
-            "start": ensemble.changed(),
-            "seeds": list(dict.fromkeys(seeds)),
-            "description": description,
-            "trials_done": evaluations,
-            "best": {"score": result.score, "settings": {**ensemble.changed(), **result.settings}},
-            "report": _report(result),
-        }
-        store.root.write_json(file, record)
-    tuned = registry.configure(ensemble.name, record["best"]["settings"])
+        record = FusionRecord(
+            system=ensemble.name,
+            data=data.name,
+            subset="dev",
+            protocol="dev",
+            held_out=None,
+            pseudo_anomaly_data=pseudo_anomaly_data,
+            start=ensemble.changed(),
+            seeds=tuple(dict.fromkeys(seeds)),
+            description=description,
+            trials_done=evaluations,
+            best=BestWeights(result.score, {**ensemble.changed(), **result.settings}),
+            report=_report(result),
+        )
+        save_search(store, key, record)
+    tuned = registry.configure(ensemble.name, dict(record.best.settings))
     jobs = _jobs(tuned, data, seeds, pseudo_anomaly_data, data.machine_types)
     return FusionResult(
         tuned,
-        SearchProvenance(key, record["trials_done"], record["protocol"]),
+        SearchProvenance(key, record.trials_done, record.protocol),
         tuple(resolved for resolved in jobs if store.is_scored(resolved)),
-        record["report"],
+        record.report,
     )
 
 
@@ -189,14 +176,14 @@ def _jobs(
 def _report(result: WeightSearchResult) -> FusionReport:
     left_out = result.leave_one_type_out
     return FusionReport(
-        members=list(result.members),
-        weights=list(result.weights),
+        members=result.members,
+        weights=result.weights,
         choices=dict(result.choices),
         score=result.score,
         equal_weights=result.equal_weights,
         leave_one_type_out=left_out.score if left_out else None,
         left_out={
-            name: LeftOutReport(weights=list(item.weights), score=item.score)
+            name: LeftOutReport(weights=item.weights, score=item.score)
             for name, item in (left_out.types if left_out else {}).items()
         },
     )

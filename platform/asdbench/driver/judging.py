@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.console import Console
 
 from asdbench.driver.executor import Failed
@@ -15,7 +16,7 @@ from asdbench.report.formatting import print_note
 
 if TYPE_CHECKING:
     pass
-from asdbench.engine.evaluation import SearchProvenance
+from asdbench.engine.result_record import SearchProvenance
 
 
 def judge(
@@ -75,7 +76,7 @@ def judge(
                     scores=scores,
                     curves=curves,
                     subset=subset,
-                    tuned=dataclasses.asdict(tuned) if tuned else None,
+                    tuned=msgspec.structs.asdict(tuned) if tuned else None,
                 )
             )
     for note in notes:

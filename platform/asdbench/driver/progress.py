@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from asdbench.engine.events import Event
+from asdbench.engine.events import Event, Note, TaskFinished, TaskReport, Waiting
 from asdbench.engine.jobs import TrainingTask
 from asdbench.report.formatting import format_percent, print_message
 
@@ -45,16 +45,18 @@ class ProgressDisplay:
 
     def tell(self, event: Event) -> None:
         """Show one event of a worker."""
-        for kind in ("note", "waiting"):
-            if kind in event:
-                print_message(self._console, f"{kind}: {event[kind]}")
-                return
-        index = event["work"]
+        report = event.report if isinstance(event, TaskReport) else event
+        if isinstance(report, Note | Waiting):
+            kind, text = ("note", report.message) if isinstance(report, Note) else ("waiting", report.reason)
+            print_message(self._console, f"{kind}: {text}")
+            return
+        assert isinstance(event, TaskReport | TaskFinished)
+        index = event.task
         label = label_of(self._works[index], [self._works[index].first.configured.trainer.name])
         if index not in self._tasks:
             self._tasks[index] = self._progress.add_task(label, total=None, detail="")
         task = self._tasks[index]
-        if event.get("done"):
+        if isinstance(report, TaskFinished):
             self._done += 1
             self._progress.update(self._all, completed=self._done, total=len(self._works))
             self._progress.remove_task(task)
@@ -62,9 +64,9 @@ class ProgressDisplay:
             if not self._console.is_terminal:
                 print_message(self._console, f"done {self._done}/{len(self._works)}: {label}")
             return
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in event["losses"].items())
-        detail = f"epoch {event['epoch']}, {losses}"
-        self._progress.update(task, total=event["steps"], completed=event["step"], detail=detail)
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
+        detail = f"epoch {report.epoch}, {losses}"
+        self._progress.update(task, total=report.steps, completed=report.step, detail=detail)
 
     def search(
         self,

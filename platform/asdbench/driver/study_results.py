@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from asdbench import registry
-from asdbench.engine.evaluation import SearchProvenance, judge_sections, training_records
+from asdbench.engine.evaluation import judge_sections, training_records
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
+from asdbench.engine.result_record import SearchProvenance
+from asdbench.engine.task_records import CurvePoint, TrainingRecord
 from asdbench.errors import InputError
 from asdbench.metrics import Rule, official_score
 from asdbench.report.formatting import print_note
@@ -115,7 +117,7 @@ def record_trial(recorder: Recorder, store: JobStore, study: Study, trial: Trial
     """Record a trial that has ended, as a nested MLflow run with its curves."""
     start = study.space.start
     changed = {name: value for name, value in trial.parameters.items() if value != start[name]}
-    curves: dict[str, Sequence[Mapping[str, Any]]] = {}
+    curves: dict[str, Sequence[CurvePoint]] = {}
     if trial.types:  # else its settings may not go together
         jobs = jobs_with(study, study.settings(trial), list(trial.types))
         curves = {m: curve_of(training_records(resolved, store)) for m, (resolved, *_) in jobs.items()}
@@ -147,14 +149,14 @@ def record_trial(recorder: Recorder, store: JobStore, study: Study, trial: Trial
     )
 
 
-def curve_of(trainings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def curve_of(trainings: Mapping[str, TrainingRecord]) -> Sequence[CurvePoint]:
     """Return a job's training curve; of several trainings with the trained system in the stage's name."""
     if len(trainings) == 1:
-        return next(iter(trainings.values()))["curve"]  # type: ignore[no-any-return]
+        return next(iter(trainings.values())).curve
     return [
-        {**point, "stage": f"{name} {point['stage']}"}
+        CurvePoint(f"{name} {point.stage}", point.epoch, point.losses)
         for name, record in trainings.items()
-        for point in record["curve"]
+        for point in record.curve
     ]
 
 

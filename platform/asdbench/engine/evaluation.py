@@ -11,21 +11,34 @@ The decision threshold comes from normal clips only: those of the hold-out, or w
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from asdbench import registry
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, key_of
+from asdbench.engine.result_record import (
+    ResultKeys,
+    ResultRecord,
+    SearchProvenance,
+    SectionMetrics,
+    StoredThreshold,
+    from_json,
+    to_json,
+)
 from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components, join
+from asdbench.engine.task_records import TrainingRecord
 from asdbench.errors import InputError
+from asdbench.io.records import RecordError
 from asdbench.metrics import (
     DEFAULT_THRESHOLD,
     IN_DOMAIN,
@@ -39,6 +52,8 @@ from asdbench.metrics import (
 )
 from asdbench.system import Fusion
 
+logger = logging.getLogger(__name__)
+
 _REVISION = 4  # changes whenever the same scores would be judged differently
 
 
@@ -47,34 +62,17 @@ class NoLabels(InputError):
 
 
 @dataclass(frozen=True)
-class SearchProvenance:
-    """How the settings of a job were chosen: by a search that saw labels.
-
-    Attributes
-    ----------
-    search : key of the search
-    trials : how many trials it had finished when it chose
-    protocol : whose labels it saw: ``"dev"``, those of all development clips
-    """
-
-    search: str
-    trials: int
-    protocol: str = "dev"
-
-
-@dataclass(frozen=True)
 class Result:
     """A judged job.
 
     Attributes
     ----------
-    key : its name in the job store
-    record : what is stored: the job, ``subset``, ``tuned`` (``None`` or the fields of :class:`SearchProvenance`),
-        ``rule`` (``Rule.from_record`` reads it), ``sections`` (section to metrics), timings, descriptions
+    key : its key in the job store
+    record : what is stored
     """
 
     key: str
-    record: dict[str, Any]
+    record: ResultRecord
 
 
 def anomaly_scores(resolved: ResolvedJob, store: JobStore) -> pl.DataFrame:
@@ -94,8 +92,8 @@ def _fusion(resolved: ResolvedJob) -> Fusion:
     return resolved.configured.system.fusion(resolved.configured.config)
 
 
-def training_records(resolved: ResolvedJob, store: JobStore) -> dict[str, dict[str, Any]]:
-    """Return what is stored about the trainings of a scored job, by the trained system's name."""
+def training_records(resolved: ResolvedJob, store: JobStore) -> dict[str, TrainingRecord]:
+    """Return the records of the trainings of a scored job, by the trained system's name."""
     return {part.configured.trainer.name: store.training_record(part.training_key) for part in resolved.parts}
 
 
@@ -108,15 +106,15 @@ def _normal_scores(scores: pl.DataFrame) -> NDArray[np.float64]:
     return scores.filter(pl.col("use") != "test")["score"].to_numpy()
 
 
-def _thresholds(scores: pl.DataFrame) -> dict[str, dict[str, float]]:
-    """Return each method's threshold and its false alarms among normals that had no part in it."""
+def _thresholds(scores: pl.DataFrame) -> dict[str, StoredThreshold]:
+    """Return each method's threshold and its false alarms among normal clips that it was not fitted to."""
     normal = _normal_scores(scores)
-    found: dict[str, dict[str, float]] = {}
+    thresholds = {}
     for method in THRESHOLDS:
-        alarms, judged = false_alarms(normal, method=method)
+        alarms, normals = false_alarms(normal, method=method)
         limit = decision_threshold(scores, method=method)
-        found[method] = {"threshold": limit, "false_alarms": alarms, "normals": judged}
-    return found
+        thresholds[method] = StoredThreshold(float(limit), int(alarms), int(normals))
+    return thresholds
 
 
 def judge_sections(resolved: ResolvedJob, store: JobStore, *, subset: str) -> dict[str, dict[str, float]]:
@@ -136,12 +134,12 @@ def evaluate(
     subset: str | None = None,
     tuned: SearchProvenance | None = None,
 ) -> Result:
-    """Return the metrics of a scored job in a subset, from the store if they are there.
+    """Return the metrics of a scored job in a subset, from the store if they are stored.
 
-    Without ``subset`` it is dev, or eval where no dev test clip of the machine type has a known label. With
-    ``tuned`` the result is that of the search that chose the settings, beside one without. Raises
-    :class:`NoLabels` where no test clip of the machine type in that subset has one, :class:`InputError` where
-    the labels allow no metric.
+    A stored record that does not fit is replaced. The default of ``subset`` is dev, or eval where no dev test
+    clip of the machine type has a known label. With ``tuned`` the result is that of the search that chose the
+    settings, next to the one of a user's own choice. Raises :class:`NoLabels` where no test clip of the
+    machine type in that subset has a label, :class:`InputError` where the labels allow no metric.
     """
     truth = truth_of_type(labeled_clips(resolved.data), resolved.job.machine_type)
     subset = subset or first_subset(truth)
@@ -149,42 +147,42 @@ def evaluate(
     key = result_key(resolved, truth, subset=subset, tuned=tuned)
     name = store.result(key)
     if store.root.exists(name):
-        return Result(key, store.root.read_json(name))
+        try:
+            return Result(key, from_json(store.root.read(name), path=f"{store.root}/{name}"))
+        except RecordError as error:
+            logger.warning("%s; it is written again", error)
     scores = anomaly_scores(resolved, store)
     judged = _judged(scores, resolved, subset)
     trainings = training_records(resolved, store).values()
     scorings = [store.scoring_record(part.scoring_key) for part in resolved.parts]
-    scoring_seconds = sum(scoring["scoring_seconds"] for scoring in scorings)
+    scoring_seconds = sum(scoring.scoring_seconds for scoring in scorings)
     thresholds = _thresholds(scores)
-    record = {
-        "system": resolved.job.system,
-        "settings": resolved.configured.values(),
-        "changed_settings": resolved.configured.changed(),
-        "data": resolved.data.name,
-        "machine_type": resolved.job.machine_type,
-        "seed": resolved.job.seed,
-        "pseudo_anomaly_data": resolved.job.pseudo_anomaly_data,
-        "subset": subset,
-        "tuned": asdict(tuned) if tuned else None,
-        "rule": asdict(rule),
-        "keys": {
-            "trainings": sorted({part.training_key for part in resolved.parts}),
-            "scoring": resolved.scoring_key,
-        },
-        "fingerprint": resolved.fingerprint(),
-        "code": resolved.scoring_description["code"],
-        "thresholds": thresholds,
-        "sections": {section: _judge(rows, thresholds, rule) for section, rows in _by_section(judged)},
-        "hold_out_clips": scores.filter(pl.col("use") == "hold-out").height,
-        "parameters": sum(training["parameters"] for training in trainings),
-        "macs_per_clip": sum(scoring["macs_per_clip"] for scoring in scorings),
-        "training_seconds": sum(training["seconds"] for training in trainings),
-        "training_steps": sum(training["steps"] for training in trainings),
-        "scoring_seconds": scoring_seconds,
-        "clips_per_second": scorings[0]["clips_scored"] / max(scoring_seconds, 1e-9),
-        "finished": now(),
-    }
-    store.root.write_json(name, record)
+    record = ResultRecord(
+        system=resolved.job.system,
+        settings=resolved.configured.values(),
+        changed_settings=resolved.configured.changed(),
+        data=resolved.data.name,
+        machine_type=resolved.job.machine_type,
+        seed=resolved.job.seed,
+        pseudo_anomaly_data=resolved.job.pseudo_anomaly_data,
+        subset=subset,
+        tuned=tuned,
+        rule=rule,
+        keys=ResultKeys(tuple(sorted({part.training_key for part in resolved.parts})), resolved.scoring_key),
+        fingerprint=resolved.fingerprint(),
+        code=registry.source_hash(resolved.job.system),
+        thresholds=thresholds,
+        sections={section: _judge(rows, thresholds, rule) for section, rows in _by_section(judged)},
+        hold_out_clips=scores.filter(pl.col("use") == "hold-out").height,
+        parameters=sum(training.parameters for training in trainings),
+        macs_per_clip=sum(scoring.macs_per_clip for scoring in scorings),
+        training_seconds=sum(training.seconds for training in trainings),
+        training_steps=sum(training.steps for training in trainings),
+        scoring_seconds=scoring_seconds,
+        clips_per_second=scorings[0].clips_scored / max(scoring_seconds, 1e-9),
+        finished=now(),
+    )
+    store.root.write(name, to_json(record))
     return Result(key, record)
 
 
@@ -205,7 +203,7 @@ def result_key(
             "rule": asdict(resolved.data.rule),
             "truth": hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest(),
         }
-        | ({"tuned": asdict(tuned)} if tuned else {})
+        | ({"tuned": msgspec.structs.asdict(tuned)} if tuned else {})
     )
 
 
@@ -256,25 +254,31 @@ def _by_section(judged: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def truth_of_type(labeled: pl.DataFrame, machine_type: str) -> pl.DataFrame:
+    """Return the rows of one machine type."""
     return labeled.filter(pl.col("machine_type") == machine_type)
 
 
-def _judge(rows: pl.DataFrame, thresholds: Mapping[str, Mapping[str, float]], rule: Rule) -> dict[str, Any]:
+def _judge(rows: pl.DataFrame, thresholds: Mapping[str, StoredThreshold], rule: Rule) -> SectionMetrics:
     scores, anomalous, target = _arrays(rows)
-    return {
-        "official": _official(rows, rule),
-        "in_domain": _in_domain(scores, anomalous, target) if rule.domains else {},
-        "decisions": {
-            method: decision_metrics(scores > found["threshold"], anomalous, target, rule=rule)
-            for method, found in thresholds.items()
+    return SectionMetrics(
+        official=_official(rows, rule),
+        in_domain=_in_domain(scores, anomalous, target) if rule.domains else {},
+        decisions={
+            method: _floats(decision_metrics(scores > stored.threshold, anomalous, target, rule=rule))
+            for method, stored in thresholds.items()
         },
-        "half_width": section_half_widths(scores, anomalous, target, rule=rule, scale="textbook"),
-        "clips": int(np.size(scores)),
-    }
+        half_width=_floats(section_half_widths(scores, anomalous, target, rule=rule, scale="textbook")),
+        clips=int(np.size(scores)),
+    )
+
+
+def _floats(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics as Python's floats, as JSON gives them back."""
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _official(rows: pl.DataFrame, rule: Rule) -> dict[str, float]:
-    return section_metrics(*_arrays(rows), rule=rule)
+    return _floats(section_metrics(*_arrays(rows), rule=rule))
 
 
 def _arrays(rows: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -287,9 +291,9 @@ def _in_domain(
     scores: NDArray[np.float64], anomalous: NDArray[np.bool_], target: NDArray[np.bool_]
 ) -> dict[str, float]:
     """Return the metrics of each domain that has normal clips and anomalies of its own."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for domain in (False, True):
-        own = target == domain
-        if own.any() and 0 < anomalous[own].sum() < own.sum():
-            found |= section_metrics(scores[own], anomalous[own], target[own], rule=IN_DOMAIN)
-    return found
+        mask = target == domain
+        if mask.any() and 0 < anomalous[mask].sum() < mask.sum():
+            metrics |= section_metrics(scores[mask], anomalous[mask], target[mask], rule=IN_DOMAIN)
+    return _floats(metrics)

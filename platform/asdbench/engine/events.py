@@ -1,29 +1,68 @@
-"""What workers tell of their work, and what became of it."""
+"""What running tasks report, and what becomes of them: one class for each kind of event."""
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from asdbench.errors import InputError
 
-Event = dict[str, Any]
-"""``{"work": index, "step": n, "steps": n, "epoch": n, "losses": {...}}`` as training goes on, and
-``{"work": index, "done": True}`` at its end.
 
-``{"work": index, "note": "..."}`` tells what the user should know: a checkpoint that could not be written.
-``{"work": index, "waiting": "..."}`` tells what must be before the work can go on, a full disk or a storage
-that is away: when the wait begins and then once a minute. Whatever comes after it says that it is over."""
+@dataclass(frozen=True)
+class TrainingProgress:
+    """The progress of a training, at the end of an epoch.
+
+    Attributes
+    ----------
+    step, steps : finished steps, and the number of all
+    epoch : of the current stage
+    losses : mean losses and monitors by name
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the user should know: a checkpoint that could not be written, a worker that was lost."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A task waits for a full disk or an unreachable storage: at the start of the wait and once a minute.
+
+    The next report of the task means that the wait is over.
+    """
+
+    reason: str
+
+
+Report: TypeAlias = TrainingProgress | Note | Waiting
+"""What a running task reports of itself."""
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """A report with the number of its task."""
+
+    task: int
+    report: Report
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Work that could not be done.
+    """A failed task.
 
     Attributes
     ----------
-    work : its place in the list of works
-    systems : names of the systems whose jobs failed; all of the work if its training did
-    message : why, for the user
+    task : number of the task
+    systems : names of the systems whose jobs failed; all of the task's if its training failed
+    message : the cause, for the user
     bad_input : whether the user's input is the cause, rather than the code of the system or the platform
     """
 
@@ -34,7 +73,23 @@ class Failure:
 
     @classmethod
     def from_error(cls, task: int, systems: tuple[str, ...], error: Exception) -> "Failure":
-        """Return the failure that ``error`` means: a sentence if input is to blame, else the traceback."""
+        """Return the failure for ``error``: its message if the input is to blame, else the traceback.
+
+        >>> Failure.from_error(0, ("baseline-mse",), InputError("no data set 'x'")).message
+        "no data set 'x'"
+        """
         if isinstance(error, InputError):
             return cls(task, systems, str(error), bad_input=True)
         return cls(task, systems, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)
+
+
+@dataclass(frozen=True)
+class TaskFinished:
+    """The end of a task, with what failed in it."""
+
+    task: int
+    failures: tuple[Failure, ...] = ()
+
+
+Event: TypeAlias = TaskReport | TaskFinished | Note
+"""What an executor reports: of a task, or of the workers (a `Note`)."""

@@ -7,7 +7,14 @@ import polars as pl
 import torch
 
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
-from asdbench.io.files import parsed_json
+from asdbench.engine.task_records import (
+    ScoringRecord,
+    TrainingRecord,
+    scoring_from_json,
+    to_json,
+    training_from_json,
+)
+from asdbench.io.records import RecordError
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
 
@@ -45,13 +52,23 @@ class JobStore:
         """Return the name of a result's file."""
         return f"results/{key}.json"
 
-    def training_record(self, key: str) -> dict[str, Any]:
-        """Return what is stored about a finished training."""
-        return self.root.read_json(f"{self.training(key)}/training.json")  # type: ignore[no-any-return]
+    def training_record(self, key: str) -> TrainingRecord:
+        """Return the record of a finished training."""
+        name = f"{self.training(key)}/training.json"
+        return training_from_json(self.root.read(name), path=f"{self.root}/{name}")
 
-    def scoring_record(self, key: str) -> dict[str, Any]:
-        """Return what is stored about finished component scores."""
-        return self.root.read_json(f"{self.scores(key)}/scoring.json")  # type: ignore[no-any-return]
+    def scoring_record(self, key: str) -> ScoringRecord:
+        """Return the record of finished component scores."""
+        name = f"{self.scores(key)}/scoring.json"
+        return scoring_from_json(self.root.read(name), path=f"{self.root}/{name}")
+
+    def save_training_record(self, key: str, record: TrainingRecord) -> None:
+        """Write the record of a finished training, after all its other files."""
+        self.root.write(f"{self.training(key)}/training.json", to_json(record))
+
+    def save_scoring_record(self, key: str, record: ScoringRecord) -> None:
+        """Write the record of finished component scores, after all their other files."""
+        self.root.write(f"{self.scores(key)}/scoring.json", to_json(record))
 
     def components(self, key: str) -> pl.DataFrame:
         """Return stored component scores, as :func:`asdbench.engine.scoring.component_scores` made them."""
@@ -85,11 +102,11 @@ class JobStore:
         rates = []
         for name, content in self.root.read_each(self.root.names("trainings", "/training.json")):
             try:
-                record = parsed_json(content, place=name)
-            except ValueError:  # it serves an estimate only
+                record = training_from_json(content, path=name)
+            except RecordError:  # an estimate does without it
                 continue
-            if record["description"]["system"] == system and record["seconds"] > 0:
-                rates.append(record["steps"] / record["seconds"])
+            if record.description["system"] == system and record.seconds > 0:
+                rates.append(record.steps / record.seconds)
         return sorted(rates)[len(rates) // 2] if rates else None
 
     def _has_all(self, folder: str, *files: str) -> bool:

@@ -16,13 +16,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TypedDict
 
 from asdbench import registry
+from asdbench.config import SettingValue
 from asdbench.data import feature_store, node_copies
 from asdbench.data.loader import JobData, pseudo_anomaly_types
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.task_records import ScoringDescription, TrainingDescription
 from asdbench.features.augment import ON_WAVEFORM
 from asdbench.io.workspace import Workspace
 from asdbench.system import BatchPlan, InputSpec, System, TrainingFacts
@@ -31,12 +33,21 @@ _TRAINING_REVISION = 1  # changes whenever the loop, the loader or the features 
 _SCORING_REVISION = 1  # changes whenever the same model would get other component scores
 
 
+class EnsembleDescription(TypedDict):
+    """All that the component scores of an ensemble depend on."""
+
+    system: str
+    code: str
+    settings: dict[str, SettingValue]
+    members: list[tuple[str, str, dict[str, SettingValue]]]
+
+
 @dataclass(frozen=True)
 class Job:
     """One system on one machine type of a data set, with one seed; plain data that travels."""
 
     system: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, SettingValue]
     data: str
     machine_type: str
     seed: int
@@ -48,7 +59,7 @@ def _fingerprint(data: DataSet, machine_type: str, split: str | None) -> str:
     return data.fingerprint(machine_type, split=split)
 
 
-def key_of(described: Mapping[str, Any]) -> str:
+def key_of(described: Mapping[str, object]) -> str:
     """Return the hash that names what depends on all of ``described`` and nothing else."""
     return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=12).hexdigest()
 
@@ -88,7 +99,10 @@ class ResolvedJob:
         seed: int,
         pseudo_anomaly_data: str | None = None,
     ) -> "ResolvedJob":
-        """Return the job of a configured system; ``pseudo_anomaly_data`` is for systems that take pseudo-anomalies."""
+        """Return the job of a configured system.
+
+        ``pseudo_anomaly_data`` counts only if the system takes pseudo-anomalies.
+        """
         taken = pseudo_anomaly_data if configured.takes_pseudo_anomalies() else None
         job = Job(configured.name, configured.changed(), data.name, machine_type, seed, taken)
         return cls(job, configured, data)
@@ -168,7 +182,7 @@ class ResolvedJob:
         return found
 
     @cached_property
-    def training_description(self) -> dict[str, Any]:
+    def training_description(self) -> TrainingDescription:
         """All that the trained model depends on."""
         trainer = self.configured.trainer
         return {
@@ -178,7 +192,7 @@ class ResolvedJob:
             "settings": trainer.values("training"),
             "machine_type": self.job.machine_type,
             "seed": self.job.seed,
-            "clips": [[m, _fingerprint(data, m, "train")] for data, m in self.machine_types_read],
+            "clips": [(m, _fingerprint(data, m, "train")) for data, m in self.machine_types_read],
         }
 
     @cached_property
@@ -187,17 +201,18 @@ class ResolvedJob:
         return key_of(self.training_description)
 
     @cached_property
-    def scoring_description(self) -> dict[str, Any]:
-        """All that the component scores depend on."""
-        if self.members:
-            return {
-                "system": self.job.system,
-                "code": registry.source_hash(self.job.system),
-                "settings": self.configured.own_values("scoring"),
-                "members": [
-                    [m.job.system, m.scoring_key, m.configured.values("fusion")] for m in self.members
-                ],
-            }
+    def ensemble_description(self) -> EnsembleDescription:
+        """All that the joined component scores depend on, if the system is an ensemble."""
+        return {
+            "system": self.job.system,
+            "code": registry.source_hash(self.job.system),
+            "settings": self.configured.own_values("scoring"),
+            "members": [(m.job.system, m.scoring_key, m.configured.values("fusion")) for m in self.members],
+        }
+
+    @cached_property
+    def scoring_description(self) -> ScoringDescription:
+        """All that the component scores depend on, if the system is not an ensemble."""
         return {
             "revision": _SCORING_REVISION,
             "training": self.training_key,
@@ -210,7 +225,7 @@ class ResolvedJob:
     @cached_property
     def scoring_key(self) -> str:
         """Name of the component scores in the store."""
-        return key_of(self.scoring_description)
+        return key_of(self.ensemble_description if self.members else self.scoring_description)
 
     @property
     def keys(self) -> tuple[str, str]:

@@ -1,41 +1,58 @@
-"""Where a job runs: device, the processes that share it, threads, and whom progress is told."""
+"""Where a task runs: device, the processes that share it, and the receiver of its progress reports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol, TypeVar
 
 import torch
+import torch.distributed as dist
 
-Report = Callable[[dict[str, Any]], None]
+from asdbench.engine.events import Report, Waiting
+
+T = TypeVar("T")
 
 
-def _silent(_: dict[str, Any]) -> None:
+class Broadcast(Protocol):
+    """Gives every process of a group the value that rank 0 calls it with."""
+
+    def __call__(self, value: T, /) -> T:
+        """Return the value of rank 0."""
+
+
+def _ignore(_: Report) -> None:
     return None
 
 
-def _alone(value: Any) -> Any:
+def _same(value: T, /) -> T:
     return value
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """One process's view of the group of processes that share a job.
+    """One process's view of the group of processes that share a task.
 
     Attributes
     ----------
     device : of the model and its batches
-    rank, size : place in the group and the number of its processes
+    rank, size : rank in the group, and the number of its processes
     group : torch.distributed process group; ``None`` for the default group or a single process
-    report : is told of progress, by rank 0 only
-    agree : gives every process of the group the value that rank 0 calls it with
+    report : receives progress reports, in the process of rank 0 only
+    broadcast : gives every process of the group the value that rank 0 calls it with
+
+    Examples
+    --------
+    >>> Runtime().is_rank_zero
+    True
+    >>> Runtime(rank=1, size=2).is_rank_zero
+    False
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     size: int = 1
-    group: Any = None
-    report: Report = _silent
-    broadcast: Callable[[Any], Any] = _alone
+    group: dist.ProcessGroup | None = None
+    report: Callable[[Report], object] = _ignore
+    broadcast: Broadcast = _same
 
     @property
     def is_rank_zero(self) -> bool:
@@ -44,4 +61,4 @@ class Runtime:
 
     def report_waiting(self, reason: str) -> None:
         """Report what has to happen before the task can continue."""
-        self.report({"waiting": reason})
+        self.report(Waiting(reason))

@@ -3,31 +3,76 @@
 The last epoch's model is the result: choosing an earlier one would need scores that training must not see.
 
 Randomness is keyed by (seed, step): the loop seeds torch before every step and the loader keys its draws the
-same way, so that a training that goes on from a checkpoint takes the same steps as one that never stopped.
+same way, so that a training that resumes from a checkpoint takes the same steps as one without interruption.
 """
 
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol, TypedDict
 
+import msgspec
 import torch
 from torch import nn
 
 from asdbench.data.loader import JobData
 from asdbench.engine.distributed import distribute, total_loss
+from asdbench.engine.events import TrainingProgress
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import load_whole
+from asdbench.engine.task_records import CurvePoint
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
+
+logger = logging.getLogger(__name__)
 
 _MOST_POINTS = 200  # of a stage's curve; a small machine type has an epoch of one step
 _SAVING_SHARE = 0.05  # of the time, at most, is spent on checkpoints
 _AHEAD = 2  # batches that are made before a GPU asks for them
 _INITIAL, _BACK_END = -1, -2  # keys of the random states of initial weights and of the back end's fit
+
+
+class Checkpoint(TypedDict):
+    """The state of a training: tensors and plain values."""
+
+    system: dict[str, torch.Tensor]
+    optimizers: list[dict[str, object]]
+    schedulers: list[dict[str, object]]
+    stage: int
+    step: int
+    seconds: float
+    curve: list[dict[str, object]]
+
+
+class _Stateful(Protocol):
+    """An optimizer or a scheduler."""
+
+    def state_dict(self) -> dict[str, object]: ...
+
+    def load_state_dict(self, state_dict: dict[str, object]) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What a training took, and its losses.
+
+    Attributes
+    ----------
+    steps, seconds : spent, over interruptions
+    curve : mean losses and monitors per epoch, or per several epochs where a stage has more than 200
+    validation : mean losses over the windows that training left out; ``None`` if the batch plan leaves out
+        none, and except in the process of rank 0
+    """
+
+    steps: int
+    seconds: float
+    curve: tuple[CurvePoint, ...]
+    validation: dict[str, float] | None
 
 
 def seed_torch(seed: int, step: int, *, rank: int = 0) -> None:
@@ -54,29 +99,26 @@ def train(
     runtime: Runtime,
     *,
     seed: int,
-    checkpoint: Callable[[dict[str, Any]], object] | None = None,
-    resume: Mapping[str, Any] | None = None,
+    checkpoint: Callable[[Checkpoint], object] | None = None,
+    resume: Checkpoint | None = None,
     checkpoint_epochs: int = 5,
-) -> dict[str, Any]:
+) -> TrainingOutcome:
     """Train ``system`` in place through all its stages.
 
     Parameters
     ----------
     system : with its initial weights, on ``runtime.device``
     data : the job's clips
-    runtime : where this runs and who shares the work
+    runtime : where this runs, and the processes that share the task
     seed : of everything random in training
-    checkpoint : is given the state of the training (tensors and plain values) to keep, every
-        ``checkpoint_epochs`` epochs, less often where that would take more than a twentieth of the time
-    resume : a state that ``checkpoint`` was given, to go on from
+    checkpoint : called with the state of the training (tensors and plain values) every ``checkpoint_epochs``
+        epochs, less often if that would take more than a twentieth of the time
+    resume : an earlier state to resume from
     checkpoint_epochs : epochs between checkpoints
 
     Returns
     -------
-    dict : ``steps`` and ``seconds`` spent, over interruptions; ``curve``: per epoch (or several, where a
-        stage has more than 200) its stage and the means of all parts of the loss and monitors; from the
-        leading process ``validation``: the means over the windows that training left out, where the batch
-        plan leaves out some
+    TrainingOutcome
 
     Raises
     ------
@@ -85,20 +127,20 @@ def train(
     stages = list(system.stages(data.steps_per_epoch))
     drawn = [data.with_plan(stage.plan) for stage in stages]
     model = distribute(system, runtime, several_updates=sum(len(stage.updates) for stage in stages) > 1)
-    progress = _resume(system, stages, resume)
-    lengths = [_steps(stage, of.steps_per_epoch) for stage, of in zip(stages, drawn, strict=True)]
-    began = time.perf_counter() - progress["seconds"]
-    curve: list[dict[str, Any]] = progress["curve"]
+    first_stage, first_step, seconds, curve = _resume(system, stages, resume)
+    lengths = [_steps(stage, clips.steps_per_epoch) for stage, clips in zip(stages, drawn, strict=True)]
+    began = time.perf_counter() - seconds
     saved_at, saving = began, 0.0
-    done = sum(lengths[: progress["stage"]]) + progress["step"]
+    done = sum(lengths[:first_stage]) + first_step
     system.train()
-    for index in range(progress["stage"], len(stages)):
+    for index in range(first_stage, len(stages)):
         stage, length, steps_per_epoch = stages[index], lengths[index], drawn[index].steps_per_epoch
         reported = steps_per_epoch * -(-length // (steps_per_epoch * _MOST_POINTS))
+        logger.debug("stage %r: steps %d to %d", stage.name, first_step + 1, length)
         running: dict[str, torch.Tensor] = {}
-        since, saved_epoch = 0, progress["step"] // steps_per_epoch
-        batches = _batches(drawn[index], range(done, done + length - progress["step"]), runtime)
-        for step, batch in zip(range(progress["step"], length), batches, strict=True):
+        since, saved_epoch = 0, first_step // steps_per_epoch
+        batches = _batches(drawn[index], range(done, done + length - first_step), runtime)
+        for step, batch in zip(range(first_step, length), batches, strict=True):
             seed_torch(seed, done, rank=runtime.rank)
             for name, value in _step(model, stage, batch, step / length, runtime).items():
                 running[name] = running[name] + value if name in running else value
@@ -112,11 +154,11 @@ def train(
             if not all(map(math.isfinite, losses.values())):
                 raise InputError(
                     f"training diverged: in epoch {epoch} of stage {stage.name!r} the losses are {losses}; "
-                    f"a lower learning rate is the usual cure"
+                    f"try a lower learning rate"
                 )
-            curve.append({"stage": stage.name, "epoch": epoch, **losses})
+            curve.append(CurvePoint(stage.name, epoch, losses))
             if runtime.is_rank_zero:
-                runtime.report({"step": done, "steps": sum(lengths), "epoch": epoch, "losses": losses})
+                runtime.report(TrainingProgress(done, sum(lengths), epoch, losses))
                 last = index == len(stages) - 1 and step + 1 == length
                 due = epoch - saved_epoch >= checkpoint_epochs
                 due = due and time.perf_counter() - saved_at > saving / _SAVING_SHARE
@@ -125,11 +167,12 @@ def train(
                     checkpoint(_state(system, stages, index, step + 1, time.perf_counter() - began, curve))
                     saved_epoch, saved_at = epoch, time.perf_counter()
                     saving += saved_at
-        progress["step"] = 0
-    record = {"steps": done, "seconds": time.perf_counter() - began, "curve": curve}
+        first_step = 0
+    seconds = time.perf_counter() - began
+    validation = None
     if runtime.is_rank_zero and data.plan.validation_share and stages:
-        record["validation"] = _validation(system, data, stages[-1], runtime)
-    return record
+        validation = _validation(system, data, stages[-1], runtime)
+    return TrainingOutcome(done, seconds, tuple(curve), validation)
 
 
 def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -> dict[str, float]:
@@ -211,17 +254,19 @@ def _step(
     return means
 
 
-def _optimizers(stages: list[Stage]) -> tuple[list[Any], list[Any]]:
+def _optimizers(stages: list[Stage]) -> tuple[list[_Stateful], list[_Stateful]]:
     """Return the optimizers and schedulers of all stages, each once, in order."""
     updates = [update for stage in stages for update in stage.updates]
-    optimizers = {id(update.optimizer): update.optimizer for update in updates}
-    schedulers = {id(update.scheduler): update.scheduler for update in updates if update.scheduler}
+    optimizers: dict[int, _Stateful] = {id(update.optimizer): update.optimizer for update in updates}
+    schedulers: dict[int, _Stateful] = {
+        id(update.scheduler): update.scheduler for update in updates if update.scheduler
+    }
     return list(optimizers.values()), list(schedulers.values())
 
 
 def _state(
-    system: System, stages: list[Stage], stage: int, step: int, seconds: float, curve: list[dict[str, Any]]
-) -> dict[str, Any]:
+    system: System, stages: list[Stage], stage: int, step: int, seconds: float, curve: list[CurvePoint]
+) -> Checkpoint:
     optimizers, schedulers = _optimizers(stages)
     return {
         "system": system.state_dict(),
@@ -230,20 +275,20 @@ def _state(
         "stage": stage,
         "step": step,
         "seconds": seconds,
-        "curve": curve,
+        "curve": msgspec.to_builtins(curve),
     }
 
 
-def _resume(system: System, stages: list[Stage], saved: Mapping[str, Any] | None) -> dict[str, Any]:
+def _resume(
+    system: System, stages: list[Stage], saved: Checkpoint | None
+) -> tuple[int, int, float, list[CurvePoint]]:
+    """Load a checkpoint; returns the stage, the steps done in it, the seconds spent and the curve so far."""
     if saved is None:
-        return {"stage": 0, "step": 0, "seconds": 0.0, "curve": []}
+        return 0, 0, 0.0, []
     load_whole(system, saved["system"])
-    for users, states in zip(_optimizers(stages), (saved["optimizers"], saved["schedulers"]), strict=True):
-        for user, state in zip(users, states, strict=True):
-            user.load_state_dict(state)
-    return {
-        "stage": saved["stage"],
-        "step": saved["step"],
-        "seconds": saved["seconds"],
-        "curve": saved["curve"],
-    }
+    saved_states = (saved["optimizers"], saved["schedulers"])
+    for parts, states in zip(_optimizers(stages), saved_states, strict=True):
+        for part, state in zip(parts, states, strict=True):
+            part.load_state_dict(state)
+    curve = msgspec.convert(saved["curve"], list[CurvePoint])
+    return saved["stage"], saved["step"], saved["seconds"], curve

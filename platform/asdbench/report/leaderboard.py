@@ -22,7 +22,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from asdbench.config import assignments
-from asdbench.engine.result_metrics import Record, machine_type_metrics, means_by_name
+from asdbench.engine.result_metrics import machine_type_metrics, means_by_name
+from asdbench.engine.result_record import ResultRecord
 from asdbench.errors import InputError
 from asdbench.metrics import DEFAULT_THRESHOLD, OFFICIAL, Rule, summary
 from asdbench.report.published import Reference
@@ -34,7 +35,7 @@ _COSTS = ("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", 
 
 
 def rows(
-    records: Iterable[Record],
+    records: Iterable[ResultRecord],
     *,
     machine_types: Sequence[str],
     by_type: bool = False,
@@ -75,9 +76,9 @@ def rows(
     InputError
         The records belong to several data sets, or to both subsets of one.
     """
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in _newest(record for record in records if record["machine_type"] in machine_types):
-        machine_type = (record["machine_type"],) if by_type else ()
+    groups: dict[tuple[str, ...], list[ResultRecord]] = {}
+    for record in _newest(record for record in records if record.machine_type in machine_types):
+        machine_type = (record.machine_type,) if by_type else ()
         groups.setdefault((*_row_key(record), *machine_type), []).append(record)
     if by_type:
         type_rows = [_type_row(group, threshold) for group in groups.values()]
@@ -153,40 +154,40 @@ def _published_columns(reference: Reference) -> Row:
 # Grouping and sorting
 
 
-def _newest(records: Iterable[Record]) -> list[Record]:
-    newest: dict[tuple[Any, ...], Record] = {}
+def _newest(records: Iterable[ResultRecord]) -> list[ResultRecord]:
+    newest: dict[tuple[Any, ...], ResultRecord] = {}
     for record in sorted(records, key=_age):
-        newest[*_row_key(record), record["machine_type"], record["seed"]] = record
-    data = sorted({record["data"] for record in newest.values()})
+        newest[*_row_key(record), record.machine_type, record.seed] = record
+    data = sorted({record.data for record in newest.values()})
     if len(data) > 1:
         raise InputError(
             f"the results belong to data sets {', '.join(data)}; a leaderboard shows one data set"
         )
-    if len({record["subset"] for record in newest.values()}) > 1:
+    if len({record.subset for record in newest.values()}) > 1:
         raise InputError("the results belong to both subsets, dev and eval; a leaderboard shows one subset")
     return list(newest.values())
 
 
-def _row_key(record: Record) -> tuple[str, str, str]:
+def _row_key(record: ResultRecord) -> tuple[str, str, str]:
     """Return what the records of a row share: system, settings, and the search that chose them, if any."""
-    search = record["tuned"]["search"] if record.get("tuned") else ""
-    return record["system"], json.dumps(_settings(record), sort_keys=True), search
+    search = record.tuned.search if record.tuned else ""
+    return record.system, json.dumps(_settings(record), sort_keys=True), search
 
 
-def _age(record: Record) -> tuple[str, int]:
-    return record["finished"], record["tuned"]["trials"] if record.get("tuned") else 0
+def _age(record: ResultRecord) -> tuple[str, int]:
+    return record.finished, record.tuned.trials if record.tuned else 0
 
 
-def _tuned(group: Sequence[Record]) -> dict[str, Any] | None:
+def _tuned(group: Sequence[ResultRecord]) -> dict[str, Any] | None:
     """Return the search of the newest of a row's records."""
-    tuned = max(group, key=_age).get("tuned")
-    return {name: tuned[name] for name in ("trials", "search", "protocol")} if tuned else None
+    tuned = max(group, key=_age).tuned
+    return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
 
 
-def _settings(record: Record) -> dict[str, Any]:
+def _settings(record: ResultRecord) -> dict[str, Any]:
     """Return what distinguishes the rows of a system: changed settings and pseudo-anomaly data."""
-    return dict(record["changed_settings"]) | (
-        {"pseudo_anomaly_data": record["pseudo_anomaly_data"]} if record.get("pseudo_anomaly_data") else {}
+    return dict(record.changed_settings) | (
+        {"pseudo_anomaly_data": record.pseudo_anomaly_data} if record.pseudo_anomaly_data else {}
     )
 
 
@@ -207,33 +208,33 @@ def _name(row: Row) -> tuple[str, bool, str]:
 # Rows
 
 
-def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
-    by_seed: dict[int, list[Record]] = {}
+def _system_row(group: Sequence[ResultRecord], machine_types: Sequence[str]) -> Row:
+    by_seed: dict[int, list[ResultRecord]] = {}
     for record in group:
-        by_seed.setdefault(record["seed"], []).append(record)
+        by_seed.setdefault(record.seed, []).append(record)
     complete = {
         seed: of_seed for seed, of_seed in sorted(by_seed.items()) if len(of_seed) == len(machine_types)
     }
-    done = {record["machine_type"] for record in max(by_seed.values(), key=len)}
-    rule = Rule.from_record(group[0]["rule"])
+    done = {record.machine_type for record in max(by_seed.values(), key=len)}
+    rule = group[0].rule
     means = [_official_means(of_seed, rule) for of_seed in complete.values()]
     over_seeds = means_by_name(means)
     return {
-        "system": group[0]["system"],
+        "system": group[0].system,
         "settings": _settings(group[0]),
         "tuned": _tuned(group),
-        "subset": group[0]["subset"],
+        "subset": group[0].subset,
         "official_score": over_seeds.get("score"),
         "official_score_std": _spread([mean["score"] for mean in means]),
         **{metric: over_seeds.get(f"{rule.mean}_mean_{metric}") for metric in rule.metrics},
         "seeds": list(complete),
-        "parameters": max(record["parameters"] for record in group),
-        "macs_per_clip": max(record["macs_per_clip"] for record in group),
+        "parameters": max(record.parameters for record in group),
+        "macs_per_clip": max(record.macs_per_clip for record in group),
         "training_seconds": _mean_total(complete.values(), "training_seconds"),
         "scoring_seconds": _mean_total(complete.values(), "scoring_seconds"),
         "clips_per_second": statistics.fmean(
-            [record["clips_per_second"] for record in group],
-            weights=[max(record["scoring_seconds"], 1e-9) for record in group],
+            [record.clips_per_second for record in group],
+            weights=[max(record.scoring_seconds, 1e-9) for record in group],
         ),
         "machine_types": len(done),
         "machine_types_done": [machine_type for machine_type in machine_types if machine_type in done],
@@ -242,23 +243,23 @@ def _system_row(group: Sequence[Record], machine_types: Sequence[str]) -> Row:
     }
 
 
-def _official_means(records: Sequence[Record], rule: Rule) -> dict[str, float]:
+def _official_means(records: Sequence[ResultRecord], rule: Rule) -> dict[str, float]:
     return summary(
-        [section["official"] for record in records for section in record["sections"].values()], rule=rule
+        [section.official for record in records for section in record.sections.values()], rule=rule
     )
 
 
-def _mean_total(seeds: Collection[Sequence[Record]], name: str) -> float | None:
+def _mean_total(seeds: Collection[Sequence[ResultRecord]], name: str) -> float | None:
     """Return the sum of a column over the records of a seed, averaged over seeds."""
     if not seeds:
         return None
-    return statistics.fmean(sum(record[name] for record in records) for records in seeds)
+    return statistics.fmean(sum(getattr(record, name) for record in records) for records in seeds)
 
 
-def _type_row(group: Sequence[Record], threshold: str) -> Row:
+def _type_row(group: Sequence[ResultRecord], threshold: str) -> Row:
     metrics = [machine_type_metrics(record, threshold=threshold) for record in group]
     means = means_by_name(metrics)
-    rule = Rule.from_record(group[0]["rule"])
+    rule = group[0].rule
     names = (
         *rule.metrics,
         *(f"{metric}_half_width" for metric in rule.metrics),
@@ -266,18 +267,18 @@ def _type_row(group: Sequence[Record], threshold: str) -> Row:
         "threshold",
     )
     return {
-        "machine_type": group[0]["machine_type"],
-        "system": group[0]["system"],
+        "machine_type": group[0].machine_type,
+        "system": group[0].system,
         "settings": _settings(group[0]),
         "tuned": _tuned(group),
-        "subset": group[0]["subset"],
+        "subset": group[0].subset,
         "official_score": means["official_score"],
         "official_score_std": _spread([of_seed["official_score"] for of_seed in metrics]),
         **{name: means.get(name) for name in names},
         "threshold_method": threshold,
         "false_alarms": sum(of_seed["false_alarms"] for of_seed in metrics),
         "normals": sum(of_seed["normals"] for of_seed in metrics),
-        "seeds": sorted(record["seed"] for record in group),
+        "seeds": sorted(record.seed for record in group),
     }
 
 

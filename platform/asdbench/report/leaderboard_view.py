@@ -55,13 +55,10 @@ def show_leaderboard(
     data, store = catalog.load(workspace, name), JobStore.from_workspace(workspace)
     if subset is None:
         subset = _default_subset(data, console)
-    records, n_outdated = current_results(data, store, subset=subset)
-    if n_outdated:
-        print_note(
-            console,
-            f"{n_outdated} stored results are out of date (recordings, labels or code have changed) and are "
-            f"hidden",
-        )
+    stored = current_results(data, store, subset=subset)
+    records = stored.records
+    for note in stored.notes():
+        print_note(console, note)
     labeled = labeled_types(data, subset=subset)
     published = _published_results(data, labeled, subset, console) if reference else []
     if not records and not published and format == "table":

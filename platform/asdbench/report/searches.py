@@ -3,31 +3,31 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from asdbench.engine.search_record import FusionReport
 from asdbench.report.formatting import format_percent, format_settings
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric
 
 
-def fusion_table(ensemble: str, report: Mapping[str, Any]) -> DisplayTable:
+def fusion_table(ensemble: str, report: FusionReport) -> DisplayTable:
     """Return the fusion weights found for an ensemble, with the scores of these and of equal weights.
 
-    ``report`` is a stored fusion report: ``members``, ``weights``, ``choices``, ``score``, ``equal_weights``,
-    ``left_out`` (by machine type ``weights`` and ``score``) and ``leave_one_type_out``.
+    ``report`` is that of a stored fusion search.
     """
-    members = report["members"]
+    members = report.members
     rows = [
-        _fusion_row("equal", [1 / len(members)] * len(members), report["equal_weights"]),
-        _fusion_row("found", report["weights"], report["score"]),
+        _fusion_row("equal", [1 / len(members)] * len(members), report.equal_weights),
+        _fusion_row("found", report.weights, report.score),
     ]
-    for index, (machine_type, result) in enumerate(report["left_out"].items()):
+    for index, (machine_type, result) in enumerate(report.left_out.items()):
         name = f"without {machine_type}"
-        rows.append(_fusion_row(name, result["weights"], result["score"], begins_section=index == 0))
-    if report["left_out"]:
-        score = format_percent(report["leave_one_type_out"])
+        rows.append(_fusion_row(name, result.weights, result.score, begins_section=index == 0))
+    if report.left_out:
+        score = format_percent(report.leave_one_type_out)
         rows.append(DisplayRow(["left out, all", *[""] * len(members), score]))
     return DisplayTable(
         [Column(""), *numeric(*members, "official score")],
         rows,
-        f"Weights of {ensemble} ({' '.join(format_settings(report['choices']))})",
+        f"Weights of {ensemble} ({' '.join(format_settings(report.choices))})",
         "Official scores in percent. Without: the score on a machine type with the weights found without it.",
     )
 

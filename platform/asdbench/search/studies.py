@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+import msgspec
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
@@ -29,6 +30,13 @@ from asdbench.config import SettingValue
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import key_of
+from asdbench.engine.search_record import (
+    BestTrial,
+    StoredTrial,
+    StudyRecord,
+    load_study,
+    save_search,
+)
 from asdbench.search.space import Parameters, Space
 
 RANDOM_TRIALS = 10  # Optuna's number of trials before the estimator takes over
@@ -110,11 +118,6 @@ class Study:
         return key_of({**self.description, "format": _FORMAT})
 
     @property
-    def file(self) -> str:
-        """Name of the record in the job store."""
-        return f"searches/{self.key}.json"
-
-    @property
     def finished(self) -> list[Trial]:
         """The trials that have ended, by number."""
         return [trial for trial in self.trials if trial.state != "running"]
@@ -145,8 +148,9 @@ class Study:
 
     def load(self, store: JobStore) -> None:
         """Take over the trials of a stored record; those that had not ended start again."""
-        if store.root.exists(self.file):
-            self.trials[:] = [Trial(**trial) for trial in store.root.read_json(self.file)["trials"]]
+        record = load_study(store, self.key)
+        if record is not None:
+            self.trials[:] = [_from_stored(trial) for trial in record.trials]
             for trial in self.trials:
                 if trial.state == "running":
                     trial.rungs.clear()
@@ -155,25 +159,21 @@ class Study:
     def save(self, store: JobStore) -> None:
         """Store the record."""
         best = self.best_trial()
-        store.root.write_json(
-            self.file,
-            {
-                "system": self.system,
-                "data": self.data.name,
-                "subset": "dev",
-                "protocol": self.protocol,
-                "held_out": self.held_out,
-                "pseudo_anomaly_data": self.pseudo_anomaly_data,
-                "start": dict(self.space.start),
-                "seeds": list(self.seeds),
-                "description": dict(self.description),
-                "trials_done": len(self.finished),
-                "best": None
-                if best is None
-                else {"number": best.number, "score": best.score, "settings": self.settings(best)},
-                "trials": [asdict(trial) for trial in self.trials],
-            },
+        record = StudyRecord(
+            system=self.system,
+            data=self.data.name,
+            subset="dev",
+            protocol=self.protocol,
+            held_out=self.held_out,
+            pseudo_anomaly_data=self.pseudo_anomaly_data,
+            start=dict(self.space.start),
+            seeds=self.seeds,
+            description=dict(self.description),
+            trials_done=len(self.finished),
+            best=None if best is None else BestTrial(best.number, best.score, self.settings(best)),
+            trials=tuple(_to_stored(trial) for trial in self.trials),
         )
+        save_search(store, self.key, record)
 
     def to_optuna(self, name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
         """Return an Optuna study with the trials that have ended.
@@ -239,6 +239,14 @@ class SamplerByNumber(optuna.samplers.BaseSampler):
     ) -> object:
         """Ask the sampler of the trial."""
         return self._sampler_for(trial).sample_independent(study, trial, param_name, param_distribution)
+
+
+def _to_stored(trial: Trial) -> StoredTrial:
+    return msgspec.convert(asdict(trial), StoredTrial)
+
+
+def _from_stored(trial: StoredTrial) -> Trial:
+    return Trial(**{**msgspec.structs.asdict(trial), "rungs": list(trial.rungs)})
 
 
 def _frozen(trial: Trial, space: Space) -> FrozenTrial:

@@ -31,12 +31,14 @@ from asdbench.data.sets import catalog
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.evaluation import anomaly_scores, components_of, training_records
+from asdbench.engine.events import Report, TrainingProgress
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, by_training
-from asdbench.engine.run_task import execute
+from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.state import restored
+from asdbench.engine.task_records import TrainingRecord
 from asdbench.errors import InputError
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
@@ -82,12 +84,12 @@ class FinishedJob:
     fused: pl.DataFrame
 
     @property
-    def training_record(self) -> dict[str, Any]:
+    def training_record(self) -> TrainingRecord:
         """What the store says about the training, the first of an ensemble's."""
         return next(iter(self.training_records.values()))
 
     @property
-    def training_records(self) -> dict[str, dict[str, Any]]:
+    def training_records(self) -> dict[str, TrainingRecord]:
         """What the store says about the trainings, by the trained system's name."""
         return training_records(self.resolved, self.store)
 
@@ -102,7 +104,7 @@ def run_job(
     """Bring a job to scores in ``store`` and return them."""
     resolved = ResolvedJob.from_workspace(job, Workspace.from_environment())
     for task in by_training([resolved]):
-        for _, error in execute(task, runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs):
+        for _, error in run_task(task, runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs):
             raise error
     return FinishedJob(resolved, store, components_of(resolved, store), anomaly_scores(resolved, store))
 
@@ -278,13 +280,14 @@ class SystemConformance(Conformance):
 
     def test_an_interrupted_training_goes_on(self, bench: FinishedJob, job: Job, tmp_path: Path) -> None:
         """The training is broken off after every epoch, before that epoch is in the checkpoint."""
-        curve = bench.training_record["curve"]
+        curve = bench.training_record.curve
         assert len(curve) >= 2, "the quick settings must train for at least two epochs"
         store, reached, interruptions = JobStore(Storage.from_location(tmp_path)), set(), 0
 
-        def report(progress: dict[str, Any]) -> None:
-            if progress["step"] not in reached:
-                reached.add(progress["step"])
+        def report(progress: Report) -> None:
+            assert isinstance(progress, TrainingProgress)
+            if progress.step not in reached:
+                reached.add(progress.step)
                 raise _Interruption
 
         while True:
@@ -294,7 +297,7 @@ class SystemConformance(Conformance):
             except _Interruption:
                 interruptions += 1
         assert interruptions == len(curve)
-        assert resumed.training_record["curve"] == curve
+        assert resumed.training_record.curve == curve
         _assert_same(resumed.components, bench.components)
 
 
@@ -336,7 +339,7 @@ def _assert_same(found: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 def _outcome(bench: FinishedJob) -> tuple[Any, ...]:
     """Return what a setting can change: scores, and cost as steps and parameters."""
-    cost = [(record["steps"], record["parameters"]) for record in bench.training_records.values()]
+    cost = [(record.steps, record.parameters) for record in bench.training_records.values()]
     return bench.fused["score"].to_list(), cost
 
 

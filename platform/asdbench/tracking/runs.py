@@ -31,12 +31,14 @@ import polars as pl
 
 import asdbench
 from asdbench.config import assignments
-from asdbench.engine.result_metrics import Record, machine_type_metrics
-from asdbench.metrics import Rule, summary
+from asdbench.engine.result_metrics import machine_type_metrics
+from asdbench.engine.result_record import ResultRecord
+from asdbench.engine.task_records import CurvePoint
+from asdbench.metrics import summary
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 TrialState = Literal["complete", "pruned", "failed"]
-Curve = Sequence[Mapping[str, Any]]  # points of a training curve: stage, epoch and losses by name
+Curve = Sequence[CurvePoint]
 
 KEY, RESULTS = "asdbench.key", "asdbench.results"
 TRIALS, TRIAL, IS_DEFAULT = "asdbench.trials", "asdbench.trial", "asdbench.default"
@@ -140,7 +142,7 @@ class Run:
     records : result record by machine type, as ``evaluate`` stores it
     keys : key of the result in the job store, by machine type
     scores : table of ``clip_id``, ``use`` and ``score``, by machine type
-    curves : training curve by machine type: dicts of ``stage``, ``epoch`` and losses by name
+    curves : training curve by machine type
     subset : the subset that was evaluated
     tuned : ``search`` (its key), ``trials`` (their number) and ``protocol`` of the search that chose the
         settings; ``None`` if no search did
@@ -153,7 +155,7 @@ class Run:
     fingerprint: str
     seed: int
     complete: bool
-    records: Mapping[str, Record]
+    records: Mapping[str, ResultRecord]
     keys: Mapping[str, str]
     scores: Mapping[str, pl.DataFrame]
     curves: Mapping[str, Curve]
@@ -214,7 +216,7 @@ class Run:
                     tags={
                         KEY: self.key,
                         "asdbench.result": self.keys[machine_type],
-                        "asdbench.system_code": result["code"],
+                        "asdbench.system_code": result.code,
                         **source,
                     },
                     params=_texts({**params, "machine_type": machine_type}),
@@ -270,7 +272,7 @@ class TrialRecord:
     state : ``"complete"``, ``"pruned"`` or ``"failed"``
     rungs : numbers of finished machine types with the score over them, in order
     metrics : metrics by machine type and name
-    curves : training curve by machine type: dicts of ``stage``, ``epoch`` and losses by name
+    curves : training curve by machine type
     began, ended : start and end in seconds since 1970
     """
 
@@ -342,8 +344,8 @@ def trial_entry(search: SearchRecord, trial: TrialRecord, source: Mapping[str, s
 def _run_metrics(run: Run) -> dict[str, float]:
     """Return the metrics of the outer run."""
     records = list(run.records.values())
-    sections = [section["official"] for record in records for section in record["sections"].values()]
-    means = summary(sections, rule=Rule.from_record(records[0]["rule"]))
+    sections = [section.official for record in records for section in record.sections.values()]
+    means = summary(sections, rule=records[0].rule)
     score = means.pop("score")
     return {
         **({"official_score": score, **means} if run.complete else {}),
@@ -356,32 +358,32 @@ def _run_metrics(run: Run) -> dict[str, float]:
     }
 
 
-def _machine_type_metrics(record: Record) -> dict[str, float]:
+def _machine_type_metrics(record: ResultRecord) -> dict[str, float]:
     """Return the metrics of a nested run: of its machine type, and of the sections if there are several."""
     metrics = {**_renamed(record), **_timings([record])}
-    for section, judged in record["sections"].items():
-        prefix = f"section_{section}/" if len(record["sections"]) > 1 else ""
+    for section, judged in record.sections.items():
+        prefix = f"section_{section}/" if len(record.sections) > 1 else ""
         if prefix:
-            metrics |= {f"{prefix}{name}": value for name, value in judged["official"].items()}
-        metrics |= {f"{prefix}in_domain/{name}": value for name, value in judged["in_domain"].items()}
+            metrics |= {f"{prefix}{name}": value for name, value in judged.official.items()}
+        metrics |= {f"{prefix}in_domain/{name}": value for name, value in judged.in_domain.items()}
     return metrics
 
 
-def _renamed(record: Record) -> dict[str, float]:
+def _renamed(record: ResultRecord) -> dict[str, float]:
     """Return the metrics of one machine type, its score renamed so that it is not ranked with runs."""
-    new_names = {"official_score": f"{record['rule']['mean']}_mean"}
+    new_names = {"official_score": f"{record.rule.mean}_mean"}
     return {new_names.get(name, name): value for name, value in machine_type_metrics(record).items()}
 
 
-def _timings(records: Sequence[Record]) -> dict[str, float]:
+def _timings(records: Sequence[ResultRecord]) -> dict[str, float]:
     return {
-        "parameters": max(record["parameters"] for record in records),
-        "training_steps": sum(record["training_steps"] for record in records),
-        "training_seconds": sum(record["training_seconds"] for record in records),
-        "scoring_seconds": sum(record["scoring_seconds"] for record in records),
+        "parameters": max(record.parameters for record in records),
+        "training_steps": sum(record.training_steps for record in records),
+        "training_seconds": sum(record.training_seconds for record in records),
+        "scoring_seconds": sum(record.scoring_seconds for record in records),
         "clips_per_second": statistics.fmean(
-            [record["clips_per_second"] for record in records],
-            weights=[max(record["scoring_seconds"], 1e-9) for record in records],
+            [record.clips_per_second for record in records],
+            weights=[max(record.scoring_seconds, 1e-9) for record in records],
         ),
     }
 
@@ -391,10 +393,9 @@ def _at_step_0(metrics: Mapping[str, float]) -> list[tuple[str, float, int]]:
 
 
 def _losses(curve: Curve, prefix: str = "") -> Iterator[tuple[str, float, int]]:
-    for row in curve:
-        for name, value in row.items():
-            if name not in ("stage", "epoch"):
-                yield _metric_name(f"loss/{prefix}{row['stage']}/{name}"), float(value), row["epoch"]
+    for point in curve:
+        for name, value in point.losses.items():
+            yield _metric_name(f"loss/{prefix}{point.stage}/{name}"), float(value), point.epoch
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
@@ -418,9 +419,9 @@ def _trials(n_trials: int) -> str:
     return "1 trial" if n_trials == 1 else f"{n_trials} trials"
 
 
-def _times_ms(record: Record) -> tuple[int, int]:
-    ended = datetime.fromisoformat(record["finished"]).timestamp()
-    began = ended - record["training_seconds"] - record["scoring_seconds"]
+def _times_ms(record: ResultRecord) -> tuple[int, int]:
+    ended = datetime.fromisoformat(record.finished).timestamp()
+    began = ended - record.training_seconds - record.scoring_seconds
     return round(1000 * began), round(1000 * ended)
 
 

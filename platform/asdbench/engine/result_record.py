@@ -1,0 +1,123 @@
+"""The stored result of a job: one typed record per judged job and subset, written and read here alone."""
+
+import msgspec
+
+from asdbench.config import SettingValue
+from asdbench.io.records import record_from_json, record_to_json
+from asdbench.metrics import Rule
+
+SCHEMA_VERSION = 1
+_CURE = "remove the file, and the same 'asdbench run' writes it again"
+
+
+class SearchProvenance(msgspec.Struct, frozen=True):
+    """How the settings of a job were chosen: by a search that saw labels.
+
+    Attributes
+    ----------
+    search : key of the search
+    trials : number of trials that it had finished when it chose
+    protocol : whose labels it saw: ``"dev"``, those of all development clips
+    """
+
+    search: str
+    trials: int
+    protocol: str = "dev"
+
+
+class StoredThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A decision threshold and how it does on normal clips.
+
+    Attributes
+    ----------
+    threshold : the score above which a clip is called anomalous
+    false_alarms, normals : of ``normals`` held-out normal clips, the number above a threshold that was
+        fitted without them
+    """
+
+    threshold: float
+    false_alarms: int
+    normals: int
+
+
+class SectionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The metrics of one section.
+
+    Attributes
+    ----------
+    official : metrics of the data set's rule
+    in_domain : metrics of each domain that has normal clips and anomalies
+    decisions : precision, recall and F1, by threshold method
+    half_width : half-widths of the confidence intervals of the official metrics
+    clips : number of judged clips
+    """
+
+    official: dict[str, float]
+    in_domain: dict[str, float]
+    decisions: dict[str, dict[str, float]]
+    half_width: dict[str, float]
+    clips: int
+
+
+class ResultKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys in the job store of the trainings and the scores that a result is computed from."""
+
+    trainings: tuple[str, ...]
+    scoring: str
+
+
+class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A judged job, as the job store keeps it.
+
+    Attributes
+    ----------
+    system, settings, changed_settings : the system, all its settings, and those that differ from the defaults
+    data, machine_type, seed, pseudo_anomaly_data : the job's other inputs
+    subset : the judged subset, ``"dev"`` or ``"eval"``
+    tuned : the search that chose the settings, ``None`` if none did
+    rule : how the data set counts
+    keys : keys of the trainings and the scores
+    fingerprint : hash of the machine type's clips
+    code : hash of the system's code
+    thresholds : decision thresholds by method
+    sections : metrics by section
+    hold_out_clips : number of normal clips that were held out of training
+    parameters, macs_per_clip : size of the model, and multiply-accumulates of scoring one clip
+    training_seconds, training_steps, scoring_seconds, clips_per_second : what the job took
+    finished : when it was judged, UTC, in ISO 8601
+    """
+
+    system: str
+    settings: dict[str, SettingValue]
+    changed_settings: dict[str, SettingValue]
+    data: str
+    machine_type: str
+    seed: int
+    pseudo_anomaly_data: str | None
+    subset: str
+    tuned: SearchProvenance | None
+    rule: Rule
+    keys: ResultKeys
+    fingerprint: str
+    code: str
+    thresholds: dict[str, StoredThreshold]
+    sections: dict[str, SectionMetrics]
+    hold_out_clips: int
+    parameters: int
+    macs_per_clip: int
+    training_seconds: float
+    training_steps: int
+    scoring_seconds: float
+    clips_per_second: float
+    finished: str
+    schema_version: int = SCHEMA_VERSION
+
+
+def to_json(record: ResultRecord) -> bytes:
+    """Return a result record as the content of its file."""
+    return record_to_json(record)
+
+
+def from_json(content: bytes, *, path: str) -> ResultRecord:
+    """Return the result record in a file; one that does not fit is an `asdbench.io.records.RecordError`."""
+    return record_from_json(content, ResultRecord, schema_version=SCHEMA_VERSION, path=path, cure=_CURE)
