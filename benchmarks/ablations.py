@@ -1,6 +1,6 @@
-"""What each part of the report's recipe earns: official scores from stored component scores.
+"""Effect of each part of the report's recipe: official scores from stored component scores.
 
-Nothing is trained here. Run the systems first, then this on the same data set, seeds and preset::
+This script trains nothing. Run the systems first, then this script with the same data set, seeds and preset::
 
     systems="multitask-mel multitask-combined adversarial baseline-mse baseline-maha"
     asdbench run $systems --data shop --preset fast --seeds 0 1
@@ -8,10 +8,10 @@ Nothing is trained here. Run the systems first, then this on the same data set, 
     asdbench run multitask-mel --data shop --preset fast --seeds 0 1 --set binary_weight=0
     python benchmarks/ablations.py --data shop --seeds 0 1
 
-Official scores in percent, over all machine types and for each of them, mean over seeds. ``leave one type
-out`` chooses a row of its block on all machine types but one and shows what the choice scores on the one left
-out: what is to be expected of choices like these on a machine that nobody has heard. Labels of test clips are
-used to compare, never to train, standardize or weigh.
+Prints official scores in percent, over all machine types and for each of them, averaged over seeds. ``leave
+one type out`` chooses the best row of its block on all machine types but one and shows the score on the one
+left out: an estimate of how such choices carry over to an unseen machine. Labels of test clips are used to
+compare, never to train, standardize or weight.
 """
 
 import argparse
@@ -57,10 +57,12 @@ class Board:
         """Return the test clips' components as z-scores of the hold-out; None if they are not stored."""
         key = (system, machine, seed)
         if key not in self.tables and (job := self.job(*key)) is not None:
-            found = components_of(job, JobStore.from_workspace(Workspace.from_environment()))
-            names = [name for name in found.columns if name not in ("clip_id", "use")]
-            found = found.with_columns(pl.Series(name, standardized(found, name)) for name in names)
-            self.tables[key] = found.filter(pl.col("use") == "test")
+            components = components_of(job, JobStore.from_workspace(Workspace.from_environment()))
+            names = [name for name in components.columns if name not in ("clip_id", "use")]
+            components = components.with_columns(
+                pl.Series(name, standardized(components, name)) for name in names
+            )
+            self.tables[key] = components.filter(pl.col("use") == "test")
         return self.tables.get(key)
 
     def fused(self, machine, seed, systems, **settings):
@@ -79,13 +81,13 @@ class Board:
         return clips, total
 
     def score(self, rule):
-        """Return the official score of each machine type, mean over seeds; None if something is missing.
+        """Return the metrics of each machine type, a list per seed; None if a score is missing.
 
-        ``rule(machine, seed)`` gives clip ids and anomaly scores.
+        ``rule(machine, seed)`` returns clip ids and anomaly scores.
         """
         by_type = {}
         for machine in self.machines:
-            found = []
+            values = []
             for seed in self.seeds:
                 scored = rule(machine, seed)
                 if scored is None:
@@ -95,13 +97,13 @@ class Board:
                 )
                 target = (judged["domain"] == "target").to_numpy()
                 metrics = section_metrics(judged["score"].to_numpy(), judged["anomaly"].to_numpy(), target)
-                found.append(list(metrics.values()))
-            by_type[machine] = found
+                values.append(list(metrics.values()))
+            by_type[machine] = values
         return by_type
 
 
 def weighed(board, system, weigh):
-    """Return a rule that weighs the z-scores of one system's components."""
+    """Return a rule that weights the z-scores of one system's components."""
 
     def rule(machine, seed):
         table = board.table(system, machine, seed)
@@ -116,7 +118,7 @@ def several(board, *systems, **settings):
 
 
 def squeeze(z):
-    """Return z on the logarithmic scale."""
+    """Return z-scores on the logarithmic scale."""
     return on_scale(torch.from_numpy(z.copy()), "log").numpy()
 
 
@@ -129,29 +131,28 @@ def overall(by_type, machines, seed):
 
 
 def block(board, title, rules):
-    """Print a table of rules, and what choosing among them is worth on an unseen type."""
+    """Print a table of rules, and the leave-one-type-out score of choosing among them."""
     print(f"\n### {title}\n\n| choice | all | {' | '.join(board.machines)} |")
     print("|---|---|" + "---|" * len(board.machines))
-    found = {name: scores for name, rule in rules.items() if (scores := board.score(rule)) is not None}
+    results = {name: scores for name, rule in rules.items() if (scores := board.score(rule)) is not None}
     seeds = range(len(board.seeds))
-    for name, scores in found.items():
-        of_all = [overall(scores, board.machines, seed) for seed in seeds]
-        spread = f" ± {statistics.stdev(of_all):.1f}" if len(of_all) > 1 else ""
+    for name, scores in results.items():
+        all_types = [overall(scores, board.machines, seed) for seed in seeds]
+        spread = f" ± {statistics.stdev(all_types):.1f}" if len(all_types) > 1 else ""
         cells = [statistics.fmean(overall(scores, [m], seed) for seed in seeds) for m in board.machines]
-        print(
-            f"| {name} | {statistics.fmean(of_all):.1f}{spread} | {' | '.join(f'{c:.1f}' for c in cells)} |"
-        )
-    if len(found) < 2 or len(board.machines) < 2:
+        mean = statistics.fmean(all_types)
+        print(f"| {name} | {mean:.1f}{spread} | {' | '.join(f'{c:.1f}' for c in cells)} |")
+    if len(results) < 2 or len(board.machines) < 2:
         return
     left_out = {}
     for machine in board.machines:
         rest = [m for m in board.machines if m != machine]
-        of_rest = {
+        rest_scores = {
             name: statistics.fmean(overall(scores, rest, seed) for seed in seeds)
-            for name, scores in found.items()
+            for name, scores in results.items()
         }
-        best = max(of_rest, key=of_rest.get)
-        left_out[machine] = [found[best][machine][seed] for seed in seeds]
+        best = max(rest_scores, key=rest_scores.get)
+        left_out[machine] = [results[best][machine][seed] for seed in seeds]
     cells = [statistics.fmean(overall(left_out, [m], seed) for seed in seeds) for m in board.machines]
     value = statistics.fmean(overall(left_out, board.machines, seed) for seed in seeds)
     print(f"| *leave one type out* | {value:.1f} | {' | '.join(f'{c:.1f}' for c in cells)} |")
@@ -164,8 +165,8 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--preset", default="fast")
-    chosen = parser.parse_args()
-    board = Board(chosen.data, chosen.seeds, chosen.preset)
+    arguments = parser.parse_args()
+    board = Board(arguments.data, arguments.seeds, arguments.preset)
 
     for system in MEMBERS[:2]:
         alone = {}

@@ -1,7 +1,7 @@
-"""Time to augment the rows of a training batch, and to compute the log-mel of those whose waveform changed.
+"""Time to augment the rows of a training batch, and to compute the log-mel of rows whose waveform changed.
 
-A batch has 64 rows of 2.6 s from clips of 10 s, 8 of each transform; torch has two threads. Times are the
-best of 30 batches with different keys, also as a share of a training step, whose duration is the argument.
+A batch has 64 rows of 2.6 s from clips of 10 s, 8 per transform; torch uses two threads. Times are the best
+of 30 batches with different keys, also as a share of a training step, whose duration is the argument.
 
     python benchmarks/bench_augment.py STEP_MS
 """

@@ -1,8 +1,9 @@
-"""Training speed and memory of baseline-mse on 1,000 clips of 10 s, against a plain loop.
+"""Training speed and memory of baseline-mse on 1,000 clips of 10 s, relative to a plain loop.
 
-The reference is the loop of a tutorial: the same network, a DataLoader whose items are single 640-vectors of
-one in-memory float32 array, Adam. Both are timed in turn in one process with two threads; then two processes
-with a thread each train side by side. Memory is the peak of a training process's anonymous pages.
+The reference is a tutorial's loop: the same network, a DataLoader whose items are single 640-vectors of one
+in-memory float32 array, and Adam. Both are timed alternately in one process with two threads; then two
+processes with one thread each train at the same time. Memory is the peak of a training process's anonymous
+pages.
 """
 
 import multiprocessing
@@ -60,7 +61,7 @@ def reference(vectors: np.ndarray, resolved: ResolvedJob) -> float:
     network = resolved.build_trained(resolved.clips.facts).network
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     loader = iter(DataLoader(Vectors(vectors), batch_size=256, shuffle=True))
-    next(loader)  # the permutation is not counted
+    next(loader)  # not counting the permutation
     network.train()
     began = time.perf_counter()
     for _ in range(STEPS // 2):
@@ -129,7 +130,9 @@ def main() -> None:
         for process in processes:
             process.join()
         both = sum(rate for rate, _ in results)
-        print(f"two processes, a thread each: {both:.0f} steps/s, ratio to the reference {both / plain:.2f}")
+        print(
+            f"two processes, one thread each: {both:.0f} steps/s, ratio to the reference {both / plain:.2f}"
+        )
         print(f"peak memory of a training process: {max(peak for _, peak in results) / 1e9:.2f} GB")
 
 

@@ -1,4 +1,4 @@
-"""Seconds to compare two systems by 10,000 resamples over seven machine types of 200 clips, one seed each.
+"""Seconds to compare two systems with 10,000 resamples over seven machine types of 200 clips, one seed each.
 
 python benchmarks/bench_compare.py
 """
@@ -10,7 +10,7 @@ import numpy as np
 from asdbench.metrics.bootstrap import SectionScores, bootstrap
 
 TYPES = 7
-CLIPS = 200  # a type, as many of each domain and class
+CLIPS = 200  # per machine type, as many of each domain and class
 RESAMPLES = 10_000
 
 
@@ -28,7 +28,9 @@ def main():
         overall, _ = bootstrap(sections, np.random.default_rng(1), resamples=RESAMPLES)
         took.append(time.perf_counter() - start)
     low, high = overall.difference_interval(0, 1)
-    print(f"{RESAMPLES:,} resamples of {TYPES} types of {CLIPS} clips, two systems: {min(took):.2f} s")
+    print(
+        f"{RESAMPLES:,} resamples of {TYPES} machine types of {CLIPS} clips, two systems: {min(took):.2f} s"
+    )
     print(f"difference {overall.difference(0, 1):+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
 
 

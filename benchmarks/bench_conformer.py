@@ -1,9 +1,9 @@
-"""Training and scoring speed of the trunk of the multitask systems, against torchaudio's conformer.
+"""Training and scoring speed of the multitask systems' trunk, relative to torchaudio's conformer.
 
 Ours is ``Conformer``, ``AttentiveStatisticsPooling`` and a linear head; the reference is the same model built
 from ``torchaudio.models.Conformer`` and ``torch.nn.Dropout``, in float32. It also drops attention weights,
-which ours does not; a second reference has that switched off. A training step is forward, backward and AdamW
-on 64 windows of 128 mel bands. The models take turns, and the best step of each counts.
+which ours does not; a second reference disables that. A training step is forward, backward and AdamW
+on 64 windows of 128 mel bands. The models alternate, and the best step of each counts.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Ours(nn.Module):
 
 
 class Reference(nn.Module):
-    """The same from stock parts."""
+    """The same trunk from stock parts."""
 
     def __init__(self, *, attention_dropout: float = 0.1) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Reference(nn.Module):
 
 
 def twin(reference: Reference) -> Ours:
-    """Return ours with the weights of ``reference``."""
+    """Return our trunk with the weights of ``reference``."""
     ours = Ours()
     ours.trunk.project.load_state_dict(reference.project.state_dict())
     ours.trunk.blocks.load_state_dict(from_torchaudio(reference.conformer.state_dict()))
@@ -93,7 +93,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def step(self, x: Tensor, label: Tensor) -> Tensor:
-        """Return the loss before the step."""
+        """Take a step and return the loss before it."""
         self.optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             logits = self.model(x)
@@ -150,7 +150,7 @@ def profile(name: str, trainer: Trainer, x: Tensor, label: Tensor) -> None:
 
 
 def losses(model: nn.Module, seed: int) -> Tensor:
-    """Return the loss of every step; the data are the same for all seeds, dropout is not."""
+    """Return the loss of every step; only dropout depends on the seed, the data do not."""
     torch.manual_seed(seed)
     trainer, generator = Trainer(model), torch.Generator().manual_seed(1)
     return torch.stack([trainer.step(*windows(LOSS_FRAMES, generator)) for _ in range(LOSS_STEPS)])

@@ -1,4 +1,4 @@
-"""Log-mel speed against librosa, scaling over two workers, and random reads from the store."""
+"""Log-mel speed relative to librosa, scaling to two workers, and random reads from the feature store."""
 
 import statistics
 import time

@@ -1,7 +1,7 @@
-"""Fusion weights judged a second: seven machine types of 200 clips, three members, one seed, one thread.
+"""Fusion weights evaluated per second: seven machine types of 200 clips, three members, one seed, one thread.
 
-Beside it some of these weights judged one by one by `section_metrics` and `official_score`. Both ways run in
-one process and must agree to 1e-12.
+For comparison, some of these weights are evaluated one by one with `section_metrics` and `official_score`.
+Both implementations run in one process and must agree to 1e-12.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_fusion.py
 """
@@ -15,7 +15,7 @@ from asdbench.search.fusion import search_weights
 from asdbench.search.fusion_problem import FusionProblem, SectionContributions
 
 TYPES = 7
-CLIPS = 200  # a type, as many of each domain and class
+CLIPS = 200  # per machine type, as many of each domain and class
 MEMBERS = ("a", "b", "c")
 EVALUATIONS = 4096
 ONE_BY_ONE = 128
@@ -59,16 +59,16 @@ def main():
     reference, naive_s = fastest(one_by_one, given, weights[:ONE_BY_ONE])
     ours, naive = EVALUATIONS / ours_s, ONE_BY_ONE / naive_s
     difference = float(np.max(np.abs(scores[:ONE_BY_ONE] - reference)))
-    print(f"weights at a time            {ours:9,.0f} evaluations/s")
+    print(f"in batches                   {ours:9,.0f} evaluations/s")
     print(f"one by one                   {naive:9,.0f} evaluations/s")
     print(f"ratio                        {ours / naive:9.1f}")
     print(f"largest difference           {difference:9.1e}")
     start_s = time.perf_counter()
     found = search_weights(given, evaluations=EVALUATIONS, seed=0)
     whole = found.evaluations / (time.perf_counter() - start_s)
-    print(f"a whole search               {whole:9,.0f} evaluations/s")
+    print(f"a complete search            {whole:9,.0f} evaluations/s")
     if difference > 1e-12:
-        raise SystemExit("the two ways disagree")
+        raise SystemExit("the two implementations disagree")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Training one machine type on two hosts against one: windows/s of multitask-mel, a thread a host.
+"""Training speed on two hosts relative to one: windows/s of multitask-mel, one thread per host.
 
-The hosts are those of ``tests/cluster/lab``: processes of this machine with a network of their own between
-them, over which the gradients go. The same 64 windows a step are trained on by one process on one host, and
-by two that take half of them each. InputSpec root and what the lab needs.
+The hosts are emulated by ``tests/cluster/lab``: processes on this machine with their own network between
+them, which carries the gradients. The same 64 windows per step are processed by one process on one host,
+and by two processes that take half of them each. Needs root and the tools that the lab needs.
 
     python benchmarks/bench_lab.py [--steps 6] [--repeats 3]
 """
@@ -50,11 +50,11 @@ def main():
         finally:
             subprocess.run([HOSTS, "down"], env=lab, check=True)
     print(f"one host    {rates[1]:6.1f} windows/s")
-    print(f"two hosts   {rates[2]:6.1f} windows/s   {rates[2] / rates[1]:.2f} times as many")
+    print(f"two hosts   {rates[2]:6.1f} windows/s   {rates[2] / rates[1]:.2f} times as fast")
 
 
 def rate(size, lab, *, steps):
-    """Train on ``size`` hosts; returns the windows/s of the whole group."""
+    """Train on ``size`` hosts and return the windows/s of the whole group."""
     told = {**lab, "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1"}
     passed = [f"{name}={told[name]}" for name in ("ASDBENCH_HOME", "GLOO_SOCKET_IFNAME", "OMP_NUM_THREADS")]
     members = [

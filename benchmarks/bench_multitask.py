@@ -1,10 +1,10 @@
-"""What a training step of multitask-mel consists of, how fast it scores, and how much memory it takes.
+"""Parts of a training step of multitask-mel, its scoring speed, and its memory use.
 
-Two machine types of 1,000 training clips of 10 s (noise). A batch has 64 windows of 2.56 s, each of which
-went through one of the eight augmentations. Reported for ``time_stride`` 1 (report) and 4 (fast):
+Two machine types of 1,000 training clips of 10 s (noise). A batch has 64 windows of 2.56 s, each
+transformed by one of the eight augmentations. Reported for ``time_stride`` 1 (report) and 4 (fast):
 
-- the share of a training step that goes to loading, waveform augmentation and log-mel;
-- clips scored a second, back ends included, with the share of the network;
+- the share of a training step spent on loading, waveform augmentation and log-mel;
+- clips scored per second, including back ends, with the share of the network;
 - the largest resident memory of the training process, with and without mapped files.
 
     python benchmarks/bench_multitask.py [--threads 2] [--clips 1000]
@@ -41,8 +41,8 @@ def main():
             resolved = ResolvedJob.from_job(Job("multitask-mel", settings, data.name, "type0", 0), data)
             measure(resolved, stride)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"peak resident memory, mapped files included     {peak:8.2f} GB")
-    print(f"memory of the process's own at the end          {own_memory_gb():8.2f} GB")
+    print(f"peak resident memory, including mapped files    {peak:8.2f} GB")
+    print(f"private memory of the process at the end        {own_memory_gb():8.2f} GB")
 
 
 def measure(resolved, stride):
@@ -79,7 +79,7 @@ def score(system, clips):
                 system.embed(batch)
                 network_s += time.perf_counter() - start
                 system.components(batch)
-            spent = time.perf_counter() - begun - network_s  # the network ran twice
+            spent = time.perf_counter() - begun - network_s  # the network runs twice
             rates.append(len(clips.test_ids) / spent)
             shares.append(network_s / spent)
     print(f"  scoring                                       {max(rates):8.1f} clips/s  ", end="")

@@ -1,7 +1,8 @@
-"""Seconds to score seven machine types of 200 clips, beside the same with scikit-learn clip by clip.
+"""Seconds to judge seven machine types of 200 clips, compared with scikit-learn clip by clip.
 
-Scoring means section metrics, their jackknife half-widths, decision metrics, and the official half-width over
-all clips pooled. Both ways run in one process, one after the other, and must agree to 1e-12.
+Judging means section metrics, their jackknife half-widths, decision metrics, and the official half-width
+over all pooled clips. Both implementations run in one process, one after the other, and must agree to
+1e-12.
 
     python benchmarks/bench_scoring.py
 """
@@ -16,7 +17,7 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 from asdbench import metrics
 
 TYPES = 7
-CLIPS = 200  # a type, as many of each domain and class
+CLIPS = 200  # per machine type, as many of each domain and class
 
 
 def machine_types(rng):
@@ -68,7 +69,7 @@ def timed(function, sections):
 
 def main():
     sections = machine_types(np.random.default_rng(0))
-    ours(sections)  # the first call pays for imports and caches
+    ours(sections)  # warm-up: imports and caches
     values, ours_s = timed(ours, sections)
     reference, naive_s = timed(naive, sections)
     difference = float(np.max(np.abs(np.subtract(values, reference))))
@@ -77,7 +78,7 @@ def main():
     print(f"ratio                        {naive_s / ours_s:9.0f}")
     print(f"largest difference           {difference:9.1e}")
     if difference > 1e-12:
-        raise SystemExit("the two ways disagree")
+        raise SystemExit("the two implementations disagree")
 
 
 if __name__ == "__main__":

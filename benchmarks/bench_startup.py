@@ -1,7 +1,8 @@
-"""From the command to the first training step, and what each further job costs beside its training.
+"""Time from the command to the first training step, and overhead of each further job.
 
-The command runs on a built store: 7 machine types of the embedded data set, few epochs each. The reference of
-the start is the time in which this machine imports torch and Ray Train, which every worker has to do.
+The command runs with features already built: 7 machine types of the embedded data set, a few epochs each.
+The reference for startup is the time that this machine takes to import torch and Ray Train, as every worker
+must.
 """
 
 import json
@@ -38,12 +39,12 @@ def main() -> None:
             records = [record for record in trainings(Path(home)) if epochs_of(record) == epochs]
             records.sort(key=lambda record: record["began_unix_s"])
             first, last = records[0]["began_unix_s"], records[-1]["began_unix_s"]
-            said = f"{' '.join(mode)}: first training step after {first - began:.1f} s, "
-            said += f"{(first - began) / importing:.1f} times the import"
-            if mode != ("--workers", "2"):  # one after another
-                beside = last - first - sum(record["seconds"] for record in records[:-1])
-                said += f"; a further job costs {beside / (len(records) - 1):.2f} s beside its training"
-            print(said)
+            message = f"{' '.join(mode)}: first training step after {first - began:.1f} s, "
+            message += f"{(first - began) / importing:.1f} times the import"
+            if mode != ("--workers", "2"):  # jobs run one after another
+                overhead = last - first - sum(record["seconds"] for record in records[:-1])
+                message += f"; overhead of each further job {overhead / (len(records) - 1):.2f} s"
+            print(message)
 
 
 def trainings(home: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Recordings for the benchmarks: noise, registered under a data home of their own."""
+"""Recordings for the benchmarks: noise, registered in a temporary data home."""
 
 import contextlib
 import os
