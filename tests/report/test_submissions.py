@@ -1,12 +1,8 @@
-"""Stored scores of a run, reported: submitted, evaluated, compared, beside published ones."""
-
 import csv
 import json
-import shutil
 import zipfile
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -15,7 +11,6 @@ import yaml
 from asdbench.cli.main import main
 from asdbench.config import assignments
 from asdbench.data.sets import catalog
-from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.errors import InputError
@@ -24,11 +19,13 @@ from asdbench.metrics import IN_DOMAIN, OFFICIAL
 from asdbench.report import submissions as submission
 from asdbench.report.compare import compare
 from asdbench.report.official_evaluation import truth_of
-from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
+from asdbench.report.stored_runs import StoredRunOptions
 from asdbench.report.submissions import write_submission
-from asdbench.testing import write_tiny
+
+pytestmark = pytest.mark.usefixtures("at_home")
 
 QUICK = ("--set", "epochs=2", "hidden=8", "batch_size=64")
+
 SETTINGS = StoredRunOptions(values={"epochs": 2, "hidden": 8, "batch_size": 64})
 
 
@@ -37,27 +34,6 @@ def asdbench(*arguments: str) -> int:
         main(list(arguments))
     assert isinstance(stop.value.code, int)
     return stop.value.code
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data home with a data set on which both baselines have run with two seeds."""
-    with pytest.MonkeyPatch.context() as patched:
-        home = tmp_path_factory.mktemp("home")
-        patched.setenv("ASDBENCH_HOME", str(home))
-        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        catalog.add(
-            Workspace.from_environment(), "tiny", write_tiny(home / "recordings", test_clips_per_cell=4)
-        )
-        run = ("run", "baseline-mse", "baseline-maha", "--data", "tiny", "--local", "--seeds", "0", "1")
-        assert asdbench(*run, *QUICK) == 0
-    return home
-
-
-@pytest.fixture(autouse=True)
-def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASDBENCH_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 def stored_results() -> list[dict]:
@@ -252,9 +228,6 @@ def test_a_submission_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFi
     assert "already exists; remove it" in capsys.readouterr().err
 
 
-# Evaluation by name of the data set
-
-
 def ground_truth(folder: Path) -> Path:
     """Write the tiny data set's labels as the organizers would."""
     sections, _ = truth_of("tiny", Workspace.from_environment())
@@ -297,141 +270,6 @@ def test_a_challenge_brings_its_rule(tmp_path: Path) -> None:
     assert truth_of("dcase2021", Workspace.from_environment(), ground_truth=folder)[1] is IN_DOMAIN
 
 
-def test_a_data_set_without_labels_asks_for_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    none = catalog.truth(catalog.load(Workspace.from_environment(), "tiny")).clear()
-    monkeypatch.setattr(catalog, "truth", lambda name: none)
-    with pytest.raises(
-        InputError, match="no test clip of data set 'tiny' has a known label; give the folder"
-    ):
-        truth_of("tiny", Workspace.from_environment())
-    with pytest.raises(InputError, match="has a known label; a comparison needs labels"):
-        compare(
-            ("baseline-mse", "baseline-maha"),
-            catalog.load(Workspace.from_environment(), "tiny"),
-            JobStore.from_workspace(Workspace.from_environment()),
-        )
-
-
-# Comparison and leaderboard
-
-
-def test_a_comparison_has_a_row_a_type_and_one_over_all(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ("compare", "baseline-mse", "baseline-maha", "--data", "tiny", "--resamples", "200", *QUICK)
-    capsys.readouterr()
-    assert asdbench(*command, "--seeds", "0", "1", "--format", "json") == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["machine_type"] for row in rows] == ["fan", "valve", "all"]
-    shown = {row["system"]: row for row in leaderboard(capsys)}
-    for row in rows:
-        assert row["systems"] == ["baseline-mse", "baseline-maha"]
-        assert row["difference"] == pytest.approx(row["score_b"] - row["score_a"])
-        assert row["difference_low"] <= row["difference_high"]
-        assert (row["seeds"], row["resamples"], row["confidence"]) == ([0, 1], 200, 0.95)
-    assert rows[-1]["score_a"] == pytest.approx(shown["baseline-mse"]["official_score"], abs=1e-12)
-    assert rows[-1]["score_b"] == pytest.approx(shown["baseline-maha"]["official_score"], abs=1e-12)
-    assert asdbench(*command) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "baseline-maha against baseline-mse on tiny" in said
-    assert "seed 0 only" in said
-    assert "200 paired bootstrap resamples of clips. Bold" in said
-    for form, start in (("csv", "machine_type,score_a,"), ("markdown", "**baseline-maha against")):
-        assert asdbench(*command, "--format", form) == 0
-        assert capsys.readouterr().out.startswith(start)
-
-
-def test_equal_requests_give_equal_intervals() -> None:
-    systems, data = ("baseline-mse", "baseline-maha"), catalog.load(Workspace.from_environment(), "tiny")
-    rows = [
-        compare(
-            systems,
-            data,
-            JobStore.from_workspace(Workspace.from_environment()),
-            settings=SETTINGS,
-            resamples=50,
-        )
-        for _ in range(2)
-    ]
-    assert rows[0] == rows[1]
-    [mirrored] = compare(
-        systems[::-1],
-        data,
-        JobStore.from_workspace(Workspace.from_environment()),
-        settings=SETTINGS,
-        resamples=50,
-    )[-1:]
-    assert mirrored["difference_low"] == pytest.approx(-rows[0][-1]["difference_high"])
-    wide = compare(
-        systems,
-        data,
-        JobStore.from_workspace(Workspace.from_environment()),
-        settings=SETTINGS,
-        resamples=50,
-        confidence=0.99,
-    )[-1]
-    assert wide["difference_high"] >= rows[0][-1]["difference_high"]
-
-
-def test_a_system_is_not_compared_with_itself() -> None:
-    data = catalog.load(Workspace.from_environment(), "tiny")
-    with pytest.raises(InputError, match="baseline-mse is compared with itself; name two different systems"):
-        compare(("baseline-mse", "baseline-mse"), data, JobStore.from_workspace(Workspace.from_environment()))
-    with pytest.raises(InputError, match="no seed is given; --seeds takes"):
-        compare(
-            ("baseline-mse", "baseline-maha"),
-            data,
-            JobStore.from_workspace(Workspace.from_environment()),
-            seeds=[],
-            settings=SETTINGS,
-        )
-
-
-def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = leaderboard(capsys, "--intervals")
-    assert len(rows) == 2
-    for row in rows:
-        assert row["official_score_low"] < row["official_score"] < row["official_score_high"]
-    by_type = leaderboard(capsys, "--intervals", "--by", "type")
-    assert len(by_type) == 4
-    assert all(row["official_score_low"] <= row["official_score_high"] for row in by_type)
-    assert asdbench("leaderboard", "--data", "tiny", "--intervals") == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "Interval: bootstrap over clips and seeds." in said
-    assert f"{100 * rows[0]['official_score_low']:.2f} to {100 * rows[0]['official_score_high']:.2f}" in said
-
-
-@pytest.fixture
-def searched(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchProvenance:
-    """A copy of the data home in which a search has chosen the settings of baseline-mse."""
-    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("recordings"))
-    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    data, tuned = catalog.load(Workspace.from_environment(), "tiny"), SearchProvenance("abc", 20)
-    jobs = scored_jobs(
-        ["baseline-mse"],
-        data,
-        JobStore.from_workspace(Workspace.from_environment()),
-        seeds=[0, 1],
-        machine_types=["fan", "valve"],
-        settings=SETTINGS,
-    )
-    for of_seed in jobs["baseline-mse"].values():
-        for resolved in of_seed.values():
-            evaluate(resolved, JobStore.from_workspace(Workspace.from_environment()), tuned=tuned)
-    return tuned
-
-
-def test_a_tuned_row_has_the_interval_of_its_untuned_twin(
-    searched: SearchProvenance, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for by in ((), ("--by", "type")):
-        found = leaderboard(capsys, "--intervals", *by)
-        twins = [row for row in found if row["system"] == "baseline-mse"]
-        assert [row["tuned"] for row in twins] == [None, msgspec.structs.asdict(searched)] * (len(twins) // 2)
-        for untuned, tuned in zip(twins[::2], twins[1::2], strict=True):
-            different = {key for key in tuned if tuned[key] != untuned[key]}
-            assert different == {"tuned"}
-            assert tuned["official_score_low"] < tuned["official_score_high"]
-
-
 def test_a_tuned_row_is_compared_and_submitted_by_its_settings(
     searched: SearchProvenance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -470,20 +308,3 @@ def test_a_submission_of_searched_settings_leaves_no_untuned_result(
     )
     [row] = leaderboard(capsys)
     assert row["tuned"]["search"] == "abc"
-
-
-def test_published_results_are_shown_for_their_own_data_only(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert asdbench("leaderboard", "--data", "tiny", "--reference") == 0
-    captured = capsys.readouterr()
-    assert "no published results on tiny; there are for dcase2023" in captured.out
-    assert "official baseline" not in captured.out
-    catalog.add(Workspace.from_environment(), "dcase2023", home / "recordings")
-    assert asdbench("leaderboard", "--data", "dcase2023", "--reference", "--by", "type") == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "Zhang_DKU_task2_2" in said
-    assert said.count(" published ") == 12
-    assert "official baseline MSE" in said
-    assert "Zhang and Li, technical report" in said
-    assert "not comparable with the official rule" in said

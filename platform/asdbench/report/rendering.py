@@ -191,7 +191,7 @@ def to_markdown(table: DisplayTable) -> str:
 def _csv_cell(value: object) -> object:
     if isinstance(value, Mapping):
         return assignments(value) or None
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return " ".join(map(str, value)) or None if isinstance(value, list | tuple) else value
 
 
 def _markdown_cell(cell: str | Text, *, bold: bool) -> str:

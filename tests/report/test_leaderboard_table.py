@@ -1,0 +1,75 @@
+import io
+import re
+from typing import Any
+
+from rich.console import Console
+
+from asdbench.report.leaderboard_table import render
+
+
+def row(system: str = "mine", score: float | None = 0.6, **changes: Any) -> dict[str, Any]:
+    return {
+        "system": system,
+        "settings": {},
+        "tuned": None,
+        "subset": "dev",
+        "official_score": score,
+        "official_score_std": 0.01,
+        "auc": score,
+        "seeds": [0, 1],
+        "parameters": 1_234_567,
+        "macs_per_clip": 2_500_000,
+        "training_seconds": 600.0,
+        "scoring_seconds": None,
+        "clips_per_second": 1234.5,
+        "machine_types": 2,
+        "machine_types_missing": [],
+    } | changes
+
+
+REFERENCE = {"source": "A paper", "variant": "official rule"}
+
+
+def printed(rows: list[dict[str, Any]], width: int, **options: Any) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, **options)
+    assert render(rows, format="table", title="Board", console=console) is None
+    return file.getvalue()
+
+
+def test_cells_have_units_and_missing_values_a_dash() -> None:
+    text = render([row()], format="markdown", title="Board") or ""
+    [line] = [line for line in text.splitlines() if line.startswith("| mine")]
+    assert line == "| mine |  | 60.00 ± 1.00 | 60.00 | 2 | 1,234,567 | 2.5 M | 10 min | – | 1,234 |"
+
+
+def test_costs_are_shown_only_where_the_terminal_is_wide_enough() -> None:
+    assert "1,234,567" in printed([row()], 140)
+    narrow = printed([row()], 60)
+    assert "1,234,567" not in narrow
+    assert "60.00 ± 1.00" in narrow
+
+
+def test_the_best_measured_value_is_bold_and_a_published_one_never() -> None:
+    rows = [row("theirs", 0.9, reference=REFERENCE), row("mine", 0.7), row("other", 0.6)]
+    shown = printed(rows, 140, force_terminal=True, color_system="standard")
+    assert re.findall(r"\x1b\[1m\s*([\d.]+)", shown) == ["70.00", "70.00"]
+    text = render(rows, format="markdown", title="Board") or ""
+    assert "| mine |  | **70.00 ± 1.00** | **70.00** |" in text
+    assert "| theirs | published | 90.00 ± 1.00 | 90.00 |" in text
+    assert "Published: A paper (official rule)." in text
+
+
+def test_a_row_without_a_score_says_how_many_types_are_done() -> None:
+    incomplete = row(score=None, seeds=[], machine_types=1, machine_types_missing=["fan"])
+    text = render([incomplete], format="markdown", title="Board") or ""
+    assert "| 1 of 2 types |" in text
+    assert "once at least one seed has results for all machine types" in text
+
+
+def test_an_interval_is_a_column_where_a_row_has_one() -> None:
+    rows = [row(official_score_low=0.55, official_score_high=0.65), row("other", official_score_low=None)]
+    text = render(rows, format="markdown", title="Board") or ""
+    assert "| 55.00 to 65.00 |" in text
+    assert "Interval: bootstrap over clips and seeds." in text
+    assert "interval" not in (render([row()], format="markdown", title="Board") or "")

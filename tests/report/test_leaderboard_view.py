@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asdbench.cli.main import main
+from asdbench.data.sets import catalog
+from asdbench.io.workspace import Workspace
+
+pytestmark = pytest.mark.usefixtures("at_home")
+
+
+def asdbench(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def leaderboard(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict]:
+    capsys.readouterr()
+    assert asdbench("leaderboard", "--data", "tiny", "--format", "json", *options) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = leaderboard(capsys, "--intervals")
+    assert len(rows) == 2
+    for row in rows:
+        assert row["official_score_low"] < row["official_score"] < row["official_score_high"]
+    by_type = leaderboard(capsys, "--intervals", "--by", "type")
+    assert len(by_type) == 4
+    assert all(row["official_score_low"] <= row["official_score_high"] for row in by_type)
+    assert asdbench("leaderboard", "--data", "tiny", "--intervals") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Interval: bootstrap over clips and seeds." in said
+    assert f"{100 * rows[0]['official_score_low']:.2f} to {100 * rows[0]['official_score_high']:.2f}" in said
+
+
+def test_published_results_are_shown_for_their_own_data_only(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asdbench("leaderboard", "--data", "tiny", "--reference") == 0
+    captured = capsys.readouterr()
+    assert "no published results on tiny; there are for dcase2023" in captured.out
+    assert "official baseline" not in captured.out
+    catalog.add(Workspace.from_environment(), "dcase2023", home / "recordings")
+    assert asdbench("leaderboard", "--data", "dcase2023", "--reference", "--by", "type") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Zhang_DKU_task2_2" in said
+    assert said.count(" published ") == 12
+    assert "official baseline MSE" in said
+    assert "Zhang and Li, technical report" in said
+    assert "not comparable with the official rule" in said
+
+
+def test_the_leaderboard_imports_neither_the_driver_nor_ray_nor_mlflow(home: Path) -> None:
+    code = (
+        "import sys\n"
+        "from asdbench.cli.main import main\n"
+        "try:\n"
+        "    main(['leaderboard', '--data', 'tiny', '--intervals', '--reference', '--format', 'json'])\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0, stop.code\n"
+        "rooms = ('asdbench.driver', 'asdbench.cluster', 'asdbench.tracking', 'ray', 'mlflow', 'optuna')\n"
+        "print([name for name in sys.modules if name.startswith(rooms)], file=sys.stderr)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.splitlines()[-1] == "[]"
+    assert len(json.loads(ran.stdout)) == 2
+
+
+def test_a_data_set_without_results_says_what_to_run(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
+    catalog.add(Workspace.from_environment(), "tiny", home / "recordings")
+    assert asdbench("leaderboard", "--data", "tiny") == 0
+    assert "'asdbench run SYSTEM --data tiny'" in capsys.readouterr().out

@@ -1,0 +1,45 @@
+from asdbench.report.rendering import to_markdown
+from asdbench.report.searches import fusion_table, left_out_table
+
+REPORT = {
+    "members": ["a", "b"],
+    "weights": [0.25, 0.75],
+    "choices": {"mode": "rank"},
+    "score": 0.7,
+    "equal_weights": 0.6,
+    "left_out": {
+        "fan": {"weights": [0.1, 0.9], "score": 0.65},
+        "valve": {"weights": [0.2, 0.8], "score": 0.5},
+    },
+    "leave_one_type_out": 0.55,
+}
+
+
+def test_a_fusion_shows_the_weights_found_next_to_equal_ones_and_those_without_a_type() -> None:
+    lines = to_markdown(fusion_table("ensemble", REPORT)).splitlines()
+    assert lines[0] == "**Weights of ensemble (mode=rank)**"
+    assert lines[2:9] == [
+        "|  | a | b | official score |",
+        "| :-- | --: | --: | --: |",
+        "| equal | 0.500 | 0.500 | 60.00 |",
+        "| found | 0.250 | 0.750 | 70.00 |",
+        "| without fan | 0.100 | 0.900 | 65.00 |",
+        "| without valve | 0.200 | 0.800 | 50.00 |",
+        "| left out, all |  |  | 55.00 |",
+    ]
+    sections = [row.begins_section for row in fusion_table("ensemble", REPORT).rows]
+    assert sections == [False, False, True, False, False]
+
+
+def test_a_fusion_that_left_no_type_out_has_two_rows() -> None:
+    assert len(fusion_table("ensemble", REPORT | {"left_out": {}, "leave_one_type_out": None}).rows) == 2
+
+
+def test_tuning_is_shown_on_the_types_left_out() -> None:
+    rows = [("fan", 0.5, 0.6, {"epochs": 30, "rate": 0.00123456}), ("valve", 0.7, 0.7, {})]
+    lines = to_markdown(left_out_table("t", rows, untuned=0.6, tuned=0.65)).splitlines()
+    assert lines[4:7] == [
+        "| fan | 50.00 | 60.00 | epochs=30 rate=0.001235 |",
+        "| valve | 70.00 | 70.00 | unchanged |",
+        "| all | 60.00 | 65.00 |  |",
+    ]
