@@ -1,18 +1,18 @@
+import msgspec
+
+from asdbench.engine.search_record import FusionReport, LeftOutReport
 from asdbench.report.rendering import to_markdown
 from asdbench.report.searches import fusion_table, left_out_table
 
-REPORT = {
-    "members": ["a", "b"],
-    "weights": [0.25, 0.75],
-    "choices": {"mode": "rank"},
-    "score": 0.7,
-    "equal_weights": 0.6,
-    "left_out": {
-        "fan": {"weights": [0.1, 0.9], "score": 0.65},
-        "valve": {"weights": [0.2, 0.8], "score": 0.5},
-    },
-    "leave_one_type_out": 0.55,
-}
+REPORT = FusionReport(
+    members=("a", "b"),
+    weights=(0.25, 0.75),
+    choices={"mode": "rank"},
+    score=0.7,
+    equal_weights=0.6,
+    leave_one_type_out=0.55,
+    left_out={"fan": LeftOutReport((0.1, 0.9), 0.65), "valve": LeftOutReport((0.2, 0.8), 0.5)},
+)
 
 
 def test_a_fusion_shows_the_weights_found_next_to_equal_ones_and_those_without_a_type() -> None:
@@ -32,7 +32,8 @@ def test_a_fusion_shows_the_weights_found_next_to_equal_ones_and_those_without_a
 
 
 def test_a_fusion_that_left_no_type_out_has_two_rows() -> None:
-    assert len(fusion_table("ensemble", REPORT | {"left_out": {}, "leave_one_type_out": None}).rows) == 2
+    report = msgspec.structs.replace(REPORT, left_out={}, leave_one_type_out=None)
+    assert len(fusion_table("ensemble", report).rows) == 2
 
 
 def test_tuning_is_shown_on_the_types_left_out() -> None:
