@@ -1,4 +1,4 @@
-"""The queue of works, the notes on their progress and the scores that trials wait for.
+"""The queue of tasks, the notes on their progress and the scores that trials wait for.
 
 Apart from the crew, since its process needs nothing heavy. It is a Ray actor whose methods wait where there
 is nothing to hand out.
@@ -11,12 +11,12 @@ from typing import Any
 
 from asdbench.engine.events import Event, Failure, TaskFinished, TaskReport, TrainingProgress
 
-_DEATHS = 3  # of workers on one work, without progress between them, until it is given up
+_DEATHS = 3  # of workers on one task, without progress between them, until it is given up
 
 
 @dataclass
 class _Item:
-    """A work in the queue."""
+    """A task in the queue."""
 
     priority: tuple[float, ...]
     excludes: str
@@ -26,10 +26,10 @@ class _Item:
 
 
 class Board:
-    """Hands works out to groups of workers, lowest priority first, and collects what they tell.
+    """Hands tasks out to groups of workers, lowest priority first, and collects what they tell.
 
-    A group has one work at a time. Two works that exclude one another (those of one training) are never out
-    together. When a group starts anew, or is released since it died, its work goes back into the queue. Work
+    A group has one task at a time. Two tasks that exclude one another (those of one training) are never out
+    together. When a group starts anew, or is released since it died, its task goes back into the queue. Work
     that was out at several deaths without getting further is given up: it is what kills its worker.
     """
 
@@ -45,20 +45,20 @@ class Board:
         self._change = asyncio.Condition()
 
     async def put(self, tasks: Iterable[tuple[int, Sequence[float], str, bytes]]) -> None:
-        """Queue works: number, priority (lowest first), what excludes others while it is out, and content."""
+        """Queue tasks: number, priority (lowest first), what excludes others while it is out, and content."""
         for task, priority, excludes, content in tasks:
             self._items[task] = _Item(tuple(priority), excludes, content)
             self._waiting.add(task)
         await self._notify()
 
     async def withdraw(self, tasks: Iterable[int]) -> list[int]:
-        """Take works out of the queue that are no longer wanted; returns those that were still in it."""
+        """Take tasks out of the queue that are no longer wanted; returns those that were still in it."""
         gone = sorted(self._waiting.intersection(tasks))
         self._waiting.difference_update(gone)
         return gone
 
     async def take(self, group: int, attempt: str) -> tuple[int, bytes] | None:
-        """Return number and content of a group's next work, waiting for one; ``None`` once it may go."""
+        """Return number and content of a group's next task, waiting for one; ``None`` once the group may end."""
         if self._attempts.get(group) != attempt:
             self._put_back(group)
             self._attempts[group] = attempt
@@ -76,14 +76,14 @@ class Board:
                 await self._change.wait()
 
     async def release(self, group: int) -> bool:
-        """Note that a group is gone; returns whether it had taken a work at all."""
+        """Note that a group is gone; returns whether it had taken a task at all."""
         self._put_back(group)
         self._attempts.pop(group, None)
         await self._notify()
         return group in self._took
 
     async def finish(self, group: int, task: int, failures: list[Failure]) -> None:
-        """Note that a work is over: done, or not to be tried again."""
+        """Note that a task is over: done, or not to be tried again."""
         if self._out.get(group) == task:
             del self._out[group]
         self._over(task, failures)

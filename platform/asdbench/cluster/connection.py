@@ -1,18 +1,18 @@
-"""The connection to a Ray cluster, or a cluster of this machine for as long as a run takes."""
+"""The connection to a Ray cluster, or to one that is started on this machine for the duration of a run."""
 
 import logging
 import os
 import socket
 import threading
 
-# Ray Train asks its workers how they are every 2 s by default, which is how long an end or a death would go
-# unnoticed. The other two would start processes whose work nobody looks at.
+# Ray Train checks its workers every 2 s by default, so a worker's end or death would go unnoticed for that long.
+# The other two settings would start processes whose output nobody reads.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 # The behavior of Ray's next version on machines without GPUs, chosen so that Ray does not warn of it.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# A thread of Ray's that is late at the end would connect to whatever other cluster this machine has.
+# A thread of Ray that is late at shutdown would connect to any other cluster on this machine.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import ray
@@ -23,15 +23,15 @@ _PROBE_S = 2.0
 
 
 class Connection:
-    """A cluster that is being connected to; ``with`` waits for it, and ends it if it was started for this.
+    """A connection that is being made in the background; ``with`` waits for it, and ends a cluster started here.
 
-    Starting takes seconds, mostly of other processes; the driver has other work meanwhile. If it never
-    comes to the ``with``, the cluster ends with this process, which does not wait for it.
+    Starting takes seconds, mostly in other processes, so the driver does other things meanwhile. If it never
+    enters the ``with`` block, the cluster ends with this process, which does not wait for it.
 
     Parameters
     ----------
     address : of a Ray cluster; ``"local"`` starts one on this machine
-    dashboard : start Ray's dashboard with a cluster that is started here, on the loopback interface
+    dashboard : start Ray's dashboard, on the loopback interface, if the cluster is started here
     """
 
     def __init__(self, address: str, *, dashboard: bool = False) -> None:
@@ -57,11 +57,11 @@ class Connection:
             raise self._error
         why = " ".join(str(self._error).split()) or repr(self._error)
         if self._address == "local":
-            message = f"Ray cannot start on this machine ({why}); mend that, or run without it by --local"
+            message = f"Ray cannot start on this machine ({why}); fix that, or run without Ray with --local"
         else:
             message = (
                 f"no Ray cluster answers at {self._address!r} ({why}); start one, correct --address (or "
-                f"RAY_ADDRESS), or give --address local for one on this machine"
+                f"RAY_ADDRESS), or use --address local to start one on this machine"
             )
         raise InputError(message) from self._error
 
@@ -74,7 +74,7 @@ class Connection:
         if self._started:
             self._init()
         self._ready.set()
-        # The kernel ends Ray's processes with the thread that started them: it stays until all is over.
+        # The kernel ends Ray's processes with the thread that started them, so it stays until the end.
         self._over.wait()
 
     def _init(self) -> None:
@@ -87,7 +87,7 @@ class Connection:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 namespace="asdbench",
-                # every worker that Ray starts ahead would import what it needs and then not be used
+                # every worker that Ray starts in advance would import everything and then not be used
                 _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False}
                 if local
                 else None,
@@ -98,7 +98,7 @@ class Connection:
 
 
 def _probe(address: str) -> None:
-    """Raise ``OSError`` if nothing listens at an address with a port, which Ray takes minutes to find."""
+    """Raise ``OSError`` if nothing listens at an address with a port; Ray would take minutes to notice."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()

@@ -1,10 +1,10 @@
-"""The workers of a run: started once, each takes works from one queue until there are none.
+"""The workers of a run: started once, each takes tasks from one queue until there are none.
 
-A group is what trains one work at a time: one worker, or D of them that share it data-parallel. A group of
+A group is what trains one task at a time: one worker, or D of them that share it data-parallel. A group of
 one is a plain Ray actor, since a Ray Train run costs ten seconds that a worker alone has no use for; a larger
 one is a Ray Train run (``TorchTrainer``). A group that dies, with its process, its host or a member, is
-replaced by a new one as soon as there is room; the others go on meanwhile and take over the work that it had,
-each work from its own checkpoint. Hosts that join later get workers too.
+replaced by a new one as soon as there is room; the others go on meanwhile and take over the task that it had,
+each task from its own checkpoint. Hosts that join later get workers too.
 
 Nothing goes through ``ray.train.report``: progress goes to the :class:`Board`, an actor without a CPU that
 the driver asks, and results to the job store.
@@ -46,7 +46,7 @@ from asdbench.io.workspace import Workspace, node_cache_dir
 
 Shared = TypeVar("Shared")
 
-_BARREN = 3  # groups in a row that die before they took any work, until the crew gives up
+_BARREN = 3  # groups in a row that die before they take any task, until the run gives up
 _PARTING_S = 15.0  # for a Ray Train run to end by itself
 _LOOK_S = 5.0  # between looks at the cluster's nodes
 _PATIENCE = timedelta(days=2)  # of a group's processes with their leader: it scores, or the disk is full
@@ -82,9 +82,9 @@ class Crew:
     connection : to the cluster; it is waited for, and ended with the crew
     store : where results go
     workspace : of the driver
-    placement : how works are spread
+    placement : how tasks are spread
     checkpoint_epochs : epochs between checkpoints
-    expected : number of works at most, if that is known; more workers than that are not started
+    expected : number of tasks at most, if that is known; more workers than that are not started
 
     Raises
     ------
@@ -148,7 +148,7 @@ class Crew:
 
     @property
     def groups(self) -> int:
-        """How many works can be under way at a time, as the cluster is now."""
+        """How many tasks can be under way at a time, as the cluster is now."""
         return self._slots.groups
 
     @property
@@ -157,7 +157,7 @@ class Crew:
         return self._connection.dashboard
 
     def submit(self, tasks: Iterable[tuple[TrainingTask, Sequence[float]]]) -> list[int]:
-        """Queue works, each with its priority (lowest first); returns their numbers in events."""
+        """Queue tasks, each with its priority (lowest first); returns their numbers in events."""
         numbered = []
         for task, priority in tasks:
             number = len(self._works)
@@ -170,7 +170,7 @@ class Crew:
         return [number for number, *_ in numbered]
 
     def withdraw(self, tasks: Iterable[int]) -> list[int]:
-        """Take works that have not begun out of the queue; returns those."""
+        """Take tasks that have not begun out of the queue; returns those."""
         gone: list[int] = ray.get(self.board.withdraw.remote(list(tasks)))
         self._open.difference_update(gone)
         return gone
@@ -192,7 +192,7 @@ class Crew:
         return events + self._tend()
 
     def _manifest(self, task: TrainingTask) -> CopyList | None:
-        """Publish what a work reads, if its worker may be on another node; returns what there is to copy."""
+        """Publish what a task reads, if its worker may be on another node; returns what there is to copy."""
         home = self._workspace.home
         if self._connection.is_local and not node_copies.reads_over_network(home):
             return None
@@ -203,7 +203,7 @@ class Crew:
         return self._published[names]
 
     def _tend(self) -> list[Event]:
-        """Start as many groups as there is work and room for; replace those that have ended."""
+        """Start as many groups as there are tasks and room for; replace those that have ended."""
         events: list[Event] = []
         for number, group in list(self._groups.items()):
             ended, error = group.ended()
@@ -215,7 +215,7 @@ class Crew:
             if error is not None:
                 events.append(Note(f"a worker was lost and is replaced ({_first_line(error)})"))
             if self._barren >= _BARREN:
-                raise CrewError(f"workers die before they take any work: {error}")
+                raise CrewError(f"workers die before they take any task: {error}")
         if time.monotonic() - self._looked > _LOOK_S:
             self._looked = time.monotonic()
             self._slots = self._slots.grown(ray.nodes())  # type: ignore[no-untyped-call]
@@ -253,7 +253,7 @@ class _Alone:
 
 
 class _Sharing:
-    """A group of D workers that share each work: a Ray Train run."""
+    """A group of D workers that share each task: a Ray Train run."""
 
     def __init__(self, number: int, tools: Tools, slots: Slots) -> None:
         resources = {"CPU": slots.cpus} | ({"GPU": slots.gpus} if slots.gpus else {})
@@ -298,13 +298,13 @@ class Worker:
         self._tools = tools
 
     def task(self, group: int, attempt: str) -> None:
-        """Take works until there are none."""
+        """Take tasks until there are none."""
         device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
         _take_works(self._tools, group, attempt, Runtime(device=device))
 
 
 def _member(config: dict[str, Any]) -> None:
-    """What every worker of a group that shares its works does."""
+    """What every worker of a group that shares its tasks does."""
     attempt = [uuid.uuid4().hex]
     dist.broadcast_object_list(attempt, src=0)
     talk = dist.new_group(backend="gloo", timeout=_PATIENCE)
@@ -325,7 +325,7 @@ def _agree(talk: dist.ProcessGroup, value: Shared) -> Shared:
 
 
 def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> None:
-    """Take works and do them until there are none; every process of a group calls this."""
+    """Take tasks and do them until there are none; every process of a group calls this."""
     torch.set_num_threads(tools.threads)
     store = JobStore(Storage.from_location(tools.results))
     while True:
@@ -380,7 +380,7 @@ def _tell(board: BoardHandle, index: int, report: Report) -> None:
 
 
 def _prepare(jobs: Sequence[tuple[Job, tuple[str, str]]], workspace: Workspace) -> TrainingTask:
-    """Look up a work's jobs here, and see that they are what the driver means by them."""
+    """Look up a task's jobs here, and see that they are what the driver means by them."""
     data = catalog.load(workspace, jobs[0][0].data)
     task = TrainingTask(tuple(ResolvedJob.from_job(job, data) for job, _ in jobs))
     for resolved, (_, keys) in zip(task.jobs, jobs, strict=True):

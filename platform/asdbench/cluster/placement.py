@@ -1,4 +1,4 @@
-"""How works are to be spread over a cluster, and the room that a cluster has for them."""
+"""How tasks are spread over a cluster, and how many workers a cluster holds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ Node: TypeAlias = Mapping[str, Any]  # as ``ray.nodes()`` lists it
 
 @dataclass(frozen=True)
 class Placement:
-    """How works are spread over the cluster.
+    """How tasks are spread over the cluster.
 
     Attributes
     ----------
-    workers : processes; ``None`` takes one a GPU, or one a CPU without GPUs, but no more than there is work
-    workers_per_type : processes that share one machine type's training; ``None`` takes one, or more where
-        there are more GPUs than works
-    gpus_per_worker : GPUs of a worker; below 1, workers share one. Ignored on a cluster without GPUs
+    workers : number of processes; ``None`` for one per GPU, or one per CPU without GPUs, but at most one per task
+    workers_per_type : processes that share the training of one machine type; ``None`` for one, or more if
+        there are more GPUs than tasks
+    gpus_per_worker : GPUs per worker; below 1, workers share one. Ignored on a cluster without GPUs
     """
 
     workers: int | None = None
@@ -37,18 +37,18 @@ class Placement:
         if not 0 < self.gpus_per_worker <= 1 or (self.gpus_per_worker < 1 and size > 1):
             raise InputError(
                 f"--gpus-per-worker {self.gpus_per_worker:g} must be above 0 and at most 1, and "
-                f"exactly 1 with more than one worker a machine type"
+                f"exactly 1 with more than one worker per machine type"
             )
 
 
 @dataclass(frozen=True)
 class Slots:
-    """The room of a cluster for groups of workers.
+    """The groups of workers that a cluster holds.
 
     Attributes
     ----------
-    groups : groups that there is room for
-    size : workers of a group
+    groups : number of groups
+    size : workers per group
     cpus, gpus : of each worker; a share of one where workers share it
     threads : of each worker
     """
@@ -64,9 +64,9 @@ class Slots:
     def from_nodes(
         cls, nodes: Iterable[Node], placement: Placement, *, expected: int | None = None
     ) -> "Slots":
-        """Return the room on ``nodes`` (as ``ray.nodes()`` lists them) for ``expected`` works.
+        """Return the groups that ``nodes`` hold for ``expected`` tasks.
 
-        Raises :class:`InputError` where the cluster can never hold the workers asked for.
+        Raises :class:`InputError` if the cluster can never hold the requested workers.
         """
         cpus, gpus = _resources(nodes)
         if not sum(cpus):
@@ -94,7 +94,7 @@ class Slots:
         if workers is None and expected is not None:
             groups = max(1, min(groups, expected))
         share = (
-            1  # workers of a CPU: more than there are CPUs share them, since else they would wait for ever
+            1  # workers per CPU: if there are more workers than CPUs, they share, or some would never start
         )
         while sum(count * share for count in cpus) < groups * size:
             share += 1
@@ -108,9 +108,9 @@ class Slots:
         )
 
     def grown(self, nodes: Iterable[Node]) -> "Slots":
-        """Return the room on the nodes of now: more groups, if nodes have joined; GPUs, if they came late.
+        """Return the groups on the current nodes: more if nodes have joined; GPUs if they joined late.
 
-        Where nodes have left, the number stays: what is lost waits for room.
+        If nodes have left, the number stays: lost groups wait for resources.
         """
         cpus, gpus = _resources(nodes)
         if sum(gpus) and not self.gpus and sum(cpus):
@@ -126,6 +126,6 @@ class Slots:
 
 
 def _resources(nodes: Iterable[Node]) -> tuple[list[int], list[int]]:
-    """Return CPUs and GPUs of each node that is there."""
-    there = [node["Resources"] for node in nodes if node["Alive"]]
-    return [int(node.get("CPU", 0)) for node in there], [int(node.get("GPU", 0)) for node in there]
+    """Return the CPUs and GPUs of each node that is alive."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return [int(node.get("CPU", 0)) for node in alive], [int(node.get("GPU", 0)) for node in alive]

@@ -4,7 +4,7 @@ Each study has an ``OptunaSearch`` and an ``ASHAScheduler`` of its own; the expe
 them by the study that they belong to, those of the study with the fewest trials next. A trial's time is the
 number of machine types that it has finished.
 
-Tune keeps nothing: what a study knows is in its record, and the works of its trials are in the job store.
+Tune keeps nothing: what a study knows is in its record, and the tasks of its trials are in the job store.
 
 Source: L. Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020 (ASHA).
 """
