@@ -173,10 +173,10 @@ def test_score_needs_fit(make):
         ({"embeddings": torch.full((12, 6), torch.nan)}, "12 of 12 training embeddings are not finite"),
         (
             {"target": torch.zeros(12)},
-            "target has shape .* type torch.float32 .* give one torch.bool a window",
+            "target has shape .* type torch.float32 .* give one torch.bool per window",
         ),
         ({"target": torch.zeros(11, dtype=torch.bool)}, r"target has shape \(11,\)"),
-        ({"clip": torch.zeros(12)}, "clip has shape .* give one torch.int64 a window"),
+        ({"clip": torch.zeros(12)}, "clip has shape .* give one torch.int64 per window"),
         ({"clip": torch.zeros(12, 1).long()}, r"clip has shape \(12, 1\)"),
     ],
 )
@@ -191,7 +191,7 @@ def test_what_cannot_be_fitted_is_refused(changed, message):
 
 
 def test_embeddings_of_another_dimension_are_refused(make):
-    with pytest.raises(InputError, match=r"embeddings have 5 dimensions, .* have 6"):
+    with pytest.raises(InputError, match=r"embeddings have 5 dimensions, but \w+ was fitted to 6"):
         fitted(make(), windows()).score(windows(dim=5))
     with pytest.raises(InputError, match=r"shape \(6,\)"):
         fitted(make(), windows()).score(windows()[0])

@@ -79,7 +79,7 @@ def test_an_empty_input_stays_empty() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
 def test_a_probability_out_of_range_is_refused(p: float) -> None:
-    with pytest.raises(InputError, match="give one of at least 0 and less than 1"):
+    with pytest.raises(InputError, match="give one from 0 to below 1"):
         Dropout(p)
 
 

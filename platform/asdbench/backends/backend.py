@@ -1,9 +1,9 @@
-"""The contract of a back end, and the checks that all share.
+"""The contract of a back end and the checks that all back ends share.
 
 Conventions: an embedding belongs to one window of a clip; ``target`` is true in the target domain. Scores are
-float64, higher = more anomalous, and that of a window does not depend on the windows beside it. What a back
-end has found lies in buffers, empty before ``fit``, of whatever shape afterwards, and nowhere else: a fitted
-back end is restored by putting its buffers in place.
+float64, higher = more anomalous; the score of a window does not depend on other windows. All state of a back
+end is in buffers, which are empty before ``fit`` and of any shape afterwards: loading its buffers restores a
+fitted back end.
 """
 
 import abc
@@ -15,9 +15,9 @@ from asdbench.errors import InputError
 
 
 class Backend(nn.Module, abc.ABC):
-    """Scores embeddings by how far they lie from those of training normals.
+    """Base class of back ends, which score embeddings by their distance from those of training normals.
 
-    A subclass names its buffers; the last axis of the first one is the embedding's dimension.
+    A subclass passes the names of its buffers; the last axis of the first one is the dimension of embeddings.
     """
 
     def __init__(self, *state: str) -> None:
@@ -29,20 +29,28 @@ class Backend(nn.Module, abc.ABC):
     def fit(self, embeddings: Tensor, target: Tensor, *, clip: Tensor, seed: int) -> None:
         """Fit to the windows of training normals; equal inputs and seeds give equal buffers.
 
-        A single window counts as two equal ones.
+        A single window counts twice.
 
         Parameters
         ----------
         embeddings : Float[Tensor, "window dim"]
         target : Bool[Tensor, "window"], true in the target domain
         clip : Long[Tensor, "window"], the clip of each window, numbered over the whole training set
-        seed : int
-            For what is random in the fit.
+        seed : seed of the random numbers of the fit
 
         Raises
         ------
         InputError
-            There is no window, the shapes or types are not these, or an embedding is not finite.
+            There is no window, a shape or type is wrong, or an embedding is not finite.
+
+        Examples
+        --------
+        >>> from asdbench.backends import NearestNeighbors
+        >>> embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> backend, target = NearestNeighbors(), torch.tensor([False, True])
+        >>> backend.fit(embeddings, target, clip=torch.arange(2), seed=0)
+        >>> backend.score(torch.tensor([[2.0, 0.0], [-1.0, -1.0]])).round(decimals=4)
+        tensor([0.0000, 1.7071], dtype=torch.float64)
         """
         _check_embeddings(embeddings)
         if not embeddings.numel():
@@ -56,13 +64,13 @@ class Backend(nn.Module, abc.ABC):
         ):
             if values.shape != embeddings.shape[:1] or values.dtype not in allowed:
                 raise InputError(
-                    f"{name} has shape {tuple(values.shape)} and type {values.dtype} beside "
-                    f"{len(embeddings)} windows; give one {allowed[0]} a window"
+                    f"{name} has shape {tuple(values.shape)} and type {values.dtype} for "
+                    f"{len(embeddings)} windows; give one {allowed[0]} per window"
                 )
         if not embeddings.isfinite().all():
             raise InputError(
                 f"{int((~embeddings.isfinite()).any(dim=1).sum())} of {len(embeddings)} training embeddings "
-                "are not finite; the training has diverged, lower its learning rate"
+                "are not finite; the training has diverged, so lower its learning rate"
             )
         count = 2 if len(embeddings) == 1 else 1
         windows = [  # copies
@@ -85,7 +93,7 @@ class Backend(nn.Module, abc.ABC):
         Raises
         ------
         InputError
-            The embeddings have another dimension than those that the back end was fitted to.
+            The dimension of the embeddings differs from that of the fit.
         RuntimeError
             The back end has not been fitted.
         """
@@ -98,14 +106,14 @@ class Backend(nn.Module, abc.ABC):
         _check_embeddings(embeddings)
         if embeddings.shape[1] != dim:
             raise InputError(
-                f"embeddings have {embeddings.shape[1]} dimensions, those that {type(self).__name__} was "
-                f"fitted to have {dim}; fit it to the same embeddings"
+                f"embeddings have {embeddings.shape[1]} dimensions, but {type(self).__name__} was fitted to "
+                f"{dim}; fit and score the same embeddings"
             )
         return embeddings.double()
 
     @abc.abstractmethod
     def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
-        """Set the buffers from at least two windows, all tensors on one device."""
+        """Set the buffers from at least two windows; all tensors are on one device."""
 
     @abc.abstractmethod
     def _score(self, embeddings: Tensor) -> Tensor:
@@ -121,7 +129,7 @@ def _check_embeddings(embeddings: Tensor) -> None:
 
 
 def at_least(name: str, value: int, least: int = 1) -> int:
-    """Return ``value``, or raise `InputError` where it is below ``least``."""
+    """Return ``value``, or raise `InputError` if it is below ``least``."""
     if value < least:
         raise InputError(f"{name} is {value}; give at least {least}")
     return value

@@ -1,7 +1,7 @@
 """All back ends of an embedding system, fitted and scored together.
 
-A system stores the scores of all as components; which of them count is decided when scores are fused, so that
-trying another back end costs no second pass through the network.
+A system stores the scores of all back ends as components. The fusion selects among them, so that trying
+another back end costs no second pass through the network.
 """
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ SCORES = ("gmm", "gmm-max", "knn", "knn-density", "mahalanobis", "mahalanobis-sh
 
 
 class BackendBank(nn.Module):
-    """One back end of each kind; their scores are named as in ``SCORES``.
+    """One back end of each kind, whose scores have the names in ``SCORES``.
 
     Parameters
     ----------
@@ -22,6 +22,15 @@ class BackendBank(nn.Module):
     neighbors : of :class:`NearestNeighbors` and :class:`DensityNormalizedNeighbors`
     density_neighbors : of :class:`DensityNormalizedNeighbors`
     lof_neighbors : of :class:`LocalOutlierFactor`
+
+    Examples
+    --------
+    >>> import torch
+    >>> embeddings = torch.eye(4).repeat(3, 1)
+    >>> bank, target = BackendBank(), torch.zeros(12, dtype=torch.bool)
+    >>> bank.fit(embeddings, target, clip=torch.arange(12), seed=0)
+    >>> sorted(bank.score(embeddings)) == sorted(SCORES)
+    True
     """
 
     def __init__(
@@ -46,7 +55,7 @@ class BackendBank(nn.Module):
         )
 
     def fit(self, embeddings: Tensor, target: Tensor, *, clip: Tensor, seed: int) -> None:
-        """Fit all; parameters and errors are those of :meth:`Backend.fit`."""
+        """Fit all back ends; parameters and errors are those of :meth:`Backend.fit`."""
         for backend in (self.gmm, *self.others.values()):
             assert isinstance(backend, Backend)
             backend.fit(embeddings, target, clip=clip, seed=seed)

@@ -1,4 +1,4 @@
-"""Back ends that describe the training normals by Gaussian densities.
+"""Back ends that model the training normals by Gaussian densities.
 
 scikit-learn fits them on the CPU in float64; scores are computed in torch from means and the Cholesky factors
 L of precision matrices P = L L': the squared distance of x from m is |(x - m) L|².
@@ -19,8 +19,8 @@ from torch import Tensor
 from asdbench.backends.backend import Backend, at_least
 from asdbench.errors import InputError
 
-# A domain with fewer windows takes the shared covariance. Low enough that the ten target clips of a DCASE
-# machine type, four windows or more each, count: shrinkage copes with fewer windows than dimensions.
+# A domain with fewer windows uses the shared covariance. The ten target clips of a DCASE machine type, with
+# four windows or more each, are enough: shrinkage copes with fewer windows than dimensions.
 LEAST_WINDOWS = 32
 
 
@@ -33,12 +33,12 @@ class GaussianMixture(Backend):
     Parameters
     ----------
     components : int
-        Number of Gaussians; no more than there are different windows are fitted.
+        Number of Gaussians, at most the number of distinct windows.
     reg_covar : float
-        Added to the diagonals of the covariances.
+        Number added to the diagonals of the covariances.
     initializations : int
-        Number of fits from k-means with other starts, of which the likeliest is kept. One that has not
-        converged after 100 steps counts as it is.
+        Number of fits from different k-means initializations; the most likely one is kept. A fit that has
+        not converged after 100 steps takes part too.
     """
 
     mean: Tensor
@@ -56,7 +56,7 @@ class GaussianMixture(Backend):
         self.reg_covar = reg_covar
 
     def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
-        # Imported here: whoever only scores need not wait for it.
+        # Imported here, because scoring does not need it.
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture as Mixture
         from sklearn.preprocessing import StandardScaler
@@ -108,14 +108,14 @@ class GaussianMixture(Backend):
 class Mahalanobis(Backend):
     """Squared Mahalanobis distance to the nearer of the two domains' means.
 
-    A domain without windows is left out. To each covariance's diagonal are added 1e-9 of its mean variance
-    and 1e-12, so that constant embeddings have finite scores.
+    A domain without windows is skipped. The diagonal of each covariance is increased by 1e-9 of its mean
+    variance plus 1e-12, so that constant embeddings have finite scores.
 
     Parameters
     ----------
     shared : bool
-        One covariance for both domains, of the windows less their domain's mean; else one a domain, where a
-        domain of fewer than 32 windows takes the shared one.
+        Use one covariance for both domains, that of the windows minus the mean of their domain; otherwise one
+        covariance per domain, where a domain of fewer than 32 windows uses the shared one.
     """
 
     means: Tensor

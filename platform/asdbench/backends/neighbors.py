@@ -1,19 +1,19 @@
-"""Back ends that keep the training embeddings and look for the nearest ones.
+"""Back ends that store the training embeddings and search for the nearest ones.
 
 Cosine distance is computed as half the squared Euclidean distance of unit vectors, 1 - cos, which is exact
-where two windows are almost equal. A zero vector stays zero: its distance is 0 to another zero and ½ else.
-Where there are fewer references than neighbors wanted, all of them are taken. References are stored in the
-type of the embeddings given.
+for windows that are almost equal. A zero vector stays zero: its distance to another zero vector is 0, to any
+other vector ½. With fewer references than requested neighbors, all references are used. References have the
+type of the embeddings.
 
-Sources: the smaller of the two domains' distances as in Harada et al., 2023, arXiv:2303.00455, who take it of
-Mahalanobis distances; local density based normalization is K. Wilkinghoff et al., "Keeping the Balance:
+Sources: the smaller of the two domains' distances as in Harada et al., 2023, arXiv:2303.00455, who apply it
+to Mahalanobis distances; local density based normalization is K. Wilkinghoff et al., "Keeping the Balance:
 Anomaly Score Calculation for Domain Generalization", ICASSP 2025, and "Local Density-Based Anomaly Score
 Normalization for Domain Generalization", 2025, arXiv:2509.10951; the local outlier factor is M. M. Breunig et
 al., "LOF: identifying density-based local outliers", SIGMOD 2000.
 
 Departures: Wilkinghoff et al. score clips. Overlapping windows of one clip are near-duplicates, so a window's
-own clip does not count for its local density; densities are those within a domain; the mean distance takes
-the place of the sum.
+own clip is excluded from its local density; densities are computed within a domain; the mean distance
+replaces the sum.
 """
 
 import torch
@@ -22,17 +22,17 @@ from torch.nn.functional import normalize
 
 from asdbench.backends.backend import Backend, at_least
 
-# Mean distance of a reference to its neighbors, at least: that of cosines 1 and 1 - 1e-9. Differences that
-# float32 rounding makes between equal windows lie far below.
+# Lower bound of the mean distance of a reference to its neighbors, that of a cosine of 1 - 1e-9. Differences
+# between equal windows due to float32 rounding are far smaller.
 LEAST_SPACING = 1e-9
 _CHUNK_ELEMENTS = 2**22  # 32 MB in float64
-_MARGIN = 8  # candidates beyond the neighbors wanted
+_MARGIN = 8  # candidates in addition to the requested neighbors
 
 
 class NearestNeighbors(Backend):
     """Mean cosine distance to the nearest references of a domain, in the domain where it is smaller.
 
-    A domain without references is left out.
+    A domain without references is skipped.
 
     Parameters
     ----------
@@ -60,18 +60,19 @@ class NearestNeighbors(Backend):
 
 
 class DensityNormalizedNeighbors(Backend):
-    """As :class:`NearestNeighbors`, each distance divided by the spacing of references around its reference.
+    """Like :class:`NearestNeighbors`, with each distance divided by the spacing around its reference.
 
     The spacing of a reference is its mean cosine distance to its nearest references of the same domain and
-    another clip (of its own clip, where the domain has no other; the mean of the other domain, where it is
-    alone in its own), at least 1e-9. The nearest references are those of the smallest ratios.
+    another clip, at least 1e-9. If the domain has only one clip, that clip's references are used; a reference
+    that is alone in its domain gets the mean of the other domain. The nearest references have the smallest
+    ratios.
 
     Parameters
     ----------
     neighbors : int
         Number of smallest ratios in each domain that are averaged.
     density_neighbors : int
-        Number of nearest references that make the spacing.
+        Number of nearest references that the spacing is computed from.
     """
 
     source: Tensor
@@ -116,15 +117,15 @@ class DensityNormalizedNeighbors(Backend):
 
 
 class LocalOutlierFactor(Backend):
-    """Local outlier factor of a window among the training windows: near 1 where it lies as they do.
+    """Local outlier factor of a window among the training windows, near 1 for a typical window.
 
-    Euclidean distances; both domains together; windows of the same clip are neighbors as any other. The
-    same as ``sklearn.neighbors.LocalOutlierFactor(novelty=True)``, with exact distances between duplicates.
+    Uses Euclidean distances and both domains together; windows of the same clip can be neighbors. Equals
+    ``sklearn.neighbors.LocalOutlierFactor(novelty=True)``, with exact distances between duplicates.
 
     Parameters
     ----------
     neighbors : int
-        Number of neighbors; all other windows, where there are fewer.
+        Number of neighbors; all other windows if there are fewer.
     """
 
     references: Tensor
@@ -147,13 +148,13 @@ class LocalOutlierFactor(Backend):
     def _score(self, embeddings: Tensor) -> Tensor:
         count = min(self.neighbors, len(self.references) - 1)
         squared, nearest = _nearest(embeddings, self.references.double(), count)
-        own = _reachability_density(squared.sqrt(), self.reach[nearest])
-        return self.density[nearest].mean(dim=1) / own
+        density = _reachability_density(squared.sqrt(), self.reach[nearest])
+        return self.density[nearest].mean(dim=1) / density
 
 
 def _reachability_density(distances: Tensor, reach: Tensor) -> Tensor:
     """Return the inverse mean of reachability distances; both arguments have axes "window neighbor"."""
-    return 1 / (torch.maximum(distances, reach).mean(dim=1) + 1e-10)  # as scikit-learn, for duplicates
+    return 1 / (torch.maximum(distances, reach).mean(dim=1) + 1e-10)  # as in scikit-learn, for duplicates
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -170,16 +171,16 @@ def _nearest(
 ) -> tuple[Tensor, Tensor]:
     """Return the smallest squared Euclidean distances to references, ascending, and their indices.
 
-    Candidates come from matrix products, in chunks of bounded memory; their distances are then computed from
-    the differences, so that they hold no cancellation and do not depend on the other queries.
+    Matrix products select candidates, in chunks of bounded memory. The distances of the candidates are then
+    computed from differences, which avoids cancellation and does not depend on the other queries.
 
     Parameters
     ----------
     queries : Float64[Tensor, "window dim"]
     references : Float64[Tensor, "reference dim"]
-    count : neighbors of each query; all references, where there are fewer
+    count : number of neighbors of each query; all references if there are fewer
     scale : Float64[Tensor, "reference"], divides the squared distances to each reference
-    group : Long[Tensor, "reference"], where the queries are the references: pairs of one group are infinitely
+    group : Long[Tensor, "reference"], if the queries are the references: pairs of one group are infinitely
         far apart
 
     Returns
@@ -192,7 +193,7 @@ def _nearest(
     center = references.mean(dim=0)
     centered = references - center
     norms = centered.square().sum(dim=1)
-    found: list[tuple[Tensor, Tensor]] = []
+    nearest: list[tuple[Tensor, Tensor]] = []
     for start in range(0, max(1, len(queries)), rows):
         chunk = queries[start : start + rows]
         shifted = chunk - center
@@ -208,5 +209,5 @@ def _nearest(
         if group is not None:
             squared.masked_fill_(group[start : start + rows, None] == group[near], torch.inf)
         squared, order = squared.sort(dim=1, stable=True)
-        found.append((squared[:, :count], near.gather(1, order[:, :count])))
-    return torch.cat([squared for squared, _ in found]), torch.cat([near for _, near in found])
+        nearest.append((squared[:, :count], near.gather(1, order[:, :count])))
+    return torch.cat([squared for squared, _ in nearest]), torch.cat([near for _, near in nearest])

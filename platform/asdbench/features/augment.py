@@ -1,9 +1,9 @@
-"""Augmentations of training windows, which a system also learns to tell apart.
+"""Augmentations of training windows, which a system can also learn to classify.
 
 Five of the eight transforms change a clip's waveform before a window is cropped from it, two blank a stripe
-of the standardized log-mel window, one does nothing: the eight classes of AADCL, which Zhang & Li (DCASE 2023
-Task 2, "Anomalous sound detection via multitask learning and adversarial learning") take over. Each is
-computed for the crop alone, never for a whole clip. All that is random in a row comes from the row's key, so
+of the standardized log-mel window, one does nothing. They are the eight classes of AADCL, which Zhang & Li
+adopt (DCASE 2023 Task 2, "Anomalous sound detection via multitask learning and adversarial learning"). Each
+is computed only for the crop, never for a whole clip. All randomness of a row comes from the row's key, so
 that a row is the same in every batch.
 
 Stretching and pitch shifting are one phase vocoder (Laroche & Dolson, 1999, "Improved phase vocoder
@@ -56,24 +56,24 @@ def augmented_crops(
     transforms: Sequence[str],
     keys: Sequence[int],
 ) -> Tensor:
-    """Return samples [start, start + length) of clips that went through a transform each.
+    """Return samples [start, start + length) of clips, each after one transform.
 
-    What lies before a clip's first or after its last sample is zero. A stretched or pitched crop has no such
-    padding: it shows the clip from sample ``start`` on, or from the nearest place where it needs no sample
-    beyond the ends of the clip. A clip that is too short for that is repeated end to end.
+    Samples before the start and after the end of a clip are zero. A stretched or pitched crop has no such
+    padding: it begins at sample ``start``, or at the nearest sample from which it needs none beyond the ends
+    of the clip. A clip that is too short for that is repeated end to end.
 
     White noise is added at a signal-to-noise ratio of U(-6, 6) dB to the power of the crop. A clip of N
     samples fades in over U(0, N/2) of them and out over U(0, N/2), in one of five shapes. It is shifted
     circularly, later by U(0, 5) s; played U(0.5, 2) times as fast; or U(-10, 10) semitones higher. The ratio,
-    the speed and the semitones are what ``numpy.random.default_rng(key)`` gives first.
+    the speed and the semitones are the first draw of ``numpy.random.default_rng(key)``.
 
     Parameters
     ----------
     clips : Int16[NDArray, "sample"] each, 16 kHz, of at least one sample; only read
     starts : first sample of each crop; may be negative (frames of a spectrogram are centered)
     length : samples of a crop
-    transforms : a name of ``TRANSFORMS`` for each row; the masks leave the waveform as it is
-    keys : the randomness of each row, integers from 0
+    transforms : a name in ``TRANSFORMS`` for each row; the masks do not change the waveform
+    keys : seed of each row, integers from 0
 
     Returns
     -------
@@ -81,7 +81,16 @@ def augmented_crops(
 
     Raises
     ------
-    InputError : a transform has none of the names in ``TRANSFORMS``
+    InputError : a transform is not in ``TRANSFORMS``
+
+    Examples
+    --------
+    >>> clip = np.arange(16_000, dtype=np.int16)
+    >>> crops = augmented_crops([clip, clip], [0, 100], 512, transforms=["identity", "noise"], keys=[1, 2])
+    >>> crops.shape
+    torch.Size([2, 512])
+    >>> float(crops[0, 3] * 32768)
+    3.0
     """
     crops = np.zeros((len(clips), length), np.float32)
     for crop, clip, start, transform, key in zip(crops, clips, starts, transforms, keys, strict=True):
@@ -114,7 +123,7 @@ def augmented_crops(
 
 
 def mask_windows(windows: Tensor, *, transforms: Sequence[str], keys: Sequence[int]) -> None:
-    """Blank a stripe of each row whose transform is a mask, in place; leave the other rows alone.
+    """Blank a stripe of each row whose transform is a mask, in place; keep the other rows.
 
     A frequency mask covers 1 to M/10 of the M mel bands, a time mask 1 to T/10 of the T frames, anywhere. It
     is filled with 0, the mean of a standardized window.
@@ -122,8 +131,15 @@ def mask_windows(windows: Tensor, *, transforms: Sequence[str], keys: Sequence[i
     Parameters
     ----------
     windows : Float[Tensor, "row frame mel"], standardized
-    transforms : a name of ``TRANSFORMS`` for each row
-    keys : the randomness of each row, integers from 0
+    transforms : a name in ``TRANSFORMS`` for each row
+    keys : seed of each row, integers from 0
+
+    Examples
+    --------
+    >>> windows = torch.ones(1, 64, 128)
+    >>> mask_windows(windows, transforms=["time_mask"], keys=[0])
+    >>> bool((windows == 0).all(dim=2).any())
+    True
     """
     for window, transform, key in zip(windows, transforms, keys, strict=True):
         if transform not in ("frequency_mask", "time_mask"):
@@ -166,7 +182,7 @@ def _circular(clip: NDArray[np.int16], first: int, samples: int) -> NDArray[np.i
 def _vocoded(
     clip: NDArray[np.int16], start: int, length: int, *, step_samples: float, hop_samples: int
 ) -> NDArray[np.float32]:
-    """Return ``length`` samples that show the clip from ``start`` on, ``step_samples`` for ``hop_samples``.
+    """Return ``length`` samples of the clip from ``start``; ``step_samples`` become ``hop_samples``.
 
     Frequencies are multiplied by _HOP / hop_samples, whatever the step.
     """

@@ -5,9 +5,9 @@ the DCASE 2023 Task 2 baseline (Harada et al., 2023, arXiv:2303.00455). The clip
 each end; frame t covers padded samples [hop·t, hop·t + n_fft). Agrees with librosa's ``melspectrogram``
 (``center=True, pad_mode="constant"``) to float32 rounding.
 
-Some frames of one clip at a time, since more fall out of a CPU's cache. A mel band is zero over most of the
-spectrum: the filter bank is kept as a few blocks of neighboring bands, each over its own stretch of bins. It
-takes squared real and imaginary parts in turn, which saves the pass that would add them.
+It processes a few frames of one clip at a time, which fit into a CPU's cache. A mel band is zero over most of
+the spectrum: the filter bank is stored as a few blocks of neighboring bands, each over its own range of bins.
+It applies to the interleaved squares of real and imaginary parts, which saves the pass that would add them.
 """
 
 from functools import lru_cache
@@ -56,6 +56,11 @@ def log_mel(waveform: Tensor, spec: MelSpec, *, min_frames: int = 1) -> Tensor:
     Returns
     -------
     Float[Tensor, "frame mel"], in dB
+
+    Examples
+    --------
+    >>> log_mel(torch.zeros(16_000), MelSpec(n_mels=64)).shape
+    torch.Size([101, 64])
     """
     least = (min_frames - 1) * spec.hop_samples
     if len(waveform) < least:
@@ -66,7 +71,7 @@ def log_mel(waveform: Tensor, spec: MelSpec, *, min_frames: int = 1) -> Tensor:
 
 
 def log_mel_of_padded(samples: Tensor, spec: MelSpec) -> Tensor:
-    """Return the log-mel spectrograms of crops that hold all samples their frames cover.
+    """Return the log-mel spectrograms of crops that contain all samples of their frames.
 
     Parameters
     ----------
@@ -76,6 +81,11 @@ def log_mel_of_padded(samples: Tensor, spec: MelSpec) -> Tensor:
     Returns
     -------
     Float[Tensor, "row frame mel"], in dB
+
+    Examples
+    --------
+    >>> log_mel_of_padded(torch.zeros(2, 1024 + 160), MelSpec()).shape
+    torch.Size([2, 2, 128])
     """
     window, blocks = _constants(spec)
     frames = samples.unfold(1, spec.n_fft, spec.hop_samples)

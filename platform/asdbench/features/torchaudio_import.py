@@ -1,36 +1,36 @@
-"""torchaudio, imported so that it also works beside a CPU build of torch.
+"""Import of torchaudio that also works with a CPU build of torch.
 
-The wheel of torchaudio 2.11 for Linux is linked to CUDA. Beside a CPU torch, loading its extension fails
-with ``OSError``. The extension holds nothing that asdbench uses, so on that error a module without it takes
-its place and the import is repeated. All of asdbench imports torchaudio from here.
+The wheel of torchaudio 2.11 for Linux is linked to CUDA. With a CPU build of torch, loading its extension
+raises ``OSError``. asdbench uses nothing of the extension, so on that error an empty module replaces it and
+the import is repeated. All of asdbench imports torchaudio from this module.
 """
 
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
 
 
-def _import() -> Any:
+def _import() -> types.ModuleType:
     try:
         import torchaudio
     except OSError:
         for name in [n for n in sys.modules if n == "torchaudio" or n.startswith("torchaudio.")]:
             del sys.modules[name]
-        extension: Any = types.ModuleType("torchaudio._extension")
-        extension._IS_TORCHAUDIO_EXT_AVAILABLE = False
-        extension._IS_ALIGN_AVAILABLE = False
-        extension.fail_if_no_align = _without_align
+        extension = types.ModuleType("torchaudio._extension")
+        vars(extension).update(
+            _IS_TORCHAUDIO_EXT_AVAILABLE=False, _IS_ALIGN_AVAILABLE=False, fail_if_no_align=_without_align
+        )
         sys.modules["torchaudio._extension"] = extension
         import torchaudio
     import torchaudio.functional
     import torchaudio.transforms
 
-    return torchaudio
+    module: types.ModuleType = torchaudio
+    return module
 
 
-def _without_align(function: Callable[..., Any]) -> Callable[..., Any]:
-    def fail(*args: Any, **kwargs: Any) -> Any:
+def _without_align(function: Callable[..., object]) -> Callable[..., object]:
+    def fail(*args: object, **kwargs: object) -> object:
         raise RuntimeError(f"{function.__name__} needs torchaudio's compiled extension, which did not load")
 
     return fail

@@ -22,7 +22,7 @@ from asdbench.nn.dropout import Dropout
 class FeedForward(nn.Module):
     """Half of layer norm, linear, Swish, dropout, linear, dropout, added to the input.
 
-    Float[Tensor, "row frame width"] to the same.
+    Maps Float[Tensor, "row frame width"] to the same shape.
     """
 
     def __init__(self, width: int, *, hidden: int, dropout: float) -> None:
@@ -42,13 +42,15 @@ class FeedForward(nn.Module):
 class SelfAttention(nn.Module):
     """Layer norm, attention over all frames, dropout, added to the input.
 
-    Float[Tensor, "row frame width"] to the same.
+    Maps Float[Tensor, "row frame width"] to the same shape.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
         super().__init__()
         if width % heads:
-            raise InputError(f"the width {width} is not a multiple of the number of heads {heads}")
+            raise InputError(
+                f"the width {width} is not a multiple of the number of heads {heads}; change one of them"
+            )
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
@@ -70,7 +72,8 @@ class SelfAttention(nn.Module):
 class Convolution(nn.Module):
     """Layer norm, 1×1 convolution, GLU, depthwise convolution, batch norm, Swish, 1×1 convolution, dropout.
 
-    Added to the input; Float[Tensor, "row frame width"] to the same. Frames beyond the ends count as zero.
+    Added to the input. Maps Float[Tensor, "row frame width"] to the same shape; frames beyond the ends
+    are zero.
     """
 
     def __init__(self, width: int, *, kernel: int, dropout: float) -> None:
@@ -87,34 +90,34 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` plus the module's output."""
         gated = functional.glu(self.up(self.norm(x)), dim=-1)
-        seen = self._over_frames(gated)
-        normed = self.batch_norm(seen.flatten(0, 1)).view_as(seen)
+        convolved = self._over_frames(gated)
+        normed = self.batch_norm(convolved.flatten(0, 1)).view_as(convolved)
         return self.dropout.residual(x, self.down(functional.silu(normed)))
 
     def _over_frames(self, x: Tensor) -> Tensor:
         """Return the depthwise convolution over frames."""
         layer = self.depthwise
         image = x.transpose(1, 2).unsqueeze(3)  # row width frame 1, in memory: row frame width
-        seen = functional.conv2d(
+        convolved = functional.conv2d(
             image,
             layer.weight.unsqueeze(3),
             layer.bias,
             padding=(layer.kernel_size[0] // 2, 0),
             groups=len(layer.weight),
         )
-        return seen.squeeze(3).transpose(1, 2)
+        return convolved.squeeze(3).transpose(1, 2)
 
 
 class ConformerBlock(nn.Module):
-    """One block, Float[Tensor, "row frame width"] to the same.
+    """One conformer block. Maps Float[Tensor, "row frame width"] to the same shape.
 
     Parameters
     ----------
-    width : features of a frame
-    heads : attention heads
-    ffn : hidden units of the feed-forward modules
-    kernel : frames that the depthwise convolution spans, odd
-    dropout : probability
+    width : number of features of a frame
+    heads : number of attention heads
+    ffn : number of hidden units of the feed-forward modules
+    kernel : number of frames that the depthwise convolution spans, odd
+    dropout : dropout probability
     """
 
     def __init__(self, width: int, *, heads: int, ffn: int, kernel: int, dropout: float) -> None:
@@ -126,7 +129,7 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output."""
+        """Return the output of the block, Float[Tensor, "row frame width"]."""
         out: Tensor = self.norm(self.ffn2(self.convolution(self.attention(self.ffn1(x)))))
         return out
 
@@ -136,14 +139,21 @@ class Conformer(nn.Module):
 
     Parameters
     ----------
-    inputs : features of an input frame
+    inputs : number of features of an input frame
     width, heads, ffn, kernel, dropout : as for :class:`ConformerBlock`
     blocks : number of blocks
 
     Raises
     ------
     InputError
-        If ``kernel`` is even, ``width`` is no multiple of ``heads`` or ``dropout`` is not in [0, 1).
+        ``kernel`` is even, ``width`` is not a multiple of ``heads`` or ``dropout`` is not in [0, 1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> conformer = Conformer(128, width=32, heads=4, ffn=64, blocks=1)
+    >>> conformer(torch.zeros(2, 64, 128)).shape  # row, frame, width
+    torch.Size([2, 64, 32])
     """
 
     def __init__(

@@ -1,14 +1,14 @@
 """Encoder and decoder of a convolutional conditional variational autoencoder over spectrogram windows.
 
-Idea: a window's bands are the channels of one-dimensional convolutions over its frames. The encoder gives the
-mean and log variance of a Gaussian over latent values; the decoder turns a draw from it, with conditions such
-as one-hot attributes beside it, back into a window (K. Sohn, H. Lee and X. Yan, "Learning structured output
-representation using deep conditional generative models", NeurIPS 2015). Two strides of 2 shorten the frames
-to a quarter.
+Idea: a window's bands are the channels of one-dimensional convolutions over its frames. The encoder returns
+the mean and log variance of a Gaussian over latent values; the decoder maps a sample from it, together with
+conditions such as one-hot attributes, back to a window (K. Sohn, H. Lee and X. Yan, "Learning structured
+output representation using deep conditional generative models", NeurIPS 2015). Two strides of 2 shorten the
+frames to a quarter.
 
 The encoder's widths, kernels and strides are table 1 of Y. Zhang and M. Li, "Anomalous sound detection via
 multitask learning and adversarial learning", technical report, DCASE 2023 Challenge. Padding 1, batch norm,
-LeakyReLU(0.2), a last layer for the log variance and the mirrored decoder are choices made here.
+LeakyReLU(0.2), a last layer for the log variance and the mirrored decoder are choices of this module.
 """
 
 import torch
@@ -18,16 +18,23 @@ _SLOPE = 0.2
 
 
 class Encoder(nn.Module):
-    """Windows to the Gaussian over latent values.
+    """Map from windows to the mean and log variance of a Gaussian over latent values.
 
-    Float[Tensor, "row band frame"], Float[Tensor, "row condition"] to mean and log variance, each
-    Float[Tensor, "row latent"] in float32. Pass conditions of width 0 where there are none.
+    Maps Float[Tensor, "row band frame"] and Float[Tensor, "row condition"] to two tensors
+    Float[Tensor, "row latent"] in float32. Without conditions pass a tensor of width 0.
 
     Parameters
     ----------
     bands, frames : shape of a window; ``frames`` is a multiple of 4
-    latent : dimensions of the latent space
-    conditions : width of what is appended to the convolutions' output
+    latent : number of dimensions of the latent space
+    conditions : number of conditions, which are appended to the output of the convolutions
+
+    Examples
+    --------
+    >>> encoder = Encoder(bands=128, frames=64, latent=16, conditions=3)
+    >>> mean, log_variance = encoder(torch.zeros(2, 128, 64), torch.zeros(2, 3))
+    >>> mean.shape
+    torch.Size([2, 16])
     """
 
     def __init__(self, *, bands: int, frames: int, latent: int, conditions: int) -> None:
@@ -50,10 +57,17 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent values and conditions to windows; the encoder's mirror image.
+    """Map from latent values and conditions to windows; the mirror image of the encoder.
 
-    Float[Tensor, "row latent"], Float[Tensor, "row condition"] to Float[Tensor, "row band frame"] in float32.
-    Batch norm follows the transposed convolutions only. Parameters: those of :class:`Encoder`.
+    Maps Float[Tensor, "row latent"] and Float[Tensor, "row condition"] to Float[Tensor, "row band frame"] in
+    float32. Batch norm follows only the transposed convolutions. Its parameters are those of
+    :class:`Encoder`.
+
+    Examples
+    --------
+    >>> decoder = Decoder(bands=128, frames=64, latent=16, conditions=3)
+    >>> decoder(torch.zeros(2, 16), torch.zeros(2, 3)).shape
+    torch.Size([2, 128, 64])
     """
 
     def __init__(self, *, bands: int, frames: int, latent: int, conditions: int) -> None:
@@ -76,12 +90,24 @@ class Decoder(nn.Module):
 
 
 def drawn(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """Return the draw from the Gaussian that standard normal ``noise`` gives, differentiable in both."""
+    """Return the sample of the Gaussian for standard normal ``noise``, differentiable in mean and variance.
+
+    Examples
+    --------
+    >>> drawn(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([2.0]))
+    tensor([3.])
+    """
     return mean + (0.5 * log_variance).exp() * noise
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence from N(0, 1) in nats, Float[Tensor, "row latent"]."""
+    """Return the Kullback-Leibler divergence from N(0, 1) in nats, Float[Tensor, "row latent"].
+
+    Examples
+    --------
+    >>> divergence(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
+    tensor([[0., 2.]])
+    """
     return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
 
 

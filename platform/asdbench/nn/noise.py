@@ -1,8 +1,8 @@
-"""Noise that belongs to a row: the same however the rows of a batch are spread over processes.
+"""Noise per row, which does not depend on how the rows of a batch are spread over processes.
 
-Each row is drawn from a generator that is seeded with the row's key (``ClipBatch.row_keys``) and with what
-the draw is for. On a CPU this takes no longer than one draw for all rows. Torch's CPU generator looks at the
-lower 32 bits of a seed alone: two rows of a long training may get equal noise.
+Each row has a generator that is seeded with the row's key (``ClipBatch.row_keys``) and the name of the draw.
+On a CPU this takes no longer than one draw for all rows. Torch's CPU generator uses only the lower 32 bits of
+a seed: two rows of a long training may get equal noise.
 """
 
 import zlib
@@ -17,8 +17,15 @@ def normal_by_row(keys: Tensor, *shape: int, draw: str) -> Tensor:
     Parameters
     ----------
     keys : Long[Tensor, "row"], of at least 0
-    shape : of a row
-    draw : what for; a row's draws under different names are independent
+    shape : shape of a row
+    draw : name of the draw; draws of a row with different names are independent
+
+    Examples
+    --------
+    >>> keys = torch.tensor([7, 8, 7])
+    >>> noise = normal_by_row(keys, 16, draw="latent")
+    >>> torch.equal(noise[0], noise[2]), torch.equal(noise[0], noise[1])
+    (True, False)
     """
     values = torch.empty(len(keys), *shape, device=keys.device)
     generator, offset = torch.Generator(keys.device), zlib.crc32(draw.encode())

@@ -10,12 +10,17 @@ from torch import Tensor, nn
 
 
 class AttentiveStatisticsPooling(nn.Module):
-    """Weights from linear, tanh, linear and a softmax over frames; the mean and deviation under them.
+    """Weighted mean and deviation over frames; the weights come from linear, tanh, linear and a softmax.
 
     Parameters
     ----------
-    width : features of a frame
-    bottleneck : units of the layer that the weights come from
+    width : number of features of a frame
+    bottleneck : number of units of the layer that computes the weights
+
+    Examples
+    --------
+    >>> AttentiveStatisticsPooling(width=32, bottleneck=8)(torch.zeros(2, 64, 32)).shape
+    torch.Size([2, 64])
     """
 
     def __init__(self, width: int = 256, bottleneck: int = 128) -> None:

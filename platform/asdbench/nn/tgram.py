@@ -1,4 +1,4 @@
-"""TgramNet: frames learned from the waveform, beside those of a log-mel spectrogram.
+"""TgramNet: frames learned from the waveform, to complement those of a log-mel spectrogram.
 
 Liu et al., "Anomalous sound detection using spectral-temporal information fusion", ICASSP 2022,
 arXiv:2201.05510 (STgram-MFN), and its code. Frame t of the first convolution covers the samples
@@ -14,14 +14,21 @@ from torch import Tensor, nn
 class TgramNet(nn.Module):
     """A convolution over the waveform, then three times layer norm over frames, leaky ReLU, convolution.
 
-    The layer norms are over all frames of a channel, so that their number is fixed.
+    The layer norms are over all frames of a channel, so that the number of frames is fixed.
 
     Parameters
     ----------
-    frames : frames of a window
-    channels : features of a frame
-    kernel_samples, hop_samples : length and distance of the frames
-    layers : convolutions over frames
+    frames : number of frames of a window
+    channels : number of features of a frame
+    kernel_samples, hop_samples : length of the frames and distance between them
+    layers : number of convolutions over frames
+
+    Examples
+    --------
+    >>> import torch
+    >>> tgram = TgramNet(64, channels=8)
+    >>> tgram(torch.zeros(2, tgram.samples)).shape  # row, frame, channel
+    torch.Size([2, 64, 8])
     """
 
     def __init__(
