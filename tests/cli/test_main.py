@@ -421,7 +421,7 @@ def test_a_sweep_without_data_takes_all_that_are_registered(
         (("tune", "baseline-mse", "--trials", "2", "--affects", "fusion"), "no setting to search"),
         (("tune", "baseline-mse", "--trials", "2", "--subset", "eval"), "no clips in the subset eval"),
         (("tune", "baseline-mse", "--trials", "2", "--local"), "a search runs on Ray: leave --local out"),
-        (("tune", "baseline-mse", "--trials", "2", "--search-seed", "-1"), "--search-seed -1 must be"),
+        (("tune", "baseline-mse", "--trials", "2", "--search-seed", "-1"), "--search-seed -1 is negative"),
         (("fuse", "baseline-mse"), "weights take two or more"),
         (
             ("fuse", "baseline-mse", "baseline-maha"),
