@@ -165,7 +165,7 @@ def wrong(**changes):
         ([wrong(scores=np.full((1, 1, 40), np.nan))], {}, "score of clip 0 is nan"),
         ([wrong(), wrong(scores=np.zeros((1, 1, 40)))], {}, r"\(1, 1\), \(2, 1\); give every section"),
         ([wrong(anomalous=np.zeros(40, dtype=bool))], {}, "no anomaly among the 40 clips"),
-        ([wrong(target=np.zeros(3, dtype=bool))], {}, r"target has shape \(3,\) beside 40 clips"),
+        ([wrong(target=np.zeros(3, dtype=bool))], {}, r"target has shape \(3,\) for 40 clips"),
     ],
 )
 def test_scores_that_cannot_be_resampled_are_refused(sections, options, message):

@@ -61,5 +61,5 @@ def test_what_cannot_be_scored_is_refused():
         roc_area([0.0, np.nan], [True, False])
     with pytest.raises(InputError, match="max_fpr is 0"):
         roc_area([0.0, 1.0], [True, False], max_fpr=0)
-    with pytest.raises(InputError, match="1 anomalies and 2 normal clips; leaving each clip out"):
+    with pytest.raises(InputError, match="1 anomalies and 2 normal clips; leaving out each clip"):
         jackknife([0.0, 1.0, 2.0], [True, False, False])

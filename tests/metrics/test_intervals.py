@@ -158,7 +158,7 @@ def test_seven_types_of_200_clips_take_less_than_a_second():
 @pytest.mark.parametrize(
     ("anomalous", "message"),
     [
-        ([True, False, False, False], "there are 1 anomalies and 3 normal clips; leaving each clip out"),
+        ([True, False, False, False], "there are 1 anomalies and 3 normal clips; leaving out each clip"),
         ([True, True, True, False], "there are 3 anomalies and 1 normal clips"),
         ([False, False, False, False], "no anomaly"),
     ],

@@ -157,7 +157,7 @@ def test_anomalies_of_one_domain_serve_both_under_the_official_rule_only():
         ([False] * 4, [False, False, True, True], "no anomaly among the 4 clips of the section"),
         ([True] * 4, [False, False, True, True], "no normal clip among the 4 clips of the section"),
         ([False, True, True, True], [False, False, True, True], "no normal clip .* of the target domain"),
-        ([False, True, False, True], [False, True], r"target has shape \(2,\) beside 4 clips"),
+        ([False, True, False, True], [False, True], r"target has shape \(2,\) for 4 clips"),
         ([False, True, False, True], [0, 0, 1, 1], "target holds int64 values; give booleans"),
     ],
 )
@@ -284,8 +284,8 @@ def test_nothing_decided_and_nothing_anomalous_give_zeros():
     ("decisions", "anomalous", "target", "message"),
     [
         ([], [], [], "there is no decision"),
-        ([True, False], [True], [True, False], r"anomalous has shape \(1,\) beside 2 clips"),
-        ([True, False], [True, False], [True], r"target has shape \(1,\) beside 2 clips"),
+        ([True, False], [True], [True, False], r"anomalous has shape \(1,\) for 2 clips"),
+        ([True, False], [True, False], [True], r"target has shape \(1,\) for 2 clips"),
         ([1, 0], [True, False], [True, False], "decisions holds int64 values; give booleans"),
     ],
 )

@@ -117,7 +117,7 @@ def test_lists_serve_as_arrays():
         ([0.0, 1.0], [True, True], "no normal clip among the 2 clips"),
         ([0.0, np.nan], [False, True], "score of clip 1 is nan"),
         ([-np.inf, 0.0], [False, True], "score of clip 0 is -inf"),
-        ([0.0, 1.0, 2.0], [False, True], r"anomalous has shape \(2,\) beside 3 clips"),
+        ([0.0, 1.0, 2.0], [False, True], r"anomalous has shape \(2,\) for 3 clips"),
         ([[0.0, 1.0]], [False, True], r"scores have shape \(1, 2\)"),
         ([], [], r"scores have shape \(0,\)"),
         ([0.0, 1.0], [0, 1], "anomalous holds int64 values; give booleans"),

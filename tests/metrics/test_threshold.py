@@ -188,7 +188,7 @@ def test_unknown_methods_and_tails_without_the_threshold_are_refused():
     with pytest.raises(InputError, match="no threshold method 'gama'; did you mean 'gamma'"):
         threshold([0.0, 1.0], method="gama")
     for share in (0.05, 1.0, -1):
-        with pytest.raises(InputError, match=f"tail_share is {share}; the tail must hold the threshold"):
+        with pytest.raises(InputError, match=f"tail_share is {share}; the tail must contain the threshold"):
             tail_threshold([0.0, 1.0], tail_share=share)
 
 
@@ -216,7 +216,7 @@ def test_the_default_keeps_its_nominal_false_alarm_rate() -> None:
 
 
 def test_a_single_score_has_no_false_alarms() -> None:
-    with pytest.raises(InputError, match="one score alone cannot be judged"):
+    with pytest.raises(InputError, match="a cross-fitted threshold needs the scores of other clips"):
         false_alarms([1.0], method="empirical")
 
 

@@ -1,7 +1,11 @@
 """Metrics as pure functions over arrays: numpy, scipy and scikit-learn only.
 
-Arrays have shape ``(clip,)``; a score is higher for a more anomalous clip; ``anomalous`` and ``target`` are
-arrays of booleans (``target`` is False for the source domain). Metrics are fractions between 0 and 1.
+Arrays have shape ``(clip,)``; a higher score means a more anomalous clip; ``anomalous`` and ``target`` are
+boolean arrays (``target`` is False for the source domain). Metrics are fractions between 0 and 1.
+
+>>> from asdbench.metrics import auc
+>>> auc([0.1, 0.2, 0.3, 0.9], [False, False, True, True])
+1.0
 """
 
 from asdbench.metrics.intervals import jackknife_half_width, official_half_width, section_half_widths

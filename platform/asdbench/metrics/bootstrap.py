@@ -1,14 +1,14 @@
-"""Paired bootstrap of the official score: how sure a score, or the difference of two scores, is.
+"""Paired bootstrap of the official score: the uncertainty of a score, or of the difference of two scores.
 
-Idea: what is sure about a score is what stays when other clips, and other seeds, had been drawn. Clips are
-drawn anew with replacement within each machine type, section, domain and label, so that every AUC exists and
-the shares that the challenge chose stay; seeds are drawn anew with replacement too. All systems and seeds get
-the same draws of clips, and all systems the same draws of seeds, so that what is hard for all of them cancels
-in a difference. The interval is that of percentiles.
+Idea: a score is only as certain as it is stable under resampling of clips and seeds. Clips are resampled with
+replacement within each machine type, section, domain and label, so that every AUC exists and the proportions
+of the challenge are preserved; seeds are resampled with replacement too. All systems and seeds share the same
+resampled clips, and all systems the same resampled seeds, so that common difficulties cancel in a difference.
+The interval is the percentile interval.
 
-A resampled AUC is a weighted sum over pairs of a normal clip and an anomaly. For all resamples at once the
-weight of the normal clips above each anomaly, and tied with it, is a product of matrices, and what the
-anomaly adds is the closed form of `asdbench.metrics.roc`, which holds for weights as for clips.
+A resampled AUC is a weighted sum over pairs of a normal clip and an anomaly. One matrix product gives, for
+all resamples, the weight of the normal clips above each anomaly and tied with it; the contribution of the
+anomaly is the closed form of `asdbench.metrics.roc`, which holds for weights as for clips.
 
 Conventions: a run is one system with one seed. ``scores`` has shape (system, seed, clip), higher = more
 anomalous; ``anomalous`` and ``target`` have shape (clip,), bool.
@@ -16,9 +16,9 @@ anomalous; ``anomalous`` and ``target`` have shape (clip,), bool.
 Source: B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", Chapman & Hall 1993, chapters 8
 (several samples) and 13 (percentile intervals).
 
-Known limits: with few seeds their spread is understated, as by any bootstrap of few values: with S seeds its
-variance is (S − 1)/S of what it should be, and a single seed says nothing about seeds. Clips that were cut
-from one recording are drawn as if they were independent.
+Known limits: with few seeds their spread is underestimated, as in any bootstrap of few values: with S seeds
+the variance is (S − 1)/S of the true one, and a single seed contains no information about seeds. Clips cut
+from one recording are resampled as if they were independent.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class SectionScores:
     Attributes
     ----------
     machine_type
-        The machine type that the section is of.
+        The machine type of the section.
     scores : shape (system, seed, clip)
         Anomaly scores, finite.
     anomalous, target : shape (clip,), bool
@@ -59,31 +59,31 @@ class SectionScores:
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """Official scores, as observed and resampled.
+    """Observed and resampled official scores.
 
     Attributes
     ----------
     observed : shape (system,)
         The mean over seeds of the official score.
     resampled : shape (resample, system)
-        The same of each resample.
+        The same for each resample.
     """
 
     observed: FloatArray
     resampled: FloatArray
 
     def interval(self, system: int, *, confidence: float = 0.95) -> tuple[float, float]:
-        """Return the lower and the upper end of the interval of a system's score."""
+        """Return the lower and upper end of the interval of a system's score."""
         return _percentiles(self.resampled[:, system], confidence)
 
     def difference(self, system: int, other: int) -> float:
-        """Return the score of ``other`` less that of ``system``."""
+        """Return the score of ``other`` minus that of ``system``."""
         return float(self.observed[other] - self.observed[system])
 
     def difference_interval(
         self, system: int, other: int, *, confidence: float = 0.95
     ) -> tuple[float, float]:
-        """Return the lower and the upper end of the interval of that difference."""
+        """Return the lower and upper end of the interval of that difference."""
         return _percentiles(self.resampled[:, other] - self.resampled[:, system], confidence)
 
 
@@ -99,13 +99,13 @@ def bootstrap(
     Parameters
     ----------
     sections : sequence of SectionScores
-        All sections of all machine types; systems and seeds stand in the same order in each.
+        All sections of all machine types, with systems and seeds in the same order.
     generator : numpy.random.Generator
-        Draws the clips and the seeds.
+        Source of the random clips and seeds.
     rule : Rule
-        How to count.
+        Rule of the challenge.
     resamples : int
-        How often to draw.
+        Number of resamples.
 
     Returns
     -------
@@ -115,13 +115,22 @@ def bootstrap(
     Raises
     ------
     InputError
-        There is no section or no resample, shapes disagree, a score is not finite, or a section lacks what a
-        metric needs (as for `asdbench.metrics.section_metrics`).
+        There is no section or no resample, shapes disagree, a score is not finite, or a section lacks clips
+        for a metric (as for `asdbench.metrics.section_metrics`).
+
+    Examples
+    --------
+    >>> anomalous, target = np.arange(8) % 2 == 1, np.arange(8) >= 4
+    >>> scores = np.stack([anomalous, np.arange(8) / 8])[:, None]  # two systems with one seed each
+    >>> section = SectionScores("fan", scores, anomalous, target)
+    >>> total, by_type = bootstrap([section], np.random.default_rng(0), resamples=100)
+    >>> [round(end, 6) for end in total.interval(0)], total.difference(0, 1) < 0
+    ([1.0, 1.0], True)
     """
     if not sections:
         raise InputError("there are no scores to resample; give those of at least one section")
     if resamples < 1:
-        raise InputError(f"resamples is {resamples}; give a whole number from 1, such as 10000")
+        raise InputError(f"resamples is {resamples}; give a whole number of at least 1, such as 10000")
     checked = [_checked(section) for section in sections]
     shapes = {scores.shape[:2] for scores, _, _ in checked}
     if len(shapes) > 1:
@@ -141,9 +150,9 @@ def bootstrap(
         resampled.setdefault(section.machine_type, []).append(values)
 
     def over(machine_types: Sequence[str]) -> Resampled:
-        by_run = zip(*(of for name in machine_types for of in observed[name]), strict=True)
-        scores = np.array([official_score(of, rule=rule) for of in by_run])
-        values = np.concatenate([of for name in machine_types for of in resampled[name]])
+        by_run = zip(*(metrics for name in machine_types for metrics in observed[name]), strict=True)
+        scores = np.array([official_score(sections_of_run, rule=rule) for sections_of_run in by_run])
+        values = np.concatenate([section for name in machine_types for section in resampled[name]])
         means = rule_means(values, rule).reshape(resamples, systems, seeds)
         return Resampled(
             scores.reshape(systems, seeds).mean(axis=1), np.einsum("rks,rs->rk", means, seed_counts)
@@ -207,10 +216,10 @@ def _weighted_auc(
     *,
     max_fpr: float,
 ) -> FloatArray:
-    """Return the partial AUC of each resample, whose clips count as often as the counts say.
+    """Return the partial AUC of each resample, with clips weighted by their counts.
 
     ``normal`` and ``anomaly`` have shape (clip,), the counts (resample, clip); the counts of a resample sum
-    to the number of clips. Counts are whole numbers far below 2²⁴, so that their sums are exact in float32.
+    to the number of clips. Counts are integers far below 2²⁴, so that their sums are exact in float32.
     """
     above = normal_counts @ (normal[:, None] > anomaly).astype(np.float32)
     ties = (normal[:, None] == anomaly).astype(np.float32)
@@ -223,7 +232,7 @@ def _weighted_auc(
 
 
 def _drawn(clips: int, resamples: int, generator: np.random.Generator) -> CountArray:
-    """Draw as many clips as there are, with replacement; return how often each came, (resample, clip)."""
+    """Draw ``clips`` clips with replacement; return how often each was drawn, shape (resample, clip)."""
     if clips == 0:
         return np.zeros((resamples, 0), dtype=np.float32)
     drawn = generator.integers(clips, size=(resamples, clips))

@@ -2,14 +2,14 @@
 
 Idea: with θ₍ᵢ₎ the metric of all clips but clip i, and n clips, the half-width of the interval is
 t · sqrt(Σ(θ₍ᵢ₎ − mean θ₍ᵢ₎)² / (n(n − 1))), t being the (1 + confidence)/2 quantile of Student's t with n − 1
-degrees of freedom. All n values θ₍ᵢ₎ are had at once from counted pairs and sums over sorted anomalies, in
-O(n log n), instead of n times from the clips.
+degrees of freedom. Counted pairs and sums over sorted anomalies give all n values θ₍ᵢ₎ in O(n log n), instead
+of n computations over the clips.
 
 That formula is the official evaluator's. The textbook has sqrt((n − 1)/n · Σ(θ₍ᵢ₎ − mean θ₍ᵢ₎)²): there, the
 sum divided by n(n − 1) is over pseudo-values n·θ̂ − (n − 1)·θ₍ᵢ₎, which vary n − 1 times as much as the θ₍ᵢ₎
 that the evaluator takes. **The evaluator's half-width is thus n − 1 times too narrow for a confidence
-interval.** It is the default because it is the challenge's figure; ``scale="textbook"`` gives the interval
-that holds the true value with about the stated confidence.
+interval.** It is the default because the challenge reports it; ``scale="textbook"`` gives the interval that
+contains the true value with about the stated confidence.
 
 Conventions: ``scores`` has shape (clip,), higher = more anomalous; ``anomalous`` has shape (clip,), bool.
 
@@ -59,13 +59,13 @@ def jackknife_half_width(
     anomalous : shape (clip,), bool
         True for an anomaly.
     metric : "auc" or "pauc"
-        The metric whose interval is wanted.
+        The metric.
     confidence : float
         The confidence of the interval, between 0 and 1.
     max_fpr : float
-        The largest false positive rate of the pAUC; the AUC has none.
+        The largest false positive rate of the pAUC; not used for the AUC.
     scale : "evaluator" or "textbook"
-        The divisor of the official evaluator or of the literature; the module text gives both.
+        The divisor of the official evaluator or of the literature; the module docstring gives both.
 
     Returns
     -------
@@ -76,7 +76,13 @@ def jackknife_half_width(
     ------
     InputError
         As for `asdbench.metrics.partial_auc`; there are fewer than two anomalies or normal clips;
-        ``confidence`` lies outside (0, 1); or there is no such metric or scale.
+        ``confidence`` is outside (0, 1); or there is no such metric or scale.
+
+    Examples
+    --------
+    >>> anomalous = [False, False, False, True, True, True]
+    >>> round(jackknife_half_width([1, 2, 3, 2.5, 4, 5], anomalous, metric="auc"), 3)
+    0.09
     """
     if metric not in ("auc", "pauc"):
         raise unknown_name("metric with a jackknife interval", metric, ("auc", "pauc"))
@@ -93,10 +99,10 @@ def section_half_widths(
     confidence: float = 0.95,
     scale: Scale = "evaluator",
 ) -> dict[str, float]:
-    """Return the jackknife half-width of each metric that `asdbench.metrics.section_metrics` gives.
+    """Return the jackknife half-width of each metric of `asdbench.metrics.section_metrics`.
 
-    A metric is computed anew without each of the clips that it takes. The parameters are those of
-    `asdbench.metrics.section_metrics` and `jackknife_half_width`, as are the errors.
+    Each metric is recomputed without each of its clips. The parameters and errors are those of
+    `asdbench.metrics.section_metrics` and `jackknife_half_width`.
     """
     scored = clip_scores(scores)
     flags = clip_flags("anomalous", anomalous, count=scored.size)
@@ -109,11 +115,11 @@ def section_half_widths(
 def official_half_width(
     scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, rule: Rule = OFFICIAL, confidence: float = 0.95
 ) -> float:
-    """Return the figure that the official evaluator prints as "official score ci95".
+    """Return the value that the official evaluator prints as "official score ci95".
 
-    It is the mean of the half-widths of AUC and pAUC, with the clips of all machine types, sections and
-    domains in one pool, although scores of different types share no scale and the official score is another
-    number. Read it as the evaluator's figure, not as an interval of the official score.
+    It is the mean of the half-widths of AUC and pAUC over the pooled clips of all machine types, sections and
+    domains, although scores of different types share no scale and the official score is a different number.
+    It is not an interval of the official score.
 
     Parameters
     ----------
@@ -141,8 +147,13 @@ def official_half_width(
 def leave_one_out(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: float) -> FloatArray:
     """Return the partial AUC without each clip in turn; shape (clip,), in the order of the clips.
 
-    ``max_fpr`` 1 gives the AUC. Raises `InputError` as `asdbench.metrics.partial_auc` does, and where there
-    are fewer than two anomalies or normal clips, because one left out must leave one of each.
+    ``max_fpr=1`` gives the AUC. Raises `InputError` as `asdbench.metrics.partial_auc` does, and if there are
+    fewer than two anomalies or normal clips, because one of each must remain.
+
+    Examples
+    --------
+    >>> leave_one_out([1.0, 2.0, 1.5, 3.0], [False, False, True, True], max_fpr=1.0)
+    array([0.5, 1. , 1. , 0.5])
     """
     scored, flags = scored_clips(scores, anomalous)
     check_max_fpr(max_fpr)
@@ -152,12 +163,12 @@ def leave_one_out(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: f
     if min(normal.size, anomaly.size) < 2:
         raise InputError(
             f"there are {anomaly.size} anomalies and {normal.size} normal clips; "
-            "leaving each clip out in turn needs two of each or more"
+            "leaving out each clip in turn needs at least two of each"
         )
     above, tied = normals_above_and_tied(np.sort(normal), anomaly)
     values = np.empty(scored.size)
 
-    # Without an anomaly, its own area is gone.
+    # Without an anomaly, its area is missing from the sum.
     area = areas(above, tied, limit=max_fpr * normal.size)
     without_anomaly = np.empty(anomaly.size)
     without_anomaly[order] = (area.sum() - area) / (normal.size * (anomaly.size - 1))

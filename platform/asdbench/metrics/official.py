@@ -1,41 +1,41 @@
 """The metrics of DCASE Challenge Task 2 for a machine type and section, and their mean over all of them.
 
-Idea: challenges differ in few points, so what differs is a `Rule`, a record, and the functions are the same
-for all. `asdbench.data.sets.challenges` says which rule a challenge has.
+Idea: challenges differ in a few points. A `Rule` records these points, and the functions are the same for all
+challenges. `asdbench.data.sets.challenges` lists the rule of each challenge.
 
-`OFFICIAL`, where a system must cope with both domains without being told which it hears: the AUC of a domain
-ranks the normal clips of that domain against the anomalies of *both* domains; the pAUC takes all clips of the
-section; the official score is the harmonic mean of every AUC and pAUC over types and sections, values below
-the float64 epsilon raised to it.
+`OFFICIAL`, for systems that must handle both domains without knowing the domain of a clip: the AUC of a
+domain ranks the normal clips of that domain against the anomalies of *both* domains; the pAUC takes all clips
+of the section; the official score is the harmonic mean of every AUC and pAUC over types and sections, values
+below the float64 epsilon raised to it.
 
-`IN_DOMAIN`, where the domain of a test clip is known: AUC and pAUC of a domain take the clips of that domain
-alone. The values that Zhang and Li (2023) publish for their systems lie, but for one, on the grid of this
-rule, which is coarser than the official one. They hold one pAUC a type and do not say of which domain:
-``dataclasses.replace(IN_DOMAIN, pauc_of=("source",))`` gives a mean of as many values.
+`IN_DOMAIN`, for test clips of known domain: AUC and pAUC of a domain use only the clips of that domain. All
+but one of the values that Zhang and Li (2023) publish for their systems are on the grid of this rule, which
+is coarser than the official one. They report one pAUC per machine type without naming its domain:
+``dataclasses.replace(IN_DOMAIN, pauc_of=("source",))`` gives a mean of the same number of values.
 
-`WITHOUT_DOMAINS`, where there are none: one AUC and one pAUC a machine (here: section), arithmetic means. The
-challenge ranked by the average AUC, then by the average pAUC, and had no single score; the score here is the
-mean of both.
+`WITHOUT_DOMAINS`, for data without domains: one AUC and one pAUC per machine (here: section), arithmetic
+means. The challenge ranked by the average AUC, then by the average pAUC, and had no single score; the score
+here is the mean of both.
 
 Conventions: ``anomalous`` and ``target`` have shape (clip,), bool, ``target`` False for the source domain.
 Metrics are named ``auc``, ``auc_source``, ``auc_target``, ``pauc``, ``pauc_source``, ``pauc_target``. A
-domain without any clip has no metrics: data of the source domain alone give ``auc_source`` and ``pauc``, and
-a mean takes what there is. A domain that has clips but cannot be scored is an error, so that no metric is
-lost in silence.
+domain without clips has no metrics: data of only the source domain give ``auc_source`` and ``pauc``, and
+means are over the existing metrics. A domain that has clips but cannot be scored is an error, so that no
+metric is silently missing.
 
 Sources: the evaluators y-kawagu/dcase2020_task2_evaluator, y-kawagu/dcase2021_task2_evaluator and
 nttcslab/dcase2023_task2_evaluator; K. Dohi et al., "Description and discussion on DCASE 2023
 challenge task 2", DCASE Workshop 2023; Zhang and Li, "Anomalous sound detection via multitask learning and
 adversarial learning", technical report, DCASE 2023 Challenge Task 2.
 
-Departure: the evaluator's column "arithmetic mean" leaves out the pAUC; `summary` takes all values.
+Departure: the evaluator's column "arithmetic mean" excludes the pAUC; `summary` includes all values.
 """
 
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ MEANS: dict[str, Callable[[list[float]], float]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How a challenge counts.
+    """The metrics of a challenge and their mean.
 
     Attributes
     ----------
@@ -70,7 +70,12 @@ class Rule:
     mean
         The mean over metrics, machine types and sections: "harmonic" or "arithmetic".
     floor
-        Values below it are raised to it before the mean: a harmonic mean of a zero is a zero.
+        Lower bound applied to values before the mean, because one zero makes a harmonic mean zero.
+
+    Examples
+    --------
+    >>> Rule().metrics
+    ('auc_source', 'auc_target', 'pauc')
     """
 
     anomalies: Literal["both domains", "own domain"] = "both domains"
@@ -91,10 +96,16 @@ class Rule:
                 raise unknown_name(kind, name, known)
 
     @classmethod
-    def from_record(cls, stored: Mapping[str, Any]) -> "Rule":
-        """Return the rule whose ``dataclasses.asdict`` this is, also where JSON made lists of tuples."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-        return cls(**fields)
+    def from_record(cls, stored: Mapping[str, object]) -> "Rule":
+        """Return the rule from its ``dataclasses.asdict``, in which JSON may have turned tuples into lists.
+
+        Examples
+        --------
+        >>> Rule.from_record({"auc_of": ["section"], "mean": "arithmetic"}) == WITHOUT_DOMAINS
+        True
+        """
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        return cls(**fields)  # type: ignore[arg-type]
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -124,18 +135,25 @@ def section_metrics(
     anomalous, target : shape (clip,), bool
         True for an anomaly; True for a clip of the target domain.
     rule : Rule
-        How to count.
+        Rule of the challenge.
 
     Returns
     -------
     dict
-        The metrics of ``rule.metrics`` by name; those of a domain without any clip are absent.
+        The metrics of ``rule.metrics`` by name; those of a domain without clips are absent.
 
     Raises
     ------
     InputError
-        A score is not finite, lengths differ, the section holds no anomaly or no normal clip, or the clips of
-        a domain that is present do.
+        A score is not finite, lengths differ, or the section or one of its domains lacks anomalies or normal
+        clips.
+
+    Examples
+    --------
+    >>> anomalous = np.array([False, False, True, True])
+    >>> target = np.array([False, True, False, True])
+    >>> section_metrics([0.1, 0.6, 0.5, 0.9], anomalous, target)
+    {'auc_source': 1.0, 'auc_target': 0.5, 'pauc': 0.736...}
     """
     scored = clip_scores(scores)
     flags = clip_flags("anomalous", anomalous, count=scored.size)
@@ -148,19 +166,21 @@ def section_metrics(
 def metric_clips(
     anomalous: BoolArray, target: npt.ArrayLike, *, rule: Rule
 ) -> dict[str, tuple[BoolArray, float]]:
-    """Return for each metric of a section the clips that it takes, shape (clip,), and its ``max_fpr``.
+    """Return for each metric of a section the mask of its clips, shape (clip,), and its ``max_fpr``.
 
-    Raises `InputError` where a metric lacks a normal clip or an anomaly.
+    Raises `InputError` if a metric lacks a normal clip or an anomaly.
     """
     in_target = clip_flags("target", target, count=anomalous.size)
     clips = {"section": np.ones_like(anomalous)}
     for domain, present in zip(DOMAINS, (~in_target, in_target), strict=True):
         if domain in rule.domains and present.any():
             clips[domain] = present | anomalous if rule.anomalies == "both domains" else present
-    for place, taken in clips.items():
-        check_classes(anomalous[taken], "the section" if place == "section" else f"the {place} domain")
-    aucs = {_named("auc", place): (clips[place], 1.0) for place in rule.auc_of if place in clips}
-    paucs = {_named("pauc", place): (clips[place], rule.max_fpr) for place in rule.pauc_of if place in clips}
+    for subset, mask in clips.items():
+        check_classes(anomalous[mask], "the section" if subset == "section" else f"the {subset} domain")
+    aucs = {_named("auc", subset): (clips[subset], 1.0) for subset in rule.auc_of if subset in clips}
+    paucs = {
+        _named("pauc", subset): (clips[subset], rule.max_fpr) for subset in rule.pauc_of if subset in clips
+    }
     return aucs | paucs
 
 
@@ -170,21 +190,26 @@ def official_score(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFI
     Parameters
     ----------
     sections : iterable of mappings
-        For each machine type and section the metrics by name, as `section_metrics` gives them; percentages
-        serve as well as fractions.
+        For each machine type and section the metrics by name, as returned by `section_metrics`; fractions or
+        percentages.
     rule : Rule
-        Its ``metrics`` are the names allowed, its ``mean`` and ``floor`` are applied.
+        Provides the allowed ``metrics``, the ``mean`` and the ``floor``.
 
     Raises
     ------
     InputError
-        There is no value, a value is not finite, or a metric is none of the rule's.
+        There is no value, a value is not finite, or the rule has no such metric.
+
+    Examples
+    --------
+    >>> round(official_score([{"auc_source": 0.8, "auc_target": 0.6, "pauc": 0.5}]), 4)
+    0.6102
     """
     return _mean(_values(sections, rule), rule.mean, rule.floor)
 
 
 def summary(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -> dict[str, float]:
-    """Return the means over machine types and sections that a table shows.
+    """Return the means over machine types and sections for a table.
 
     Parameters
     ----------
@@ -196,9 +221,9 @@ def summary(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -
     Returns
     -------
     dict
-        ``score``, the rule's mean of all values; ``arithmetic_mean`` of all values; and for each metric that
-        occurs its mean by the rule, ``harmonic_mean_<metric>`` or ``arithmetic_mean_<metric>``. The rule's
-        floor applies to each of them.
+        ``score``, the rule's mean of all values; ``arithmetic_mean`` of all values; and for each metric its
+        mean by the rule, ``harmonic_mean_<metric>`` or ``arithmetic_mean_<metric>``. The rule's floor applies
+        to all of them.
 
     Raises
     ------
@@ -220,31 +245,37 @@ def summary(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -
 def decision_metrics(
     decisions: npt.ArrayLike, anomalous: npt.ArrayLike, target: npt.ArrayLike, *, rule: Rule = OFFICIAL
 ) -> dict[str, float]:
-    """Return precision, recall and F1 of each domain, from the clips of that domain alone.
+    """Return precision, recall and F1 of each domain, from the clips of that domain only.
 
     Parameters
     ----------
     decisions, anomalous, target : shape (clip,), bool
-        True for a clip decided to be an anomaly; True for an anomaly; True for the target domain.
+        True for a clip classified as anomalous; True for an anomaly; True for the target domain.
     rule : Rule
-        Whether there are domains; the figures of a rule without them are of all clips.
+        Decides whether there are domains; without them the metrics are over all clips.
 
     Returns
     -------
     dict
-        ``precision_source``, ``recall_source``, ``f1_source`` and the same of ``target``; those of a domain
-        without any clip are absent. Without domains ``precision``, ``recall`` and ``f1``. A ratio 0/0 is 0.0,
-        as in the official evaluator: precision where nothing was decided anomalous, recall where nothing is,
-        F1 where both are 0.
+        ``precision_source``, ``recall_source``, ``f1_source`` and the same for ``target``; those of a domain
+        without clips are absent. Without domains ``precision``, ``recall`` and ``f1``. A ratio 0/0 is 0.0, as
+        in the official evaluator: precision if no clip was classified as anomalous, recall if none is, F1 if
+        both are 0.
 
     Raises
     ------
     InputError
-        Lengths differ, an array is not of booleans, or there is no clip.
+        Lengths differ, an array is not boolean, or there is no clip.
+
+    Examples
+    --------
+    >>> decisions, anomalous = np.array([True, True, False]), np.array([True, False, True])
+    >>> decision_metrics(decisions, anomalous, np.zeros(3, bool), rule=WITHOUT_DOMAINS)
+    {'precision': 0.5, 'recall': 0.5, 'f1': 0.5}
     """
     count = np.size(decisions)
     if count == 0:
-        raise InputError("there is no decision; give one decision a clip, of at least one clip")
+        raise InputError("there is no decision; give one decision per clip, for at least one clip")
     decided = clip_flags("decisions", decisions, count=count)
     flags = clip_flags("anomalous", anomalous, count=count)
     in_target = clip_flags("target", target, count=count)
@@ -273,7 +304,7 @@ def _values(sections: Iterable[Mapping[str, float]], rule: Rule) -> list[float]:
                 raise unknown_name("metric of this rule", metric, rule.metrics)
             if not np.isfinite(value):
                 raise InputError(
-                    f"{metric} is {value}; a mean needs finite values, so score that section anew"
+                    f"{metric} is {value}; a mean needs finite values, so score that section again"
                 )
             values.append(float(value))
     if not values:

@@ -1,7 +1,7 @@
-"""Decision thresholds by name: what a share of normal clips does not exceed, from normal clips alone.
+"""Decision thresholds by name: the score that a share of normal clips does not exceed.
 
-Idea: a clip is called an anomaly where its score exceeds what all but, say, 10 % of normal clips reach. Three
-ways to say what that is, from few clips:
+Idea: a clip is classified as anomalous if its score exceeds the scores of all but, say, 10 % of normal clips.
+Three methods estimate this threshold from a few normal clips:
 
 - ``gamma``: the quantile of a gamma distribution fitted to all scores.
 - ``empirical``: the quantile of the scores themselves, at rank percentile · (n + 1). Of n + 1 clips drawn
@@ -12,9 +12,9 @@ ways to say what that is, from few clips:
   which is the limit of the tail of nearly all distributions; what the bulk of the scores looks like does not
   matter, and the threshold may lie beyond all scores.
 
-Conventions: ``scores`` has shape (clip,), of either sign; a clip is decided anomalous where its score is
-*above* the threshold. Scores that are scaled and shifted give the threshold scaled and shifted. Equal scores,
-or a single one, give that score, so that none of them is called an anomaly. 1 − percentile is the nominal
+Conventions: ``scores`` has shape (clip,), of either sign; a clip is classified as anomalous if its score is
+*above* the threshold. Scaling and shifting the scores scales and shifts the threshold. Equal scores, or a
+single one, give that score, so that none of them is classified as anomalous. 1 − percentile is the nominal
 false alarm rate.
 
 Sources: for ``gamma`` the official baseline (N. Harada et al., "First-shot anomaly sound detection for
@@ -65,7 +65,13 @@ def gamma_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
     Raises
     ------
     InputError
-        There is no score, a score is NaN or infinite, or ``percentile`` lies outside (0, 1).
+        There is no score, a score is NaN or infinite, or ``percentile`` is outside (0, 1).
+
+    Examples
+    --------
+    >>> scores = np.random.default_rng(0).gamma(5.0, size=1000)
+    >>> round(gamma_threshold(scores, percentile=0.9), 1)
+    7.9
     """
     scored = _checked(scores, percentile)
     lowest = scored.min()
@@ -84,6 +90,11 @@ def empirical_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> fl
     """Return the score that a share ``percentile`` of normal clips does not exceed, by the scores' ranks.
 
     The parameters, the result and the errors are those of `gamma_threshold`.
+
+    Examples
+    --------
+    >>> round(empirical_threshold(range(1, 100), percentile=0.9), 6)
+    90.0
     """
     return float(np.quantile(_checked(scores, percentile), percentile, method="weibull"))
 
@@ -96,8 +107,8 @@ def tail_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9, tail_share
     scores, percentile
         As for `gamma_threshold`.
     tail_share : float
-        The share of the highest scores that a generalized Pareto distribution is fitted to; they are at least
-        ten, or all but one where there are fewer.
+        The share of the highest scores that a generalized Pareto distribution is fitted to; at least ten
+        scores, or all but one if there are fewer.
 
     Returns
     -------
@@ -107,12 +118,17 @@ def tail_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9, tail_share
     Raises
     ------
     InputError
-        As for `gamma_threshold`, and where ``tail_share`` does not lie between 1 − percentile and 1.
+        As for `gamma_threshold`, and if ``tail_share`` is not between 1 − percentile and 1.
+
+    Examples
+    --------
+    >>> round(tail_threshold(np.arange(1.0, 100.0), percentile=0.9), 1)
+    90.0
     """
     scored = np.sort(_checked(scores, percentile))
     if not 1 - percentile <= tail_share < 1:
         raise InputError(
-            f"tail_share is {tail_share}; the tail must hold the threshold, so give a fraction from "
+            f"tail_share is {tail_share}; the tail must contain the threshold, so give a fraction from "
             f"{1 - percentile:.4g} (1 − percentile) to below 1"
         )
     spread = scored[-1] - scored[0]
@@ -142,6 +158,11 @@ def threshold(scores: npt.ArrayLike, *, method: str, percentile: float = 0.9) ->
     ------
     InputError
         There is no such method, or as for `gamma_threshold`.
+
+    Examples
+    --------
+    >>> round(threshold(range(1, 100), method="empirical"), 6)
+    90.0
     """
     if method not in THRESHOLDS:
         raise unknown_name("threshold method", method, THRESHOLDS)
@@ -156,10 +177,10 @@ def _checked(scores: npt.ArrayLike, percentile: float) -> FloatArray:
 
 
 def _pareto_quantile(excess: FloatArray, beyond: float) -> float:
-    """Return what a share ``beyond`` exceeds of the distribution fitted to ``excess``, sorted and ≥ 0.
+    """Return the value that a share ``beyond`` of a distribution fitted to ``excess`` (sorted, ≥ 0) exceeds.
 
     With α_s the mean of (1 − F)^s · excess, the shape (positive: heavy tail) is 2 − α_0 / (α_0 − 2α_1) and
-    the scale 2α_0α_1 / (α_0 − 2α_1), after equation 12 of Hosking and Wallis, in the other sign of the shape.
+    the scale 2α_0α_1 / (α_0 − 2α_1): equation 12 of Hosking and Wallis with the opposite sign of the shape.
     """
     count = excess.size
     mean = float(excess.mean())
@@ -175,10 +196,10 @@ def _pareto_quantile(excess: FloatArray, beyond: float) -> float:
 def false_alarms(
     scores: npt.ArrayLike, *, method: str, percentile: float = 0.9, folds: int = 10
 ) -> tuple[int, int]:
-    """Return how many normal clips a threshold calls anomalous that they had no part in, and of how many.
+    """Return the number of false alarms among normal clips under cross-fitted thresholds, and of clips.
 
-    Cross-fitted: every ``folds``-th score is judged by the threshold of all others. The share is to be
-    compared with the nominal 1 − percentile.
+    The scores of each fold are compared with the threshold from all other folds. Compare the share of false
+    alarms with the nominal 1 − percentile.
 
     Parameters
     ----------
@@ -187,25 +208,37 @@ def false_alarms(
     method, percentile
         As for `threshold`.
     folds : int
-        Number of groups of scores; each score is its own group where there are fewer scores.
+        Number of folds; every ``folds``-th score is in the same one.
 
     Raises
     ------
     InputError
         As for `threshold`, and for a single score.
+
+    Examples
+    --------
+    >>> false_alarms(range(1, 100), method="empirical", percentile=0.9)
+    (9, 99)
     """
     scored = _checked(scores, percentile)
     if scored.size < 2:
-        raise InputError("one score alone cannot be judged by a threshold of others; give at least two")
+        raise InputError("a cross-fitted threshold needs the scores of other clips; give at least two scores")
     fold = np.arange(scored.size) % folds
-    found = 0
+    n_alarms = 0
     for left_out in range(min(folds, scored.size)):
         limit = threshold(scored[fold != left_out], method=method, percentile=percentile)
-        found += int((scored[fold == left_out] > limit).sum())
-    return found, scored.size
+        n_alarms += int((scored[fold == left_out] > limit).sum())
+    return n_alarms, scored.size
 
 
-def binomial_interval(count: int, of: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of a share that ``count`` of ``of`` trials leave (Clopper and Pearson, 1934)."""
-    interval = stats.binomtest(count, of).proportion_ci(confidence)
+def binomial_interval(count: int, n_trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the confidence interval of a probability after ``count`` successes (Clopper and Pearson, 1934).
+
+    Examples
+    --------
+    >>> low, high = binomial_interval(10, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.049, 0.176)
+    """
+    interval = stats.binomtest(count, n_trials).proportion_ci(confidence)
     return float(interval.low), float(interval.high)
