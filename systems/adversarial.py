@@ -1,34 +1,40 @@
 """System 3 of Zhang & Li: a classifier of real sound, trained against a conditional autoencoder.
 
 Y. Zhang and M. Li, "Anomalous sound detection via multitask learning and adversarial learning", technical
-report, DCASE 2023 Challenge, section 2.2 and table 1. First a conditional variational autoencoder learns to
-generate the machine type's log-mel windows from its attributes. Then a CNN learns to tell real windows from
-generated ones and from other machine types', while the generator learns to pass for real: two updates a step.
-What the attributes explain, the generator can imitate; the classifier is pushed to look at the rest. The
-anomaly score of a clip is minus the mean over its windows of the classifier's logit.
+report, DCASE 2023 Challenge, section 2.2 and table 1. First, a conditional variational autoencoder learns to
+generate log-mel windows of the machine type from its attributes. Then a CNN learns to separate real windows
+from generated ones and from those of other machine types, while the generator learns to pass for real: two
+updates per step. The generator can imitate whatever the attributes explain, which pushes the classifier to
+look at everything else. The anomaly score of a clip is the negative mean of the classifier's logit over its
+windows.
 
-The report gives the encoder's convolutions and the width of the latent space, the order of training and what
-each step updates. All else is chosen here; what is not a setting is this:
+The report gives the convolutions of the encoder, the dimension of the latent space, the order of training and
+what each step updates. Everything else is our choice. The choices that are not settings are:
 
-* Windows are 256 frames, z-scored by mel bin; for the autoencoder mel bins are channels and frames length.
+* Windows have 256 frames and are standardized per mel bin; for the autoencoder, mel bins are channels and
+  frames are the length.
 * Padding 1, batch norm and LeakyReLU(0.2) after the encoder's convolutions; the decoder mirrors the encoder,
   with batch norm after its transposed convolutions. The classifier has four strided convolutions.
-* The autoencoder's loss is a Gaussian's of unit variance, [½·‖x − x̂‖² + β·KL] / (mel bins · frames).
-* The logit stands for the report's likelihood p: it orders windows alike and does not saturate.
-* Real, fake and other rows go through the classifier as one batch, so that batch norm sees in training what
-  its running statistics describe at scoring. A network that an update does not train runs on its running
-  statistics there and keeps them.
-* Adam's first moment and the classifier's rate are those of DCGAN (arXiv:1511.06434). Noise on its input, as
-  in arXiv:1610.04490, falls to 0 over the stage: the blur of an autoencoder is too easy a sign.
-* What is random in a row comes from its key, so that it is the same on any number of processes. A batch may
-  have no intact window of the own machine, or a process's share of it: it then adds nothing to those losses.
-* With ``fakes=sampled`` the anchor holds the decoder to reconstructions, decoded beside the samples.
+* The autoencoder's loss is that of a Gaussian with unit variance, [½·‖x − x̂‖² + β·KL] / (mel bins · frames).
+* The logit replaces the report's likelihood p: it ranks windows identically and does not saturate.
+* Real, fake and other rows pass through the classifier as one batch, so that batch norm sees in training what
+  its running statistics describe at scoring. A network that an update does not train uses its running
+  statistics in that update and does not change them.
+* Adam's first moment and the classifier's learning rate are those of DCGAN (arXiv:1511.06434). Noise on its
+  input, as in arXiv:1610.04490, falls to 0 over the stage, because the blur of an autoencoder is too easy to
+  detect.
+* Randomness within a row is keyed by the row, so that it is the same on any number of processes. A batch,
+  or a process's share of it, may have no intact window of its machine type; it then adds nothing to those
+  losses.
+* With ``fakes=sampled``, the anchor holds the decoder to reconstructions, which are decoded along with the
+  samples.
 
-Windows of the own machine that were stretched, pitched or drowned in noise count as other machines' too
-(``altered_anomalous``): those alone are too easy to tell. ``--preset report`` takes that back.
+Time-stretched, pitch-shifted or very noisy windows of the machine type itself count as other machines too
+(``altered_anomalous``), because other machines alone are too easy to recognize. ``--preset report`` reverts
+this.
 
-To watch: ``kl_00`` ... show which latent dimensions are used (near 0: not). ``auc_fake`` is the AUC of the
-classifier's logits, real against fake within a batch; above 0.99 throughout, the fakes carry no signal.
+Monitors: ``kl_00`` ... show which latent dimensions are used (near 0: not used). ``auc_fake`` is the AUC of
+the classifier's logits, real against fake within a batch; if it stays above 0.99, the fakes carry no signal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,8 +65,8 @@ from asdbench.system import (
 
 FRAMES, MEL_BINS = 256, 128
 _ALTERING = ("noise", "stretch", "pitch")
-_INTACT = ("identity",) * len(_ALTERING)  # as many rows stay as they are
-_SCORING_ROWS = 128  # windows that the classifier takes at a time: 1 MB each in its first layer
+_INTACT = ("identity",) * len(_ALTERING)  # as many rows stay unchanged
+_SCORING_ROWS = 128  # windows per pass through the classifier: 1 MB each in its first layer
 
 
 @dataclass(frozen=True)
@@ -106,20 +112,20 @@ class Discriminator(nn.Module):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        # A step takes two thirds of the time on a CPU.
+        # With this layout, a step on a CPU takes two thirds of the time.
         self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Linear(widths[-1], 1)
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return logits in float32."""
         pooled = self.layers(windows.unsqueeze(1))
-        with torch.autocast(windows.device.type, enabled=False):  # eight bits would make logits tie
+        with torch.autocast(windows.device.type, enabled=False):  # bfloat16 would give equal logits
             logits: Tensor = self.head(pooled.float())
         return logits.squeeze(1)
 
 
 class Adversarial(System[Config]):
-    """Conditional autoencoder, then discriminator against decoder; the discriminator scores."""
+    """A conditional autoencoder, and the discriminator that is trained against it and scores clips."""
 
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {"altered_anomalous": False},
@@ -145,12 +151,12 @@ class Adversarial(System[Config]):
 
     @classmethod
     def input_spec(cls, config: Config) -> InputSpec:
-        """Windows of 2.56 s, z-scored."""
+        """Return windows of 2.56 s, standardized."""
         return InputSpec(MelSpec(n_mels=MEL_BINS), FRAMES, config.window_hop_frames, standardize=True)
 
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
-        """Half of the rows are of other machine types; of the rest, half are altered if that is asked for."""
+        """Return a plan: half of the rows from other machine types, half of the rest altered on request."""
         return BatchPlan(
             config.batch_size,
             "window-per-clip",
@@ -160,7 +166,7 @@ class Adversarial(System[Config]):
         )
 
     def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
-        """First the autoencoder, on this machine type alone; then discriminator and generator in turn."""
+        """Return the stage of the autoencoder, on this machine type only, and the adversarial stage."""
         config = self.config
         own_rows = BatchPlan(config.batch_size, "window-per-clip", target_rows=config.target_rows)
         cvae = [*self.encoder.parameters(), *self.decoder.parameters()]
@@ -200,7 +206,7 @@ class Adversarial(System[Config]):
         return self._generator_losses(real, condition, keys[own], progress)
 
     def conditions(self, batch: ClipBatch) -> Tensor:
-        """Return one-hot attributes, Float[Tensor, "row condition"]; zeros where a value is not known."""
+        """Return one-hot attributes, Float[Tensor, "row condition"]; zeros where a value is unknown."""
         assert batch.attributes is not None  # these are training batches
         columns = [batch.windows.new_empty(len(batch.windows), 0)]
         for column, values in zip(batch.attributes.T, self.facts.attributes.values(), strict=True):
@@ -214,11 +220,11 @@ class Adversarial(System[Config]):
         return float(self.config.beta * (min(1.0, progress / share) if share else 1.0))
 
     def noise_deviation(self, progress: float) -> float:
-        """Return the deviation of the noise on the discriminator's input, which falls to 0 over the stage."""
+        """Return the standard deviation of the discriminator's input noise; it falls to 0 over the stage."""
         return float(self.config.instance_noise * (1.0 - progress))
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Return ``discriminator``: minus the mean over windows of the logit."""
+        """Return ``discriminator``: the negative mean of the logit over windows."""
         windows = batch.windows.transpose(1, 2)
         parts = windows.split(_SCORING_ROWS)  # type: ignore[no-untyped-call]
         logits = torch.cat([self.discriminator(part) for part in parts])
@@ -257,10 +263,9 @@ class Adversarial(System[Config]):
         )
         return Losses(
             {
-                "real": Mean.from_values(
-                    functional.softplus(-of_real)
-                ),  # cross-entropy of sigmoid(logit) with 1
-                "fake": Mean.from_values(functional.softplus(of_fake)),  # and with 0
+                # softplus is the cross-entropy of sigmoid(logit) with target 1 (negated logit) or 0
+                "real": Mean.from_values(functional.softplus(-of_real)),
+                "fake": Mean.from_values(functional.softplus(of_fake)),
                 "other": Mean.from_values(functional.softplus(of_other)),
             },
             {"fake": self.config.fake_weight, "other": self.config.other_weight},
@@ -296,7 +301,7 @@ class Adversarial(System[Config]):
 
 
 def pairwise_auc(positive: Tensor, negative: Tensor) -> Mean:
-    """Return the share of pairs of logits in which ``positive`` is greater; ties count a half.
+    """Return the share of pairs of logits in which ``positive`` is greater; a tie counts as one half.
 
     Both are Float[Tensor, "row"]. Pairs are formed within one process's rows.
     """
@@ -305,7 +310,7 @@ def pairwise_auc(positive: Tensor, negative: Tensor) -> Mean:
 
 @contextmanager
 def _frozen(*networks: nn.Module) -> Iterator[None]:
-    """Keep parameters and buffers of networks that train out of an update; gradients pass to their input."""
+    """Freeze the parameters and buffers of networks in training mode; gradients still reach their input."""
     training = [network.training for network in networks]
     for network in networks:
         network.eval().requires_grad_(False)

@@ -1,15 +1,16 @@
 """The autoencoder baseline of DCASE 2023 Task 2, scored by a (selective) Mahalanobis distance.
 
 Harada et al., 2023, arXiv:2303.00455, section III, equations 2 and 3 (Selective Mahalanobis mode): the
-residuals of normal training vectors give one covariance a domain; a clip's score is the smaller of its
-distances under the two.
+residuals of normal training vectors give one covariance per domain; a clip's score is the smaller of its
+two distances.
 
 The released implementation does not compute the mean of frame-wise distances that the paper describes. It
 averages the whole matrix of products r_i' P r_j over frames i and j, which is the distance m' P m of the
-clip's mean residual m. ``maha_mode=released`` (default) does so too, ``maha_mode=per_frame`` does what the
-paper says. As released, residuals of 640 values count as five vectors of 128, the mean that is subtracted is
-that of the batch and domain, and the scatter is divided by the number of 640-vectors less one. Where a domain
-has no training vectors it takes the other's covariance. A singular covariance is inverted on its range.
+clip's mean residual m. ``maha_mode=released`` (default) does the same; ``maha_mode=per_frame`` follows the
+paper. As in the released implementation, residuals of 640 values count as five vectors of 128, the subtracted
+mean is that of the batch and domain, and the scatter is divided by the number of 640-vectors minus one. A
+domain without training vectors uses the other domain's covariance. A singular covariance is inverted on its
+range.
 """
 
 from collections.abc import Iterable
@@ -25,13 +26,13 @@ from asdbench.system import ClipBatch, Fusion, System, TrainingFacts
 
 @dataclass(frozen=True)
 class Config:
-    """Settings beside those of the autoencoder."""
+    """Settings in addition to those of the autoencoder."""
 
     maha_mode: str = tunable("released", Choice("released", "per_frame"), affects="fusion")
 
 
 class BaselineMaha(System[Config]):
-    """Scores the autoencoder that ``baseline-mse`` trains."""
+    """Mahalanobis scores of the autoencoder that ``baseline-mse`` trains."""
 
     training_of = "baseline-mse"
     citation = """@article{harada2023firstshot,
@@ -51,7 +52,7 @@ class BaselineMaha(System[Config]):
 
     @classmethod
     def fusion(cls, config: Config) -> Fusion:
-        """Only the chosen distance counts."""
+        """Return a fusion that counts only the chosen distance."""
         return Fusion({config.maha_mode: 1.0})
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:

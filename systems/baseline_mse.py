@@ -5,9 +5,9 @@ baseline", 2023, arXiv:2303.00455, section III (Simple Autoencoder mode). An aut
 five consecutive log-mel frames of normal sound; the anomaly score of a clip is the mean squared error over
 all its vectors (equation 1).
 
-Known departures from the released implementation: the platform's hold-out is left out of training and the
-decision threshold comes from it. ``reproduction=true`` trains on all clips, as the released one does, and
-finds its threshold from the scores of batches of training and validation vectors.
+Known departures from the released implementation: the platform's hold-out is excluded from training and
+provides the decision threshold. ``reproduction=true`` trains on all clips, as the released implementation
+does, and computes the threshold from the scores of batches of training and validation vectors.
 """
 
 from collections.abc import Sequence
@@ -76,19 +76,19 @@ class BaselineMse(System[Config]):
 
     @classmethod
     def input_spec(cls, config: Config) -> InputSpec:
-        """Every window of ``frames`` frames; the logarithm's floor is the float64 epsilon."""
+        """Return every window of ``frames`` frames; the logarithm's floor is the float64 epsilon."""
         mel = MelSpec(config.n_fft, config.hop_samples, config.n_mels, floor=torch.finfo(torch.float64).eps)
         return InputSpec(mel, window_frames=config.frames, window_hop_frames=1)
 
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
-        """Vectors in random order; a tenth of them, drawn once at random, for validation."""
+        """Return a plan with vectors in random order; a tenth of them, drawn once, is for validation."""
         return BatchPlan(
             config.batch_size, draw="every-window", validation_share=0.1, hold_out=not config.reproduction
         )
 
     def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
-        """Adam with a constant rate."""
+        """Return one stage of Adam with a constant learning rate."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate, fused=True)
         return [
             Stage(
@@ -100,7 +100,7 @@ class BaselineMse(System[Config]):
         ]
 
     def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
-        """Squared error over all vectors and dimensions."""
+        """Return the squared error over all vectors and dimensions."""
         vectors = batch.windows.flatten(1)
         error = nn.functional.mse_loss(self.network(vectors).float(), vectors, reduction="sum")
         return Losses({"reconstruction": Mean(error, vectors.numel())})
@@ -111,5 +111,5 @@ class BaselineMse(System[Config]):
         return batch.windows - rebuilt
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Return ``mse``: mean squared error over all vectors and dimensions of a clip."""
+        """Return ``mse``: the mean squared error over all vectors and dimensions of a clip."""
         return {"mse": batch.mean_over_clips(self.residuals(batch).square().mean(dim=(1, 2)))}

@@ -1,9 +1,9 @@
-"""The weighted mean of other systems' anomaly scores, each standardized on the held-out normals.
+"""The weighted mean of other systems' anomaly scores, each standardized on the held-out normal clips.
 
 System 4 of Zhang & Li, "Anomalous sound detection via multitask learning and adversarial learning", DCASE
-2023 Challenge, Task 2, technical report. Nothing is trained: members that have been run are reused, others
-are run. The report does not name the set that it standardizes on and gives no weights; here it is the
-hold-out, and the weights are equal unless set.
+2023 Challenge, Task 2, technical report. It trains nothing: stored scores of members are reused, and
+missing ones are computed. The report does not say which clips it standardizes on and gives no weights; here,
+scores are standardized on the hold-out, and the weights are equal by default.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from asdbench.system import MemberScores, Scale, System, on_scale
 
 @dataclass(frozen=True)
 class Config:
-    """Members, their weights (in the same order, of any sum; none for equal ones), what is joined and how."""
+    """Members, their weights (same order, any sum; none for equal weights), what is joined and how."""
 
     members: tuple[str, ...] = tunable(
         ("multitask-mel", "multitask-combined", "adversarial"), affects="fusion"
@@ -30,9 +30,9 @@ class Config:
 
 
 class Ensemble(System[Config]):
-    """Joins the scores of its members, or (``join=components``) the means of their components.
+    """The weighted mean of its members' scores, or (``join=components``) of the means of their components.
 
-    Weights act on members, however many components each has.
+    Weights apply to members, regardless of the number of components.
     """
 
     citation = """@techreport{zhang2023anomalous,
@@ -44,7 +44,7 @@ class Ensemble(System[Config]):
 
     @classmethod
     def members(cls, config: Config) -> tuple[str, ...]:
-        """Return the members; weights of another number or without a positive one are refused."""
+        """Return the members; reject weights whose number does not match or of which none is positive."""
         if config.weights is not None and len(config.weights) != len(config.members):
             raise InputError(
                 f"ensemble: weights={','.join(map(str, config.weights))} are {len(config.weights)} weights "
@@ -58,7 +58,7 @@ class Ensemble(System[Config]):
     def combine(cls, config: Config, scores: Mapping[str, MemberScores]) -> dict[str, Tensor]:
         """Return ``mean``, the weighted mean of the members' parts, each on the scale of ``config.scale``.
 
-        A member's part is its standardized score, or with ``join=components`` the mean of its standardized
+        A member's part is its standardized score or, with ``join=components``, the mean of its standardized
         components.
         """
         weights = config.weights or (1.0,) * len(config.members)

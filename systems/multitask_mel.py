@@ -1,18 +1,20 @@
-"""Multitask learning on log-mel windows: is it this machine, what are its attributes, what was done to it.
+"""Multitask learning on log-mel windows: machine type, attributes and augmentation.
 
 System 1 of Zhang & Li, "Anomalous sound detection via multitask learning and adversarial learning", DCASE
-2023 Challenge, Task 2, technical report. Windows of the machine type, and windows of other machine types as
-pseudo-anomalies, go through one of eight augmentations. Conformer blocks and attentive statistics pooling
-make an embedding of each; linear heads tell (a) the attributes, (b) own machine from others, (c) the
-augmentation. The anomaly score is the weighted sum of two standardized components: the negated logit of (b),
-and the distance of the embedding from those of normal training clips.
+2023 Challenge, Task 2, technical report. Windows of the machine type, and windows of other machine types
+as pseudo-anomalies, are each transformed by one of eight augmentations. Conformer blocks and attentive
+statistics pooling compute an embedding of each window; linear heads predict (a) the attributes, (b)
+whether the window is from this machine type, and (c) the augmentation. The anomaly score is the weighted
+sum of two standardized components: the negated logit of (b), and the distance of the embedding from those
+of normal training clips.
 
-What the report leaves open is a setting; docs/systems.md says where the defaults come from. Departures that
-``--preset report`` takes back: windows of the own machine that were stretched, pitched or drowned in noise
-count as pseudo-anomalies too (``altered_anomalous``), since other machines are too easy to tell; the back end
-is a density-normalized nearest neighbor, not a Gaussian mixture. Every back end in ``asdbench.backends`` is
-fitted and its scores are stored, so that another costs no new scoring. ``time_stride`` averages neighboring
-frames ahead of the conformer, for training on CPUs.
+Everything that the report leaves open is a setting; docs/systems.md gives the sources of the defaults.
+Two departures that ``--preset report`` reverts: time-stretched, pitch-shifted or very noisy windows of
+the machine type itself count as pseudo-anomalies too (``altered_anomalous``), because other machines are
+too easy to recognize; and the back end is a density-normalized nearest neighbor, not a Gaussian mixture.
+Every back end in ``asdbench.backends`` is fitted and its scores are stored, so that switching to another
+requires no new scoring. ``time_stride`` averages neighboring frames before the conformer, for training on
+CPUs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +48,7 @@ from asdbench.system import (
 )
 
 _ALTERING = [TRANSFORMS.index(name) for name in ("noise", "stretch", "pitch")]
-_SPOIL_ATTRIBUTES = [TRANSFORMS.index("stretch"), TRANSFORMS.index("pitch")]  # they alter speed and load
+_SPOIL_ATTRIBUTES = [TRANSFORMS.index("stretch"), TRANSFORMS.index("pitch")]  # these alter speed and load
 _GMM = {"backend": ("gmm", "gmm-max")}
 _NEIGHBOURS = {"backend": ("knn", "knn-density")}
 _DENSITY = {"backend": ("knn-density",)}
@@ -55,7 +57,7 @@ _LOF = {"backend": ("lof",)}
 
 @dataclass(frozen=True)
 class Config:
-    """Settings; the report gives windows, conformer and tasks, the rest are choices."""
+    """Settings; the report gives windows, conformer and tasks, the others are our choices."""
 
     steps: int = tunable(1500, Range(300, 3000, log=True), minimum=2, maximum=10_000_000)
     batch_size: int = tunable(128, Range(32, 256, log=True), minimum=4, maximum=65_536)
@@ -152,7 +154,7 @@ class MultitaskMel(System[Config]):
 
     @classmethod
     def input_spec(cls, config: Config) -> InputSpec:
-        """Standardized log-mel windows of 256 frames, a hop of 10 ms apart."""
+        """Return standardized log-mel windows of 256 frames with a hop of 10 ms."""
         return InputSpec(
             MelSpec(n_mels=config.n_mels),
             window_frames=config.window_frames,
@@ -162,7 +164,7 @@ class MultitaskMel(System[Config]):
 
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
-        """Half own machine with at least one target-domain clip, half other machine types; all augmented."""
+        """Return a plan: half own machine type, with some target-domain clips, half others; all augmented."""
         return BatchPlan(
             config.batch_size,
             draw="window-per-clip",
@@ -173,12 +175,12 @@ class MultitaskMel(System[Config]):
 
     @classmethod
     def fusion(cls, config: Config) -> Fusion:
-        """The weighted sum of the classifier's component and the back end's."""
+        """Return the weights of the classifier's component and of the back end's."""
         weight = config.classifier_weight
         return Fusion({config.classifier_score: weight, config.backend: 1 - weight}, config.fusion_scale)
 
     def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
-        """AdamW with a one-cycle learning rate."""
+        """Return one stage of AdamW with a one-cycle learning rate."""
         config = self.config
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -190,7 +192,7 @@ class MultitaskMel(System[Config]):
         return [Stage("multitask", [update], steps=config.steps, precision=config.precision)]
 
     def features(self, batch: ClipBatch) -> Tensor:
-        """Return what goes into the conformer, Float[Tensor, "row frame feature"]."""
+        """Return the input of the conformer, Float[Tensor, "row frame feature"]."""
         return batch.windows
 
     def embed(self, batch: ClipBatch) -> Tensor:
@@ -237,7 +239,7 @@ class MultitaskMel(System[Config]):
             return Losses(parts, weights, monitors)
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
-        """Fit all back ends on the window embeddings of the training normals."""
+        """Fit all back ends on the window embeddings of the normal training clips."""
         embeddings, target, clip, clips = [], [], [], 0
         for batch in batches:
             assert batch.domain is not None  # these are training batches
@@ -249,7 +251,7 @@ class MultitaskMel(System[Config]):
         self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Return the three forms of the classifier's score and one score a back end, means over windows."""
+        """Return three forms of the classifier's score and one score per back end, averaged over windows."""
         embedding = self.embed(batch)
         logit = self.own_machine(embedding).squeeze(1).double()
         scores = {
