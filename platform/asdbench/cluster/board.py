@@ -58,7 +58,7 @@ class Board:
         return gone
 
     async def take(self, group: int, attempt: str) -> tuple[int, bytes] | None:
-        """Return number and content of a group's next task, waiting for one; ``None`` once the group may end."""
+        """Return number and content of a group's next task, waiting for one; ``None`` at the end."""
         if self._attempts.get(group) != attempt:
             self._put_back(group)
             self._attempts[group] = attempt

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 
-# Ray Train checks its workers every 2 s by default, so a worker's end or death would go unnoticed for that long.
+# Ray Train checks its workers every 2 s by default: a worker's end or death would go unnoticed for that long.
 # The other two settings would start processes whose output nobody reads.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
@@ -23,7 +23,7 @@ _PROBE_S = 2.0
 
 
 class Connection:
-    """A connection that is being made in the background; ``with`` waits for it, and ends a cluster started here.
+    """A connection that is made in the background; ``with`` waits for it and ends a cluster started here.
 
     Starting takes seconds, mostly in other processes, so the driver does other things meanwhile. If it never
     enters the ``with`` block, the cluster ends with this process, which does not wait for it.

@@ -15,7 +15,7 @@ class Placement:
 
     Attributes
     ----------
-    workers : number of processes; ``None`` for one per GPU, or one per CPU without GPUs, but at most one per task
+    workers : number of processes; ``None`` for one per GPU (per CPU without GPUs), at most one per task
     workers_per_type : processes that share the training of one machine type; ``None`` for one, or more if
         there are more GPUs than tasks
     gpus_per_worker : GPUs per worker; below 1, workers share one. Ignored on a cluster without GPUs
