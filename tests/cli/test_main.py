@@ -54,12 +54,12 @@ def test_a_run_ends_with_a_leaderboard_and_a_second_one_trains_nothing(
     run = ("run", "baseline-mse", "baseline-maha", "--data", tiny, "--seeds", "0", "1", *QUICK)
     assert asdbench(*run) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "8 jobs over 4 trainings, of which 0 are stored" in said
+    assert "8 jobs, 4 trainings (0 already stored)" in said
     assert "done 4/4" in said
     assert "Leaderboard of tiny" in said
     assert "mlflow ui" in said
     assert asdbench(*run) == 0
-    assert "of which 4 are stored" in " ".join(capsys.readouterr().out.split())
+    assert "(4 already stored)" in " ".join(capsys.readouterr().out.split())
 
     assert asdbench("leaderboard", "--data", tiny, "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -106,7 +106,7 @@ def test_relabeled_clips_are_judged_anew_without_training(
     asdbench("leaderboard", "--data", tiny)
     assert "1 stored result is out of date" in " ".join(capsys.readouterr().out.split())
     asdbench(*run)
-    assert "of which 2 are stored" in " ".join(capsys.readouterr().out.split())
+    assert "(2 already stored)" in " ".join(capsys.readouterr().out.split())
     asdbench("leaderboard", "--data", tiny, "--format", "json")
     (row,) = json.loads(capsys.readouterr().out)
     assert row["complete"] is True
@@ -356,7 +356,7 @@ def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
     assert sweep("--data", tiny, "--machines", "fan", *QUICK, *small, "batch_size=16") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "left out: system 'theirs' (their_plugin.py) cannot be imported" in said
-    assert "5 jobs over 4 trainings" in said
+    assert "5 jobs, 4 trainings" in said
     assert sweep("--data", tiny, "--systems", "theirs", *QUICK) == 2
 
 
@@ -378,7 +378,7 @@ def sweep(*arguments: str) -> int:
 def test_a_sweep_takes_the_options_of_a_run(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     more = ("--systems", "baseline-mse", "--gpus-per-worker", "1", "--checkpoint-epochs", "2", "--seeds", "3")
     assert sweep("--data", tiny, "--machines", "fan", *more, *QUICK) == 0
-    assert "1 jobs over 1 trainings" in " ".join(capsys.readouterr().out.split())
+    assert "1 job, 1 training" in " ".join(capsys.readouterr().out.split())
     assert sweep("--data", tiny, "--seeds", "1.5") == 2
     assert "'1.5' is not a whole number" in capsys.readouterr().err
 

@@ -127,7 +127,7 @@ def assert_equal_scores(one: Home, other: Home, *, within: float = 0.0) -> None:
 def test_what_is_stored_is_not_done_again(undisturbed: Home) -> None:
     before = undisturbed.records()
     output = " ".join(undisturbed.finish("--workers", "2").split())
-    assert "4 jobs over 2 trainings, of which 2 are stored" in output
+    assert "4 jobs, 2 trainings (2 already stored)" in output
     assert undisturbed.records() == before
 
 
@@ -177,7 +177,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "4 jobs over 2 trainings, of which 0 are stored" in " ".join(output.split())
+    assert "4 jobs, 2 trainings (0 already stored)" in " ".join(output.split())
     assert "the same command goes on" in output
     assert "Traceback" not in output
     until(lambda: not home.workers())

@@ -50,11 +50,11 @@ def test_an_ensemble_runs_what_is_missing_and_reuses_the_rest(
     run = ("run", "ensemble", "--data", "tiny", *QUICK, "members=baseline-mse,multitask-mel", *SMALL)
     # the width of the mel differs, so the autoencoder has to be trained again
     assert asdbench(*run) == 0
-    assert "4 jobs over 4 trainings, of which 0 are stored" in " ".join(capsys.readouterr().out.split())
+    assert "4 jobs, 4 trainings (0 already stored)" in " ".join(capsys.readouterr().out.split())
     assert asdbench(*run) == 0
-    assert "of which 4 are stored" in " ".join(capsys.readouterr().out.split())
+    assert "(4 already stored)" in " ".join(capsys.readouterr().out.split())
     assert asdbench("run", "baseline-mse", "--data", "tiny", *QUICK[:-1], "n_mels=16") == 0
-    assert "of which 2 are stored" in " ".join(capsys.readouterr().out.split())
+    assert "(2 already stored)" in " ".join(capsys.readouterr().out.split())
     assert asdbench("run", "multitask-mel", "--data", "tiny", "--local", "--set", QUICK[-1], *SMALL) == 0
     rows = board(capsys, "tiny")
     members = [rows["baseline-mse"], rows["multitask-mel"]]
@@ -77,7 +77,7 @@ def test_other_weights_need_no_new_run(home: Path, capsys: pytest.CaptureFixture
             anomaly_scores(job, JobStore.from_workspace(Workspace.from_environment())).sort("use", "clip_id")
         )
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count("of which 0 are stored") == said.count("of which 2 are stored") == 1
+    assert said.count("(0 already stored)") == said.count("(2 already stored)") == 1
     alone = anomaly_scores(job.members[0], JobStore.from_workspace(Workspace.from_environment())).sort(
         "use", "clip_id"
     )["score"]

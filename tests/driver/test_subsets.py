@@ -108,7 +108,7 @@ def test_a_run_closes_with_the_subsets_that_it_judged_and_records_them_apart(
     run = ("run", "baseline-mse", "--data", "both", *QUICK)
     assert asdbench(*run, "--subset", "eval") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 jobs over 2 trainings" in said
+    assert "2 jobs, 2 trainings" in said
     assert "Leaderboard of both (eval subset)" in said
     assert "dev subset" not in said
     assert asdbench(*run) == 0

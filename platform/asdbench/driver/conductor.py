@@ -91,7 +91,7 @@ class Conductor:
                     self._follow(tuning)
                 time.sleep(_POLL_S)
         except CrewError as error:  # what is finished is worth showing all the same
-            ended = f"the cluster gave up: {error}"
+            ended = f"the cluster cannot continue: {error}"
             for number in wanted:
                 self._over.setdefault(
                     number, [Failure(number, self._works[number].systems, ended, bad_input=False)]
@@ -126,7 +126,7 @@ class Conductor:
 
     def _listen(self) -> None:
         for event in self._crew.listen():
-            self._watch.tell(event)
+            self._watch.on_event(event)
             if isinstance(event, TaskFinished):
                 self._over[event.task] = list(event.failures)
                 for running in self._running.values():
@@ -252,12 +252,12 @@ class Conductor:
     def _show(self, study: Study, *, said: str | None = None) -> None:
         best, untuned = study.best_trial(), study.untuned_trial()
         name = study.system if study.held_out is None else f"{study.system} without {study.held_out}"
-        self._watch.search(
+        self._watch.update_search(
             name,
             done=len(study.finished),
             trials=self._trials,
             running=sum(running.study is study for running in self._running.values()),
             best=best.score if best else None,
             untuned=untuned.score if untuned else None,
-            said=said,
+            ended_trial=said,
         )

@@ -1,9 +1,11 @@
-"""Who does the works of a run: this process, or a crew on a Ray cluster, started when it is needed."""
+"""Runs a run's tasks and searches, in this process or on a Ray cluster that is started on demand."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
@@ -23,17 +25,25 @@ if TYPE_CHECKING:
     from asdbench.driver.conductor import Conductor
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """How works are done.
+    """Where and how tasks run.
 
     Attributes
     ----------
-    local : in this process, without Ray
-    placement : how the works are spread over the cluster
-    address : Ray cluster; ``"local"`` starts one for this run and ends it
+    local : run in this process, without Ray
+    placement : the workers on the cluster
+    address : address of a Ray cluster; ``"local"`` starts one for the run and stops it at the end
     checkpoint_epochs : epochs between checkpoints
-    dashboard : start Ray's dashboard with a cluster that is started for this run
+    dashboard : whether a cluster that is started for the run gets Ray's dashboard
+
+    >>> ExecutionOptions(checkpoint_epochs=0)
+    Traceback (most recent call last):
+    ...
+    asdbench.errors.InputError: --checkpoint-epochs 0 is too small; give at least 1
     """
 
     local: bool = False
@@ -44,14 +54,24 @@ class ExecutionOptions:
 
     def __post_init__(self) -> None:
         if self.checkpoint_epochs < 1:
-            raise InputError(f"--checkpoint-epochs {self.checkpoint_epochs} must be at least 1")
+            raise InputError(f"--checkpoint-epochs {self.checkpoint_epochs} is too small; give at least 1")
         if self.local and self.placement != Placement():
-            raise InputError("--local runs in one process; leave the options that place workers out")
+            raise InputError(
+                "--local runs in one process, without workers; drop --local, or drop --workers, "
+                "--workers-per-type and --gpus-per-worker"
+            )
 
 
 @dataclass(frozen=True)
-class Failed:
-    """Work that failed: what it was, why, and whether the user's input is to blame."""
+class FailedTask:
+    """A failed task.
+
+    Attributes
+    ----------
+    label : machine type, systems and seed
+    message : the cause, for the user
+    bad_input : whether the user's input is the cause
+    """
 
     label: str
     message: str
@@ -59,20 +79,20 @@ class Failed:
 
 
 class Executor:
-    """Does works and searches; to be used in a ``with`` statement, which ends what was started.
+    """Runs tasks and searches; a context manager, which stops at the end what it has started.
 
     Parameters
     ----------
-    execution : how
+    options : where and how tasks run
     store, workspace : where results go, and where data is
-    console : where progress is shown
-    prepare_data : builds what the jobs of a trial read
-    on_trial : called whenever a trial has ended
+    console : where to show progress
+    prepare_data : builds the features that the jobs of a trial read
+    on_trial : called after each trial
     """
 
     def __init__(
         self,
-        execution: ExecutionOptions,
+        options: ExecutionOptions,
         store: JobStore,
         workspace: Workspace,
         *,
@@ -80,54 +100,66 @@ class Executor:
         prepare_data: Callable[[Sequence[ResolvedJob]], None],
         on_trial: Callable[[Study, Trial], None],
     ) -> None:
-        self._execution = execution
+        self._options = options
         self._store = store
-        self._workspace = workspace
+        self._taskspace = workspace
         self._console = console
         self._prepare_data = prepare_data
         self._on_trial = on_trial
-        self._works: dict[int, TrainingTask] = {}
-        self._watch = ProgressDisplay(self._works, console)
+        self._tasks: dict[int, TrainingTask] = {}
+        self._display = ProgressDisplay(self._tasks, console)
         self._connection: Connection | None = None
         self._conductor: Conductor | None = None
 
-    def __enter__(self) -> "Executor":
+    def __enter__(self) -> Self:
         self._open = ExitStack()
         return self
 
-    def __exit__(self, *failed: Any) -> None:
-        self._open.__exit__(*failed)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
 
-    def begin(self) -> None:
-        """Begin to start what is needed, which takes seconds, and return meanwhile."""
-        if not self._execution.local and self._connection is None:
+    def warm_up(self) -> None:
+        """Start to connect the cluster in the background, because that takes seconds."""
+        if not self._options.local and self._connection is None:
             from asdbench.cluster.connection import Connection
 
-            self._connection = Connection(self._execution.address, dashboard=self._execution.dashboard)
-            import asdbench.driver.conductor  # noqa: F401 - takes seconds too
+            logger.info("connecting a Ray cluster: %s", self._options.address)
+            self._connection = Connection(self._options.address, dashboard=self._options.dashboard)
+            import asdbench.driver.conductor  # noqa: F401 - its import takes seconds, too
 
-    def do(
+    def run(
         self, tasks: Iterable[TrainingTask], *, studies: Sequence[Study] = (), trials: int = 0
-    ) -> list[Failed]:
-        """Do works that are not stored, and run each study to ``trials`` trials; returns what failed."""
+    ) -> list[FailedTask]:
+        """Run the tasks that are not finished, and each study up to ``trials`` trials; return what failed."""
         to_do = [task for task in tasks if not self._store.is_done(task)]
         if not to_do and all(len(study.finished) >= trials for study in studies):
             return []
-        if self._execution.local:
-            failures = self._do_here(to_do)
+        logger.info("running %d tasks and %d studies", len(to_do), len(studies))
+        if self._options.local:
+            failures = self._run_locally(to_do)
         else:
-            failures = self.conductor(expected=None if studies else len(to_do)).do(
+            failures = self._connected(expected=None if studies else len(to_do)).do(
                 to_do, studies=studies, trials=trials
             )
         return [
-            Failed(label_of(self._works[failure.task], failure.systems), failure.message, failure.bad_input)
+            FailedTask(
+                label_of(self._tasks[failure.task], failure.systems), failure.message, failure.bad_input
+            )
             for failure in failures
         ]
 
-    def conductor(self, *, expected: int | None = None) -> "Conductor":
-        """Return the conductor of a crew, started if need be; ``expected`` works at most, if known."""
+    def _connected(self, *, expected: int | None = None) -> "Conductor":
+        """Return the conductor of the cluster's workers, which are started on first use.
+
+        ``expected`` is the largest number of tasks, if that is known.
+        """
         if self._conductor is None:
-            self.begin()
+            self.warm_up()
             assert self._connection is not None
             from asdbench.cluster.crew import Crew
             from asdbench.driver.conductor import Conductor
@@ -135,9 +167,9 @@ class Executor:
             crew = Crew(
                 self._connection,
                 self._store,
-                self._workspace,
-                placement=self._execution.placement,
-                checkpoint_epochs=self._execution.checkpoint_epochs,
+                self._taskspace,
+                placement=self._options.placement,
+                checkpoint_epochs=self._options.checkpoint_epochs,
                 expected=expected,
             )
             self._open.enter_context(crew)
@@ -146,8 +178,8 @@ class Executor:
             self._conductor = Conductor(
                 crew,
                 self._store,
-                self._works,
-                self._open.enter_context(self._watch),
+                self._tasks,
+                self._open.enter_context(self._display),
                 prepare_data=self._prepare_data,
                 on_trial=self._on_trial,
             )
@@ -156,20 +188,20 @@ class Executor:
     def run_weight_studies(
         self, run_study: Callable[[str | None], BatchResult], held_out: Sequence[str | None]
     ) -> list[BatchResult]:
-        """Run the weight studies of a fusion search on the cluster, which is started if need be."""
-        self.conductor()
+        """Run the weight studies of a fusion search on the cluster, which is started on first use."""
+        self._connected()
         from asdbench.cluster.weight_studies import run_weight_studies
 
         return run_weight_studies(run_study, held_out)
 
-    def _do_here(self, tasks: Sequence[TrainingTask]) -> list[Failure]:
+    def _run_locally(self, tasks: Sequence[TrainingTask]) -> list[Failure]:
         from asdbench.engine.local import run_local
 
-        self._works.update(enumerate(tasks))
-        with self._watch:
+        self._tasks.update(enumerate(tasks))
+        with self._display:
             return run_local(
                 tasks,
                 self._store,
-                checkpoint_epochs=self._execution.checkpoint_epochs,
-                on_event=self._watch.tell,
+                checkpoint_epochs=self._options.checkpoint_epochs,
+                on_event=self._display.on_event,
             )

@@ -1,7 +1,6 @@
-"""Fusion weights of ensembles: in a sweep, or of systems that have run."""
+"""Search for the fusion weights of a run's ensembles, or of systems that have run."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -9,23 +8,20 @@ from asdbench import registry
 from asdbench.config import Simplex, settings_of, typed
 from asdbench.data.sets import catalog
 from asdbench.driver.executor import Executor
+from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
+from asdbench.driver.judging import judge
 from asdbench.driver.progress import progress
+from asdbench.driver.recording import show_recorded
+from asdbench.driver.request import RunRequest
+from asdbench.driver.study_results import StudyResult
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
-from asdbench.search.plan import Search
-
-if TYPE_CHECKING:
-    pass
-from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
-from asdbench.driver.judging import judge
-from asdbench.driver.recording import show_recorded
-from asdbench.driver.request import RunRequest
-from asdbench.driver.study_results import StudyResult
 from asdbench.report.formatting import print_message, print_note
 from asdbench.report.leaderboard_view import show_leaderboard
 from asdbench.report.stored_runs import StoredRunOptions
+from asdbench.search.plan import Search
 
 
 def fuse_ensembles(
@@ -37,7 +33,10 @@ def fuse_ensembles(
     *,
     console: Console,
 ) -> list[FusionResult]:
-    """Search the weights of a run's ensembles, with members as they were tuned where they were."""
+    """Search the weights of a run's ensembles; members that were tuned have the settings found for them.
+
+    An ensemble that cannot be fused is noted and skipped.
+    """
     tuned = {result.study.system: result for result in study_results if result.study.held_out is None}
     ensembles = {resolved.job.system: resolved for resolved in jobs if resolved.members}
     fused = []
@@ -60,7 +59,7 @@ def fuse_ensembles(
                 )
             )
         except InputError as error:
-            print_note(console, f"{name} is not fused: {error}")
+            print_note(console, f"{name} was not fused: {error}")
     return fused
 
 
@@ -76,22 +75,22 @@ def fuse_systems(
     settings: StoredRunOptions,
     console: Console,
 ) -> None:
-    """Search the fusion weights of systems that have run, here, and show them and the leaderboard."""
+    """Search the fusion weights of systems that have run, and show them and the leaderboard."""
     from asdbench.driver.fusion_search import EVALUATIONS
     from asdbench.report.searches import fusion_table
     from asdbench.tracking.recorder import Recorder
 
     chosen = into or _only_ensemble()
     ensemble = registry.configure(chosen, {"members": tuple(members)})
-    wanted = {key: value for key, value in settings.values.items() if ensemble.accepts(key)}
-    unknown = sorted(settings.values.keys() - wanted.keys())
+    requested = {key: value for key, value in settings.values.items() if ensemble.accepts(key)}
+    unknown = sorted(settings.values.keys() - requested.keys())
     if unknown:
         raise unknown_name(f"setting of {chosen} or its members:", unknown[0], ensemble.values())
     registered, store = catalog.load(workspace, data), JobStore.from_workspace(workspace)
     with progress(console) as bars:
         task = bars.add_task("weights", total=None, detail="")
         fused = search_fusion_weights(
-            registry.configure(chosen, {"members": tuple(members), **wanted}, preset=settings.preset),
+            registry.configure(chosen, {"members": tuple(members), **requested}, preset=settings.preset),
             registered,
             store,
             seeds=seeds,
@@ -114,12 +113,12 @@ def fuse_systems(
 
 def _only_ensemble() -> str:
     """Return the only system whose fusion weights can be searched."""
-    found = []
+    names = []
     for name in registry.names():
         settings = settings_of(registry.get(name).Config).values()
         if any(isinstance(setting.domain, Simplex) for setting in settings):
-            found.append(name)
-    if len(found) != 1:
-        there = ", ".join(found) or "none"
-        raise InputError(f"--into must name the ensemble that takes the weights; there are: {there}")
-    return found[0]
+            names.append(name)
+    if len(names) != 1:
+        known = ", ".join(names) or "none"
+        raise InputError(f"--into must name the ensemble that takes the weights; there are: {known}")
+    return names[0]

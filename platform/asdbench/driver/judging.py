@@ -1,22 +1,22 @@
-"""Judging of scored jobs, as runs to be recorded."""
+"""Evaluation of scored jobs, as runs to record."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 
-from asdbench.driver.executor import Failed
+from asdbench.driver.executor import FailedTask
 from asdbench.driver.progress import label_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.engine.result_record import SearchProvenance
 from asdbench.errors import InputError
 from asdbench.report.formatting import print_note
 
 if TYPE_CHECKING:
-    pass
-from asdbench.engine.result_record import SearchProvenance
+    from asdbench.tracking.runs import Run
 
 
 def judge(
@@ -24,12 +24,23 @@ def judge(
     jobs_store: JobStore,
     *,
     console: Console,
-    tuned: "SearchProvenance | None" = None,
-) -> tuple[list[Any], list[Failed]]:
-    """Evaluate those jobs that are scored; ``tuned`` says how a search has chosen their settings.
+    tuned: SearchProvenance | None = None,
+) -> tuple["list[Run]", list[FailedTask]]:
+    """Evaluate the jobs that are scored.
 
-    Returns one tracking Run for each system, its settings, seed and subset, over all machine types that are
-    scored, and what could not be judged.
+    Parameters
+    ----------
+    jobs : the jobs of a run
+    jobs_store : where their scores are
+    console : where to print notes
+    tuned : how a search chose their settings, if one did
+
+    Returns
+    -------
+    runs
+        One for each system, seed and subset, over all scored machine types.
+    failures
+        The jobs that could not be evaluated.
     """
     from asdbench.driver.study_results import curve_of
     from asdbench.engine.evaluation import NoLabels, anomaly_scores, evaluate, labeled_types, training_records
@@ -40,7 +51,7 @@ def judge(
         if jobs_store.is_scored(resolved):
             groups.setdefault((resolved.job.system, resolved.job.seed), []).append(resolved)
     runs, failures = [], []
-    notes: dict[str, None] = {}  # each once
+    notes: dict[str, None] = {}
     for group in groups.values():
         first = group[0]
         scored = _with_earlier_types(group, jobs_store)
@@ -56,7 +67,9 @@ def judge(
                     notes[str(error)] = None
                     continue
                 except InputError as error:
-                    failures.append(Failed(label_of(TrainingTask((resolved,))), str(error), bad_input=True))
+                    failures.append(
+                        FailedTask(label_of(TrainingTask((resolved,))), str(error), bad_input=True)
+                    )
                     continue
                 scores[machine] = anomaly_scores(resolved, jobs_store)
                 curves[machine] = curve_of(training_records(resolved, jobs_store))
@@ -85,14 +98,14 @@ def judge(
 
 
 def _with_earlier_types(group: Sequence[ResolvedJob], jobs_store: JobStore) -> list[ResolvedJob]:
-    """Return the jobs of a system and seed, with those of machine types that earlier runs have scored."""
+    """Return the jobs of a system and seed, including those of machine types that earlier runs scored."""
     first = group[0]
-    own = {resolved.job.machine_type: resolved for resolved in group}
+    by_type = {resolved.job.machine_type: resolved for resolved in group}
     for machine in first.data.machine_types:
-        if machine not in own:
+        if machine not in by_type:
             other = ResolvedJob(
                 dataclasses.replace(first.job, machine_type=machine), first.configured, first.data
             )
             if jobs_store.is_scored(other):
-                own[machine] = other
-    return [own[machine] for machine in sorted(own)]
+                by_type[machine] = other
+    return [by_type[machine] for machine in sorted(by_type)]

@@ -1,33 +1,40 @@
-"""A run of the bench from start to end: features, training, scoring, judging, tracking, leaderboard.
+"""The pipeline of a run: features, training, scoring, searches, evaluation, tracking and leaderboard.
 
-What is stored is not done again, so the same call after an interruption goes on where it stopped.
+Finished work is never repeated, so the same call resumes an interrupted run.
 """
 
+import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from asdbench.driver.executor import ExecutionOptions, Executor
-from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import by_training
-from asdbench.errors import InputError
-from asdbench.search.plan import Search
-
-if TYPE_CHECKING:
-    pass
+from asdbench.driver.executor import ExecutionOptions, Executor, FailedTask
 from asdbench.driver.features import build_features
 from asdbench.driver.fusion import fuse_ensembles
+from asdbench.driver.fusion_search import FusionResult
 from asdbench.driver.judging import judge
 from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
+from asdbench.driver.study_results import StudyResult, left_out_tables, record_trial, studies_for_run
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import ResolvedJob, by_training
+from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report.formatting import format_duration, print_message
 from asdbench.report.leaderboard_view import show_leaderboard
+from asdbench.search.plan import Search
+from asdbench.search.studies import Study
+
+if TYPE_CHECKING:
+    from asdbench.tracking.runs import Run
 
 UNTUNED = Search(trials=0)
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -38,69 +45,109 @@ def run(
     console: Console,
     search: Search = UNTUNED,
 ) -> int:
-    """Run a request, tune its systems if a search asks for trials, judge, record and show the leaderboard.
+    """Run a request, tune its systems if a search has trials, record the results and show the leaderboard.
 
-    Returns the exit code: 0, or 1 if a part of it failed, 2 if bad input is why.
+    Returns
+    -------
+    int
+        The exit code: 0 if all succeeded, 2 if something failed because of bad input, else 1.
     """
-    from asdbench.driver.study_results import StudyResult, left_out_tables, record_trial, studies_for_run
     from asdbench.report.searches import fusion_table
     from asdbench.tracking.recorder import Recorder
 
-    began = time.perf_counter()
+    start_s = time.perf_counter()
     jobs = resolve_jobs(request, workspace)
-    jobs_store, data = JobStore.from_workspace(workspace), jobs[0].data
-    studies = []
-    if search.trials:
-        if execution.local:
-            raise InputError("a search runs on Ray: leave --local out, or the search with --trials 0")
-        studies = studies_for_run(
-            jobs,
-            search,
-            preset=request.preset,
-            settings=request.settings,
-            subset=request.subset,
-            console=console,
-        )
+    store, data = JobStore.from_workspace(workspace), jobs[0].data
+    studies = _studies(jobs, request, execution, search, console)
     build_features(jobs, console=console)
-    tasks = by_training(jobs)
-    to_do = [task for task in tasks if not jobs_store.is_done(task)]
     recorder = Recorder(workspace)
-    doing = Executor(
+    executor = Executor(
         execution,
-        jobs_store,
+        store,
         workspace,
         console=console,
         prepare_data=partial(build_features, console=console),
-        on_trial=lambda study, trial: record_trial(recorder, jobs_store, study, trial, trials=search.trials),
+        on_trial=lambda study, trial: record_trial(recorder, store, study, trial, trials=search.trials),
     )
-    with doing:
-        if to_do or any(len(study.finished) < search.trials for study in studies):
-            doing.begin()  # its start goes on while the plan is made
-        to_do = plan(data, tasks, to_do, jobs_store, console=console)
-        failures = doing.do(to_do, studies=studies, trials=search.trials)
-        found = [
-            of for study in studies if (of := StudyResult.from_study(study, data.machine_types)) is not None
-        ]
-        failures += doing.do(by_training(resolved for of in found for resolved in of.jobs))
-        fused = fuse_ensembles(jobs, found, request, search, doing, console=console) if studies else []
-    judged, unjudged = judge(jobs, jobs_store, console=console)
-    for of in found:
-        if of.study.held_out is None:
-            runs, not_judged = judge(of.jobs, jobs_store, console=console, tuned=of.tuned)
-            judged, unjudged = judged + runs, unjudged + not_judged
-    for ensemble in fused:
-        runs, not_judged = judge(ensemble.jobs, jobs_store, console=console, tuned=ensemble.tuned)
-        judged, unjudged = judged + runs, unjudged + not_judged
-        console.print(fusion_table(ensemble.ensemble.name, ensemble.report))
-    for judged_run in judged:
-        recorder.put(judged_run)
-    for table in left_out_tables(found, jobs_store):
+    with executor:
+        failures, study_results = _train(jobs, studies, search, executor, store, console)
+        fused = (
+            fuse_ensembles(jobs, study_results, request, search, executor, console=console) if studies else []
+        )
+    runs, not_evaluated = _evaluate(jobs, study_results, fused, store, console)
+    for result in fused:
+        console.print(fusion_table(result.ensemble.name, result.report))
+    for finished in runs:
+        recorder.put(finished)
+    for table in left_out_tables(study_results, store):
         console.print(table)
-    for subset in sorted({judged_run.subset for judged_run in judged}):
+    for subset in sorted({finished.subset for finished in runs}):
         show_leaderboard(data.name, workspace, console=console, subset=subset)
-    for failed in failures + unjudged:
-        said = f"failed: {failed.label}: {failed.message}"
-        print_message(console, said, style="red")
+    failures += not_evaluated
+    for failure in failures:
+        print_message(console, f"failed: {failure.label}: {failure.message}", style="red")
     show_recorded(recorder, workspace, console=console)
-    print_message(console, f"finished in {format_duration(time.perf_counter() - began)}")
-    return max((2 if failed.bad_input else 1 for failed in failures + unjudged), default=0)
+    print_message(console, f"finished in {format_duration(time.perf_counter() - start_s)}")
+    return max((2 if failure.bad_input else 1 for failure in failures), default=0)
+
+
+def _studies(
+    jobs: Sequence[ResolvedJob],
+    request: RunRequest,
+    execution: ExecutionOptions,
+    search: Search,
+    console: Console,
+) -> list[Study]:
+    """Return the studies of a run's search; none without a search."""
+    if not search.trials:
+        return []
+    if execution.local:
+        raise InputError("a search needs Ray; drop --local, or skip the search with --trials 0")
+    return studies_for_run(
+        jobs,
+        search,
+        preset=request.preset,
+        settings=request.settings,
+        subset=request.subset,
+        console=console,
+    )
+
+
+def _train(
+    jobs: Sequence[ResolvedJob],
+    studies: Sequence[Study],
+    search: Search,
+    executor: Executor,
+    store: JobStore,
+    console: Console,
+) -> tuple[list[FailedTask], list[StudyResult]]:
+    """Train and score all jobs, run the studies, and train and score what they found."""
+    data = jobs[0].data
+    tasks = by_training(jobs)
+    to_do = [task for task in tasks if not store.is_done(task)]
+    if to_do or any(len(study.finished) < search.trials for study in studies):
+        executor.warm_up()  # in parallel with the plan
+    to_do = plan(data, tasks, to_do, store, console=console)
+    failures = executor.run(to_do, studies=studies, trials=search.trials)
+    results = [StudyResult.from_study(study, data.machine_types) for study in studies]
+    study_results = [result for result in results if result is not None]
+    best = by_training(resolved for result in study_results for resolved in result.jobs)
+    return failures + executor.run(best), study_results
+
+
+def _evaluate(
+    jobs: Sequence[ResolvedJob],
+    study_results: Sequence[StudyResult],
+    fused: Sequence[FusionResult],
+    store: JobStore,
+    console: Console,
+) -> tuple["list[Run]", list[FailedTask]]:
+    """Evaluate the untuned systems, the tuned ones and the fused ensembles."""
+    runs, failures = judge(jobs, store, console=console)
+    tuned = [result for result in study_results if result.study.held_out is None]
+    searched: list[StudyResult | FusionResult] = [*tuned, *fused]
+    for result in searched:
+        more_runs, more_failures = judge(result.jobs, store, console=console, tuned=result.tuned)
+        runs, failures = runs + more_runs, failures + more_failures
+    logger.info("evaluated %d runs; %d jobs could not be evaluated", len(runs), len(failures))
+    return runs, failures

@@ -1,74 +1,82 @@
-"""What a person sees of work under way: live bars on a terminal, elsewhere a line for each thing done."""
+"""The progress of a run: live bars on a terminal, elsewhere one line per finished task or trial."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from asdbench.engine.events import Event, Note, TaskFinished, TaskReport, Waiting
+from asdbench.engine.events import Event, Note, TaskFinished, TaskReport, TrainingProgress, Waiting
 from asdbench.engine.jobs import TrainingTask
 from asdbench.report.formatting import format_percent, print_message
 
 
 class ProgressDisplay:
-    """The live view of a run: all works, each that is under way, and each search.
+    """The live view of a run: a bar for all trainings, for each running task and for each search.
 
     Parameters
     ----------
-    works : the works by the number that events give; it may grow
-    console : where to show it
+    tasks : tasks by the number that events give; the caller may add to it
+    console : where to show the progress
     """
 
     def __init__(self, tasks: Mapping[int, TrainingTask], console: Console) -> None:
-        self._works = tasks
+        self._tasks = tasks
         self._console = console
         self._progress = progress(console)
-        self._tasks: dict[int, Any] = {}
-        self._searches: dict[str, Any] = {}
-        self._done = 0
+        self._bars: dict[int, TaskID] = {}
+        self._searches: dict[str, TaskID] = {}
+        self._n_done = 0
 
     def __enter__(self) -> "ProgressDisplay":
         self._progress.start()
-        self._all = self._progress.add_task("trainings", total=len(self._works), detail="")
+        self._total = self._progress.add_task("trainings", total=len(self._tasks), detail="")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def tell(self, event: Event) -> None:
-        """Show one event of a worker."""
+    def on_event(self, event: Event) -> None:
+        """Show an event of a task or of the workers."""
         report = event.report if isinstance(event, TaskReport) else event
-        if isinstance(report, Note | Waiting):
-            kind, text = ("note", report.message) if isinstance(report, Note) else ("waiting", report.reason)
-            print_message(self._console, f"{kind}: {text}")
-            return
-        assert isinstance(event, TaskReport | TaskFinished)
-        index = event.task
-        label = label_of(self._works[index], [self._works[index].first.configured.trainer.name])
-        if index not in self._tasks:
-            self._tasks[index] = self._progress.add_task(label, total=None, detail="")
-        task = self._tasks[index]
-        if isinstance(report, TaskFinished):
-            self._done += 1
-            self._progress.update(self._all, completed=self._done, total=len(self._works))
-            self._progress.remove_task(task)
-            del self._tasks[index]
-            if not self._console.is_terminal:
-                print_message(self._console, f"done {self._done}/{len(self._works)}: {label}")
-            return
+        match report:
+            case Note():
+                print_message(self._console, f"note: {report.message}")
+            case Waiting():
+                print_message(self._console, f"waiting: {report.reason}")
+            case TrainingProgress():
+                assert isinstance(event, TaskReport)
+                self._show_training(event.task, report)
+            case TaskFinished():
+                self._show_finished(report.task)
+
+    def _show_training(self, index: int, report: TrainingProgress) -> None:
+        if index not in self._bars:
+            self._bars[index] = self._progress.add_task(self._label(index), total=None, detail="")
         losses = ", ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
         detail = f"epoch {report.epoch}, {losses}"
-        self._progress.update(task, total=report.steps, completed=report.step, detail=detail)
+        self._progress.update(self._bars[index], total=report.steps, completed=report.step, detail=detail)
 
-    def search(
+    def _show_finished(self, index: int) -> None:
+        self._n_done += 1
+        self._progress.update(self._total, completed=self._n_done, total=len(self._tasks))
+        if index in self._bars:
+            self._progress.remove_task(self._bars.pop(index))
+        if not self._console.is_terminal:
+            print_message(self._console, f"done {self._n_done}/{len(self._tasks)}: {self._label(index)}")
+
+    def _label(self, index: int) -> str:
+        task = self._tasks[index]
+        return label_of(task, [task.first.configured.trainer.name])
+
+    def update_search(
         self,
         name: str,
         *,
@@ -77,23 +85,31 @@ class ProgressDisplay:
         running: int,
         best: float | None,
         untuned: float | None,
-        said: str | None = None,
+        ended_trial: str | None = None,
     ) -> None:
-        """Show how a search stands; ``said`` is of a trial that has just ended."""
+        """Show the state of a search.
+
+        Parameters
+        ----------
+        name : of the search
+        done, trials, running : number of trials that have ended, of all and of those that run
+        best, untuned : the best score so far and that of the untuned system, if known
+        ended_trial : a description of the trial that has just ended, if one has
+        """
         if name not in self._searches:
-            self._searches[name] = self._progress.add_task(f"search of {name}", total=trials, detail="")
+            self._searches[name] = self._progress.add_task(f"search: {name}", total=trials, detail="")
         detail = f"{running} running"
         if best is not None:
             detail += f", best {format_percent(best)}"
         if untuned is not None:
             detail += f" (untuned {format_percent(untuned)})"
         self._progress.update(self._searches[name], completed=done, total=trials, detail=detail)
-        if said is not None and not self._console.is_terminal:
-            print_message(self._console, f"{name}: {said}; {done}/{trials} trials, {detail}")
+        if ended_trial is not None and not self._console.is_terminal:
+            print_message(self._console, f"{name}: {ended_trial}; {done}/{trials} trials, {detail}")
 
 
 def progress(console: Console) -> Progress:
-    """Return bars with times and a detail; invisible where the console is no terminal."""
+    """Return progress bars with times and a detail, which are hidden unless the console is a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -107,6 +123,6 @@ def progress(console: Console) -> Progress:
 
 
 def label_of(task: TrainingTask, systems: Sequence[str] = ()) -> str:
-    """Return a work's machine type, systems and seed."""
+    """Return a task's machine type, systems and seed, as a label for people."""
     job = task.first.job
     return f"{job.machine_type} {', '.join(systems or task.systems)} seed {job.seed}"

@@ -1,4 +1,4 @@
-"""Waiting for MLflow at the end of a run, and saying where results are."""
+"""The end of a run: wait for MLflow, and show where its results are."""
 
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from asdbench.tracking.recorder import Recorder
 
 
-_RECORDING_PATIENCE_S = 30.0  # with MLflow at the end of a run; what is left is recorded later
+_RECORDING_PATIENCE_S = 30.0  # at the end of a run; the rest is recorded later
 
 
 def show_recorded(recorder: "Recorder", workspace: Workspace, *, console: Console) -> None:
-    """Wait for what is being recorded, and say where it is or why it is not there yet."""
+    """Wait until results are recorded, and show where they are or why they are not recorded yet."""
     from asdbench.tracking.mlflow_runs import runs_page, shown_uri, ui_command
 
     with console.status(f"recording in MLflow at {shown_uri(workspace)}"):
-        left = recorder.close(patience_s=_RECORDING_PATIENCE_S)
-    if left.entries:
-        print_note(console, left.why)
+        undelivered = recorder.close(patience_s=_RECORDING_PATIENCE_S)
+    if undelivered.entries:
+        print_note(console, undelivered.why)
     if recorder.experiments:
         print_message(console, f"MLflow UI: {ui_command(workspace)}")
     for name, experiment in recorder.experiments.items():

@@ -726,7 +726,7 @@ def test_every_year_is_trained_on_and_scored_by_its_rule(
     assert asdbench("data", "labels", name, "--from", written.ground_truth) == 0
     assert shown("dev") == found  # labels of evaluation clips concern the others alone
     out = " ".join(said(*run).split())
-    assert f"over {len(machines)} trainings, of which {len(machines)} are stored" in out
+    assert f"{len(machines)} trainings ({len(machines)} already stored)" in out
     assert "steps to train" not in out
     assert "done" not in out  # nor is anything scored again
     assert f"Leaderboard of {name} (dev subset)" in out
