@@ -142,7 +142,7 @@ def test_relabeled_clips_are_judged_anew_without_training(
             ("run", "baseline-mse", "--data", "tiny", "--workers", "3", "--workers-per-type", "2"),
             "--workers 3 is not a multiple of --workers-per-type 2",
         ),
-        (("run", "baseline-mse", "--data", "tiny", "--checkpoint-epochs", "0"), "must be at least 1"),
+        (("run", "baseline-mse", "--data", "tiny", "--checkpoint-epochs", "0"), "give at least 1"),
         (("run", "baseline-mse", "--data", "tiny", "--sceds", "1"), "--sceds"),
         (("run", "baseline-mse", "--data", "tiny", "--seeds", "0", "1.5"), "--seeds: '1.5' is not a whole"),
         (("run", "baseline-mse", "--data", "tiny", "--workers", "2.5"), "--workers: '2.5' is not a whole"),
@@ -420,7 +420,7 @@ def test_a_sweep_without_data_takes_all_that_are_registered(
         (("tune", "baseline-mse", "--trials", "2", "--over", "epoch"), "did you mean 'epochs'"),
         (("tune", "baseline-mse", "--trials", "2", "--affects", "fusion"), "no setting to search"),
         (("tune", "baseline-mse", "--trials", "2", "--subset", "eval"), "no clips in the subset eval"),
-        (("tune", "baseline-mse", "--trials", "2", "--local"), "a search runs on Ray: leave --local out"),
+        (("tune", "baseline-mse", "--trials", "2", "--local"), "a search needs Ray; drop --local"),
         (("tune", "baseline-mse", "--trials", "2", "--search-seed", "-1"), "--search-seed -1 is negative"),
         (("fuse", "baseline-mse"), "weights take two or more"),
         (
