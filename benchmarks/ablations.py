@@ -25,7 +25,7 @@ from asdbench import registry
 from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.scoring import standardized
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import section_metrics
@@ -49,8 +49,7 @@ class Board:
     def job(self, system, machine, seed, **settings):
         """Return a job of the preset if its scores are stored, else None."""
         configured = registry.configure(system, settings, preset=self.preset)
-        job = Job(system, configured.changed(), self.data.name, machine, seed)
-        resolved = ResolvedJob(job, configured, self.data)
+        resolved = ResolvedJob(configured, self.data, machine, seed)
         return resolved if JobStore.from_workspace(Workspace.from_environment()).is_scored(resolved) else None
 
     def table(self, system, machine, seed):

@@ -18,7 +18,7 @@ from asdbench import registry
 from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, decision_threshold
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import THRESHOLDS, decision_metrics, false_alarms
 from asdbench.metrics.threshold import binomial_interval
@@ -46,9 +46,7 @@ def main():
         configured = registry.configure(system, preset=arguments.preset)
         for machine in data.machine_types:
             for seed in arguments.seeds:
-                job = ResolvedJob(
-                    Job(system, configured.changed(), arguments.data, machine, seed), configured, data
-                )
+                job = ResolvedJob(configured, data, machine, seed)
                 scores = anomaly_scores(job, JobStore.from_workspace(Workspace.from_environment()))
                 for method in THRESHOLDS:
                     count(counted[system, method], scores, truth, method)

@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import asdbench
-from asdbench.config import checked, make_config, settings_of, values_of
+from asdbench.config import Setting, checked, make_config, settings_of, values_of
 from asdbench.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -220,14 +220,15 @@ class Configured:
 
         A setting that is changed alike in all members that have it is named once, without a member.
         """
-        default = configure(self.name).own_values()
-        found = {name: value for name, value in self.own_values().items() if value != default[name]}
-        for member in self.members:
-            for name, value in member.changed().items():
-                having = [other for other in self.members if name in other.values()]
-                alike = all(other.changed().get(name, _UNCHANGED) == value for other in having)
-                found[name if alike and name not in default else f"{member.name}.{name}"] = value
-        return found
+        settings = _settings(self.system)
+        changed = {n: value for n, value in self.own_values().items() if value != settings[n].default}
+        of_members = {member.name: member.changed() for member in self.members}
+        for member, values in of_members.items():
+            for name, value in values.items():
+                owners = [other.name for other in self.members if name in _settings(other.system)]
+                alike = all(of_members[owner].get(name, _UNCHANGED) == value for owner in owners)
+                changed[name if alike and name not in settings else f"{member}.{name}"] = value
+        return changed
 
     def takes_pseudo_anomalies(self) -> bool:
         """Whether training takes pseudo-anomalies from other machine types, for itself or for a member."""
@@ -237,10 +238,12 @@ class Configured:
 
     def accepts(self, name: str) -> bool:
         """Whether :func:`configure` takes a setting of this name."""
-        return name in self.values() or any(member.accepts(name) for member in self.members)
+        return name in _accepted(self.system, [member.name for member in self.members])
 
 
-def configure(name: str, values: dict[str, Any] | None = None, *, preset: str | None = None) -> Configured:
+def configure(
+    name: str, values: Mapping[str, object] | None = None, *, preset: str | None = None
+) -> Configured:
     """Return system ``name`` with a preset's settings, if it has that preset, and ``values`` over them.
 
     Settings of the system named by ``training_of`` are settings of this one too. An ensemble takes those of
@@ -265,44 +268,64 @@ def configure(name: str, values: dict[str, Any] | None = None, *, preset: str | 
                     f"system {name!r} trains nothing of its own, so its setting {setting.name!r} must be "
                     f"declared with affects='scoring' or affects='fusion'"
                 )
-    wanted: dict[str, Any] = {}
+    requested: dict[str, object] = {}
     for origin in (trainer, system):
         if origin is not None and preset is not None:
-            wanted |= origin.presets.get(preset, {})
-    wanted |= values or {}
+            requested |= origin.presets.get(preset, {})
+    requested |= values or {}
     known = inherited | own
-    converted = {key: checked(known, key, value, owner=name) for key, value in wanted.items()}
+    checked_values = {key: checked(known, key, value, owner=name) for key, value in requested.items()}
     trained = None
     if trainer is not None and system.training_of is not None:
-        config = make_config(
-            trainer.Config, {k: v for k, v in converted.items() if k in inherited}, owner=name
-        )
+        config = trainer.Config(**{k: v for k, v in checked_values.items() if k in inherited})
         trained = Configured(system.training_of, trainer, config, None)
-    config = make_config(system.Config, {k: v for k, v in converted.items() if k in own}, owner=name)
+    config = system.Config(**{k: v for k, v in checked_values.items() if k in own})
     return Configured(name, system, config, trained)
 
 
 def configure_each(
-    names: Iterable[str], values: Mapping[str, Any], *, preset: str | None = None
+    names: Iterable[str], values: Mapping[str, object], *, preset: str | None = None
 ) -> dict[str, Configured]:
     """Return systems by name, each configured with a preset and those of ``values`` that it has.
 
     Raises :class:`InputError` for a setting that none of them has, and as :func:`configure` does.
     """
-    members = {key: value for key, value in values.items() if key == "members"}
-    plain = {}
+    configs: dict[str, Any] = {}
+    accepted: dict[str, set[str]] = {}
     for name in dict.fromkeys(names):
-        plain[name] = configure(name, preset=preset)
-        if members and plain[name].accepts("members"):  # their settings are the ensemble's
-            plain[name] = configure(name, members, preset=preset)
+        system = get(name)
+        members: tuple[str, ...] = ()
+        if _is_ensemble(system):
+            configs[name] = _ensemble_config(name, values, preset)
+            members = _member_names(name, configs[name])
+        accepted[name] = _accepted(system, members)
     for key in values:
-        if not any(configured.accepts(key) for configured in plain.values()):
-            known = {own for configured in plain.values() for own in configured.values()}
-            raise unknown_name(f"setting of {' or '.join(plain)}:", key, known)
-    return {
-        name: configure(name, {k: v for k, v in values.items() if of.accepts(k)}, preset=preset)
-        for name, of in plain.items()
-    }
+        if not any(key in keys for keys in accepted.values()):
+            known = {own for keys in accepted.values() for own in keys}
+            raise unknown_name(f"setting of {' or '.join(accepted)}:", key, known)
+    each = {}
+    for name, keys in accepted.items():
+        chosen = {key: value for key, value in values.items() if key in keys}
+        if name in configs:
+            each[name] = _with_members(name, configs[name], chosen, preset)
+        else:
+            each[name] = configure(name, chosen, preset=preset)
+    return each
+
+
+def _settings(system: "type[System]") -> dict[str, Setting]:
+    """Return the settings of a system by name, those of the system that it scores included."""
+    inherited = settings_of(get(system.training_of).Config) if system.training_of else {}
+    return inherited | settings_of(system.Config)
+
+
+def _accepted(system: "type[System]", members: Sequence[str]) -> set[str]:
+    """Return the names of a system's settings, and of its members' with and without the member's name."""
+    names = set(_settings(system))
+    for member in members:
+        of_member = _settings(get(member))
+        names |= {*of_member, *(f"{member}.{name}" for name in of_member)}
+    return names
 
 
 def _is_ensemble(system: "type[System]") -> bool:
@@ -311,41 +334,57 @@ def _is_ensemble(system: "type[System]") -> bool:
     return inspect.getattr_static(system, "members") is not inspect.getattr_static(System, "members")
 
 
-def _configure_ensemble(name: str, values: dict[str, Any], preset: str | None) -> Configured:
+def _configure_ensemble(name: str, values: Mapping[str, object], preset: str | None) -> Configured:
+    return _with_members(name, _ensemble_config(name, values, preset), values, preset)
+
+
+def _ensemble_config(name: str, values: Mapping[str, object], preset: str | None) -> Any:
+    """Return the config of an ensemble, from its preset and those of ``values`` that are its own."""
     system = get(name)
     own = settings_of(system.Config)
-    wanted = dict(system.presets.get(preset, {})) if preset is not None else {}
-    wanted |= {key: value for key, value in values.items() if key in own}
-    config = make_config(system.Config, wanted, owner=name)
+    requested = dict(system.presets.get(preset, {})) if preset is not None else {}
+    requested |= {key: value for key, value in values.items() if key in own}
+    config = make_config(system.Config, requested, owner=name)
     for setting in own.values():
         if setting.affects != "fusion":
             raise InputError(
                 f"ensemble {name!r} trains and scores nothing of its own, so its setting {setting.name!r} "
                 f"must be declared with affects='fusion'"
             )
-    chosen = system.members(config)
-    if not chosen:
+    return config
+
+
+def _member_names(name: str, config: Any) -> tuple[str, ...]:
+    """Return the names of an ensemble's members, checked."""
+    members: tuple[str, ...] = get(name).members(config)
+    if not members:
         raise InputError(f"{name} has no members; name one or more systems")
-    for member in chosen:
-        if chosen.count(member) > 1:
+    for member in members:
+        if members.count(member) > 1:
             raise InputError(f"{name}: member {member!r} is named twice")
         if _is_ensemble(get(member)):
             raise InputError(f"{name}: member {member!r} is an ensemble itself; name its members instead")
-    of_members: dict[str, dict[str, Any]] = {member: {} for member in chosen}
-    # a member's own value goes before one that is for all members
+    return members
+
+
+def _with_members(name: str, config: Any, values: Mapping[str, object], preset: str | None) -> Configured:
+    """Return an ensemble with its members, configured with those of ``values`` that are not its own."""
+    system = get(name)
+    own, members = settings_of(system.Config), _member_names(name, config)
+    accepted = {member: _settings(get(member)).keys() for member in members}
+    of_members: dict[str, dict[str, object]] = {member: {} for member in members}
+    # the value for one member takes precedence over the one for all members
     for key, value in sorted(values.items(), key=lambda item: "." in item[0]):
         if key in own:
             continue
-        named, _, of_member = key.rpartition(".")
-        having = [m for m in chosen if named in ("", m) and configure(m).accepts(of_member)]
-        if not having:
-            known = {known for m in chosen for known in configure(m).values()}
-            known |= {f"{m}.{known}" for m in chosen for known in configure(m).values()}
-            raise unknown_name(f"setting of {name}", key, own.keys() | known)
-        for m in having:
-            of_members[m][of_member] = value
-    members = tuple(configure(m, of_members[m], preset=preset) for m in chosen)
-    return Configured(name, system, config, None, members)
+        prefix, _, setting = key.rpartition(".")
+        owners = [member for member in members if prefix in ("", member) and setting in accepted[member]]
+        if not owners:
+            raise unknown_name(f"setting of {name}", key, _accepted(system, members))
+        for owner in owners:
+            of_members[owner][setting] = value
+    configured = tuple(configure(member, of_members[member], preset=preset) for member in members)
+    return Configured(name, system, config, None, configured)
 
 
 @cache

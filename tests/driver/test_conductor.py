@@ -16,7 +16,7 @@ from asdbench.driver.progress import ProgressDisplay
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.events import Event, TaskFinished
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
+from asdbench.engine.jobs import ResolvedJob, TrainingTask, by_training
 from asdbench.engine.local import run_local
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import official_score
@@ -104,10 +104,7 @@ def conducted(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(*trials: tuple[dict[str, Any], int]) -> tuple[Study, Crew, list[Trial]]:
         configured = registry.configure("baseline-mse", SMALL)
-        jobs = [
-            ResolvedJob(Job("baseline-mse", configured.changed(), "tiny", machine_type, 0), configured, data)
-            for machine_type in data.machine_types
-        ]
+        jobs = [ResolvedJob(configured, data, machine_type, 0) for machine_type in data.machine_types]
         (study,) = studies_for_system(jobs, Search(trials=len(trials)), fixed=["epochs", "n_mels", "frames"])
         store, told, tasks = JobStore.from_workspace(Workspace.from_environment()), [], {}  # type: ignore[var-annotated]
         crew = Crew(store)
@@ -145,9 +142,7 @@ def test_a_trial_is_judged_as_a_run_with_its_settings_would_be(conducted: Any, d
             section.official
             for machine_type in ("fan", "valve")
             for section in evaluate(
-                ResolvedJob(
-                    Job("baseline-mse", configured.changed(), "tiny", machine_type, 0), configured, data
-                ),
+                ResolvedJob(configured, data, machine_type, 0),
                 JobStore.from_workspace(Workspace.from_environment()),
             ).record.sections.values()
         ]

@@ -8,7 +8,7 @@ import pytest
 from asdbench import registry
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.search.plan import Search, steering_types, studies_for_system
@@ -30,7 +30,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
 def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baseline-mse") -> list[ResolvedJob]:
     configured = registry.configure(system)
     return [
-        ResolvedJob(Job(system, {}, data.name, machine_type, seed), configured, data)
+        ResolvedJob(configured, data, machine_type, seed)
         for machine_type in data.machine_types
         for seed in seeds
     ]

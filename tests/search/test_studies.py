@@ -10,7 +10,7 @@ from asdbench import registry
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.io.workspace import Workspace
 from asdbench.search.plan import Search, studies_for_system
 from asdbench.search.studies import RANDOM_TRIALS, Study, Trial
@@ -32,7 +32,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
 def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baseline-mse") -> list[ResolvedJob]:
     configured = registry.configure(system)
     return [
-        ResolvedJob(Job(system, {}, data.name, machine_type, seed), configured, data)
+        ResolvedJob(configured, data, machine_type, seed)
         for machine_type in data.machine_types
         for seed in seeds
     ]

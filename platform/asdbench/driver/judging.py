@@ -103,9 +103,7 @@ def _with_earlier_types(group: Sequence[ResolvedJob], jobs_store: JobStore) -> l
     by_type = {resolved.job.machine_type: resolved for resolved in group}
     for machine in first.data.machine_types:
         if machine not in by_type:
-            other = ResolvedJob(
-                dataclasses.replace(first.job, machine_type=machine), first.configured, first.data
-            )
+            other = dataclasses.replace(first, machine_type=machine)
             if jobs_store.is_scored(other):
                 by_type[machine] = other
     return [by_type[machine] for machine in sorted(by_type)]

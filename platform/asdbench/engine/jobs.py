@@ -70,19 +70,23 @@ class ResolvedJob:
 
     Attributes
     ----------
-    job : the job
-    configured : its system with settings
+    configured : its system with settings, the only form in which it carries them
     data : its data set
+    machine_type, seed : as in `Job`
+    pseudo_anomaly_name : name of the data set of the pseudo-anomalies, if not ``data``
     """
 
-    job: Job
     configured: registry.Configured
     data: DataSet
+    machine_type: str
+    seed: int
+    pseudo_anomaly_name: str | None = None
 
     @classmethod
     def from_job(cls, job: Job, data: DataSet) -> "ResolvedJob":
         """Look up a job's system; an unknown system or setting is an :class:`InputError`."""
-        return cls(job, registry.configure(job.system, dict(job.settings)), data)
+        configured = registry.configure(job.system, job.settings)
+        return cls(configured, data, job.machine_type, job.seed, job.pseudo_anomaly_data)
 
     @classmethod
     def from_workspace(cls, job: Job, workspace: Workspace) -> "ResolvedJob":
@@ -104,16 +108,24 @@ class ResolvedJob:
         ``pseudo_anomaly_data`` counts only if the system takes pseudo-anomalies.
         """
         taken = pseudo_anomaly_data if configured.takes_pseudo_anomalies() else None
-        job = Job(configured.name, configured.changed(), data.name, machine_type, seed, taken)
-        return cls(job, configured, data)
+        return cls(configured, data, machine_type, seed, taken)
+
+    @cached_property
+    def job(self) -> Job:
+        """The job as plain data, with the settings that differ from the defaults."""
+        return Job(
+            self.configured.name,
+            self.configured.changed(),
+            self.data.name,
+            self.machine_type,
+            self.seed,
+            self.pseudo_anomaly_name,
+        )
 
     @cached_property
     def members(self) -> tuple["ResolvedJob", ...]:
         """The jobs whose scores this one joins, if its system is an ensemble."""
-        return tuple(
-            ResolvedJob(replace(self.job, system=member.name, settings=member.changed()), member, self.data)
-            for member in self.configured.members
-        )
+        return tuple(replace(self, configured=member) for member in self.configured.members)
 
     @cached_property
     def parts(self) -> tuple["ResolvedJob", ...]:

@@ -274,8 +274,7 @@ def _development_results(first: ResolvedJob, store: JobStore) -> dict[str, dict[
     """Return the metrics, in percent, of the scored machine types that have labeled dev clips."""
     results: dict[str, dict[str, float]] = {}
     for machine_type in labeled_types(first.data, subset="dev"):
-        job = dataclasses.replace(first.job, machine_type=machine_type)
-        resolved = ResolvedJob(job, first.configured, first.data)
+        resolved = dataclasses.replace(first, machine_type=machine_type)
         if store.is_scored(resolved):
             sections = judge_sections(resolved, store, subset="dev")
             means = section_means(sections.values(), rule=first.data.rule)
