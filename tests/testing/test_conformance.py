@@ -133,11 +133,11 @@ def checks_of(bench: FinishedJob, folder: Path) -> dict[str, Callable[[], None]]
         "unknown": lambda: suite.test_an_unknown_setting_is_refused(job),
         "epochs": lambda: suite.test_every_setting_changes_scores_or_cost(bench, job, "epochs"),
         "power": lambda: suite.test_every_setting_changes_scores_or_cost(bench, job, "power"),
-        "told": lambda: suite.test_what_is_said_of_test_clips_changes_nothing(bench, job, fresh()),
+        "told": lambda: suite.test_scores_do_not_depend_on_test_metadata(bench, job, fresh()),
         "same seed": lambda: suite.test_the_same_seed_gives_the_same_scores(bench, job, fresh()),
         "other seed": lambda: suite.test_another_seed_gives_other_scores(bench, job),
-        "resumed": lambda: suite.test_an_interrupted_training_goes_on(bench, job, fresh()),
-        "said": suite.test_it_says_what_it_is,
+        "resumed": lambda: suite.test_an_interrupted_training_resumes(bench, job, fresh()),
+        "said": suite.test_it_is_documented,
     }
 
 
@@ -197,9 +197,7 @@ def test_a_leak_of_the_domain_is_caught(
 
 def test_a_setting_without_another_value_asks_for_one(build: Build, tmp_path: Path) -> None:
     bench = build(("epochs: int = tunable(3)", 'epochs: int = tunable(3)\n    name: str = tunable("a")'))
-    with pytest.raises(
-        pytest.fail.Exception, match="another value of name, now 'a', in the test class's 'alt"
-    ):
+    with pytest.raises(pytest.fail.Exception, match="add another value of name, now 'a', to 'alternatives'"):
         Suite().test_every_setting_changes_scores_or_cost(bench, bench.resolved.job, "name")
 
 

@@ -1,6 +1,6 @@
-"""Tests that every system inherits, and data small enough to run them on. Needs pytest.
+"""The conformance suite that every system inherits, and a tiny data set for it. Requires pytest.
 
-A package with a system of its own tests it in four lines::
+A package tests its own system in four lines::
 
     from asdbench.testing import SystemConformance
 

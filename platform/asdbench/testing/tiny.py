@@ -1,8 +1,8 @@
 """A data set of a few short clips in the layout of DCASE 2023 Task 2, for tests.
 
 Every clip is a tone with one overtone in white noise. The machine type and the attribute ``spd`` set its
-pitch, the target domain has more noise, an anomaly has its overtone detuned. The same arguments write the
-same samples.
+pitch, the target domain has more noise, an anomaly has a detuned overtone. Equal arguments give equal
+samples.
 """
 
 import csv
@@ -36,34 +36,34 @@ def write_tiny(
     Parameters
     ----------
     folder
-        Is created if it is not there.
+        Folder to write to; created if it does not exist.
     seed
-        Of lengths, phases and noise.
+        Seed of durations, phases and noise.
     machine_types
         Names of the machine types.
     source_clips, target_clips
-        Training clips of each domain in a machine type.
+        Number of training clips of each domain per machine type.
     test_clips_per_cell
-        Test clips of each of the four cells {source, target} x {normal, anomaly}.
+        Number of test clips in each of the four cells {source, target} x {normal, anomaly}.
     durations_s
-        Shortest and longest clip.
+        Shortest and longest duration of a clip.
     """
-    for place, machine_type in enumerate(machine_types):
-        generator = np.random.default_rng([seed, place])
+    for index, machine_type in enumerate(machine_types):
+        generator = np.random.default_rng([seed, index])
         cells = [("train", "source", "normal", source_clips), ("train", "target", "normal", target_clips)]
         cells += [("test", domain, label, test_clips_per_cell) for domain, label in _TEST_CELLS]
         rows = []
         for split, domain, label, clips in cells:
             (folder / machine_type / split).mkdir(parents=True, exist_ok=True)
-            for index in range(clips):
-                speed = index % len(_SPEEDS)
-                mic = "AB"[index % 2]
-                stem = f"section_00_{domain}_{split}_{label}_{index:04d}_spd_{_SPEEDS[speed]}_mic_{mic}"
+            for number in range(clips):
+                speed = number % len(_SPEEDS)
+                mic = "AB"[number % 2]
+                stem = f"section_00_{domain}_{split}_{label}_{number:04d}_spd_{_SPEEDS[speed]}_mic_{mic}"
                 path = f"{machine_type}/{split}/{stem}.wav"
                 rows.append([path, "spd", _SPEEDS[speed], "mic", mic])
                 wave = tone(
                     generator,
-                    pitch_hz=300.0 * (1 + place) * (1 + 0.2 * speed),
+                    pitch_hz=300.0 * (1 + index) * (1 + 0.2 * speed),
                     overtone=2.7 if label == "anomaly" else 2.0,
                     noise=0.05 if domain == "target" else 0.02,
                     duration_s=generator.uniform(*durations_s),
@@ -77,7 +77,7 @@ def write_tiny(
 def tone(
     generator: np.random.Generator, *, pitch_hz: float, overtone: float, noise: float, duration_s: float
 ) -> NDArray[np.float64]:
-    """Return samples (sample,) between -1 and 1."""
+    """Return the samples of a clip, shape (sample,), between -1 and 1."""
     time_s = np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     phases = generator.uniform(0, 2 * np.pi, 2)
     tone = np.sin(2 * np.pi * pitch_hz * time_s + phases[0])
