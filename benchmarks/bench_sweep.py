@@ -49,7 +49,7 @@ def trial_overhead(home: Path) -> None:
     asdbench(
         home,
         *("tune", "baseline-mse", "--data", "tiny", "--workers", "1", "--trials", str(TRIALS)),
-        *("--over", "learning_rate", "--set", f"epochs={EPOCHS}", *SMALL),
+        *("--only-settings", "learning_rate", "--set", f"epochs={EPOCHS}", *SMALL),
     )
     (file,) = (home / "jobs" / "searches").glob("*.json")
     trials = json.loads(file.read_text())["trials"]

@@ -196,7 +196,7 @@ def test_all_bad_files_are_listed_and_nothing_is_registered(
     assert "4 bad files" in said
     assert catalog.names(Workspace.from_environment()) == []
     assert asdbench("data", "add", "bad", str(folder), "--skip-bad") == 0
-    assert capsys.readouterr().out.count("left out: ") == 4
+    assert capsys.readouterr().out.count("skipped: ") == 4
     assert catalog.names(Workspace.from_environment()) == ["bad"]
 
 
@@ -355,7 +355,7 @@ def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
     small = ("steps=2", "cvae_steps=1", "adversarial_steps=1", "width=16", "ffn=16", "blocks=1")
     assert sweep("--data", tiny, "--machines", "fan", *QUICK, *small, "batch_size=16") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "left out: system 'theirs' (their_plugin.py) cannot be imported" in said
+    assert "skipped: system 'theirs' (their_plugin.py) cannot be imported" in said
     assert "5 jobs, 4 trainings" in said
     assert sweep("--data", tiny, "--systems", "theirs", *QUICK) == 2
 
@@ -364,7 +364,7 @@ def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
 def test_features_are_built_for_the_systems_that_work(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert asdbench("features", tiny) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "left out: system 'theirs'" in said
+    assert "skipped: system 'theirs'" in said
     assert "features of tiny are ready" in said
 
 
@@ -415,19 +415,22 @@ def test_a_sweep_without_data_takes_all_that_are_registered(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("tune", "baseline-mse", "--trials", "0"), "--trials 0 must be at least 1; 'asdbench run'"),
-        (("tune", "ensemble", "--trials", "2"), "'asdbench fuse' searches its weights"),
-        (("tune", "baseline-mse", "--trials", "2", "--over", "epoch"), "did you mean 'epochs'"),
-        (("tune", "baseline-mse", "--trials", "2", "--affects", "fusion"), "no setting to search"),
+        (
+            ("tune", "baseline-mse", "--trials", "0"),
+            "--trials 0 must be at least 1; to run systems untuned use 'asdbench run baseline-mse",
+        ),
+        (("tune", "ensemble", "--trials", "2"), "search its weights with 'asdbench fuse"),
+        (("tune", "baseline-mse", "--trials", "2", "--only-settings", "epoch"), "did you mean 'epochs'"),
+        (("tune", "baseline-mse", "--trials", "2", "--max-cost", "fusion"), "no setting to search"),
         (("tune", "baseline-mse", "--trials", "2", "--subset", "eval"), "no clips in the subset eval"),
-        (("tune", "baseline-mse", "--trials", "2", "--local"), "a search needs Ray; drop --local"),
+        (("tune", "baseline-mse", "--trials", "2", "--local"), "Unknown option: --local"),
         (("tune", "baseline-mse", "--trials", "2", "--search-seed", "-1"), "--search-seed -1 is negative"),
-        (("fuse", "baseline-mse"), "weights take two or more"),
+        (("fuse", "baseline-mse"), "fusing needs at least two members"),
         (
             ("fuse", "baseline-mse", "baseline-maha"),
-            "'asdbench run baseline-mse --data tiny --seeds 0' makes them",
+            "run 'asdbench run ensemble --data tiny --seeds 0 --set",
         ),
-        (("fuse", "baseline-mse", "baseline-maha", "--into", "baseline-mse"), "setting"),
+        (("fuse", "baseline-mse", "baseline-maha", "--ensemble", "baseline-mse"), "setting"),
         (("fuse", "baseline-mse", "baseline-maha", "--set", "stepz=1"), "'stepz'"),
     ],
 )
@@ -456,7 +459,11 @@ def test_fusion_weights_are_found_shown_and_marked(
     assert "Weights of ensemble" in said
     assert "left out, all" in said
     assert "dev-tuned, 300 trials" in said
-    line = next(line for line in said.splitlines() if line.startswith("the same by hand: asdbench "))
+    line = next(
+        line
+        for line in said.splitlines()
+        if line.startswith("to run the ensemble with these weights: asdbench ")
+    )
     assert asdbench(*line.partition("asdbench ")[2].split(), "--local") == 0
     capsys.readouterr()
     assert asdbench("leaderboard", "--data", "tiny", "--format", "json") == 0

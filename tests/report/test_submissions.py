@@ -220,7 +220,8 @@ def test_bad_requests_are_refused(tmp_path: Path, systems, options, message) -> 
 
 
 def test_a_submission_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ("submission", "baseline-mse", "--data", "tiny", "--team", "T", "--to", str(tmp_path), *QUICK)
+    options = ("--data", "tiny", "--team", "T", "--output", str(tmp_path))
+    command = ("submission", "baseline-mse", *options, *QUICK)
     assert asdbench(*command) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "T.zip: 1 system" in said
@@ -282,7 +283,7 @@ def test_a_tuned_row_is_compared_and_submitted_by_its_settings(
     overall = json.loads(capsys.readouterr().out)[-1]
     assert overall["score_a"] == pytest.approx(row["official_score"], abs=1e-12)
     stored = stored_results()
-    out = ("--team", "Zhang_DKU", "--to", str(tmp_path / "out"))
+    out = ("--team", "Zhang_DKU", "--output", str(tmp_path / "out"))
     assert asdbench("submission", "baseline-mse", *options, *out) == 0
     label = "Zhang_DKU_task2_1"
     meta = yaml.safe_load((tmp_path / "out" / "Zhang_DKU" / label / f"{label}.meta.yaml").read_text())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from asdbench.cli.options import Flag, Subset, Whole, Words, new_console
+from asdbench.cli.options import Flag, Integer, Strings, Subset, new_console, print_line
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
@@ -30,25 +30,25 @@ def add(
     channels: Literal["near", "far", "both", "mean"] | None = None,
     skip_bad: Flag = False,
 ) -> None:
-    """Register a folder of recordings, in a layout of DCASE Challenge Task 2 or described by a manifest.
+    """Register a folder of recordings in a layout of DCASE Challenge Task 2, or described by a manifest.
 
     Parameters
     ----------
     name
-        The name to give it; a data set of that name is replaced.
+        Name of the data set; an existing data set of this name is replaced.
     folder
-        Folder with one folder a machine type, each with train/ and test/; or with dev_data/ and eval_data/.
+        Folder with one folder per machine type, each with train/ and test/; or with dev_data/ and eval_data/.
     layout
-        How to read it, if the folder does not show it: machine-ids, domain-folders, sections,
+        Layout of the folder, if it cannot be inferred: machine-ids, domain-folders, sections,
         sections-with-supplement, two-microphones.
     manifest
-        CSV or Parquet table, a row a clip: path, machine_type, split; and, where known, label, domain,
-        section, attributes (name=value;name=value), group (one recording), subset (dev or eval).
+        CSV or Parquet table with one row per clip. Columns: path, machine_type, split and, if known, label,
+        domain, section, attributes (name=value;name=value), group (one recording), subset (dev or eval).
     channels
-        What becomes of several channels: the first (near), the last (far), one after the other (both) or
-        their mean; near for two-microphones and mean for all else, if not given.
+        How to reduce several channels to one: the first (near), the last (far), one after the other (both),
+        or their mean (default: near for two-microphones, else mean).
     skip_bad
-        Leave bad files out, instead of refusing the folder.
+        Skip bad files instead of rejecting the folder.
     """
     from asdbench.data.sets import catalog
     from asdbench.data.sets.layouts import named_layout
@@ -69,17 +69,17 @@ def add(
 
 
 @data_app.command
-def demo(*, name: str = "demo", clips_per_type: Whole | None = None, seed: Whole = 0) -> None:
-    """Write the embedded data set, synthetic sounds of seven machine types, and register it.
+def demo(*, name: str = "demo", clips_per_type: Integer | None = None, seed: Integer = 0) -> None:
+    """Generate and register the embedded data set: synthetic sounds of seven machine types.
 
     Parameters
     ----------
     name
-        The name to give it.
+        Name of the data set.
     clips_per_type
-        Training clips of a machine type.
+        Number of training clips per machine type.
     seed
-        Seed of the generator.
+        Random seed of the generator.
     """
     write_and_register_demo(name, clips_per_type=clips_per_type, seed=seed)
 
@@ -89,32 +89,32 @@ def get(
     challenge: str,
     *,
     subset: Subset | None = None,
-    machines: Words = (),
+    machines: Strings = (),
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
     base_url: str | None = None,
-    to: Path | None = None,
+    output: Path | None = None,
     skip_bad: Flag = False,
 ) -> None:
-    """Fetch the data of a challenge, check and unpack it, and register it under the challenge's name.
+    """Download, verify and unpack the data of a challenge, and register it under the challenge's name.
 
-    What is there is not fetched again: after an interruption the same command goes on.
+    Files are downloaded once: after an interruption, the same command resumes.
 
     Parameters
     ----------
     challenge
-        dcase2023 and so on; 'asdbench data list --available' lists them.
+        Name of a challenge, such as dcase2023; 'asdbench data list --available' lists them.
     subset
-        dev (development) or eval (additional training and evaluation); both if not given.
+        dev (development) or eval (additional training and evaluation) (default: both).
     machines
-        Machine types; all if not given.
+        Machine types (default: all).
     from_
-        Folder that holds the archives already.
+        Folder that already contains the archives.
     base_url
-        A mirror of https://zenodo.org.
-    to
+        Address of a mirror of https://zenodo.org.
+    output
         Folder to unpack into.
     skip_bad
-        Leave bad files out, instead of refusing the data set.
+        Skip bad files instead of rejecting the data set.
     """
     from asdbench.data.sets import catalog, challenges, download
 
@@ -122,13 +122,13 @@ def get(
     workspace = Workspace.from_environment()
     workspace.check_home()
     registered = catalog.load(workspace, year.name) if year.name in catalog.names(workspace) else None
-    root = to or (registered.root if registered else workspace.home / "recordings" / year.name)
+    root = output or (registered.root if registered else workspace.home / "recordings" / year.name)
     if registered and registered.root.exists() and registered.root != root.resolve():
         raise InputError(
-            f"the data set {year.name!r} is registered from {str(registered.root)!r}; give that with --to, or"
-            f" leave --to out"
+            f"the data set {year.name!r} is registered from {str(registered.root)!r}, so it cannot be"
+            f" unpacked to {str(output)!r}; drop --output"
         )
-    with _file_progress("fetching", in_bytes=True) as progress:
+    with _file_progress("downloading", in_bytes=True) as progress:
         fetched = download.get(
             year,
             root,
@@ -136,11 +136,11 @@ def get(
             machine_types=machines,
             given=from_,
             base_url=base_url or download.ZENODO,
-            say=_say,
+            say=print_line,
             progress=progress,
         )
     if registered and fetched.clips <= registered.known_files:
-        _say(f"{year.name}: everything is there, in {root}")
+        print_line(f"{year.name}: already complete in {root}")
         return
     with _file_progress("reading") as progress:
         channels = registered.channels if registered else None
@@ -163,57 +163,58 @@ def labels(
     from_: Annotated[Path, Parameter(name="--from")],
     renamed_list: Path | None = None,
 ) -> None:
-    """Enter the organizers' labels of an evaluation subset, from the folder of their evaluator.
+    """Add the organizers' labels of an evaluation subset, from the folder of their evaluator.
 
     Parameters
     ----------
     name
-        A registered data set.
+        Name of a registered data set.
     from_
         Folder with ground_truth_data/ and ground_truth_domain/, or with eval_data_list.csv.
     renamed_list
-        A list of renamed clips (eval_data_list_....csv) to be checked against the labels.
+        List of renamed clips (eval_data_list_....csv) to check against the labels.
     """
     from asdbench.data.sets import catalog, challenges
     from asdbench.data.sets import ground_truth as truth
 
     data = catalog.load(Workspace.from_environment(), name)
-    told = truth.read_ground_truth(from_)
-    found = truth.match_labels(data.clips, told)
-    known = challenges.CHALLENGES.get(name)
-    wrong = {"names of the clips": found.wrong_names}
+    ground_truth = truth.read_ground_truth(from_)
+    matched = truth.match_labels(data.clips, ground_truth)
+    wrong = {"names of the clips": matched.wrong_names}
     if renamed_list is not None:
-        wrong[str(renamed_list)] = truth.wrong_labels(truth.read_renamed_list(renamed_list), told)
-    catalog.label(data, found.table)
-    for place, counts in wrong.items():
-        for machine, (count, clips) in counts.items():
-            if count:
-                _say(
-                    f"note: {place}: {count} of {clips} labels of {machine} are wrong, the ground truth holds"
+        wrong[str(renamed_list)] = truth.wrong_labels(truth.read_renamed_list(renamed_list), ground_truth)
+    catalog.label(data, matched.table)
+    for source, counts in wrong.items():
+        for machine, (n_wrong, n_clips) in counts.items():
+            if n_wrong:
+                print_line(
+                    f"note: {source}: {n_wrong} of {n_clips} labels of {machine} are wrong;"
+                    f" the ground truth is used"
                 )
+    known = challenges.CHALLENGES.get(name)
     if known and known.renamed_list_errors:
         errors = ", ".join(f"{count} of {machine}" for machine, count in known.renamed_list_errors.items())
-        _say(
+        print_line(
             f"note: the list of renamed clips that circulates with the baseline code has wrong labels"
-            f" ({errors}); clips renamed by it are judged by the ground truth"
+            f" ({errors}); the ground truth is used for clips renamed with it"
         )
-    if found.unused:
-        _say(f"note: there are no clips of {', '.join(found.unused)}")
-    anomalies = int(found.table["anomaly"].sum())
-    _say(f"{name}: {found.table.height} evaluation clips labeled, {anomalies} of them anomalies")
-    _say(f"'asdbench run SYSTEM --data {name}' judges what has been scored; it trains nothing anew")
+    if matched.unused:
+        print_line(f"note: labels without clips: {', '.join(matched.unused)}")
+    n_anomalies = int(matched.table["anomaly"].sum())
+    print_line(f"{name}: {matched.table.height} evaluation clips labeled, {n_anomalies} of them anomalies")
+    print_line(f"to evaluate stored scores on them, repeat the run: 'asdbench run SYSTEM --data {name}'")
 
 
 @data_app.command(name="list")
 def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
-    """List the registered data sets, or those that 'asdbench data get' can fetch.
+    """List the registered data sets, or those that 'asdbench data get' can download.
 
     Parameters
     ----------
     available
-        List the challenges' data sets; sizes and licenses are asked of their records.
+        List the data sets of the challenges, with sizes and licenses from their Zenodo records.
     base_url
-        A mirror of https://zenodo.org.
+        Address of a mirror of https://zenodo.org.
     """
     from asdbench.data.sets import catalog
     from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric
@@ -225,7 +226,9 @@ def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
     workspace = Workspace.from_environment()
     names = catalog.names(workspace)
     if not names:
-        _say("no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' adds one")
+        print_line(
+            "no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' adds one"
+        )
         return
     rows = []
     for name in names:
@@ -237,7 +240,7 @@ def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
 
 
 def _list_available(console: "Console", base_url: str | None) -> None:
-    """Show the challenges, with what their records say of sizes and licenses."""
+    """Show the challenges, with sizes and licenses from their records."""
     from concurrent.futures import ThreadPoolExecutor
 
     from asdbench.data.sets import download
@@ -274,17 +277,17 @@ def _list_available(console: "Console", base_url: str | None) -> None:
     ]
     console.print(DisplayTable(columns, rows))
     if not all(answers):
-        _say("? = the record could not be asked; assume non-commercial use")
+        print_line("? = the record could not be read; assume non-commercial use")
 
 
 @data_app.command
 def info(name: str) -> None:
-    """Describe a data set: clips by type, split, domain and attribute, durations, formats, license.
+    """Describe a data set: clips per type, split, domain and attribute, durations, formats, license.
 
     Parameters
     ----------
     name
-        A registered data set.
+        Name of a registered data set.
     """
     from asdbench.data.sets import catalog
     from asdbench.report.rendering import frame_table
@@ -292,7 +295,7 @@ def info(name: str) -> None:
     console = new_console()
     data = catalog.load(Workspace.from_environment(), name)
     described = catalog.describe(data)
-    _say(f"{name}: {data.clips.height} clips in {data.root}")
+    print_line(f"{name}: {data.clips.height} clips in {data.root}")
     for title, frame in (
         ("clips", described.counts),
         ("durations", described.durations),
@@ -300,13 +303,13 @@ def info(name: str) -> None:
         ("attributes", described.attributes),
     ):
         console.print("", frame_table(frame, title=title), sep="\n")
-    _say("")
+    print_line("")
     _show_problems(data, described.notes)
-    _say(f"license: {described.license or 'the data set states none'}")
+    print_line(f"license: {described.license or 'the data set states none'}")
 
 
 def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = None, seed: int = 0) -> None:
-    """Write the embedded data set under the data home and register it as ``name``; again is quick."""
+    """Write the embedded data set under the data home, unless it is already there, and register it."""
     from asdbench.data.sets import catalog
     from asdbench.data.synthetic.dataset import write_demo
 
@@ -318,28 +321,21 @@ def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = 
         write_demo(folder, clips_per_type=clips, seed=seed, progress=progress)
     with _file_progress("reading") as progress:
         data = catalog.add(workspace, name, folder, progress=progress)
-    _say(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
-
-
-def _say(line: str) -> None:
-    """Print a line on standard output."""
-    from asdbench.report.formatting import print_message
-
-    print_message(new_console(), line)
+    print_line(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
 
 
 def _show_registered(data: "DataSet") -> None:
     """Print what was registered, after notes and files that were left out."""
     _show_problems(data, data.notes)
-    _say(f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
+    print_line(f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
 
 
 def _show_problems(data: "DataSet", notes: Iterable[str]) -> None:
     """Print notes on a data set, and the files that were left out."""
     for note in notes:
-        _say(f"note: {note}")
+        print_line(f"note: {note}")
     for skipped in data.left_out:
-        _say(f"left out: {skipped.path}: {skipped.reason}")
+        print_line(f"skipped: {skipped.path}: {skipped.reason}")
 
 
 class _file_progress:

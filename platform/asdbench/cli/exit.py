@@ -1,21 +1,26 @@
 """Exit codes and messages: bad input and interruptions in one sentence."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from asdbench.cli.log import with_verbosity
 from asdbench.errors import InputError
 
 if TYPE_CHECKING:
-    pass
+    from cyclopts import App
+
+EXIT_CODES = "Exit codes: 0 success, 1 a part failed, 2 bad input, 130 interrupted."
 
 
-def guarded(command: Callable[[], object]) -> int:
-    """Call ``command`` and return its exit code, turning bad input and interruptions into messages."""
+def guarded(app: "App", arguments: Sequence[str] | None) -> int:
+    """Run an app with ``-v`` on every command and return its exit code; bad input becomes a message."""
     from cyclopts import CycloptsError
 
     try:
-        code = command()
+        code = with_verbosity(app)(
+            arguments, result_action="return_value", exit_on_error=False, print_error=False
+        )
     except CycloptsError as error:
         print(f"asdbench: {error}", file=sys.stderr)
         return 2
@@ -26,7 +31,7 @@ def guarded(command: Callable[[], object]) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "\nasdbench: interrupted; what is finished is kept, the same command goes on from here",
+            "\nasdbench: interrupted; finished work is kept, run the same command again to resume",
             file=sys.stderr,
         )
         return 130

@@ -1,29 +1,193 @@
-"""What the commands share: kinds of parameters, and the console."""
+"""Kinds of parameters, groups of options, and the console: what the commands share."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import CoercionError, Parameter, Token
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from asdbench.driver.executor import ExecutionOptions
+    from asdbench.driver.request import RunRequest
+    from asdbench.report.stored_runs import StoredRunOptions
+    from asdbench.search.plan import Search
 
-def whole_number(_: Any, tokens: Sequence[Token]) -> int:
-    """Read a whole number; cyclopts would round one with a fraction."""
+
+def parse_integer(_: object, tokens: Sequence[Token]) -> int:
+    """Parse a whole number; cyclopts would round a number with a fraction."""
     try:
         return int(tokens[0].value)
     except ValueError:
         raise CoercionError(msg=f"{tokens[0].value!r} is not a whole number", token=tokens[0]) from None
 
 
-Whole = Annotated[int, Parameter(converter=whole_number, n_tokens=1)]
-Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)]
-Numbers = Annotated[tuple[Whole, ...], Parameter(consume_multiple=True, negative=())]
-Flag = Annotated[bool, Parameter(negative=())]
+Integer = Annotated[int, Parameter(converter=parse_integer, n_tokens=1)]
+Integers = Annotated[
+    tuple[Integer, ...],
+    Parameter(consume_multiple=True, negative=(), show_default=lambda values: " ".join(map(str, values))),
+]
+Strings = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)]
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 Subset = Literal["dev", "eval"]
 Threshold = Literal["empirical", "gamma", "tail"]
+TableFormat = Literal["table", "csv", "json", "markdown"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a run.
+
+    Attributes
+    ----------
+    seeds
+        Random seeds; each system runs once per seed: --seeds 0 1 2.
+    machines
+        Machine types (default: all).
+    subset
+        Run only machine types that have clips of this subset: dev (development) or eval (evaluation).
+    set
+        Settings as key=value; each applies to the systems that have it.
+    preset
+        Named settings of the systems: report (as published), fast (for two CPU cores), or demo (for the
+        embedded data set).
+    pseudo_anomalies_from
+        Data set whose machine types serve as pseudo-anomalies, for a data set with a single machine type.
+    """
+
+    seeds: Integers = (0,)
+    machines: Strings = ()
+    subset: Subset | None = None
+    set: Strings = ()
+    preset: str | None = None
+    pseudo_anomalies_from: str | None = None
+
+    def to_request(self, systems: Sequence[str], data: str) -> "RunRequest":
+        """Return the request to run systems on a data set with these options."""
+        from asdbench.config import parse_assignments
+        from asdbench.driver.request import RunRequest
+
+        return RunRequest(
+            systems,
+            data,
+            seeds=self.seeds,
+            machines=self.machines,
+            settings=parse_assignments(self.set),
+            preset=self.preset,
+            pseudo_anomaly_data=self.pseudo_anomalies_from,
+            subset=self.subset,
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Options of the Ray cluster and of the storage.
+
+    Attributes
+    ----------
+    workers
+        Number of worker processes (default: one per GPU, or one per CPU without GPUs).
+    workers_per_type
+        Number of worker processes that share the training of one machine type (default: 1, or more if there
+        are more GPUs than trainings).
+    gpus_per_worker
+        GPUs of each worker process; below 1, several processes share a GPU.
+    address
+        Address of the Ray cluster, or 'local' to start one on this machine (default: RAY_ADDRESS, or local).
+    checkpoint_epochs
+        Number of epochs between checkpoints.
+    dashboard
+        Start Ray's dashboard with a cluster that is started for this run, on this machine's loopback address.
+    storage
+        Where results go, and data for other nodes: a folder that all nodes can access, or a URI such as
+        s3://bucket/folder (default: ASDBENCH_STORAGE, or the data home).
+    """
+
+    workers: Integer | None = None
+    workers_per_type: Integer | None = None
+    gpus_per_worker: float = 1.0
+    address: str | None = None
+    checkpoint_epochs: Integer = 5
+    dashboard: Flag = False
+    storage: str | None = None
+
+    def to_execution(self, *, local: bool) -> "ExecutionOptions":
+        """Return how tasks are executed: in this process if ``local``, else on a Ray cluster."""
+        import os
+
+        from asdbench.cluster.placement import Placement
+        from asdbench.driver.executor import ExecutionOptions
+        from asdbench.errors import InputError
+
+        if local and self.address is not None:
+            raise InputError(
+                f"--local runs in this process and --address {self.address} on a cluster; drop one of them"
+            )
+        placement = Placement(self.workers, self.workers_per_type, self.gpus_per_worker)
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        return ExecutionOptions(local, placement, address, self.checkpoint_epochs, self.dashboard)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of a search.
+
+    Attributes
+    ----------
+    max_cost
+        Search only settings whose change requires at most: retraining (training), rescoring (scoring), or
+        refusion (fusion).
+    only_settings
+        Settings to search (default: all not fixed by --preset or --set).
+    protocol
+        dev: one search over all machine types. leave-one-type-out: one search per machine type, over all
+        other types and evaluated on the one left out.
+    search_seed
+        Random seed of the search.
+    """
+
+    max_cost: Literal["training", "scoring", "fusion"] = "training"
+    only_settings: Strings = ()
+    protocol: Literal["dev", "leave-one-type-out"] = "dev"
+    search_seed: Integer = 0
+
+    def to_search(self, trials: int) -> "Search":
+        """Return a search with this number of trials."""
+        from asdbench.search.plan import Search
+
+        return Search(trials, self.max_cost, self.only_settings, self.protocol, self.search_seed)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class StoredOptions:
+    """Which runs' stored scores to use.
+
+    Attributes
+    ----------
+    set
+        Settings of the run, as key=value.
+    preset
+        Named settings of the run.
+    pseudo_anomalies_from
+        Data set of the run's pseudo-anomalies.
+    """
+
+    set: Strings = ()
+    preset: str | None = None
+    pseudo_anomalies_from: str | None = None
+
+    def to_stored_runs(self) -> "StoredRunOptions":
+        """Return the options as reports take them."""
+        from asdbench.config import parse_assignments
+        from asdbench.report.stored_runs import StoredRunOptions
+
+        return StoredRunOptions(self.preset, parse_assignments(self.set), self.pseudo_anomalies_from)
 
 
 def new_console(stderr: bool = False) -> "Console":
@@ -31,3 +195,16 @@ def new_console(stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr)
+
+
+def print_line(line: str, *, style: str | None = None) -> None:
+    """Print a message on standard output."""
+    from asdbench.report.formatting import print_message
+
+    print_message(new_console(), line, style=style)
+
+
+def print_text(text: str | None) -> None:
+    """Print a rendered report; ``None`` means that it has been shown already."""
+    if text is not None:
+        print(text, end="")

@@ -1,13 +1,13 @@
-"""What the scripts in ``sweeps/`` call: whole experiments as one statement."""
+"""The scripts in ``sweeps/``: whole experiments as one statement."""
 
 import sys
 
 from cyclopts import App
 
 from asdbench.cli.data import write_and_register_demo
-from asdbench.cli.exit import guarded
-from asdbench.cli.main import RunOptions, SearchOptions, run_systems, usable_systems
-from asdbench.cli.options import Whole, Words
+from asdbench.cli.exit import EXIT_CODES, guarded
+from asdbench.cli.options import ClusterOptions, Flag, Integer, RunOptions, SearchOptions, Strings
+from asdbench.cli.run import ANY_CLUSTER, DEFAULT_RUN, run_systems, usable_systems
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
@@ -16,53 +16,57 @@ _DEMO_TRIALS = 2
 
 
 def all_types(arguments: list[str] | None = None) -> None:
-    """Run, tune and fuse every registered system; the options are those of ``asdbench run`` and ``tune``."""
+    """Run, tune and fuse all systems; the options are those of ``asdbench run`` and ``asdbench tune``."""
     app = App(
         name="all_types.py",
-        help="All systems on every machine type: run, tuned, fused, and on the leaderboard.",
-        suppress_keyboard_interrupt=False,  # guarded() says how to go on
+        help="Run, tune and fuse all systems on all machine types, and show the leaderboard.",
+        suppress_keyboard_interrupt=False,  # guarded() prints how to resume
+        help_epilogue=EXIT_CODES,
     )
 
     @app.default
     def sweep(
         *,
-        data: Words = (),
-        systems: Words = (),
-        trials: Whole | None = None,
+        data: Strings = (),
+        systems: Strings = (),
+        trials: Integer | None = None,
+        local: Flag = False,
         search: SearchOptions | None = None,
-        options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
+        options: RunOptions = DEFAULT_RUN,
+        cluster: ClusterOptions = ANY_CLUSTER,
     ) -> int:
-        """All systems on every machine type: run, tuned, fused, and on the leaderboard.
+        """Run, tune and fuse all systems on all machine types, and show the leaderboard.
 
         Parameters
         ----------
         data
-            Names of registered data sets; all, or the embedded one where there are none or for --preset demo,
-            if not given.
+            Names of registered data sets (default: all, or the embedded data set if there are none or with
+            --preset demo).
         systems
-            Names of systems; all that can be used if not given.
+            Names of systems (default: all that can be used).
         trials
-            Trials of each system, the first of them untuned; 0 leaves them untuned. If not given 20; with
-            --local 0; with --preset demo 2, of settings that no model runs for.
+            Number of trials per system; the first is the untuned system, and 0 means no search (default: 20;
+            0 with --local; 2 with --preset demo, of settings whose change requires only refusion).
+        local
+            Run in this process, without Ray and without a search.
         """
         demo = options.preset == "demo"
         if trials is None:
-            trials = 0 if options.local else _DEMO_TRIALS if demo else _TRIALS
+            trials = 0 if local else _DEMO_TRIALS if demo else _TRIALS
         if search is None:
-            search = SearchOptions(affects="fusion") if demo else SearchOptions()
-        wanted = search.search(trials)
+            search = SearchOptions(max_cost="fusion") if demo else SearchOptions()
         return max(
-            run_systems(systems or usable_systems(), name, options, search=wanted)
+            run_systems(
+                systems or usable_systems(), name, options, cluster, local=local, search=search, trials=trials
+            )
             for name in data or _data_sets(embedded=demo)
         )
 
-    sys.exit(
-        guarded(lambda: app(arguments, result_action="return_value", exit_on_error=False, print_error=False))
-    )
+    sys.exit(guarded(app, arguments))
 
 
 def _data_sets(*, embedded: bool) -> list[str]:
-    """Return the names of all data sets, or of the embedded one, which is written if there is none."""
+    """Return the names of all data sets, or of the embedded one if there are none."""
     from asdbench.data.sets import catalog
 
     names = catalog.names(Workspace.from_environment())
@@ -70,7 +74,7 @@ def _data_sets(*, embedded: bool) -> list[str]:
 
 
 def _embedded() -> str:
-    """Return the name of the embedded data set, which is written and registered if no ``demo`` is there."""
+    """Return the name of the embedded data set; write and register it unless ``demo`` exists."""
     from asdbench.data.sets import catalog
 
     workspace = Workspace.from_environment()
@@ -79,7 +83,7 @@ def _embedded() -> str:
     root = catalog.load(workspace, "demo").root
     if not root.is_relative_to((workspace.home / "recordings").resolve()):
         raise InputError(
-            f"the data set 'demo' is the folder {str(root)!r} and not the embedded one; name it with --data "
-            f"demo, or get the embedded one back with 'asdbench data demo'"
+            f"the data set 'demo' is the folder {str(root)!r} and not the embedded one; use it with "
+            f"'--data demo', or restore the embedded one with 'asdbench data demo'"
         )
     return "demo"

@@ -57,7 +57,10 @@ class Connection:
             raise self._error
         why = " ".join(str(self._error).split()) or repr(self._error)
         if self._address == "local":
-            message = f"Ray cannot start on this machine ({why}); fix that, or run without Ray with --local"
+            message = (
+                f"Ray cannot start on this machine ({why}); fix that, or, for a run without a search, add "
+                f"--local"
+            )
         else:
             message = (
                 f"no Ray cluster answers at {self._address!r} ({why}); start one, correct --address (or "

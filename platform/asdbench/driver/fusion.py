@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from asdbench import registry
-from asdbench.config import Simplex, settings_of, typed
+from asdbench.config import Simplex, settings_of
 from asdbench.data.sets import catalog
 from asdbench.driver.executor import Executor
 from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
@@ -14,6 +14,7 @@ from asdbench.driver.progress import progress
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest
 from asdbench.driver.study_results import StudyResult
+from asdbench.engine.commands import run_command
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
@@ -104,9 +105,14 @@ def fuse_systems(
     for judged_run in judged:
         recorder.put(judged_run)
     console.print(fusion_table(chosen, fused.report))
-    changed = " ".join(f"{name}={typed(value)}" for name, value in fused.ensemble.changed().items())
-    said = f"the same by hand: asdbench run {chosen} --data {data} --set {changed}"
-    print_message(console, said)
+    command = run_command(
+        [chosen],
+        data,
+        seeds=seeds,
+        settings=fused.ensemble.changed(),
+        pseudo_anomaly_data=fused.jobs[0].job.pseudo_anomaly_data,
+    )
+    print_message(console, f"to run the ensemble with these weights: {command}")
     show_leaderboard(data, workspace, console=console, subset="dev")
     show_recorded(recorder, workspace, console=console)
 
@@ -120,5 +126,5 @@ def _only_ensemble() -> str:
             names.append(name)
     if len(names) != 1:
         known = ", ".join(names) or "none"
-        raise InputError(f"--into must name the ensemble that takes the weights; there are: {known}")
+        raise InputError(f"name the ensemble to find weights for with --ensemble; there are: {known}")
     return names[0]

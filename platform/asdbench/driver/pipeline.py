@@ -26,7 +26,7 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report.formatting import format_duration, print_message
 from asdbench.report.leaderboard_view import show_leaderboard
-from asdbench.search.plan import Search
+from asdbench.search.plan import NoSteeringLabels, Search
 from asdbench.search.studies import Study
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def run(
 
     start_s = time.perf_counter()
     jobs = resolve_jobs(request, workspace)
+    logger.info("running %d jobs: %s", len(jobs), request.command())
     store, data = JobStore.from_workspace(workspace), jobs[0].data
     studies = _studies(jobs, request, execution, search, console)
     build_features(jobs, console=console)
@@ -103,14 +104,17 @@ def _studies(
         return []
     if execution.local:
         raise InputError("a search needs Ray; drop --local, or skip the search with --trials 0")
-    return studies_for_run(
-        jobs,
-        search,
-        preset=request.preset,
-        settings=request.settings,
-        subset=request.subset,
-        console=console,
-    )
+    try:
+        return studies_for_run(
+            jobs,
+            search,
+            preset=request.preset,
+            settings=request.settings,
+            subset=request.subset,
+            console=console,
+        )
+    except NoSteeringLabels as error:
+        raise InputError(f"{error}; to run without a search use {request.command()!r}") from None
 
 
 def _train(

@@ -1,8 +1,8 @@
-"""What a user asks of a run, and the jobs that it makes."""
+"""A user's request for a run, and the jobs that it resolves to."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import polars as pl
 
@@ -10,51 +10,98 @@ from asdbench import registry
 from asdbench.data import feature_store
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.commands import run_command
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
 
-if TYPE_CHECKING:
-    pass
-
-
-Wanted = TypeVar("Wanted")
-
+Item = TypeVar("Item")
 
 PRESETS = ("report", "fast", "demo")
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to be run: every system with every seed on every machine type of a data set.
+    """A request to run every system with every seed on every machine type of a data set.
 
     Attributes
     ----------
     systems : names of systems
     data : name of a registered data set
-    seeds : seeds
+    seeds : random seeds
     machines : machine types; empty for all
+    settings : settings by name, over the preset's; each applies to the systems that have it
+    preset : named settings of the systems; systems without it keep their defaults
+    pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies, for systems that take any
     subset : only machine types with clips of this subset, dev or eval
-    settings : settings by name; each goes to those systems that have it
-    preset : named settings of the systems, under ``settings``; systems without it keep their defaults
-    pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies, for the systems that take some
+
+    Examples
+    --------
+    >>> RunRequest(["baseline-mse"], "demo", seeds=[0, 1], settings={"epochs": "30"}).command()
+    'asdbench run baseline-mse --data demo --seeds 0 1 --set epochs=30'
     """
 
     systems: Sequence[str]
     data: str
     seeds: Sequence[int] = (0,)
     machines: Sequence[str] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     preset: str | None = None
     pseudo_anomaly_data: str | None = None
     subset: str | None = None
 
+    def command(self) -> str:
+        """Return the ``asdbench run`` command of this request, quoted for a shell."""
+        return run_command(
+            self.systems,
+            self.data,
+            seeds=self.seeds,
+            machines=self.machines,
+            subset=self.subset,
+            settings=self.settings,
+            preset=self.preset,
+            pseudo_anomaly_data=self.pseudo_anomaly_data,
+        )
+
 
 def resolve_jobs(request: RunRequest, workspace: Workspace) -> list[ResolvedJob]:
-    """Look up all jobs of a request; every name, setting and data set is checked here.
+    """Return all jobs of a request, with every name, setting and data set checked.
 
     Raises :class:`InputError` for what does not exist, is not allowed or cannot be trained on.
     """
+    _check_names(request)
+    data = catalog.load(workspace, request.data)
+    machines = _machine_types(data, request)
+    if request.pseudo_anomaly_data is not None:
+        catalog.load(workspace, request.pseudo_anomaly_data)
+    each = registry.configure_each(request.systems, request.settings, preset=request.preset)
+    jobs = [
+        ResolvedJob.from_configured(
+            configured, data, machine, seed=seed, pseudo_anomaly_data=request.pseudo_anomaly_data
+        )
+        for configured in each.values()
+        for seed in dict.fromkeys(request.seeds)
+        for machine in machines
+    ]
+    if request.pseudo_anomaly_data is not None and not any(job.job.pseudo_anomaly_data for job in jobs):
+        command = replace(request, pseudo_anomaly_data=None).command()
+        raise InputError(
+            f"--pseudo-anomalies-from {request.pseudo_anomaly_data}: no system of this run takes "
+            f"pseudo-anomalies from other machine types; drop the option: {command!r}"
+        )
+    parts = {(p.job.machine_type, p.configured.trainer.name): p for job in jobs for p in job.parts}
+    for part in parts.values():
+        _ = part.clips  # too few clips or machine types are reported before anything runs
+    sources = by_data_set(source for part in parts.values() for source in part.machine_types_read)
+    for source, machine_types in sources:
+        feature_store.check_unchanged(
+            source, source.clips.filter(pl.col("machine_type").is_in(machine_types))
+        )
+    return jobs
+
+
+def _check_names(request: RunRequest) -> None:
+    """Raise :class:`InputError` for a request without systems or seeds, or with a bad seed or preset."""
     if not request.systems:
         raise InputError(f"no system is named; there are: {', '.join(registry.names())}")
     if not request.seeds:
@@ -64,54 +111,26 @@ def resolve_jobs(request: RunRequest, workspace: Workspace) -> list[ResolvedJob]
             raise InputError(f"seed {seed} is negative; seeds are whole numbers from 0")
     if request.preset is not None and request.preset not in PRESETS:
         raise unknown_name("preset", request.preset, PRESETS)
-    data = catalog.load(workspace, request.data)
-    machines = _machine_types(data, request)
-    if request.pseudo_anomaly_data is not None:
-        catalog.load(workspace, request.pseudo_anomaly_data)
-    jobs = []
-    each = registry.configure_each(request.systems, request.settings, preset=request.preset)
-    for configured in each.values():
-        for seed in dict.fromkeys(request.seeds):
-            for machine in machines:
-                jobs.append(
-                    ResolvedJob.from_configured(
-                        configured, data, machine, seed=seed, pseudo_anomaly_data=request.pseudo_anomaly_data
-                    )
-                )
-    if request.pseudo_anomaly_data is not None and not any(
-        resolved.job.pseudo_anomaly_data for resolved in jobs
-    ):
-        raise InputError(
-            f"--pseudo-anomalies-from {request.pseudo_anomaly_data}: no system of this run takes pseudo-anomalies from other machine "
-            f"types; leave the option out"
-        )
-    parts = {(p.job.machine_type, p.configured.trainer.name): p for resolved in jobs for p in resolved.parts}
-    for resolved in parts.values():
-        _ = resolved.clips  # too few clips or machine types are found before any work is done
-    for of, wanted in by_data_set(
-        source for resolved in parts.values() for source in resolved.machine_types_read
-    ):
-        feature_store.check_unchanged(of, of.clips.filter(pl.col("machine_type").is_in(wanted)))
-    return jobs
 
 
 def _machine_types(data: DataSet, request: RunRequest) -> list[str]:
-    """Return the machine types that a request is of."""
+    """Return the machine types of a request."""
     known, where = data.machine_types, f"data set {data.name!r}"
     if request.subset is not None:
         where = f"the subset {request.subset} of {where}"
         known = tuple(data.clips.filter(pl.col("subset") == request.subset)["machine_type"].unique().sort())
         if not known:
-            raise InputError(f"there are no clips in {where}; leave --subset out")
+            command = replace(request, subset=None).command()
+            raise InputError(f"there are no clips in {where}; drop --subset: {command!r}")
     for machine in request.machines:
         if machine not in known:
             raise unknown_name(f"machine type in {where}:", machine, known)
     return list(dict.fromkeys(request.machines)) or list(known)
 
 
-def by_data_set(sources: Iterable[tuple[DataSet, Wanted]]) -> list[tuple[DataSet, list[Wanted]]]:
-    """Group what is wanted by its data set, each thing once."""
-    grouped: dict[str, tuple[DataSet, dict[Wanted, None]]] = {}
-    for data, wanted in sources:
-        grouped.setdefault(data.name, (data, {}))[1][wanted] = None
-    return [(data, list(wanted)) for data, wanted in grouped.values()]
+def by_data_set(sources: Iterable[tuple[DataSet, Item]]) -> list[tuple[DataSet, list[Item]]]:
+    """Group items by their data set, each item once."""
+    grouped: dict[str, tuple[DataSet, dict[Item, None]]] = {}
+    for data, item in sources:
+        grouped.setdefault(data.name, (data, {}))[1][item] = None
+    return [(data, list(items)) for data, items in grouped.values()]

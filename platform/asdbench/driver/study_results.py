@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from asdbench import registry
+from asdbench.engine.commands import fuse_command
 from asdbench.engine.evaluation import judge_sections, training_records
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
@@ -71,6 +72,24 @@ def jobs_with(
     }
 
 
+def _only_ensembles(jobs: Sequence[ResolvedJob]) -> InputError:
+    """Return the error that there is no system to tune, with the command that searches fusion weights."""
+    first = jobs[0]
+    settings = {name: value for name, value in first.configured.changed().items() if name != "members"}
+    command = fuse_command(
+        first.job.system,
+        [member.name for member in first.configured.members],
+        first.job.data,
+        seeds=list(dict.fromkeys(resolved.job.seed for resolved in jobs)),
+        settings=settings,
+        pseudo_anomaly_data=first.job.pseudo_anomaly_data,
+    )
+    return InputError(
+        f"there is no system to tune: {first.job.system} is an ensemble and trains nothing; search its "
+        f"weights with {command!r}"
+    )
+
+
 def studies_for_run(
     jobs: Sequence[ResolvedJob],
     search: Search,
@@ -90,9 +109,7 @@ def studies_for_run(
         if not resolved.members:
             by_system.setdefault(resolved.job.system, []).append(resolved)
     if not by_system:
-        raise InputError(
-            "there is no system to tune: an ensemble trains nothing; 'asdbench fuse' searches its weights"
-        )
+        raise _only_ensembles(jobs)
     found: list[Study] = []
     nothing: list[NothingToSearch] = []
     for of in by_system.values():

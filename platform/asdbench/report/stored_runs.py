@@ -3,13 +3,12 @@
 Nothing is trained or scored here; scores that are missing are an error that gives the command to run.
 """
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from asdbench import registry
-from asdbench.config import typed
 from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.commands import run_command
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
@@ -31,20 +30,26 @@ class StoredRunOptions:
     values: Mapping[str, object] = field(default_factory=dict)
     pseudo_anomaly_data: str | None = None
 
+    def for_systems(self, systems: Iterable[registry.Configured]) -> "StoredRunOptions":
+        """Return these options without the data set of pseudo-anomalies if no system takes any."""
+        if any(system.takes_pseudo_anomalies() for system in systems):
+            return self
+        return replace(self, pseudo_anomaly_data=None)
+
     def run_command(self, systems: Sequence[str], data: str, seeds: Sequence[int]) -> str:
         """Return the command that runs systems with these settings.
 
         >>> StoredRunOptions("fast", {"epochs": 30}).run_command(["baseline-mse"], "demo", [0, 1])
         'asdbench run baseline-mse --data demo --seeds 0 1 --preset fast --set epochs=30'
         """
-        words = ["asdbench", "run", *systems, "--data", data, "--seeds", *map(str, seeds)]
-        if self.preset is not None:
-            words += ["--preset", self.preset]
-        if self.values:
-            words += ["--set", *(f"{name}={typed(value)}" for name, value in self.values.items())]
-        if self.pseudo_anomaly_data is not None:
-            words += ["--pseudo-anomalies-from", self.pseudo_anomaly_data]
-        return shlex.join(words)
+        return run_command(
+            systems,
+            data,
+            seeds=seeds,
+            settings=self.values,
+            preset=self.preset,
+            pseudo_anomaly_data=self.pseudo_anomaly_data,
+        )
 
 
 def scored_jobs(
@@ -76,10 +81,10 @@ def scored_jobs(
                     pseudo_anomaly_data=settings.pseudo_anomaly_data,
                 )
                 if not store.is_scored(resolved):
-                    command = settings.run_command(systems, data.name, seeds)
+                    command = settings.for_systems(each.values()).run_command(systems, data.name, seeds)
                     raise InputError(
                         f"there are no scores of {name} on {machine_type} of data set {data.name!r} with "
-                        f"seed {seed} and these settings; run '{command}'"
+                        f"seed {seed} and these settings; run {command!r}"
                     )
                 jobs.setdefault(name, {}).setdefault(seed, {})[machine_type] = resolved
     return jobs

@@ -11,7 +11,6 @@ official score is that over all machine types given, averaged over seeds.
 
 import dataclasses
 import itertools
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -23,6 +22,7 @@ import torch
 
 from asdbench.config import Choice, Scalar, Simplex, settings_of, typed
 from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.commands import run_command
 from asdbench.engine.evaluation import components_of, labeled_clips, labeled_types
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
@@ -258,7 +258,8 @@ def _weights_setting(ensemble: Configured) -> str:
         )
     if len(ensemble.members) < 2:
         raise InputError(
-            f"{ensemble.name} has one member, {ensemble.members[0].name!r}; weights take two or more"
+            f"{ensemble.name} has one member, {ensemble.members[0].name!r}; fusing needs at least two "
+            f"members, so name another one"
         )
     return found[0]
 
@@ -293,20 +294,18 @@ def _development_types(data: DataSet) -> list[str]:
 def _check_members(job: ResolvedJob, store: JobStore, seeds: Sequence[int]) -> None:
     for member in job.members:
         if not store.is_scored(member):
+            command = run_command(
+                [job.job.system],
+                job.job.data,
+                seeds=seeds,
+                settings=job.configured.changed(),
+                pseudo_anomaly_data=job.job.pseudo_anomaly_data,
+            )
             raise InputError(
                 f"member {member.job.system!r} of {job.job.system} has no scores on "
                 f"{member.job.machine_type} of data set {member.job.data!r} with seed {member.job.seed} "
-                f"and these settings; '{_command(member, seeds)}' makes them"
+                f"and these settings; run {command!r}"
             )
-
-
-def _command(member: ResolvedJob, seeds: Sequence[int]) -> str:
-    """Return what to type to run a member on all machine types."""
-    words = ["asdbench", "run", member.job.system, "--data", member.job.data, "--seeds", *map(str, seeds)]
-    if member.job.pseudo_anomaly_data and member.configured.takes_pseudo_anomalies():
-        words += ["--pseudo-anomalies-from", member.job.pseudo_anomaly_data]
-    changed = [f"{name}={typed(value)}" for name, value in member.configured.changed().items()]
-    return shlex.join([*words, *(["--set", *changed] if changed else [])])
 
 
 def _contributions(

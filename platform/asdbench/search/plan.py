@@ -52,10 +52,15 @@ class Search:
             raise unknown_name("protocol", self.protocol, PROTOCOLS)
 
 
+class NoSteeringLabels(InputError):
+    """No development label of the requested machine types is known, so that no search is possible."""
+
+
 def steering_types(data: DataSet, machine_types: Sequence[str], *, subset: str | None) -> tuple[str, ...]:
     """Return those of the machine types whose development labels may steer a search, sorted.
 
-    Raises :class:`InputError` if there is none, or if ``subset`` is the evaluation subset.
+    Raises :class:`NoSteeringLabels` if there is none, and :class:`InputError` if ``subset`` is the
+    evaluation subset.
     """
     if subset == "eval":
         raise InputError(
@@ -64,10 +69,9 @@ def steering_types(data: DataSet, machine_types: Sequence[str], *, subset: str |
         )
     types = tuple(name for name in labeled_types(data, subset="dev") if name in machine_types)
     if not types:
-        raise InputError(
+        raise NoSteeringLabels(
             f"data set {data.name!r} has no labeled development test clip of the requested machine types, "
-            f"and only those may steer a search; add labels with 'asdbench data labels', or skip the search "
-            f"with --trials 0"
+            f"and only those may steer a search"
         )
     return types
 

@@ -524,7 +524,8 @@ def test_an_archive_that_would_do_harm_is_refused_whole(
         write(file)
     zenodo.add(archive, packed.getvalue())
     root = tmp_path / "in" / "data"
-    code = asdbench("data", "get", "dcase2023", "--machines", "fan", "--base-url", zenodo.url, "--to", root)
+    options = ("--machines", "fan", "--base-url", zenodo.url, "--output", root)
+    code = asdbench("data", "get", "dcase2023", *options)
     assert code == 2
     said = capsys.readouterr().err
     assert re.search(message, said)
@@ -610,7 +611,7 @@ def test_every_year_is_fetched_indexed_and_labeled(
 
     zenodo.asked.clear()
     assert asdbench(*command) == 0
-    assert "everything is there" in capsys.readouterr().out
+    assert "already complete in" in capsys.readouterr().out
     assert zenodo.asked == []
 
     assert asdbench("data", "labels", name, "--from", written.ground_truth) == 0
@@ -748,7 +749,7 @@ def test_every_year_is_trained_on_and_scored_by_its_rule(
             subset="eval",
         )
         assert (row["official_score_low"], row["official_score_high"]) == interval
-    said("submission", "baseline-mse", "--data", name, "--team", "T", "--to", tmp_path / "teams", *quick)
+    said("submission", "baseline-mse", "--data", name, "--team", "T", "--output", tmp_path / "teams", *quick)
     official = ("--ground-truth", written.ground_truth, "--format", "json")
     figures = json.loads(said("evaluate", tmp_path / "teams/T/T_task2_1", "--data", name, *official))
     assert figures["official_score"] == pytest.approx(evaluated["baseline-mse"], abs=1e-12)
@@ -821,7 +822,7 @@ def test_bad_files_of_an_archive_are_left_out_on_request(
     assert asdbench(*get, "--skip-bad") == 0
     capsys.readouterr()
     assert asdbench(*get) == 0
-    assert "everything is there" in capsys.readouterr().out
+    assert "already complete in" in capsys.readouterr().out
 
 
 def test_the_channel_policy_stays_when_more_is_fetched(zenodo: Zenodo, home: Path, tmp_path: Path) -> None:
@@ -844,7 +845,7 @@ def test_a_data_set_registered_from_elsewhere_is_not_replaced(
 ) -> None:
     written, _ = _archives_of_a_miniature(named("dcase2023"), tmp_path)
     catalog.add(Workspace.from_environment(), "dcase2023", written.data)
-    assert asdbench("data", "get", "dcase2023", "--to", tmp_path / "other", "--base-url", zenodo.url) == 2
+    assert asdbench("data", "get", "dcase2023", "--output", tmp_path / "other", "--base-url", zenodo.url) == 2
     assert "is registered from" in capsys.readouterr().err
     assert catalog.load(Workspace.from_environment(), "dcase2023").root == written.data
 

@@ -172,7 +172,7 @@ def get(
         reason = error.strerror or str(error)
         what = str(error.filename or root)
         raise InputError(
-            f"cannot use {what!r} ({reason}); mend that, or give another folder with --to"
+            f"cannot use {what!r} ({reason}); fix that, or choose another folder with --output"
         ) from error
     return Fetched(files, len(missing))
 
@@ -532,7 +532,7 @@ def _check_room(place: Path, needed_bytes: int) -> None:
     if needed_bytes > free_bytes:
         raise InputError(
             f"{shown_bytes(needed_bytes)} are needed in {str(place)!r} for archives and clips,"
-            f" {shown_bytes(free_bytes)} are free; make room, or give another folder with --to"
+            f" {shown_bytes(free_bytes)} are free; free some space, or choose another folder with --output"
         )
 
 
