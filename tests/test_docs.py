@@ -1,10 +1,15 @@
-"""What the documentation names exists: modules, functions, files and links."""
+"""What the documentation names exists: modules, functions, files, links, commands and options."""
 
 import ast
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App
+
+from asdbench.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "platform" / "asdbench"
@@ -38,3 +43,51 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+GUIDES = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names options that are gone
+COMMANDS = sorted(
+    {line for page in GUIDES for line in re.findall(r"(?m)^asdbench .*$", page.read_text(encoding="utf-8"))}
+)
+# options in inline code that belong to ray, mypy and Slurm
+OTHER_OPTIONS = {"--exclusive", "--gpus-per-node", "--nodes", "--node-ip-address", "--time"}
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.partition("#")[0].strip())
+def test_the_commands_of_the_documentation_parse(line: str) -> None:
+    _, *arguments = shlex.split(line, comments=True)
+    app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+def commands(parent: App) -> Iterator[App]:
+    for name in parent:
+        if not name.startswith("-"):
+            yield parent[name]
+            yield from commands(parent[name])
+
+
+def test_the_options_of_the_documentation_exist() -> None:
+    arguments = [
+        argument
+        for command in commands(app)
+        if command.default_command is not None
+        for argument in command.assemble_argument_collection()
+    ]
+    known = {"--help"}.union(*(argument.names for argument in arguments))
+    named = {
+        (page.name, option)
+        for page in GUIDES
+        for code in re.findall(r"`((?:--|asdbench )[^`\n]+)`", page.read_text(encoding="utf-8"))
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", code)
+    }
+    assert len(named) > 20
+    assert {(page, option) for page, option in named if option not in known | OTHER_OPTIONS} == set()
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_files_that_the_documentation_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    files = re.findall(r"`((?:[\w.]+/)+[\w.]+\.(?:py|md|yaml|sh|csv))`", text)
+    folders = re.findall(r"`((?:[\w.]+/)+)`", text) if page.name == "README.md" else []
+    for name in [*files, *folders]:
+        assert (ROOT / name).exists() or (PACKAGE / name).exists(), name
