@@ -242,8 +242,8 @@ class Adversarial(System[Config]):
             },
             {"kl": self.kl_weight(progress) / (MEL_BINS * FRAMES)},
             {
-                f"kl_{place:02d}": Mean.from_values(values)
-                for place, values in enumerate(kl.detach().unbind(dim=1))
+                f"kl_{index:02d}": Mean.from_values(values)
+                for index, values in enumerate(kl.detach().unbind(dim=1))
             },
         )
 

@@ -48,7 +48,7 @@ class Ensemble(System[Config]):
         if config.weights is not None and len(config.weights) != len(config.members):
             raise InputError(
                 f"ensemble: weights={','.join(map(str, config.weights))} are {len(config.weights)} weights "
-                f"for {len(config.members)} members; give one a member, in the order of 'members'"
+                f"for {len(config.members)} members; give one per member, in the order of 'members'"
             )
         if config.weights is not None and not sum(config.weights):
             raise InputError("ensemble: all weights are 0; give at least one member a positive weight")
@@ -64,7 +64,7 @@ class Ensemble(System[Config]):
         weights = config.weights or (1.0,) * len(config.members)
         total = torch.zeros_like(scores[config.members[0]].score)
         for name, weight in zip(config.members, weights, strict=True):
-            of = scores[name]
-            parts = [of.score] if config.join == "scores" else list(of.components.values())
+            member = scores[name]
+            parts = [member.score] if config.join == "scores" else list(member.components.values())
             total += weight * on_scale(torch.stack(parts), config.scale).mean(dim=0)
         return {"mean": total / sum(weights)}

@@ -199,8 +199,8 @@ class MultitaskMel(System[Config]):
         """Return Float[Tensor, "row dim"], the embedding of each window, in float32."""
         features, stride = self.features(batch), min(self.config.time_stride, self.config.window_frames)
         if stride > 1:
-            whole = features.shape[1] // stride * stride
-            features = torch.unflatten(features[:, :whole], 1, (-1, stride)).mean(dim=2)
+            n_frames = features.shape[1] // stride * stride
+            features = torch.unflatten(features[:, :n_frames], 1, (-1, stride)).mean(dim=2)
         pooled = self.pooling(self.conformer(features))
         with torch.autocast(pooled.device.type, enabled=False):
             embedding: Tensor = self.projection(pooled.float())
@@ -221,9 +221,9 @@ class MultitaskMel(System[Config]):
             monitors = {"own machine right": Mean.from_values(((logit > 0) == intact).float())}
             if self.augmentation is not None:
                 assert batch.augmentation is not None
-                told_apart = self.augmentation(embedding)
-                parts["augmentation"] = Mean.from_values(_softmax(told_apart, batch.augmentation))
-                right = (told_apart.argmax(dim=1) == batch.augmentation).float()
+                logits = self.augmentation(embedding)
+                parts["augmentation"] = Mean.from_values(_softmax(logits, batch.augmentation))
+                right = (logits.argmax(dim=1) == batch.augmentation).float()
                 for index, transform in enumerate(TRANSFORMS):
                     monitors[f"{transform} right"] = Mean.from_values(right, batch.augmentation == index)
                 weights["augmentation"] = self.config.augmentation_weight
@@ -231,22 +231,22 @@ class MultitaskMel(System[Config]):
                     own = own & (batch.augmentation != spoiling)
             for column, (name, head) in enumerate(zip(self.facts.attributes, self.attributes, strict=True)):
                 classes = batch.attributes[:, column]
-                told = own & (classes != UNKNOWN)
+                known = own & (classes != UNKNOWN)
                 parts[f"attribute {name}"] = Mean.from_values(
-                    _softmax(head(embedding), classes.clamp(min=0)), told
+                    _softmax(head(embedding), classes.clamp(min=0)), known
                 )
                 weights[f"attribute {name}"] = self.config.attribute_weight / len(self.attributes)
             return Losses(parts, weights, monitors)
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Fit all back ends on the window embeddings of the normal training clips."""
-        embeddings, target, clip, clips = [], [], [], 0
+        embeddings, target, clip, n_clips = [], [], [], 0
         for batch in batches:
             assert batch.domain is not None  # these are training batches
             embeddings.append(self.embed(batch))
             target.append(batch.domain == 1)
-            clip.append(batch.clip + clips)
-            clips += batch.n_clips
+            clip.append(batch.clip + n_clips)
+            n_clips += batch.n_clips
         seed = int(torch.randint(2**31, ()))
         self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
 
@@ -263,9 +263,9 @@ class MultitaskMel(System[Config]):
         return {name: batch.mean_over_clips(values) for name, values in scores.items()}
 
 
-def _binary(logit: Tensor, wanted: Tensor) -> Tensor:
-    return binary_cross_entropy_with_logits(logit, wanted, reduction="none")
+def _binary(logit: Tensor, labels: Tensor) -> Tensor:
+    return binary_cross_entropy_with_logits(logit, labels, reduction="none")
 
 
-def _softmax(logits: Tensor, wanted: Tensor) -> Tensor:
-    return cross_entropy(logits, wanted, reduction="none")
+def _softmax(logits: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(logits, labels, reduction="none")

@@ -1,0 +1,81 @@
+"""The contract's records, and the settings that a generic system names."""
+
+from dataclasses import dataclass, fields
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from asdbench.config import tunable
+from asdbench.system import ClipBatch, Mean, Stage, System, TrainingFacts, Update, on_scale
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int = tunable(3)
+
+
+def batch(rows: int = 5) -> ClipBatch:
+    zeros = torch.zeros(rows, dtype=torch.int64)
+    clip = torch.tensor([0, 0, 1, 1, 1])
+    return ClipBatch(torch.zeros(rows, 4, 8), clip, n_clips=2, machine=zeros, section=zeros)
+
+
+def test_a_batch_has_no_label_name_or_path() -> None:
+    names = {field.name for field in fields(ClipBatch)}
+    assert names == {
+        "windows", "clip", "n_clips", "machine", "section", "domain", "attributes", "row_keys",
+        "augmentation", "waveform",
+    }  # fmt: skip
+
+
+def test_means_are_over_the_rows_of_each_clip() -> None:
+    values = torch.tensor([[1.0, 10.0], [3.0, 10.0], [1.0, 0.0], [2.0, 0.0], [6.0, 3.0]])
+    assert batch().mean_over_clips(values).tolist() == [[2.0, 10.0], [3.0, 1.0]]
+
+
+def test_a_batch_moves_with_all_its_tensors() -> None:
+    moved = batch().to(torch.device("meta"))
+    assert {value.device.type for value in vars(moved).values() if isinstance(value, Tensor)} == {"meta"}
+    assert (moved.n_clips, moved.domain) == (2, None)
+
+
+def test_a_masked_mean_counts_the_terms_of_the_mask() -> None:
+    mean = Mean.from_values(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, False, True]))
+    assert (float(mean.sum), int(mean.count)) == (7.0, 2)
+
+
+@pytest.mark.parametrize("length", [{}, {"epochs": 1, "steps": 1}])
+def test_a_stage_has_one_length(length: dict[str, int]) -> None:
+    update = Update("all", torch.optim.SGD(nn.Linear(1, 1).parameters()))
+    with pytest.raises(ValueError, match=r"stage 'one' has epochs=.* and steps=.*; give exactly one"):
+        Stage("one", [update], **length)
+
+
+def test_the_logarithmic_scale_keeps_sign_and_order() -> None:
+    scores = torch.tensor([-100.0, -1.0, 0.0, 1.0, 100.0])
+    scaled = on_scale(scores, "log")
+    assert scaled.diff().min() > 0
+    torch.testing.assert_close(scaled, -scaled.flip(0))
+    assert scaled.abs().max() < 5
+    assert torch.equal(on_scale(scores, "linear"), scores)
+
+
+def test_a_subclass_inherits_the_settings_that_its_parent_names() -> None:
+    class Parent(System[Config]):
+        pass
+
+    class Child(Parent):
+        pass
+
+    assert Parent.Config is Child.Config is Config
+    assert Child(Config(width=4), TrainingFacts((), {})).config.width == 4
+
+
+@pytest.mark.parametrize("method", ["input_spec", "batch_plan"])
+def test_what_a_system_must_define_names_itself(method: str) -> None:
+    class Empty(System[Config]):
+        pass
+
+    with pytest.raises(NotImplementedError, match=rf"Empty must define {method}\(cls, config\)"):
+        getattr(Empty, method)(Config())
