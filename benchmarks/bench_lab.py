@@ -83,9 +83,9 @@ def take_part(rank, size, *, steps):
     runtime = Runtime(rank=rank, size=size)
     for length in (WARM_UP, steps):
         job = resolved("noise", steps=length)
-        record = train(job.build_trained(job.clips.facts), job.clips, runtime, seed=0)
+        outcome = train(job.build_trained(job.clips.facts), job.clips, runtime, seed=0)
     if runtime.is_rank_zero:
-        print(WINDOWS * record["steps"] / record["seconds"])
+        print(WINDOWS * outcome.steps / outcome.seconds)
     if size > 1:
         dist.destroy_process_group()
 
