@@ -84,8 +84,10 @@ def compare(
 
     Parameters
     ----------
-    a, b
-        Names of systems.
+    a
+        Name of the first system.
+    b
+        Name of the second system; the difference is its score minus that of the first.
     data
         Name of a registered data set.
     seeds
@@ -181,7 +183,7 @@ def evaluate(
     Parameters
     ----------
     folder
-        Folder with the anomaly_score_*.csv and decision_result_*.csv files of any system.
+        Folder with the CSV files of any system, named anomaly_score_... and decision_result_....
     data
         Name of a registered data set or, with --ground-truth, of a challenge.
     ground_truth
