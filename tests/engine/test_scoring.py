@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asdbench.engine.scoring import _scores_of, _table, fuse_components, join, standardized
+from asdbench.engine.scoring import _scores_of, _table, fuse_components, join_members, standardized
 from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System
@@ -82,7 +82,9 @@ class Mean(System):
 def test_an_ensemble_sees_standardized_scores_of_its_members() -> None:
     one = table(a=[1.0, 3.0, 5.0, 9.0], b=[0.0, 1.0, 2.0, 3.0])
     two = table(c=[4.0, 2.0, 0.0, -4.0])
-    found = join(Mean, None, {"one": (one, Fusion({"a": 1.0, "b": 0.0})), "two": (two.reverse(), Fusion())})
+    found = join_members(
+        Mean, None, {"one": (one, Fusion({"a": 1.0, "b": 0.0})), "two": (two.reverse(), Fusion())}
+    )
     z = standardized(one, "a")
     assert found["clip_id"].to_list() == one.sort("use", "clip_id")["clip_id"].to_list()
     ordered = found.join(one.with_columns(z=z), on=["use", "clip_id"])
@@ -95,8 +97,8 @@ def test_members_of_another_hold_out_cannot_be_joined() -> None:
     other = one.with_columns(clip_id=pl.col("clip_id") + 1)
     without = one.with_columns(use=pl.col("use").replace("hold-out", "training"))
     for wrong in (other, without):
-        with pytest.raises(InputError, match="member 'two' holds out no clips, or others than the first"):
-            join(Mean, None, {"one": (one, Fusion()), "two": (wrong, Fusion())})
+        with pytest.raises(InputError, match="member 'two' has no hold-out clips, or not those of the first"):
+            join_members(Mean, None, {"one": (one, Fusion()), "two": (wrong, Fusion())})
 
 
 def test_scores_that_are_not_finite_are_refused() -> None:
@@ -112,7 +114,7 @@ def test_a_system_must_give_one_value_a_clip() -> None:
     zeros = torch.zeros(4, dtype=torch.int64)
     batch = ClipBatch(torch.zeros(4, 1, 1), zeros, 2, zeros, zeros)
     wrong: Any = Wrong()
-    with pytest.raises(InputError, match=r"Wrong.components gives \(2, 1\) values of 'a' for 2 clips"):
+    with pytest.raises(InputError, match=r"Wrong.components returns \(2, 1\) values of 'a' for 2 clips"):
         _scores_of(wrong, [batch], torch.device("cpu"))
 
 

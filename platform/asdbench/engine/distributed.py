@@ -1,4 +1,4 @@
-"""Data-parallel training that does the same work as one process: gradients, batch norm and loss counts.
+"""Data-parallel training with the same result as one process: gradients, batch norm and loss counts.
 
 Each process holds some rows of the global batch. Losses are sums and counts; the count is summed over the
 processes before the division. Batch norm takes its statistics over the global batch, on a CPU too, where
@@ -17,7 +17,7 @@ from asdbench.system import Losses, System
 
 
 def distribute(system: System, runtime: Runtime, *, several_updates: bool) -> nn.Module:
-    """Return what the training loop calls for ``system``: itself, or wrapped for several processes."""
+    """Return the module that the training loop calls: the system, wrapped if there are several processes."""
     if runtime.size == 1 or not any(parameter.requires_grad for parameter in system.parameters()):
         return system
     for name, module in list(system.named_modules()):

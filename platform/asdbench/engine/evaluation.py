@@ -35,7 +35,7 @@ from asdbench.engine.result_record import (
     to_json,
 )
 from asdbench.engine.run_task import now
-from asdbench.engine.scoring import fuse_components, join
+from asdbench.engine.scoring import fuse_components, join_members
 from asdbench.engine.task_records import TrainingRecord
 from asdbench.errors import InputError
 from asdbench.io.records import RecordError
@@ -85,7 +85,7 @@ def components_of(resolved: ResolvedJob, store: JobStore) -> pl.DataFrame:
     if not resolved.members:
         return store.components(resolved.scoring_key)
     members = {m.job.system: (components_of(m, store), _fusion(m)) for m in resolved.members}
-    return join(resolved.configured.system, resolved.configured.config, members)
+    return join_members(resolved.configured.system, resolved.configured.config, members)
 
 
 def _fusion(resolved: ResolvedJob) -> Fusion:

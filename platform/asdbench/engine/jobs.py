@@ -1,14 +1,14 @@
-"""Jobs, what their results depend on, and the store that keeps those results.
+"""Jobs, and what their results depend on.
 
-A job is (system, settings, data set, machine type, seed). Its results live in three places, each named by a
-hash of *all* that the content depends on, so that what is there is right and is never made again:
+A job is (system, settings, data set, machine type, seed). Its results are stored in three places, each named
+by a hash of *all* that the content depends on, so that a stored result is valid and never computed again:
 
 - ``trainings/<key>/``: checkpoint, final model, timing. Training settings, seed, code, training clips.
 - ``scores/<key>/``: every component score of hold-out and test clips. The training, scoring settings, code,
   test clips.
 - ``results/<key>.json``: fused scores' metrics. The scores, fusion settings, the truth table.
 
-Systems that score the same training share it. An ensemble trains and scores nothing: it has a result alone.
+Systems that score the same training share it. An ensemble trains and scores nothing; it has results only.
 """
 
 import hashlib
@@ -44,14 +44,14 @@ class EnsembleDescription(TypedDict):
 
 @dataclass(frozen=True)
 class Job:
-    """One system on one machine type of a data set, with one seed; plain data that travels."""
+    """One system on one machine type of a data set, with one seed; plain data to send to workers."""
 
     system: str
     settings: Mapping[str, SettingValue]
     data: str
     machine_type: str
     seed: int
-    pseudo_anomaly_data: str | None = None  # data set of the pseudo-anomalies, if it is another
+    pseudo_anomaly_data: str | None = None  # data set of the pseudo-anomalies, if not ``data``
 
 
 @lru_cache(maxsize=1024)  # data sets do not change, and their hash is their identity
@@ -60,7 +60,11 @@ def _fingerprint(data: DataSet, machine_type: str, split: str | None) -> str:
 
 
 def key_of(described: Mapping[str, object]) -> str:
-    """Return the hash that names what depends on all of ``described`` and nothing else."""
+    """Return the hash that names a result which depends on exactly ``described``.
+
+    >>> key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    True
+    """
     return hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
@@ -177,21 +181,21 @@ class ResolvedJob:
 
     @property
     def stored_clips(self) -> list[node_copies.FeatureFile]:
-        """The Arrow files that the job reads; waveforms where its needs or its batch plan ask for them."""
+        """The Arrow files that the job reads; waveforms where its input spec or batch plan needs them."""
         wave = self.input_spec.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
-        found = []
+        files = []
         for data, machine_type in self.machine_types_read:
             path = feature_store.mel_path(
                 data, machine_type, self.input_spec.mel, min_frames=self.input_spec.window_frames
             )
-            found.append(node_copies.FeatureFile(data, machine_type, path))
+            files.append(node_copies.FeatureFile(data, machine_type, path))
             if wave:
-                found.append(
+                files.append(
                     node_copies.FeatureFile(
                         data, machine_type, feature_store.waveform_path(data, machine_type)
                     )
                 )
-        return found
+        return files
 
     @cached_property
     def training_description(self) -> TrainingDescription:
@@ -262,7 +266,7 @@ class ResolvedJob:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """Jobs that share one training: what one worker does in one go."""
+    """Jobs that share one training, run together by one worker."""
 
     jobs: tuple[ResolvedJob, ...]
 

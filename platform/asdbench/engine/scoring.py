@@ -1,11 +1,10 @@
 """Component scores of a trained system, and their fusion into the anomaly score.
 
-Components are stored for hold-out and test clips. Each is standardized with mean and deviation over the
-hold-out normals, then weighed. Without a hold-out nothing is standardized.
+Components are stored for hold-out and test clips. Each is standardized with the mean and deviation
+over the hold-out clips, then weighted. Without a hold-out nothing is standardized.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,8 +26,8 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
     Returns
     -------
     DataFrame with columns ``clip_id``, ``use`` (``"hold-out"``, ``"training"`` or ``"test"``) and one
-    column a component. Rows of use ``training`` are what :meth:`JobData.threshold_batches` gives, with
-    ``clip_id`` null; they are there only where there is no hold-out.
+    column per component. Rows with use ``training`` come from :meth:`JobData.threshold_batches`, with a
+    null ``clip_id``; they exist only without a hold-out.
     """
     system.eval()
     tables = []
@@ -45,28 +44,28 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
 def macs_per_clip(system: System, data: JobData, *, device: torch.device) -> int:
     """Return the multiply-accumulates of scoring a clip of median length, as torch counts them.
 
-    What torch counts are matrix products and convolutions, each multiply-accumulate as two operations.
+    Torch counts matrix products and convolutions, each multiply-accumulate as two operations.
     """
     ids = data.test_ids if len(data.test_ids) else data.training_ids
     clips = data.data.clips.filter(pl.col("clip_id").is_in(ids.tolist())).sort("duration_s", "clip_id")
-    whole = sdpa_kernel(SDPBackend.MATH)  # the products of fused attention would not be counted
-    with torch.no_grad(), whole, FlopCounterMode(display=False) as counter:
+    unfused = sdpa_kernel(SDPBackend.MATH)  # torch does not count the products of fused attention
+    with torch.no_grad(), unfused, FlopCounterMode(display=False) as counter:
         for batch in data.scoring_batches([clips["clip_id"][clips.height // 2]]):
             system.components(batch.to(device))
     return int(counter.get_total_flops()) // 2
 
 
 def _scores_of(system: System, batches: Iterable[ClipBatch], device: torch.device) -> Scores:
-    found: dict[str, list[torch.Tensor]] = {}
+    scores: dict[str, list[torch.Tensor]] = {}
     for batch in batches:
         for name, values in system.components(batch.to(device)).items():
             if values.shape != (batch.n_clips,):
                 raise InputError(
-                    f"{type(system).__name__}.components gives {tuple(values.shape)} values of {name!r} for "
-                    f"{batch.n_clips} clips; it must give one value a clip"
+                    f"{type(system).__name__}.components returns {tuple(values.shape)} values of {name!r} "
+                    f"for {batch.n_clips} clips; return one value per clip"
                 )
-            found.setdefault(name, []).append(values.double().cpu())
-    return {name: torch.cat(values).numpy() for name, values in found.items()}
+            scores.setdefault(name, []).append(values.double().cpu())
+    return {name: torch.cat(values).numpy() for name, values in scores.items()}
 
 
 def _table(use: str, ids: Sequence[int | None] | NDArray[np.int64], scores: Scores) -> pl.DataFrame:
@@ -91,7 +90,7 @@ def fuse_components(components: pl.DataFrame, fusion: Fusion) -> pl.DataFrame:
 
 
 def weights_of(components: pl.DataFrame, fusion: Fusion) -> Mapping[str, float]:
-    """Return the weight of each component that counts, checked; equal ones if the fusion names none."""
+    """Return the nonzero weights of components, checked; equal weights if the fusion names none."""
     names = [name for name in components.columns if name not in ("clip_id", "use")]
     chosen = fusion.weights if fusion.weights is not None else dict.fromkeys(names, 1 / len(names))
     unknown = sorted(set(chosen) - set(names))
@@ -101,7 +100,7 @@ def weights_of(components: pl.DataFrame, fusion: Fusion) -> Mapping[str, float]:
 
 
 def standardized(components: pl.DataFrame, name: str) -> NDArray[np.float64]:
-    """Return a column as z-scores by the hold-out's mean and deviation; as it is without a hold-out."""
+    """Return a column as z-scores by the hold-out's mean and deviation; unchanged without a hold-out."""
     values = components[name].to_numpy()
     normal = values[(components["use"] == "hold-out").to_numpy()]
     if not len(normal):
@@ -109,9 +108,9 @@ def standardized(components: pl.DataFrame, name: str) -> NDArray[np.float64]:
     return (values - normal.mean()) / max(normal.std(), 1e-12)  # type: ignore[no-any-return]
 
 
-def join(
+def join_members(
     system: type[System],
-    config: Any,
+    config: object,
     members: Mapping[str, tuple[pl.DataFrame, Fusion]],
 ) -> pl.DataFrame:
     """Return the component table of an ensemble.
@@ -124,7 +123,7 @@ def join(
     Raises
     ------
     InputError
-        A member has no hold-out, or another one than the first, or a component has not one value a clip.
+        A member has no hold-out or another one than the first, or a component lacks one value per clip.
     """
     scores: dict[str, MemberScores] = {}
     clips: pl.DataFrame | None = None
@@ -134,8 +133,8 @@ def join(
             clips = table.select("clip_id", "use")
         if "training" in table["use"] or not clips.equals(table.select("clip_id", "use")):
             raise InputError(
-                f"{system.__name__}: member {name!r} holds out no clips, or others than the first member; "
-                f"the scores of members must be of the same hold-out"
+                f"{system.__name__}: member {name!r} has no hold-out clips, or not those of the first "
+                f"member; name members that hold out the same clips"
             )
         fused = fuse_components(table, fusion)
         scores[name] = MemberScores(
@@ -143,11 +142,11 @@ def join(
             {part: torch.from_numpy(standardized(table, part)) for part in weights_of(table, fusion)},
         )
     assert clips is not None
-    found = system.combine(config, scores)
-    for part, values in found.items():
+    combined = system.combine(config, scores)
+    for part, values in combined.items():
         if values.shape != (clips.height,):
             raise InputError(
-                f"{system.__name__}.combine gives {tuple(values.shape)} values of {part!r} for "
-                f"{clips.height} clips; it must give one value a clip"
+                f"{system.__name__}.combine returns {tuple(values.shape)} values of {part!r} for "
+                f"{clips.height} clips; return one value per clip"
             )
-    return clips.with_columns(pl.Series(part, values.numpy()) for part, values in found.items())
+    return clips.with_columns(pl.Series(part, values.numpy()) for part, values in combined.items())

@@ -1,8 +1,8 @@
-"""Saved models: what training leaves and what a back end adds to it.
+"""Saved models: the state after training, and the state that a fitted back end adds.
 
-A back end's buffers may get another shape when they are fitted (a bank of embeddings, the number of mixture
-components), so they are not part of what a training is: its state is loaded over parameters and buffers of
-equal shape, and what the back end added is put in their place afterwards.
+Fitting may change the shape of a back end's buffers (a bank of embeddings, the number of mixture components).
+The state after training is therefore loaded only into parameters and buffers of equal shape; the buffers of
+the back end are registered afterwards.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ State = Mapping[str, Tensor]
 
 
 def load_trained(system: System, state: State) -> None:
-    """Load what training left; buffers of another shape are left as they are, for the back end to fit."""
-    own = system.state_dict()
+    """Load the state after training; buffers of another shape stay unchanged, for the back end to fit."""
+    current = system.state_dict()
     parameters = {name for name, _ in system.named_parameters()}
-    fitting = {name: value for name, value in state.items() if _fits(name, value, own, parameters)}
+    fitting = {name: value for name, value in state.items() if _fits(name, value, current, parameters)}
     missing = parameters - fitting.keys()
     if missing:
         raise ValueError(f"the stored model of {type(system).__name__} has no {sorted(missing)[0]!r}")
@@ -28,34 +28,34 @@ def load_trained(system: System, state: State) -> None:
 
 
 def load_whole(system: System, state: State) -> None:
-    """Load a state saved in the middle of a training, all of it, whatever shapes its buffers have got."""
-    own = system.state_dict()
+    """Load the complete state of an interrupted training, whatever the shapes of its buffers."""
+    current = system.state_dict()
     parameters = {name for name, _ in system.named_parameters()}
     load_backend(
-        system, {n: v for n, v in state.items() if n not in parameters and not _fits(n, v, own, set())}
+        system, {n: v for n, v in state.items() if n not in parameters and not _fits(n, v, current, set())}
     )
     system.load_state_dict(state)
 
 
-def _fits(name: str, value: Tensor, own: State, parameters: set[str]) -> bool:
-    return name in parameters or (name in own and own[name].shape == value.shape)
+def _fits(name: str, value: Tensor, current: State, parameters: set[str]) -> bool:
+    return name in parameters or (name in current and current[name].shape == value.shape)
 
 
 def backend_state(system: System, trained: State) -> dict[str, Tensor]:
     """Return the entries of the system's state that ``trained``, its state after training, does not hold."""
-    own = {name: value for name, value in system.state_dict().items() if not name.startswith("trained.")}
+    current = {name: value for name, value in system.state_dict().items() if not name.startswith("trained.")}
     return {
         name: value
-        for name, value in own.items()
+        for name, value in current.items()
         if name not in trained or trained[name].shape != value.shape or not trained[name].equal(value)
     }
 
 
 def load_backend(system: System, state: State) -> None:
-    """Put a fitted back end's buffers in place, whatever their shapes."""
+    """Register a fitted back end's buffers, whatever their shapes."""
     for name, value in state.items():
-        place, _, buffer = name.rpartition(".")
-        system.get_submodule(place).register_buffer(buffer, value)
+        module, _, buffer = name.rpartition(".")
+        system.get_submodule(module).register_buffer(buffer, value)
 
 
 def restored(resolved: ResolvedJob, store: JobStore) -> System:

@@ -26,7 +26,7 @@ from asdbench.engine.commands import run_command
 from asdbench.engine.evaluation import components_of, labeled_clips, labeled_types
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
-from asdbench.engine.scoring import join
+from asdbench.engine.scoring import join_members
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.bootstrap import rule_means
 from asdbench.metrics.official import Rule, metric_clips
@@ -348,7 +348,7 @@ def _contributions(
         )
         for member in job.members
     }
-    tested = join(every, config, members).filter(pl.col("use") == "test").drop("use")
+    tested = join_members(every, config, members).filter(pl.col("use") == "test").drop("use")
     return labeled.join(tested, on="clip_id").sort("clip_id")
 
 
