@@ -34,10 +34,7 @@ def test_machine_types_of_earlier_runs_count_and_those_without_scores_do_not(
 ) -> None:
     (run,), _ = judge(scored_jobs[:1], store, console=output)
     assert list(run.records) == ["fan", "valve"]
-    other_seed = [
-        ResolvedJob(replace(resolved.job, seed=5), resolved.configured, resolved.data)
-        for resolved in scored_jobs
-    ]
+    other_seed = [replace(resolved, seed=5) for resolved in scored_jobs]
     assert judge(other_seed, store, console=output) == ([], [])
 
 
