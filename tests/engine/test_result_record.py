@@ -8,7 +8,6 @@ import pytest
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
-from asdbench.engine.result_metrics import machine_type_metrics, means_by_name, section_means
 from asdbench.engine.result_record import ResultRecord, SearchProvenance, from_json, to_json
 from asdbench.io.records import RecordError
 from asdbench.io.workspace import Workspace
@@ -34,15 +33,3 @@ def test_a_damaged_record_is_reported_with_a_cure(record: ResultRecord) -> None:
         RecordError, match=r"^results/a.json .*: remove the file, and the same 'asdbench run'"
     ):
         from_json(to_json(record)[:-9], path="results/a.json")
-
-
-def test_the_metrics_of_a_record_are_means_over_its_sections(record: ResultRecord) -> None:
-    metrics = machine_type_metrics(record, threshold="empirical")
-    [section] = record.sections.values()
-    assert metrics | section_means([section.official], rule=record.rule) == metrics
-    assert metrics["auc_source"] == pytest.approx(section.official["auc_source"])
-    assert metrics["auc_source_half_width"] == section.half_width["auc_source"]
-    assert metrics["f1_source"] == section.decisions["empirical"]["f1_source"]
-    assert metrics["threshold"] == record.thresholds["empirical"].threshold
-    assert metrics["normals"] == record.thresholds["empirical"].normals
-    assert means_by_name([{"a": 1.0}, {"a": 2.0, "b": 5.0}]) == {"a": 1.5, "b": 5.0}

@@ -1,6 +1,5 @@
 import csv
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -378,11 +377,6 @@ def test_a_summary_has_the_means_of_the_rule():
     assert summary(rows, rule=WITHOUT_DOMAINS) == pytest.approx(
         {"score": 0.7, "arithmetic_mean": 0.7, "arithmetic_mean_auc": 0.8, "arithmetic_mean_pauc": 0.6}
     )
-
-
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_a_rule_survives_being_stored(rule):
-    assert Rule.from_record(json.loads(json.dumps(dataclasses.asdict(rule)))) == rule
 
 
 def test_a_rule_with_an_unknown_set_of_clips_is_refused():

@@ -95,18 +95,6 @@ class Rule:
             if name not in known:
                 raise unknown_name(kind, name, known)
 
-    @classmethod
-    def from_record(cls, stored: Mapping[str, object]) -> "Rule":
-        """Return the rule from its ``dataclasses.asdict``, in which JSON may have turned tuples into lists.
-
-        Examples
-        --------
-        >>> Rule.from_record({"auc_of": ["section"], "mean": "arithmetic"}) == WITHOUT_DOMAINS
-        True
-        """
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-        return cls(**fields)  # type: ignore[arg-type]
-
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of the metrics of a section with both domains, in the order of a table."""

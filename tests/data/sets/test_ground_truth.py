@@ -231,7 +231,9 @@ def test_renamed_clips_are_found_by_number_and_wrong_names_counted(
     assert asdbench("data", "labels", "dcase2022", "--from", written.ground_truth) == 0
     said = capsys.readouterr().out
     cars = sum(clip.machine_type == "ToyCar" for clip in hidden(written))
-    assert f"note: names of the clips: 3 of {cars} labels of ToyCar are wrong; the ground truth is used" in said
+    assert (
+        f"note: names of the clips: 3 of {cars} labels of ToyCar are wrong; the ground truth is used" in said
+    )
     assert "has wrong labels (296 of ToyCar, 312 of ToyTrain)" in said
     assert "labels of fan" not in said
     joined = catalog.load(Workspace.from_environment(), "dcase2022").clips.join(
