@@ -131,3 +131,66 @@ def test_every_module_says_what_it_is() -> None:
             assert file is not None
             assert file.origin is not None
             assert ast.get_docstring(ast.parse(Path(file.origin).read_text(encoding="utf-8"))), module.name
+
+
+SET_FOR_LIBRARIES = ("RAY_", "TUNE_", "MLFLOW_")  # defaults of other packages, set before these are imported
+
+
+def environment_writes(code: ast.Module) -> list[str]:
+    """Return the statements of a module that change the environment, but for defaults of other packages."""
+    written = []
+    for node in ast.walk(code):
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
+            targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
+            changes = any(ast.unparse(target).startswith(("os.environ", "environ")) for target in targets)
+        elif isinstance(node, ast.Call):
+            called, first = ast.unparse(node.func), ast.unparse(node.args[0]) if node.args else ""
+            changes = called in ("os.putenv", "os.unsetenv") or (
+                called.startswith(("os.environ.", "environ."))
+                and called.rpartition(".")[2] not in ("get", "copy", "items", "keys", "values")
+                and not (called.endswith(".setdefault") and first.strip("'").startswith(SET_FOR_LIBRARIES))
+            )
+        else:
+            continue
+        written += [ast.unparse(node)] if changes else []
+    return written
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "os.environ['ASDBENCH_HOME'] = 'x'",
+        "os.environ |= {'ASDBENCH_HOME': 'x'}",
+        "os.environ.update(ASDBENCH_HOME='x')",
+        "os.environ.setdefault('ASDBENCH_HOME', 'x')",
+        "del os.environ['ASDBENCH_HOME']",
+        "os.putenv('ASDBENCH_HOME', 'x')",
+    ],
+)
+def test_a_write_to_the_environment_is_recognized(line: str) -> None:
+    assert environment_writes(ast.parse(line)) == [line]
+    assert not environment_writes(ast.parse("os.environ.setdefault('RAY_X', '0')\nos.environ.get('HOME')"))
+
+
+@pytest.mark.parametrize("file", below(PLATFORM), ids=lambda file: file.relative_to(PLATFORM).as_posix())
+def test_the_environment_is_written_for_other_packages_only(file: Path) -> None:
+    code = ast.parse(file.read_text(encoding="utf-8"))
+    writes = environment_writes(code)
+    if file.relative_to(PLATFORM).as_posix() == "tracking/mlflow_runs.py":
+        writes = [line for line in writes if line != "os.environ.setdefault(name, value)"]  # of MLFLOW_ names
+    assert not writes
+
+
+@pytest.mark.parametrize("file", below(PLATFORM), ids=lambda file: file.relative_to(PLATFORM).as_posix())
+def test_the_workspace_alone_reads_the_platforms_variables(file: Path) -> None:
+    code = ast.parse(file.read_text(encoding="utf-8"))
+    names = {
+        node.value
+        for node in ast.walk(code)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith("ASDBENCH_")
+    }
+    names = {name for name in names if name.replace("_", "").isalpha()}
+    expected = {"ASDBENCH_HOME", "ASDBENCH_STORAGE", "ASDBENCH_CACHE"}
+    assert names == (expected if file == PLATFORM / "io" / "workspace.py" else set())

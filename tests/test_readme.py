@@ -54,6 +54,7 @@ def test_the_system_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
     done = run_job(
         Job("my-system", {"n_mels": 32}, "tiny", "fan", 0),
+        Workspace.from_environment(),
         JobStore.from_workspace(Workspace.from_environment()),
     )
     result = evaluate(done.resolved, done.store)

@@ -162,7 +162,7 @@ def test_relabeled_clips_are_judged_anew_without_training(
         (("leaderboard", "--data", "nothing"), "no data set 'nothing'"),
         (("systems", "nothing"), "no system 'nothing'"),
         (("data", "info", "nothing"), "no data set 'nothing'"),
-        (("data", "add", "b/d", "."), "'b/d' cannot name a data set"),
+        (("data", "add", "b/d", "."), "'b/d' is not a valid data set name"),
         (("data", "add", "new", "/nowhere/at/all"), "/nowhere/at/all"),
         (("data", "demo", "--clips-per-type", "3"), "3"),
     ],

@@ -107,15 +107,15 @@ def test_a_training_clip_with_the_content_of_a_test_clip_is_refused(
     leaky = with_content_of(data, of("pump", "train"), of(tested, "test"))
     with pytest.raises(
         InputError,
-        match=rf"a leak: 1 training clips of pump in data set 'tiny' .* \(the first: pump/train/.*\.wav = "
-        rf"{tested}/test/.*\.wav\); take either out and register the folder again with 'asdbench data add",
+        match=rf"data leak: 1 training clips of pump in data set 'tiny' .* \(the first: pump/train/.*\.wav = "
+        rf"{tested}/test/.*\.wav\); remove one of each pair, then register .* with 'asdbench data add",
     ):
         job(leaky, plan=plan)
 
 
 def test_so_is_a_pseudo_anomaly(data: DataSet) -> None:
     leaky = with_content_of(data, of("valve", "train"), of("pump", "test"))
-    with pytest.raises(InputError, match=r"a leak: 1 training clips of valve in data set 'tiny' have"):
+    with pytest.raises(InputError, match=r"data leak: 1 training clips of valve in data set 'tiny' have"):
         job(leaky, plan=CLIPS)
     assert job(leaky, plan=EVERY).training_ids.tolist() == job(data).training_ids.tolist()  # takes none
 
@@ -130,7 +130,7 @@ def test_so_is_a_pseudo_anomaly_of_another_data_set(
     pseudo_anomaly_data = catalog.add(Workspace.from_environment(), "pseudo_anomaly_data", folder)
     with pytest.raises(
         InputError,
-        match=r"of fan in data set 'pseudo_anomaly_data' have .* of data set 'tiny' .* with --pseudo-anomalies-from$",
+        match=r"of fan in data set 'pseudo_anomaly_data' .* data set 'tiny' .* with --pseudo-anomalies-from$",
     ):
         JobData(data, "pump", input_spec=NEEDS, plan=CLIPS, seed=3, pseudo_anomaly_data=pseudo_anomaly_data)
 

@@ -174,7 +174,7 @@ def test_a_data_home_on_a_shared_disk_is_published_as_it_is(
 
 def test_an_arrow_file_that_is_gone_is_no_riddle(shared: Storage, sources: list[FeatureFile]) -> None:
     sources[0].path.unlink()
-    with pytest.raises(InputError, match=r"\.arrow' is gone; give the same command again, which builds it"):
+    with pytest.raises(InputError, match=r"\.arrow' is gone; run the same command again to rebuild it"):
         publish(sources, shared)
 
 
@@ -284,7 +284,9 @@ def test_a_bad_copy_is_made_again_once(
         place = node_home(shared, manifest, cache_dir=node_cache_dir())
         assert (place / sources[0].name).read_bytes() == sources[0].path.read_bytes()
     else:
-        with pytest.raises(InputError, match=r"is not what was published; remove it there, and the same"):
+        with pytest.raises(
+            InputError, match=r"differs from the published file; delete it there, then run the same"
+        ):
             node_home(shared, manifest, cache_dir=node_cache_dir())
         assert not list(Path(os.environ["ASDBENCH_CACHE"]).rglob("*.arrow"))
     assert len(tries) == 2

@@ -169,7 +169,9 @@ def test_unusual_data_sets(home: Path, tmp_path: Path, system: str, change: str)
     if system != "adversarial":
         quick = {"steps": 3, **dict(pair.split("=") for pair in SMALL)}
     found = run_job(
-        Job(system, quick, "unusual", "fan", 0), JobStore.from_workspace(Workspace.from_environment())
+        Job(system, quick, "unusual", "fan", 0),
+        Workspace.from_environment(),
+        JobStore.from_workspace(Workspace.from_environment()),
     )
     assert np.isfinite(found.fused["score"].to_numpy()).all()
     assert (len(found.resolved.clips.facts.attributes) == 0) == (change != "no target")

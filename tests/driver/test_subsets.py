@@ -26,7 +26,7 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
 from asdbench.testing import write_tiny
-from asdbench.testing.miniatures import MINIATURES, write_miniature
+from tests.miniatures import MINIATURES, write_miniature
 
 SETTINGS = {"epochs": 1, "hidden": 8, "frames": 2, "n_mels": 16}
 QUICK = ("--local", "--set", *(f"{key}={value}" for key, value in SETTINGS.items()))

@@ -28,6 +28,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             settings = {"epochs": 1, "hidden": hidden, "frames": 2, "n_mels": 16}
             run_job(
                 Job("baseline-mse", settings, "tiny", "fan", 0),
+                Workspace.from_environment(),
                 JobStore(Storage.from_location(home / "jobs")),
             )
         yield home / "jobs"

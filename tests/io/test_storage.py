@@ -158,7 +158,7 @@ def test_a_place_that_is_none_says_so_in_a_sentence(tmp_path: Path, s3_bucket: s
         (s3_bucket.replace("results", "nowhere"), "NO_SUCH_BUCKET"),
     ):
         storage = Storage.from_location(place)
-        with pytest.raises(StorageError, match=rf"{why}.*; mend that, or name another place") as found:
+        with pytest.raises(StorageError, match=rf"{why}.*; fix this, or choose another storage") as found:
             storage.check()
         assert str(storage) in str(found.value)
         assert "hidden" not in str(found.value)

@@ -182,6 +182,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             for machine_type in data.machine_types:
                 run_job(
                     Job("ensemble", MEMBERS | SMALL, "tiny", machine_type, seed),
+                    Workspace.from_environment(),
                     JobStore.from_workspace(Workspace.from_environment()),
                 )
         yield folder

@@ -30,6 +30,7 @@ def test_a_cut_propeller_is_heard_in_both_domains(shop: DataSet) -> None:
     for system in ("baseline-mse", "baseline-maha"):
         done = run_job(
             Job(system, settings, "shop", "UAVPropeller", 0),
+            Workspace.from_environment(),
             JobStore.from_workspace(Workspace.from_environment()),
         )
         metrics = evaluate(done.resolved, done.store).record.sections["00"].official

@@ -90,7 +90,6 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     (tmp_path / "code").mkdir()
     entry = importlib.metadata.EntryPoint("theirs", "their_suite_system:Theirs", registry.ENTRY_POINTS)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
-    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
     registry.get.cache_clear()
     registry.source_hash.cache_clear()
@@ -102,9 +101,10 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
             text = text.replace(old, new)
         (tmp_path / "code/their_suite_system.py").write_text(text)
         importlib.invalidate_caches()
-        catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "clips"))
+        workspace = Workspace.from_home(tmp_path / "home")
+        catalog.add(workspace, "tiny", write_tiny(tmp_path / "clips"))
         return run_job(
-            Job("theirs", {}, "tiny", "fan", seed=1), JobStore.from_workspace(Workspace.from_environment())
+            Job("theirs", {}, "tiny", "fan", seed=1), workspace, JobStore.from_workspace(workspace)
         )
 
     with threads(1):
@@ -129,7 +129,7 @@ def checks_of(bench: FinishedJob, folder: Path) -> dict[str, Callable[[], None]]
         "state": lambda: suite.test_stored_state_gives_the_same_scores(bench),
         "silence": lambda: suite.test_silence_and_short_clips_have_finite_scores(bench, job, fresh()),
         "learns": lambda: suite.test_the_first_stage_lowers_its_loss(bench),
-        "unknown": lambda: suite.test_an_unknown_setting_is_refused(job),
+        "unknown": lambda: suite.test_an_unknown_setting_is_refused(job, bench.workspace),
         "epochs": lambda: suite.test_every_setting_changes_scores_or_cost(bench, job, "epochs"),
         "power": lambda: suite.test_every_setting_changes_scores_or_cost(bench, job, "power"),
         "told": lambda: suite.test_scores_do_not_depend_on_test_metadata(bench, job, fresh()),

@@ -57,7 +57,7 @@ class BadAudio(InputError):
 
 @dataclass(frozen=True)
 class ClipAudio:
-    """TrainingFacts of one audio file: ``samples`` a channel, and the blake2b hash of the file's bytes (hex)."""
+    """Facts of one audio file: ``samples`` per channel, and the BLAKE2b hash of the file's bytes (hex)."""
 
     samples: int
     sample_rate_hz: int

@@ -122,13 +122,13 @@ def mel_path(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int
 def waveforms(
     data: DataSet, machine_type: str, *, workers: int | None = None, progress: Progress | None = None
 ) -> Shard:
-    """Return the stored waveforms of a machine type, int16, 16 kHz; build them if they are not there.
+    """Return the stored waveforms of a machine type, int16, 16 kHz; build them if necessary.
 
     Raises :class:`InputError` if a recording has vanished or changed since the data set was indexed.
     """
     path = waveform_path(data, machine_type)
-    if (there := stored(path)) is not None:
-        return there
+    if (existing := stored(path)) is not None:
+        return existing
     clips = _clips_of(data, machine_type)
     check_unchanged(data, clips)
     lengths = _stored_samples(clips, data.channels)
@@ -151,13 +151,13 @@ def mels(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Shard:
-    """Return the stored log-mel spectrograms of a machine type, float16 dB; build them if they are not there.
+    """Return the stored log-mel spectrograms of a machine type, float16 dB; build them if necessary.
 
     A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
     """
     path = mel_path(data, machine_type, spec, min_frames=min_frames)
-    if (there := stored(path)) is not None:
-        return there
+    if (existing := stored(path)) is not None:
+        return existing
     import torch
 
     from asdbench.features.mel import log_mel
@@ -219,7 +219,7 @@ def check_unchanged(data: DataSet, clips: pl.DataFrame) -> None:
     if changed:
         raise InputError(
             f"{len(changed)} recordings of data set {data.name!r} changed or vanished since they were "
-            f"indexed (the first: {changed[0]}); run '{data.add_command}' again"
+            f"indexed (the first: {changed[0]}); run '{data.add_command}' to index them again"
         )
 
 

@@ -1,11 +1,11 @@
-"""From stored spectrograms to :class:`~asdbench.system.ClipBatch`: training rows, validation, scoring.
+"""Batches of stored spectrograms (:class:`~asdbench.system.ClipBatch`) for training, validation and scoring.
 
 What is random is keyed by (seed, purpose, epoch or step), never by process: batch ``step`` has the same rows
 for every number of processes that share it, and each process takes every ``size``-th of them.
 
-This is where a system is kept from what it must not see: training rows come from the training split without
+This module keeps a system from data that it must not see: training rows come from the training split without
 the hold-out, never from supplemental or test clips, and a training clip whose content is that of a test clip
-of the job's data set is refused, wherever it comes from; scoring batches carry neither domain nor attributes;
+of the job's data set is rejected, whatever its source; scoring batches carry neither domain nor attributes;
 nothing here knows a label or a path.
 """
 
@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,7 +31,7 @@ from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, TrainingFa
 
 SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
 
-_EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # what a random stream is for
+_EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # purposes of random streams
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
@@ -72,16 +71,16 @@ class _Clips:
 
 
 class JobData:
-    """The clips of one job: a machine type of a data set, as a system with these needs sees it.
+    """The clips of one job: a machine type of a data set, as a system with this input specification sees it.
 
     Parameters
     ----------
     data : the data set
     machine_type : the job's machine type
-    needs, plan : what the system asks for
-    seed : of everything that is random here
-    pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies (but for one of the same name); ``None``
-        for the other types of ``data``
+    input_spec, plan : input and batches that the system requests
+    seed : seed of all random streams
+    pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies (but for one of the same
+        name); ``None`` for the other types of ``data``
 
     Attributes
     ----------
@@ -115,7 +114,7 @@ class JobData:
         self._others = (
             pseudo_anomaly_types(data, machine_type, pseudo_anomaly_data) if plan.pseudo_anomaly_share else []
         )
-        _refuse_leaks(data, self._sources)
+        _reject_leaks(data, self._sources)
         own = data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
         train = own.filter(pl.col("split") == "train")
         self.test_ids = own.filter(pl.col("split") == "test")["clip_id"].to_numpy()
@@ -225,7 +224,7 @@ class JobData:
         return self._augmented(batch, starts, clip, keys) if self.plan.augmentations else batch
 
     def backend_batches(self) -> Iterator[ClipBatch]:
-        """Yield one more pass over the training clips, as training would have gone on.
+        """Yield one more pass over the training clips, as if training continued.
 
         ``every-window`` plans give the batches of one more epoch; ``window-per-clip`` plans give each
         clip's windows as at scoring, with domain and attributes.
@@ -474,22 +473,22 @@ def pseudo_anomaly_types(
 
     Raises :class:`InputError` if there is none.
     """
-    found = [
+    sources = [
         (pseudo_anomaly_data or data, machine)
         for machine in (pseudo_anomaly_data or data).machine_types
         if machine != machine_type
     ]
-    if found:
-        return found
+    if sources:
+        return sources
     lacks = f"data set {(pseudo_anomaly_data or data).name!r} has no machine type but {machine_type!r}"
     raise InputError(
-        f"{lacks}; this system takes pseudo-anomalies from other machine types: name a data set that has "
+        f"{lacks}; this system takes pseudo-anomalies from other machine types; name a data set that has "
         f"some with --pseudo-anomalies-from"
     )
 
 
-def _refuse_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None:
-    """Refuse machine types with a training clip whose content is that of a test clip of ``data``."""
+def _reject_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None:
+    """Raise if a training clip of a source has the content of a test clip of ``data``."""
     tested = data.clips.filter(pl.col("split") == "test").select("content_hash", tested="path")
     for source, machine in sources:
         trained = source.clips.filter((pl.col("machine_type") == machine) & (pl.col("split") == "train"))
@@ -498,11 +497,11 @@ def _refuse_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None
             continue
         path, test_path = leaked.select("path", "tested").row(0)
         count = leaked["path"].n_unique()
-        cure = f"take either out and register the folder again with {source.add_command!r}"
+        cure = f"remove one of each pair, then register the folder again with {source.add_command!r}"
         if source.name != data.name:
             cure += ", or name another data set with --pseudo-anomalies-from"
         raise InputError(
-            f"a leak: {count} training clips of {machine} in data set {source.name!r} have the content of "
+            f"data leak: {count} training clips of {machine} in data set {source.name!r} have the content of "
             f"test clips of data set {data.name!r} (the first: {path} = {test_path}); {cure}"
         )
 
@@ -510,7 +509,7 @@ def _refuse_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None
 def _check(plan: BatchPlan) -> None:
     if plan.draw == "every-window" and (plan.pseudo_anomaly_share or plan.target_rows or plan.augmentations):
         raise ValueError(
-            "a batch plan that draws every window has neither pseudo_anomaly_share, target_rows nor augmentations"
+            "a batch plan that draws every window takes no pseudo_anomaly_share, target_rows or augmentations"
         )
     for name in plan.augmentations:
         if name not in TRANSFORMS:
@@ -522,7 +521,7 @@ def _windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tenso
     return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, frames.shape[1]).float()
 
 
-def _as_tensor(rows: NDArray[Any]) -> Tensor:
+def _as_tensor(rows: NDArray[np.float16]) -> Tensor:
     with warnings.catch_warnings():  # the mapped file is read-only, and so are we
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(rows)

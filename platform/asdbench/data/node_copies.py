@@ -1,10 +1,10 @@
 """Data for workers on other machines: published once to a storage, copied once to each node, verified.
 
 The driver publishes what the jobs read: registrations without their truth tables (no worker judges) and Arrow
-files, under the names that they have in a data home. What it publishes is told by a :class:`CopyList`, with
-the size and the BLAKE2b digest of each file. A worker makes a data home of it on its node's own disk. Of the
-processes of a node one copies a file while the others wait for it; what was copied is compared with the
-digest before it gets its name. Recordings are never copied.
+files, under the names that they have in a data home. A :class:`CopyList` lists what it publishes, with
+the size and the BLAKE2b digest of each file. A worker creates a data home from it on its node's own disk. One
+process of a node copies a file while the others wait for it; the copy is compared with the digest before it
+gets its name. Recordings are never copied.
 
 Digests are kept beside the files, ``.<name>.digest``, and hold for a size and a modification time. Where two
 drivers publish the same Arrow file, the first one's bytes are kept: its name says that the content is equal,
@@ -87,7 +87,8 @@ def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
     Raises
     ------
     InputError
-        The storage cannot be written (a :class:`~asdbench.io.storage.StorageError`), or an Arrow file is gone.
+        The storage cannot be written (a :class:`~asdbench.io.storage.StorageError`), or an Arrow file is
+        gone.
     """
     arrows = {source.name: source for source in sources}
     files: list[Published] = []
@@ -103,9 +104,8 @@ def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
 def node_home(storage: Storage, manifest: CopyList, *, cache_dir: Path) -> Path:
     """Return a data home on this node's disk that holds what ``manifest`` names; called by workers.
 
-    It is in ``cache_dir``. What is not
-    there whole is copied, by one process of the node. An Arrow file that the storage has lost is left to be
-    built from the recordings, if this node can read them.
+    It is in ``cache_dir``. Missing and incomplete files are copied, by one process of the node. An Arrow file
+    that the storage has lost is built from the recordings later, if this node can read them.
 
     Raises
     ------
@@ -121,8 +121,8 @@ def node_home(storage: Storage, manifest: CopyList, *, cache_dir: Path) -> Path:
 
 
 def reads_over_network(path: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Whether a path, there or not, is on a network file system; no where nothing tells the mounts."""
-    wanted = path.absolute().resolve()
+    """Return whether a path, existing or not, is on a network file system; false if mounts are unknown."""
+    resolved = path.absolute().resolve()
     kinds: dict[Path, str] = {}
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -132,9 +132,9 @@ def reads_over_network(path: Path, *, mounts: Path = Path("/proc/self/mountinfo"
         before, _, after = line.partition(" - ")
         point = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), before.split(" ")[4])
         kinds[Path(point)] = after.split(" ")[0]  # of several mounts at one place the last is seen
-    for place in (wanted, *wanted.parents):
-        if place in kinds:
-            return _NETWORK.fullmatch(kinds[place]) is not None
+    for folder in (resolved, *resolved.parents):
+        if folder in kinds:
+            return _NETWORK.fullmatch(kinds[folder]) is not None
     return False
 
 
@@ -145,13 +145,13 @@ def _is_home(storage: Storage, data: DataSet) -> bool:
 def _publish_registration(data: DataSet, storage: Storage | None) -> list[Published]:
     home, folder = data.workspace.home, f"data/{data.name}"
     record = read_json(home / folder / "dataset.json")
-    found = []
+    published = []
     for name in (f"{folder}/{record['clips']}", f"{folder}/dataset.json"):  # the record last, as in a home
         content = (home / name).read_bytes()
         if storage is not None and not _holds(storage, name, content):
             storage.write(name, content)
-        found.append(Published(name, len(content), _hash(content).hexdigest(), data.name))
-    return found
+        published.append(Published(name, len(content), _hash(content).hexdigest(), data.name))
+    return published
 
 
 def _holds(storage: Storage, name: str, content: bytes) -> bool:
@@ -166,18 +166,16 @@ def _publish_arrow(path: Path, name: str, storage: Storage | None) -> tuple[int,
         if known is not None and storage.size_bytes(name) == known["size_bytes"]:
             return known["size_bytes"], known["blake2b"]
     try:
-        size, digest = _own_digest(path)
+        size, digest = _local_digest(path)
     except FileNotFoundError:
-        raise InputError(
-            f"{str(path)!r} is gone; give the same command again, which builds it anew"
-        ) from None
+        raise InputError(f"{str(path)!r} is gone; run the same command again to rebuild it") from None
     if storage is not None:
         storage.put(path, name)
         storage.write_json(note, {"size_bytes": size, "blake2b": digest})
     return size, digest
 
 
-def _own_digest(path: Path) -> tuple[int, str]:
+def _local_digest(path: Path) -> tuple[int, str]:
     """Return size and digest of a file of this machine, computed once."""
     status = path.stat()
     if (digest := _noted_digest(path, status)) is None:
@@ -189,17 +187,17 @@ def _own_digest(path: Path) -> tuple[int, str]:
 
 def _bring(file: Published, storage: Storage, place: Path) -> None:
     path = place / file.name
-    if _is_there(path, file):
+    if _is_complete(path, file):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
-            if _is_there(path, file):
+            if _is_complete(path, file):
                 return
-            if _is_right(path, file) or _copied(file, storage, path):
+            if _is_correct(path, file) or _copied(file, storage, path):
                 _note(path, path.stat(), file.digest)
             else:
-                _see_that_it_can_be_built(file, storage, place)
+                _check_buildable(file, storage, place)
     except OSError as error:
         raise InputError(
             f"cannot keep {path.name!r} in {str(place)!r} ({error.strerror or error}); make room there, or "
@@ -215,30 +213,30 @@ def _copied(file: Published, storage: Storage, path: Path) -> bool:
             storage.fetch(file.name, part)
         except FileNotFoundError:
             return False
-        if _is_right(part, file):
+        if _is_correct(part, file):
             part.replace(path)
             return True
     part.unlink()
     raise InputError(
-        f"{file.name!r} in the storage {str(storage)!r} is not what was published; remove it there, and the "
-        f"same command publishes it again"
+        f"{file.name!r} in the storage {str(storage)!r} differs from the published file; delete it there, "
+        f"then run the same command again to publish it"
     )
 
 
-def _see_that_it_can_be_built(file: Published, storage: Storage, place: Path) -> None:
-    """Raise :class:`InputError` unless a file is here all the same or can be built from recordings."""
+def _check_buildable(file: Published, storage: Storage, place: Path) -> None:
+    """Raise :class:`InputError` unless a file is already here or can be built from recordings."""
     if file.machine_type is not None:
         if stored(place / file.name) is not None:
             return
         record = read_json(place / "data" / file.data / "dataset.json")
         clips = pl.read_parquet(place / "data" / file.data / record["clips"])
-        own = clips.filter(pl.col("machine_type") == file.machine_type)
-        expected = own.select("path", "size_bytes", "mtime_ns").iter_rows()
+        type_clips = clips.filter(pl.col("machine_type") == file.machine_type)
+        expected = type_clips.select("path", "size_bytes", "mtime_ns").iter_rows()
         if all(_stands(Path(record["root"]) / path, *rest) for path, *rest in expected):
             return
     raise InputError(
         f"the storage {str(storage)!r} has lost {file.name!r}, and the recordings of data set {file.data!r} "
-        f"cannot be read on {socket.gethostname()!r}; give the same command again, which publishes it anew"
+        f"cannot be read on {socket.gethostname()!r}; run the same command again to publish it again"
     )
 
 
@@ -276,8 +274,8 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _is_there(path: Path, file: Published) -> bool:
-    """Whether a file is whole by what was noted of it."""
+def _is_complete(path: Path, file: Published) -> bool:
+    """Return whether a file is complete according to its stored digest."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -285,8 +283,8 @@ def _is_there(path: Path, file: Published) -> bool:
     return status.st_size == file.size_bytes and _noted_digest(path, status) == file.digest
 
 
-def _is_right(path: Path, file: Published) -> bool:
-    """Whether a file has the content it should have."""
+def _is_correct(path: Path, file: Published) -> bool:
+    """Return whether a file has the published content."""
     return path.exists() and path.stat().st_size == file.size_bytes and _digest_of(path) == file.digest
 
 
@@ -318,7 +316,7 @@ def _known(note: bytes) -> dict[str, Any] | None:
     return known if isinstance(known, dict) and {"size_bytes", "blake2b"} <= known.keys() else None
 
 
-def _hash(content: bytes = b"") -> Any:
+def _hash(content: bytes = b"") -> hashlib.blake2b:
     return hashlib.blake2b(content, digest_size=32)
 
 

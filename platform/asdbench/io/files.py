@@ -1,4 +1,4 @@
-"""Files that are whole or not there: everything is written to a temporary name and renamed."""
+"""Atomic files: content is written under a temporary name, then renamed."""
 
 import json
 import os
@@ -29,23 +29,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def json_bytes(content: Any) -> bytes:
+def json_bytes(content: object) -> bytes:
     """Return ``content`` as indented JSON; NaN and infinity are refused (``ValueError``)."""
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     return f"{text}\n".encode()
 
 
 def parsed_json(content: bytes, *, place: str) -> Any:
-    """Return what JSON says; content of the file ``place`` that is none is an :class:`InputError`."""
+    """Return parsed JSON; raise :class:`InputError` if the content of the file ``place`` is not JSON.
+
+    Examples
+    --------
+    >>> parsed_json(b'{"a": 1}', place="a.json")
+    {'a': 1}
+    """
     try:
         return json.loads(content)
     except ValueError as error:
         raise InputError(
-            f"the file {place!r} is damaged ({error}); remove it, and the same command makes it again"
+            f"the file {place!r} is damaged ({error}); delete it, then run the same command again to "
+            f"recreate it"
         ) from error
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write ``content`` as indented JSON, atomically; NaN and infinity are refused (``ValueError``)."""
     text = json_bytes(content)
     with replacing(path) as temporary:
@@ -53,5 +60,5 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; one that holds none is an :class:`InputError`."""
+    """Read a JSON file; raise :class:`InputError` if it is not JSON."""
     return parsed_json(path.read_bytes(), place=str(path))

@@ -21,8 +21,8 @@ def retry_until_stored(
     ----------
     action : reads from or writes to a storage
     on_wait : called with the reason for waiting, at once and then every minute
-    transient_only : raise an error that does not go away by itself, because nothing is lost yet. Otherwise it is
-        waited for too: the user can fix it, and what is to be stored would be lost.
+    transient_only : raise an error that does not go away by itself, because nothing is lost yet. Otherwise it
+        is waited for too: the user can fix it, and what is to be stored would be lost.
 
     Raises
     ------

@@ -27,11 +27,11 @@ from asdbench.errors import InputError
 from asdbench.io.files import json_bytes, parsed_json, replacing
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_PASSING = _FULL | {errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT, errno.ENOTCONN}
-_PASSING |= {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
-_PASSING |= {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED}
+_TRANSIENT = _FULL | {errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT, errno.ENOTCONN}
+_TRANSIENT |= {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
+_TRANSIENT |= {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED}
 # What the clients of object stores say of a server or network that is away, slow or asks for patience.
-_PASSING_WORDS = re.compile(
+_TRANSIENT_WORDS = re.compile(
     r"NETWORK_CONNECTION|curlCode|SLOW_?DOWN|THROTTL|SERVICE_UNAVAILABLE|INTERNAL_(FAILURE|ERROR)|REQUEST_TIME"
     r"|UNAVAILABLE|RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED|ABORTED|HTTP status (429|5\d\d)|[Tt]imed? ?out"
 )
@@ -47,14 +47,14 @@ class StorageError(InputError):
 
     Attributes
     ----------
-    passing : whether it may mend by itself: a full disk, a server that is away
+    transient : whether the cause may go away by itself: a full disk, an unreachable server
     """
 
     def __init__(self, message: str, transient: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["StorageError"], tuple[str, bool]]:
         return StorageError, (str(self), self.transient)
 
 
@@ -110,11 +110,11 @@ class Storage:
     def __repr__(self) -> str:
         return f"Storage({str(self)!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a connection does not travel
+    def __reduce__(self) -> tuple[type["Storage"], tuple[str]]:  # connections cannot be pickled
         return Storage, (self.uri,)
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of that name."""
+        """Return whether there is a file of that name."""
         return self.size_bytes(name) is not None
 
     def size_bytes(self, name: str) -> int | None:
@@ -192,12 +192,12 @@ class Storage:
             else:
                 self._send(name, content)
 
-    def write_json(self, name: str, content: Any) -> None:
+    def write_json(self, name: str, content: object) -> None:
         """Write ``content`` as JSON; NaN and infinity are refused (``ValueError``)."""
         self.write(name, json_bytes(content))
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with self._reaching():
             try:
                 if self.folder is not None:
@@ -209,7 +209,7 @@ class Storage:
                 pass
 
     def delete_folder(self, folder: str) -> None:
-        """Remove a folder with all that is in it, if it is there."""
+        """Remove a folder and its content if it exists."""
         with self._reaching():
             try:
                 if self.folder is not None:
@@ -227,7 +227,7 @@ class Storage:
         """
         with self._reaching():
             if self.folder is not None:
-                stream: Any = self._fresh(name).open("rb")
+                stream: BinaryIO = self._fresh(name).open("rb")
             else:
                 system, base = self._remote
                 stream = system.open_input_file(f"{base}/{name}")
@@ -252,7 +252,7 @@ class Storage:
                     self._send(name, content.read_buffer())
 
     def check(self) -> None:
-        """See that files can be written here; raises :class:`StorageError` if not."""
+        """Check that files can be written here; raise :class:`StorageError` if not."""
         probe = f".{uuid.uuid4().hex}.probe"
         self.write(probe, b"may be removed")
         self.delete(probe)
@@ -269,7 +269,7 @@ class Storage:
         """Return the path of a file in the folder, as the server of a network file system sees it now.
 
         An NFS client may remember for up to a minute that a name was not there (nfs(5), "Directory entry
-        caching"); where a folder is opened, Linux asks anew.
+        caching"); opening a folder makes Linux ask the server again.
         """
         assert self.folder is not None
         path = self.folder / name
@@ -281,7 +281,7 @@ class Storage:
                 break
         return path
 
-    def _send(self, name: str, content: Any) -> None:
+    def _send(self, name: str, content: object) -> None:
         """Write in one go: the end of a stream completes what was sent, whatever went wrong before."""
         system, base = self._remote
         target = f"{base}/{name}"
@@ -314,13 +314,13 @@ class Storage:
             )
         why = os.strerror(number) if number else " ".join(_REQUEST.sub("", str(error)).split())
         why = why.replace(self.uri, str(self))
-        if number in _PASSING or _PASSING_WORDS.search(why):
+        if number in _TRANSIENT or _TRANSIENT_WORDS.search(why):
             return StorageError(
-                f"the storage {str(self)!r} cannot be reached ({why}); see that it is there", True
+                f"the storage {str(self)!r} cannot be reached ({why}); check the server and the network", True
             )
         return StorageError(
-            f"the storage {str(self)!r} cannot be used ({why}); mend that, or name another place with "
-            f"ASDBENCH_STORAGE"
+            f"the storage {str(self)!r} cannot be used ({why}); fix this, or choose another storage "
+            f"with --storage or ASDBENCH_STORAGE"
         )
 
 

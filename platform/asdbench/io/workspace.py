@@ -1,11 +1,12 @@
 """The workspace: the folder of a user's data sets, features and records, and the storage of results.
 
-It is made once, by the command line or by whoever calls the platform, and passed on. This module alone reads the
-platform's environment variables:
+It is made once, by the command line or by whoever calls the platform, and passed on. This module alone reads
+the platform's environment variables:
 
 - ``ASDBENCH_HOME``: the data home; by default the operating system's folder for a user's data
 - ``ASDBENCH_STORAGE``: where results go, and data for other nodes; by default the data home
-- ``ASDBENCH_CACHE``: where a node of a cluster keeps its copies of data; by default in the folder for temporary files
+- ``ASDBENCH_CACHE``: where a node of a cluster keeps its copies of data; by default in the folder for
+  temporary files
 """
 
 import getpass
@@ -64,8 +65,8 @@ class Workspace:
     def unwritable(self, error: OSError) -> InputError:
         """Return the error that says why the data home cannot be written."""
         return InputError(
-            f"cannot write to the data home {str(self.home)!r} ({error.strerror or error}); set ASDBENCH_HOME to "
-            f"another folder"
+            f"cannot write to the data home {str(self.home)!r} ({error.strerror or error}); "
+            f"set ASDBENCH_HOME to another folder"
         )
 
 

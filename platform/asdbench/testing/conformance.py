@@ -85,6 +85,11 @@ class FinishedJob:
     fused: pl.DataFrame
 
     @property
+    def workspace(self) -> Workspace:
+        """The workspace in which the data set is registered."""
+        return self.resolved.data.workspace
+
+    @property
     def training_record(self) -> TrainingRecord:
         """What the store says about the training, the first of an ensemble's."""
         return next(iter(self.training_records.values()))
@@ -100,10 +105,15 @@ class FinishedJob:
 
 
 def run_job(
-    job: Job, store: JobStore, *, runtime: Runtime | None = None, checkpoint_epochs: int = 5
+    job: Job,
+    workspace: Workspace,
+    store: JobStore,
+    *,
+    runtime: Runtime | None = None,
+    checkpoint_epochs: int = 5,
 ) -> FinishedJob:
     """Train and score a job with ``store`` and return its results."""
-    resolved = ResolvedJob.from_workspace(job, Workspace.from_environment())
+    resolved = ResolvedJob.from_workspace(job, workspace)
     for task in by_training([resolved]):
         for _, error in run_task(task, runtime or Runtime(), store, checkpoint_epochs=checkpoint_epochs):
             raise error
@@ -138,26 +148,25 @@ class Conformance:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-        """Give the folder of the tiny data set, registered in a data home of its own."""
+    def workspace(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+        """Give a workspace in which the tiny data set is registered."""
         base = tmp_path_factory.mktemp("conformance")
-        folder = write_tiny(base / "clips", durations_s=cls.durations_s)
-        with pytest.MonkeyPatch.context() as patch, threads(1):
-            patch.setenv("ASDBENCH_HOME", str(base / "home"))
-            catalog.add(Workspace.from_environment(), _DATA, folder)
-            yield folder
+        workspace = Workspace.from_home(base / "home")
+        catalog.add(workspace, _DATA, write_tiny(base / "clips", durations_s=cls.durations_s))
+        with threads(1):
+            yield workspace
 
     @pytest.fixture(scope="class")
     @classmethod
-    def job(cls, folder: Path) -> Job:
+    def job(cls) -> Job:
         """Give the job that all tests start from."""
         return Job(cls.system, dict(cls.settings), _DATA, MACHINE_TYPES[0], seed=1)
 
     @pytest.fixture(scope="class")
     @classmethod
-    def finished(cls, job: Job) -> FinishedJob:
+    def finished(cls, job: Job, workspace: Workspace) -> FinishedJob:
         """Give the job trained and scored."""
-        return run_job(job, JobStore.from_workspace(Workspace.from_environment()))
+        return run_job(job, workspace, JobStore.from_workspace(workspace))
 
     def test_silence_and_short_clips_have_finite_scores(
         self, finished: FinishedJob, job: Job, tmp_path: Path
@@ -167,31 +176,33 @@ class Conformance:
         short = np.arange(_SHORT_SAMPLES, dtype=np.int16)
         for name, wave in (("8888", np.zeros(SAMPLE_RATE_HZ, np.int16)), ("9999", short)):
             soundfile.write(folder / job.machine_type / f"test/section_00_{name}.wav", wave, SAMPLE_RATE_HZ)
-        more = catalog.add(Workspace.from_environment(), "silence", folder)
+        more = catalog.add(finished.workspace, "silence", folder)
         ids = more.clips.join(finished.resolved.data.clips, on="clip_id", how="anti")["clip_id"].to_list()
-        again = run_job(replace(job, data="silence"), finished.store)
+        again = run_job(replace(job, data="silence"), finished.workspace, finished.store)
         scored = again.fused.filter(pl.col("clip_id").is_in(ids))
         assert scored.height == 2
         assert np.isfinite(scored["score"].to_numpy()).all()
 
-    def test_an_unknown_setting_is_refused(self, job: Job) -> None:
+    def test_an_unknown_setting_is_refused(self, job: Job, workspace: Workspace) -> None:
         """Misspell a setting; the error names the nearest one."""
         names = _settings(self.system)
         wrong = names[0] + "x" if names else "no_such_setting"
         with pytest.raises(InputError, match=f"did you mean '{names[0]}'" if names else wrong):
-            ResolvedJob.from_workspace(replace(job, settings={wrong: 1}), Workspace.from_environment())
+            ResolvedJob.from_workspace(replace(job, settings={wrong: 1}), workspace)
 
     def test_every_setting_changes_scores_or_cost(
         self, finished: FinishedJob, job: Job, setting_name: str
     ) -> None:
         """Change one setting; scores or cost (steps and parameters) differ."""
         context = dict(self.settings) | dict(self.settings_for.get(setting_name, {}))
-        before = run_job(replace(job, settings=context), finished.store)
+        before = run_job(replace(job, settings=context), finished.workspace, finished.store)
         value = self.alternatives.get(setting_name)
         if value is None:
             configured = before.resolved.configured
             value = _another(_setting(configured, setting_name), configured.values()[setting_name])
-        after = run_job(replace(job, settings=context | {setting_name: value}), finished.store)
+        after = run_job(
+            replace(job, settings=context | {setting_name: value}), finished.workspace, finished.store
+        )
         assert _outcome(after) != _outcome(before), (
             f"{setting_name}={value!r} changes neither scores nor cost"
         )
@@ -207,23 +218,27 @@ class Conformance:
             paths = test_clips.filter(pl.col("machine_type") == machine_type)["path"].sort().to_list()
             for path, content in zip(paths, np.roll(paths, 3), strict=True):
                 shutil.copyfile(finished.resolved.data.root / content, folder / path)
-        permuted = catalog.add(Workspace.from_environment(), "permuted", folder)
+        permuted = catalog.add(finished.workspace, "permuted", folder)
         moved = permuted.clips.join(test_clips, on="clip_id", suffix="_before")
         assert moved.height == test_clips.height
         assert (moved["path"] != moved["path_before"]).all()
-        again = run_job(replace(job, data="permuted"), JobStore(Storage.from_location(tmp_path / "jobs")))
+        again = run_job(
+            replace(job, data="permuted"),
+            finished.workspace,
+            JobStore(Storage.from_location(tmp_path / "jobs")),
+        )
         _assert_same(again.components, finished.components)
 
     def test_the_same_seed_gives_the_same_scores(
         self, finished: FinishedJob, job: Job, tmp_path: Path
     ) -> None:
         """Train and score again; scores are equal to the bit."""
-        again = run_job(job, JobStore(Storage.from_location(tmp_path)))
+        again = run_job(job, finished.workspace, JobStore(Storage.from_location(tmp_path)))
         _assert_same(again.components, finished.components)
 
     def test_another_seed_gives_other_scores(self, finished: FinishedJob, job: Job) -> None:
         """Train with another seed; scores differ."""
-        other = run_job(replace(job, seed=job.seed + 1), finished.store)
+        other = run_job(replace(job, seed=job.seed + 1), finished.workspace, finished.store)
         before, after = (scored.components.filter(pl.col("use") == "test") for scored in (finished, other))
         assert before["clip_id"].equals(after["clip_id"])
         assert not before.equals(after), (
@@ -297,7 +312,9 @@ class SystemConformance(Conformance):
 
         while True:
             try:
-                resumed = run_job(job, store, runtime=Runtime(report=report), checkpoint_epochs=1)
+                resumed = run_job(
+                    job, finished.workspace, store, runtime=Runtime(report=report), checkpoint_epochs=1
+                )
                 break
             except _Interruption:
                 interruptions += 1
@@ -312,7 +329,7 @@ class EnsembleConformance(Conformance):
     def test_scores_follow_from_the_members(self, finished: FinishedJob) -> None:
         """Run the members on their own; scores are the same."""
         for member in finished.resolved.members:
-            alone = run_job(member.job, finished.store)
+            alone = run_job(member.job, finished.workspace, finished.store)
             assert alone.resolved.scoring_key == member.scoring_key
         again = FinishedJob(
             finished.resolved,

@@ -102,7 +102,7 @@ def test_the_folder_may_be_read_only_and_given_relatively(
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "a b", "-x", "ä"])
 def test_a_name_that_is_none_is_refused(folder: Path, name: str) -> None:
-    with pytest.raises(InputError, match="cannot name a data set"):
+    with pytest.raises(InputError, match="is not a valid data set name"):
         catalog.add(Workspace.from_environment(), name, folder)
 
 
@@ -135,7 +135,7 @@ def test_bad_files_can_be_left_out(folder: Path) -> None:
 def test_nothing_left_is_refused_even_so(folder: Path) -> None:
     for path in folder.glob("*/train/*"):
         path.write_bytes(b"")
-    with pytest.raises(BadFolder, match="nothing is left without them"):
+    with pytest.raises(BadFolder, match="no usable file is left without them"):
         catalog.add(Workspace.from_environment(), "mine", folder, skip_bad=True)
     assert catalog.names(Workspace.from_environment()) == []
 
@@ -143,7 +143,7 @@ def test_nothing_left_is_refused_even_so(folder: Path) -> None:
 def test_folders_and_policies_that_are_none_are_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
         catalog.add(Workspace.from_environment(), "mine", folder / "nowhere")
-    with pytest.raises(InputError, match="one machine type's folder"):
+    with pytest.raises(InputError, match="the folder of one machine type"):
         catalog.add(Workspace.from_environment(), "mine", folder / "fan")
     with pytest.raises(InputError, match="no channel policy 'left'"):
         catalog.add(Workspace.from_environment(), "mine", folder, channels="left")  # type: ignore[arg-type]
@@ -371,9 +371,7 @@ def test_the_layout_is_kept_and_says_what_becomes_of_channels(folder: Path) -> N
     )
     found = catalog.add(Workspace.from_environment(), "mine", folder)
     assert (found.layout, found.channels) == ("sections", "mean")
-    with pytest.raises(
-        InputError, match=r"a manifest \('clips.csv'\) stands in place of a layout \(sections\)"
-    ):
+    with pytest.raises(InputError, match=r"--manifest 'clips.csv' and --layout sections exclude each other"):
         catalog.add(Workspace.from_environment(), "mine", folder, layout=SECTIONS, manifest=Path("clips.csv"))
 
 
@@ -472,7 +470,8 @@ def test_a_registration_that_is_no_json_is_damaged(folder: Path, data_home: Path
     catalog.add(Workspace.from_environment(), "mine", folder)
     (data_home / "data" / "mine" / "dataset.json").write_text("{")
     with pytest.raises(
-        InputError, match=r"data set 'mine' is damaged \(Expecting [^;]*\); register its folder"
+        InputError,
+        match=r"data set 'mine' is damaged \(Expecting [^;]*\); register its recordings",
     ):
         catalog.truth(catalog.load(Workspace.from_environment(), "mine"))
 

@@ -34,8 +34,8 @@ from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report.compare import score_interval
-from asdbench.testing.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 from asdbench.tracking import mlflow_runs
+from tests.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 
 CLIP_FOLDERS = ("train", "test")
 MINIATURE_OF = {
@@ -233,7 +233,7 @@ def test_what_a_server_does_wrong_is_mended(
 ) -> None:
     zenodo.faults["dev_fan.zip"] = list(faults)
     download.get(fan, tmp_path / "data", base_url=zenodo.url)
-    assert {k: v for k, v in tree(tmp_path / "data").items() if k != "LICENCE.txt"} == clips_of("fan")
+    assert {k: v for k, v in tree(tmp_path / "data").items() if k != "LICENSE.txt"} == clips_of("fan")
     size = len(content_of("fan"))
     starts = {"half": size // 2, "three quarters": size // 2 + (size - size // 2) // 2}
     assert zenodo.ranges("dev_fan.zip") == [r and f"bytes={starts[r]}-" for r in ranges]
@@ -261,7 +261,7 @@ def test_a_wrong_checksum_is_fetched_once_more_and_then_refused(
     with pytest.raises(InputError, match=r"dev_fan.zip is damaged at its source \(its MD5 is not 0000"):
         download.get(fan, tmp_path, base_url=zenodo.url)
     assert zenodo.ranges("dev_fan.zip") == [None, None]
-    assert set(tree(tmp_path)) == {"LICENCE.txt"}
+    assert set(tree(tmp_path)) == {"LICENSE.txt"}
     assert not list((tmp_path / ".archives").glob("*.part"))
 
 
@@ -273,7 +273,7 @@ def test_published_checksums_hold_at_zenodo_and_a_mirror_may_tell_others(
     challenge = replace(fan, subsets={"dev": published})
     said: list[str] = []
     download.get(challenge, tmp_path / "mirror", base_url=zenodo.url, say=said.append)
-    assert said[-1] == "note: 1 archives have other checksums here than those published"
+    assert said[-1] == "note: the checksums of 1 archives differ from the published ones"
     monkeypatch.setattr(download, "ZENODO", zenodo.url)
     with pytest.raises(InputError, match=r"dev_fan.zip is damaged at its source \(its MD5 is not 1111"):
         download.get(challenge, tmp_path / "itself", base_url=zenodo.url)
@@ -290,7 +290,7 @@ def test_a_part_of_another_version_is_thrown_away(fan: Challenge, zenodo: Zenodo
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_is_not_asked_again(fan: Challenge, zenodo: Zenodo, tmp_path: Path, status: int) -> None:
     zenodo.faults["dev_fan.zip"] = [status]
-    with pytest.raises(InputError, match=f"dev_fan.zip answers {status}"):
+    with pytest.raises(InputError, match=f"dev_fan.zip responds with {status}"):
         download.get(fan, tmp_path, base_url=zenodo.url)
     assert len(zenodo.asked) == 1
 
@@ -299,7 +299,9 @@ def test_a_server_that_stays_busy_is_given_up_and_what_came_is_kept(
     fan: Challenge, zenodo: Zenodo, tmp_path: Path
 ) -> None:
     zenodo.faults["dev_fan.zip"] = ["drop", *[503] * 20]
-    with pytest.raises(InputError, match=r"cannot be fetched \(the server is busy\); try again later"):
+    with pytest.raises(
+        InputError, match=r"cannot be downloaded \(the server is busy\); run the same command later"
+    ):
         download.get(fan, tmp_path, base_url=zenodo.url)
     zenodo.faults.clear()
     zenodo.asked.clear()
@@ -380,7 +382,7 @@ def test_the_license_is_shown_once_and_kept(fan: Challenge, zenodo: Zenodo, tmp_
     download.get(fan, tmp_path, base_url=zenodo.url, say=said.append)
     assert said[0] == "License of record 1: cc-by-4.0."
     assert "assume non-commercial use" in said[1]
-    assert (tmp_path / "LICENCE.txt").read_text().splitlines() == said
+    assert (tmp_path / "LICENSE.txt").read_text().splitlines() == said
     (tmp_path / "dev_data/fan/train/0.wav").unlink()
     said.clear()
     download.get(fan, tmp_path, base_url=zenodo.url, say=said.append)
@@ -423,7 +425,7 @@ def test_a_record_without_the_archive_is_named(zenodo: Zenodo, home: Path, tmp_p
 
 @pytest.mark.parametrize(
     ("address", "message"),
-    [("zenodo", "is no web address"), ("http://", "is no web address")],
+    [("zenodo", "is not a web address"), ("http://", "is not a web address")],
 )
 def test_an_address_that_is_none(home: Path, tmp_path: Path, address: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -434,7 +436,7 @@ def test_an_answer_that_is_not_a_records(
     fan: Challenge, zenodo: Zenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json, "dumps", lambda _: "<html>")
-    with pytest.raises(InputError, match="does not answer as a Zenodo record does"):
+    with pytest.raises(InputError, match="is not a Zenodo record"):
         download.get(fan, tmp_path, base_url=zenodo.url)
 
 
@@ -444,7 +446,7 @@ def test_two_processes_do_not_fill_one_folder(fan: Challenge, zenodo: Zenodo, tm
     first.start()
     while not zenodo.asked:
         time.sleep(0.01)
-    with pytest.raises(InputError, match="another process is getting data into"):
+    with pytest.raises(InputError, match="another process is downloading to"):
         download.get(fan, tmp_path, base_url=zenodo.url)
     zenodo.go_on.set()
     first.join()
@@ -497,17 +499,17 @@ def plain(name: str, content: bytes = b"x") -> Callable[[zipfile.ZipFile], None]
 
 
 BAD_MEMBERS = {
-    "parent": (plain("fan/../../out.wav"), "leads outside its folder"),
-    "parent in folder": (plain("fan/train/../../../out.wav"), "leads outside its folder"),
-    "absolute": (plain("/out.wav"), "leads outside its folder"),
-    "backslash": (plain("..\\out.wav"), "leads outside its folder"),
-    "drive": (plain("C:/out.wav"), "leads outside its folder"),
+    "parent": (plain("fan/../../out.wav"), "is outside its folder"),
+    "parent in folder": (plain("fan/train/../../../out.wav"), "is outside its folder"),
+    "absolute": (plain("/out.wav"), "is outside its folder"),
+    "backslash": (plain("..\\out.wav"), "is outside its folder"),
+    "drive": (plain("C:/out.wav"), "is outside its folder"),
     "symlink": (special("fan/train/a.wav", 0o120777), "a link or special file"),
     "pipe": (special("fan/train/a.wav", 0o010600), "a link or special file"),
     "bomb": (plain("fan/train/a.wav", bytes(80 << 20)), r"would unpack to 83\.9 MB, more than"),
     "twice": (
         lambda file: [plain("fan/train/a.wav")(file), plain("x/train/a.wav")(file)],
-        "holds 'train/a.wav' twice",
+        "contains 'train/a.wav' twice",
     ),
 }
 
@@ -530,7 +532,7 @@ def test_an_archive_that_would_do_harm_is_refused_whole(
     said = capsys.readouterr().err
     assert re.search(message, said)
     assert len(said.splitlines()) == 1
-    assert set(tree(tmp_path / "in")) == {"data/LICENCE.txt"}
+    assert set(tree(tmp_path / "in")) == {"data/LICENSE.txt"}
     assert not [p for p in tmp_path.rglob("*") if p.is_symlink() or p.name == "out.wav"]
     assert catalog.names(Workspace.from_environment()) == []
 
@@ -736,7 +738,7 @@ def test_every_year_is_trained_on_and_scored_by_its_rule(
     evaluated = shown("eval")
     assert evaluated == pytest.approx({system: expected("eval", system) for system in systems}, abs=1e-12)
 
-    assert "of the dev subset; --subset eval shows" in said("leaderboard", "--data", name)
+    assert "this is the dev subset; --subset eval shows" in said("leaderboard", "--data", name)
     of_eval = ("--data", name, "--subset", "eval", "--format", "json")
     *_, row = json.loads(said("compare", *systems, *of_eval, "--resamples", 20, *quick))
     assert (row["score_a"], row["score_b"]) == pytest.approx(tuple(evaluated[s] for s in systems), abs=1e-12)
@@ -795,7 +797,7 @@ def test_archives_that_the_user_has_are_used_and_kept(
     assert catalog.names(Workspace.from_environment()) == []
     before = tree(given)
     assert asdbench(*get, "--machines", "fan", "ToyCar") == 0
-    assert "not checked, as no checksum is known: dev_data_fan.zip" in " ".join(
+    assert "not verified, because no checksum is known: dev_data_fan.zip" in " ".join(
         capsys.readouterr().out.split()
     )
     assert tree(given) == before
@@ -803,7 +805,10 @@ def test_archives_that_the_user_has_are_used_and_kept(
 
     (given / "dev_fan.zip").write_bytes(content_of("fan"))
     assert asdbench("data", "get", "dcase2023", "--machines", "fan", "--from", given, *nowhere) == 2
-    assert "dev_fan.zip' is damaged or another version, as its MD5 is not 9348591e" in capsys.readouterr().err
+    assert (
+        "dev_fan.zip' is damaged or another version, because its MD5 is not 9348591e"
+        in capsys.readouterr().err
+    )
 
 
 def test_bad_files_of_an_archive_are_left_out_on_request(
@@ -878,7 +883,7 @@ def test_what_can_be_fetched_is_listed_with_sizes_and_licenses(
             "no machine type of dcase2023 eval 'fan'",
         ),
         (("get", "dcase2023", "--from", "nowhere"), "'nowhere' lacks dev_bearing.zip"),
-        (("get", "dcase2023", "--base-url", "ftp:/x"), "is no web address"),
+        (("get", "dcase2023", "--base-url", "ftp:/x"), "is not a web address"),
         (("labels", "dcase2023", "--from", "nowhere"), "no data set 'dcase2023'"),
     ],
 )

@@ -20,7 +20,7 @@ from asdbench.data.sets.ground_truth import (
 )
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-from asdbench.testing.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
+from tests.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 
 FORMATS = {"sections": "first shot", "domains": "domain folders", "list": "machine ids"}
 
@@ -104,11 +104,14 @@ def spoil(change: Callable[[str], str], place: str = "ground_truth_data") -> Cal
             lambda folder: shutil.rmtree(folder / "ground_truth_domain"),
             "lacks its domains, .*ground_truth_domain",
         ),
-        (spoil(lambda text: text.replace(",1\n", ",2\n", 1)), "says '2' of 'section_00_.*neither 0 nor 1"),
-        (spoil(lambda text: text + text), "names 'section_00_0000.wav' twice"),
-        (spoil(lambda text: text.replace(",", ";")), "not 2 fields"),
+        (
+            spoil(lambda text: text.replace(",1\n", ",2\n", 1)),
+            "has the value '2' for 'section_00_.*neither 0 nor 1",
+        ),
+        (spoil(lambda text: text + text), "lists 'section_00_0000.wav' twice"),
+        (spoil(lambda text: text.replace(",", ";")), "does not have 2 fields"),
         (spoil(lambda text: '"' + text), "cannot be read as CSV text"),
-        (spoil(lambda text: text.partition("\n")[2], "ground_truth_domain"), "names other clips than"),
+        (spoil(lambda text: text.partition("\n")[2], "ground_truth_domain"), "lists other clips than"),
         (
             lambda folder: (folder / "ground_truth_data/ground_truth_fan_test.csv").write_text(""),
             "is not called ground_truth_<machine type>_section_<NN>_test.csv",
@@ -194,8 +197,8 @@ def test_clips_and_labels_that_do_not_fit_are_all_listed_and_nothing_changes(
         file.write_text(file.read_text().replace("section_00_0003.wav", "section_00_0099.wav"))
     assert asdbench("data", "labels", "mine", "--from", written.ground_truth) == 2
     said = capsys.readouterr().err.splitlines()
-    assert f"eval_data/{machine}/test/section_00_0003.wav: the ground truth does not name it" in said
-    assert f"{machine}/section_00_0099.wav: the ground truth names it, but it is not there" in said
+    assert f"eval_data/{machine}/test/section_00_0003.wav: the ground truth does not list it" in said
+    assert f"{machine}/section_00_0099.wav: the ground truth lists it, but it does not exist" in said
     assert said[-1].startswith("asdbench: ground truth and evaluation clips differ in 2 clips (the first: ")
     assert catalog.load(Workspace.from_environment(), "mine").clips.equals(before[0])
     assert catalog.truth(catalog.load(Workspace.from_environment(), "mine")).equals(before[1])
@@ -204,7 +207,9 @@ def test_clips_and_labels_that_do_not_fit_are_all_listed_and_nothing_changes(
 def test_ground_truth_of_another_challenge_is_refused(originals: dict[str, Written]) -> None:
     clips = catalog.index_folder(originals["first shot"].data).clips
     other = read_ground_truth(originals["machine ids"].ground_truth)
-    with pytest.raises(InputError, match=r"the ground truth is of ToyCar, fan, the evaluation clips are of"):
+    with pytest.raises(
+        InputError, match=r"the ground truth has the machine types ToyCar, fan, the evaluation clips"
+    ):
         match_labels(clips, other)
     with pytest.raises(InputError, match="no test clips of an evaluation subset"):
         match_labels(clips.filter(pl.col("subset") == "dev"), other)
@@ -217,7 +222,7 @@ def test_machine_types_without_clips_are_named(originals: dict[str, Written]) ->
     found = match_labels(clips.filter(pl.col("machine_type") != second), truth)
     assert found.unused == (second,)
     assert found.table.height == truth.filter(pl.col("machine_type") == first).height
-    with pytest.raises(Mismatch, match="the ground truth does not name it"):
+    with pytest.raises(Mismatch, match="the ground truth does not list it"):
         match_labels(clips, truth.filter(pl.col("machine_type") == first))
 
 

@@ -67,7 +67,7 @@ def test_a_folder_shows_its_layout(tmp_path: Path, names: tuple[str, ...], expec
     ],
 )
 def test_a_mixture_is_refused(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
-    with pytest.raises(InputError, match=rf"mixes layouts: .*{told}.*; say which one with --layout"):
+    with pytest.raises(InputError, match=rf"mixes layouts: .*{told}.*; choose one with --layout"):
         detect_layout([machine(tmp_path / "fan", names)])
 
 

@@ -109,7 +109,7 @@ def test_all_bad_rows_and_files_are_listed_at_once(folder: Path, tmp_path: Path)
     index = index_manifest(folder, write(tmp_path / "clips.csv", rows))
     found = {bad.path: bad.reason for bad in index.bad}
     expected = {
-        "clips.csv line 9": ["clips.csv line 9: it names no path"],
+        "clips.csv line 9": ["clips.csv line 9: its path is empty"],
         "/abs.wav": ["line 10: the path '/abs.wav' is not plain and relative"],
         "../up.wav": ["line 11: the path '../up.wav' is not plain and relative"],
         "c/notes.txt": ["line 12: the path does not end in .wav or .flac"],
@@ -126,8 +126,8 @@ def test_all_bad_rows_and_files_are_listed_at_once(folder: Path, tmp_path: Path)
             "the subset 'final' is not dev or eval",
         ],
         "c/x3.wav": ["a training clip is labeled anomaly", "the attributes 'load' are not name=value"],
-        "c/x4.wav": ["the attributes 'load=1;load=2' give a name twice"],
-        "a/1.wav": ["clips.csv line 19 names it again, after clips.csv line 2"],
+        "c/x4.wav": ["the attributes 'load=1;load=2' repeat a name"],
+        "a/1.wav": ["clips.csv line 19 lists it again, after clips.csv line 2"],
         "clips.csv line 20": ["it has 2 fields, the header 9"],
     }
     assert found.keys() == expected.keys()
@@ -143,7 +143,7 @@ def test_all_bad_rows_and_files_are_listed_at_once(folder: Path, tmp_path: Path)
         ("clips.txt", "path", "is neither a .csv nor a .parquet file"),
         ("clips.csv", "path,machine_type\n", r"has no column 'split'; it needs path, machine_type, split"),
         ("clips.csv", "path,machine_type,split,lable\n", "no column 'lable'; did you mean 'label'"),
-        ("clips.csv", "path,machine_type,split,path\n", "has a column twice"),
+        ("clips.csv", "path,machine_type,split,path\n", "repeats a column"),
         ("clips.csv", "path,machine_type,split\n", "has no rows"),
         ("clips.csv", "", "has no column 'path'"),
         ("clips.csv", 'path,machine_type,split\n"a', "cannot be used: it cannot be read as CSV text"),
@@ -183,7 +183,7 @@ def test_a_data_set_remembers_its_manifest(folder: Path, tmp_path: Path) -> None
         f"asdbench data add mine {folder} --channels mean --manifest '{tmp_path}/my clips.csv'"
     )
     write(manifest, [*ROWS, ("c/gone.wav", "press", "train", "", "", "", "", "", "")])
-    with pytest.raises(BadFolder, match=r"1 bad file .*c/gone\.wav: no such file\); mend"):
+    with pytest.raises(BadFolder, match=r"1 bad file .*c/gone\.wav: no such file\); repair"):
         catalog.add(Workspace.from_environment(), "mine", folder, manifest=manifest)
     assert (
         len(
@@ -208,4 +208,4 @@ def test_the_command_line_takes_a_manifest(
     with pytest.raises(SystemExit) as stop:
         main(both)
     assert stop.value.code == 2
-    assert "stands in place of a layout (sections); give one" in capsys.readouterr().err
+    assert "--layout sections exclude each other; give one" in capsys.readouterr().err

@@ -2,11 +2,12 @@
 
 Conventions
 -----------
-A registration is the folder ``data/<name>/`` of the data home: ``dataset.json`` and the two parquet tables that it names (clips and truth). The JSON
-file is written last and atomically: until then the old registration holds, whatever happens. Recordings stay
-where they are and are only read.
+A registration is the folder ``data/<name>/`` of the data home: ``dataset.json`` and the two Parquet tables
+that it names (clips and truth). The JSON file is written last and atomically: until then the old registration
+holds, whatever happens. Recordings stay in place and are only read.
 
-A clip table without the column ``subset`` is of a registration before there were subsets: all of it is dev.
+A clip table without the column ``subset`` comes from an older version: all of its clips are development
+clips.
 
 A data set's fingerprint covers what a score can depend on (content, machine type, section, split, domain,
 attributes, recording, channel policy) and nothing else: not file names, paths, times, labels or subsets, nor
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import polars as pl
 
@@ -41,7 +42,25 @@ if TYPE_CHECKING:
     from asdbench.metrics import Rule
 
 _FORMAT = 1
-_RECORD = {
+
+
+class _Record(TypedDict):
+    """The content of a ``dataset.json``."""
+
+    format: int
+    root: str
+    channels: ChannelPolicy
+    created: str
+    license: str | None
+    left_out: list[dict[str, str]]
+    notes: list[str]
+    clips: str
+    truth: str
+    layout: str | None
+    manifest: str | None
+
+
+_RECORD_TYPES = {
     "root": str,
     "channels": str,
     "created": str,
@@ -56,10 +75,10 @@ _RECORD = {
 _ADDED_LATER = {"layout": None, "manifest": None}  # keys that older registrations lack
 _LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "domain": pl.Utf8()})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LICENCE_FILE = re.compile(r"(licen[cs]e|readme)", re.IGNORECASE)
-_LICENCE_WORD = re.compile(r"licen[cs]e", re.IGNORECASE)
+_LICENSE_FILE = re.compile(r"(licen[cs]e|readme)", re.IGNORECASE)
+_LICENSE_WORD = re.compile(r"licen[cs]e", re.IGNORECASE)
 _PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=[A-Z][A-Z ]+:)")
-_LICENCE_FILE_CHARACTERS = 100_000
+_LICENSE_FILE_CHARACTERS = 100_000
 _FINGERPRINTED = ("content_hash", "machine_type", "section", "split", "domain", "attributes", "recording")
 
 
@@ -78,15 +97,15 @@ class DataSet:
 
     Attributes
     ----------
-    workspace : where it is registered
-    name, root : its name, and the folder of its recordings
-    clips : the clip table (``clips.CLIP_SCHEMA``); it has no labels
-    channels : the policy by which a recording of several channels becomes one
-    created : when it was registered (UTC)
-    license : what the folder's license and readme files say about the license, a line for each place, or None
+    workspace : where the data set is registered
+    name, root : name of the data set, and the folder of its recordings
+    clips : the clip table (``clips.CLIP_SCHEMA``), without labels
+    channels : policy by which a recording of several channels becomes a single one
+    created : time of registration (UTC)
+    license : license texts found in the folder's license and readme files, one per line, or None
     left_out : bad files that were left out on request
-    notes : what was remarkable when the folder was indexed
-    layout : the name of the layout that the folder was read in; None for a manifest, or where it was not kept
+    notes : remarks from indexing the folder
+    layout : name of the folder's layout; None for a manifest and for registrations that did not store it
     manifest : the manifest that described the clips, or None
     """
 
@@ -104,17 +123,19 @@ class DataSet:
 
     @property
     def add_command(self) -> str:
-        """The command that registers the same recordings again."""
+        """The command that registers the same recordings again, with the same options."""
         words = ["asdbench", "data", "add", self.name, str(self.root), "--channels", self.channels]
         if self.manifest is not None:
             words += ["--manifest", str(self.manifest)]
         elif self.layout is not None:
             words += ["--layout", self.layout]
+        if self.left_out:
+            words.append("--skip-bad")
         return shlex.join(words)
 
     @property
     def known_files(self) -> set[str]:
-        """Paths of the files that were looked at: clips, and bad files that were left out."""
+        """Paths of the indexed files: clips, and bad files that were left out."""
         return {*self.clips["path"], *(bad.path for bad in self.left_out)}
 
     @property
@@ -124,21 +145,21 @@ class DataSet:
 
     @property
     def rule(self) -> "Rule":
-        """How its official score is counted."""
+        """The scoring rule of the data set."""
         from asdbench.data.sets.challenges import rule_of  # metrics take a second to import
 
         return rule_of(self.name, layout=self.layout, domains=self.clips["domain"].is_not_null().any())
 
     def subsets(self, machine_type: str | None = None) -> tuple[str, ...]:
-        """Return the subsets that have test clips, of a machine type or of any; dev where none has."""
+        """Return the subsets that have test clips, of one machine type or of all; dev if there are none."""
         tested = self.clips.filter(pl.col("split") == "test")
         if machine_type is not None:
             tested = tested.filter(pl.col("machine_type") == machine_type)
-        there = set(tested["subset"]) or {"dev"}
-        return tuple(subset for subset in SUBSETS if subset in there)
+        present = set(tested["subset"]) or {"dev"}
+        return tuple(subset for subset in SUBSETS if subset in present)
 
     def suffix(self, subset: str) -> str:
-        """Return what to put after its name to tell a subset of it: nothing where there is only dev."""
+        """Return the suffix that names a subset in a title; empty if the data set has dev only."""
         return "" if subset == "dev" and len(self.subsets()) == 1 else f" ({subset} subset)"
 
     def fingerprint(self, machine_type: str | None = None, *, split: str | None = None) -> str:
@@ -166,7 +187,7 @@ class DataSet:
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """A data set in tables.
+    """Summary tables of a data set.
 
     Attributes
     ----------
@@ -174,8 +195,8 @@ class Description:
     durations : machine_type, split, clips, min_s, median_s, max_s
     formats : machine_type, sample_rate_hz, channels, clips
     attributes : machine_type, split, name, value, clips
-    license : what the folder says about its license, or None
-    notes : remarks of the indexing, and which clips are resampled or reduced to one channel
+    license : license texts found in the folder, or None
+    notes : remarks from indexing, and which clips are resampled or reduced to one channel
     """
 
     counts: pl.DataFrame
@@ -202,46 +223,46 @@ def add(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
-    """Index ``folder`` and register it as ``name``; a data set of that name is replaced, with its truth.
+    """Index ``folder`` and register it as ``name``, replacing any data set of that name.
 
-    Files that are unchanged since they were registered under this name from this folder are not decoded
-    again, and what `label` entered about their evaluation clips stays.
+    Files that have not changed since they were registered under this name from this folder are not decoded
+    again, and the labels that `label` entered for their evaluation clips are kept.
 
     Parameters
     ----------
     workspace
-        Where to register it.
+        Workspace in which to register the data set.
     name
-        What to call the data set.
+        Name of the data set.
     folder
         The folder of the recordings.
     layout
-        How to read it; told from the folder if not given.
+        Layout of the folder (default: detected from folder and file names).
     manifest
-        A table that describes the clips instead of folders and names (see ``manifest``).
+        Table that describes the clips, in place of folder and file names (see ``manifest``).
     channels
-        What becomes of several channels; what the layout says if not given, and otherwise their mean.
+        Policy for recordings of several channels (default: the layout's policy, or their mean).
     skip_bad
-        Leave bad files out, instead of refusing the folder.
+        Leave bad files out instead of rejecting the folder.
     progress
-        Called with (files done, files in all).
+        Called with the number of files done and of all files.
 
     Raises
     ------
     BadFolder
-        The folder holds bad files and ``skip_bad`` is not given, or nothing is left without them.
+        The folder has bad files and ``skip_bad`` is false, or it has no usable files.
     InputError
-        The name, the channel policy, the folder or the manifest is not valid, layout and manifest are both
+        The name, the channel policy, the folder or the manifest is invalid, layout and manifest are both
         given, the folder mixes layouts, or the data home cannot be written.
-        Whatever is raised, nothing is registered or changed.
+        On any error nothing is registered or changed.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} cannot name a data set; use letters, digits, '.', '_' and '-'")
+        raise InputError(f"{name!r} is not a valid data set name; use letters, digits, '.', '_' and '-'")
     if channels is not None and channels not in CHANNEL_POLICIES:
         raise unknown_name("channel policy", channels, CHANNEL_POLICIES)
     if layout is not None and manifest is not None:
         raise InputError(
-            f"a manifest ({str(manifest)!r}) stands in place of a layout ({layout.name}); give one"
+            f"--manifest {str(manifest)!r} and --layout {layout.name} exclude each other; give one of them"
         )
     workspace.check_home()
     root = folder.resolve()
@@ -252,11 +273,11 @@ def add(
     else:
         index = index_folder(root, layout=layout, previous=previous, progress=progress)
     if index.bad and not skip_bad:
-        raise BadFolder(root, index.bad, "mend or remove them, or leave them out with --skip-bad")
+        raise BadFolder(root, index.bad, "repair or remove them, or leave them out with --skip-bad")
     if index.clips.is_empty():
-        raise BadFolder(root, index.bad, "nothing is left without them: mend them")
+        raise BadFolder(root, index.bad, "no usable file is left without them; repair them")
 
-    record: dict[str, Any] = {
+    record: _Record = {
         "format": _FORMAT,
         "root": str(root),
         "channels": channels or (index.layout.channels if index.layout else "mean"),
@@ -266,6 +287,8 @@ def add(
         "notes": index.notes,
         "layout": index.layout.name if index.layout else None,
         "manifest": str(manifest) if manifest else None,
+        "clips": "",
+        "truth": "",
     }
     entered = (
         pl.DataFrame(schema=_LABEL_SCHEMA) if previous is None else _entered_labels(workspace, name, previous)
@@ -275,20 +298,20 @@ def add(
 
 
 def label(data: DataSet, labels: pl.DataFrame) -> DataSet:
-    """Enter what was found out about test clips: labels in the truth, domains in the clip table.
+    """Enter labels of test clips in the truth table, and their domains in the clip table.
 
     Parameters
     ----------
     data
         A registered data set.
     labels
-        Columns clip_id, anomaly and domain (null where it is not known), a row a clip. They stand in place of
-        what was known before; the other clips' labels and domains stay.
+        Columns clip_id, anomaly and domain (null if unknown), one row per clip. They replace earlier labels
+        of these clips; labels and domains of other clips are kept.
 
     Raises
     ------
     InputError
-        No data set has that name, its registration is damaged, or the data home cannot be written.
+        The registration is damaged or gone, or the data home cannot be written.
     """
     record = _record(data.workspace, data.name)
     return _register(data.workspace, data.name, record, *_labeled(data.clips, truth(data), labels))
@@ -298,9 +321,9 @@ def _labeled(
     clips: pl.DataFrame, truth_table: pl.DataFrame, labels: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the clip table with the labels' domains, and the truth table with the labels."""
-    told = labels.select("clip_id", told_domain="domain")
-    clips = clips.join(told, on="clip_id", how="left", maintain_order="left")
-    clips = clips.with_columns(domain=pl.coalesce("told_domain", "domain")).select(list(CLIP_SCHEMA))
+    domains = labels.select("clip_id", labeled_domain="domain")
+    clips = clips.join(domains, on="clip_id", how="left", maintain_order="left")
+    clips = clips.with_columns(domain=pl.coalesce("labeled_domain", "domain")).select(list(CLIP_SCHEMA))
     others = truth_table.join(labels, on="clip_id", how="anti")
     return clips, pl.concat([others, labels.select(list(TRUTH_SCHEMA))]).sort("clip_id")
 
@@ -315,20 +338,20 @@ def _entered_labels(workspace: Workspace, name: str, clips: pl.DataFrame) -> pl.
 
 
 def _register(
-    workspace: Workspace, name: str, record: dict[str, Any], clips: pl.DataFrame, truth_table: pl.DataFrame
+    workspace: Workspace, name: str, record: _Record, clips: pl.DataFrame, truth_table: pl.DataFrame
 ) -> DataSet:
-    """Write the tables and, last, the record that names them; what was there before is removed after that."""
+    """Write the tables, then the record that names them; remove the replaced tables last."""
     token = uuid.uuid4().hex[:12]
-    record = record | {"clips": f"clips-{token}.parquet", "truth": f"truth-{token}.parquet"}
+    record = {**record, "clips": f"clips-{token}.parquet", "truth": f"truth-{token}.parquet"}
     workspace.check_home()
-    place = workspace.home / "data" / name
+    folder = workspace.home / "data" / name
     replaced = _tables(workspace, name)
-    tables = (place / record["clips"], place / record["truth"])
+    tables = (folder / record["clips"], folder / record["truth"])
     try:
         with replacing(tables[0]) as temporary:
             clips.write_parquet(temporary)
         save_truth(tables[1], truth_table)
-        write_json(place / "dataset.json", record)
+        write_json(folder / "dataset.json", record)
     except BaseException as error:
         _remove(tables)
         if isinstance(error, OSError):
@@ -351,38 +374,42 @@ def load(workspace: Workspace, name: str) -> DataSet:
     try:
         clips = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise _damaged(name, error) from error
-    if "subset" not in clips.columns:  # registered before there were subsets
+        raise _damaged(name, error, record) from error
+    if "subset" not in clips.columns:  # registered by an older version
         clips = clips.with_columns(subset=pl.lit("dev"))
     if set(clips.columns) == set(CLIP_SCHEMA):
         clips = clips.select(list(CLIP_SCHEMA))
     if clips.schema != CLIP_SCHEMA:
-        raise _damaged(name, "its clip table has other columns")
+        raise _damaged(name, f"its clip table has the columns {', '.join(clips.columns)}", record)
     try:
         return _data_set(workspace, name, record, clips)
     except (TypeError, ValueError) as error:
-        raise _damaged(name, error) from error
+        raise _damaged(name, error, record) from error
 
 
 def truth(data: DataSet) -> pl.DataFrame:
-    """Return the truth table of a data set (``truth.TRUTH_SCHEMA``); only judging scores needs it.
+    """Return the truth table of a data set (``truth.TRUTH_SCHEMA``), which only evaluation may read.
 
     Raises
     ------
     InputError
-        No data set has that name, or its registration is damaged.
+        The registration is damaged or gone.
     """
     return _truth(data.workspace, data.name)
 
 
 def _truth(workspace: Workspace, name: str) -> pl.DataFrame:
-    return load_truth(workspace.home / "data" / name / _record(workspace, name)["truth"])
+    record = _record(workspace, name)
+    try:
+        return load_truth(workspace.home / "data" / name / record["truth"])
+    except InputError as error:
+        raise _damaged(name, error, record) from error
 
 
 def changed_files(dataset: DataSet) -> list[str]:
     """Return the paths of clips that are missing or differ in size or modification time; nothing is decoded.
 
-    A file that was exchanged for one of equal size and modification time is not noticed.
+    A file replaced by one of equal size and modification time goes unnoticed.
     """
     changed = []
     for path, *expected in dataset.clips.select("path", "size_bytes", "mtime_ns").iter_rows():
@@ -397,7 +424,7 @@ def changed_files(dataset: DataSet) -> list[str]:
 
 
 def describe(dataset: DataSet) -> Description:
-    """Count the clips of a data set by what is known of them."""
+    """Return the summary tables of a data set."""
     clips = dataset.clips
     duration = pl.col("duration_s")
 
@@ -423,8 +450,8 @@ def describe(dataset: DataSet) -> Description:
 
 
 def _conversions(formats: pl.DataFrame, policy: ChannelPolicy) -> list[str]:
-    """Say which clips are not used as they are."""
-    said = []
+    """Return notes about clips that are resampled or reduced to one channel."""
+    conversions = []
     for machine_type, sample_rate_hz, channels, clips in formats.iter_rows():
         steps = []
         if channels > 1:
@@ -438,30 +465,30 @@ def _conversions(formats: pl.DataFrame, policy: ChannelPolicy) -> list[str]:
         if sample_rate_hz != SAMPLE_RATE_HZ:
             steps.append(f"{sample_rate_hz} Hz is resampled to {SAMPLE_RATE_HZ} Hz")
         if steps:
-            said.append(f"{machine_type}: {clips} clips: {', '.join(steps)}")
-    return said
+            conversions.append(f"{machine_type}: {clips} clips: {', '.join(steps)}")
+    return conversions
 
 
-def _record(workspace: Workspace, name: str) -> dict[str, Any]:
+def _record(workspace: Workspace, name: str) -> _Record:
     """Read a registration."""
     known = names(workspace)
     if name not in known:
-        hint = "'asdbench data add' registers a folder"
+        hint = "'asdbench data add NAME FOLDER' registers a folder"
         raise InputError(f"{unknown_name('data set', name, known)} ({hint})")
     try:
         record = read_json(workspace.home / "data" / name / "dataset.json")
     except (OSError, ValueError) as error:
         raise _damaged(name, error.__cause__ or error) from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        raise _damaged(name, f"it is not of format {_FORMAT}")
+        raise _damaged(name, f"its format is not {_FORMAT}")
     record = _ADDED_LATER | record
-    for key, kind in _RECORD.items():
+    for key, kind in _RECORD_TYPES.items():
         if not isinstance(record.get(key, ...), kind):
-            raise _damaged(name, f"its {key!r} is missing or of another type")
-    return record
+            raise _damaged(name, f"its {key!r} is missing or has the wrong type")
+    return cast(_Record, record)
 
 
-def _data_set(workspace: Workspace, name: str, record: dict[str, Any], clips: pl.DataFrame) -> DataSet:
+def _data_set(workspace: Workspace, name: str, record: _Record, clips: pl.DataFrame) -> DataSet:
     if record["channels"] not in CHANNEL_POLICIES:
         raise unknown_name("channel policy", record["channels"], CHANNEL_POLICIES)
     return DataSet(
@@ -480,12 +507,12 @@ def _data_set(workspace: Workspace, name: str, record: dict[str, Any], clips: pl
 
 
 def _tables(workspace: Workspace, name: str) -> list[Path]:
-    """Return the table files of a registration, if there is one that can be read."""
+    """Return the table files of a registration; none if it cannot be read."""
     try:
         record = _record(workspace, name)
     except InputError:
         return []
-    return [workspace.home / "data" / name / record[table] for table in ("clips", "truth")]
+    return [workspace.home / "data" / name / table for table in (record["clips"], record["truth"])]
 
 
 def _remove(tables: Iterable[Path]) -> None:
@@ -494,7 +521,7 @@ def _remove(tables: Iterable[Path]) -> None:
 
 
 def _previous_clips(workspace: Workspace, name: str, root: Path) -> pl.DataFrame | None:
-    """Return the clip table registered as ``name``, if it is whole and of the same folder."""
+    """Return the clip table registered as ``name``, if it is intact and has the same root."""
     try:
         dataset = load(workspace, name)
     except InputError:
@@ -503,31 +530,36 @@ def _previous_clips(workspace: Workspace, name: str, root: Path) -> pl.DataFrame
 
 
 def _license(root: Path, clips: pl.DataFrame) -> str | None:
-    """Return what is said about the license, a line each: of all, then of each machine type.
+    """Return the license texts of the folder, one per line: of all clips, then of each machine type.
 
-    Of a license file that is its first paragraph, of a readme every paragraph with the word.
+    The text of a license file is its first paragraph; of a readme, every paragraph that mentions the license.
     """
-    places: dict[Path, str] = {root: "all"}
+    scopes: dict[Path, str] = {root: "all"}
     for machine_type, path in clips.select("machine_type", "path").unique().sort(pl.all()).iter_rows():
-        of_type, *around = PurePosixPath(path).parents[1:] or [PurePosixPath(".")]
-        for place in around:
-            places.setdefault(root / place, "all")
-        places.setdefault(root / of_type, machine_type)
-    said = []
-    for folder, whose in sorted(places.items(), key=lambda item: (item[1] != "all", item[1], item[0])):
+        type_folder, *parents = PurePosixPath(path).parents[1:] or [PurePosixPath(".")]
+        for parent in parents:
+            scopes.setdefault(root / parent, "all")
+        scopes.setdefault(root / type_folder, machine_type)
+    texts = []
+    for folder, scope in sorted(scopes.items(), key=lambda item: (item[1] != "all", item[1], item[0])):
         for file in sorted(folder.iterdir()):
-            if not (_LICENCE_FILE.match(file.name) and file.is_file() and os.access(file, os.R_OK)):
+            if not (_LICENSE_FILE.match(file.name) and file.is_file() and os.access(file, os.R_OK)):
                 continue
             with file.open(encoding="utf-8", errors="replace") as text:
-                paragraphs = _PARAGRAPH_END.split(text.read(_LICENCE_FILE_CHARACTERS).strip())
+                paragraphs = _PARAGRAPH_END.split(text.read(_LICENSE_FILE_CHARACTERS).strip())
             if file.name.lower().startswith("readme"):
-                paragraphs = [paragraph for paragraph in paragraphs if _LICENCE_WORD.search(paragraph)]
+                paragraphs = [paragraph for paragraph in paragraphs if _LICENSE_WORD.search(paragraph)]
             else:
                 paragraphs = paragraphs[:1]
-            said += [f"{whose}: {' '.join(paragraph.split())}" for paragraph in paragraphs]
-    return "\n".join(dict.fromkeys(said)) or None
+            texts += [f"{scope}: {' '.join(paragraph.split())}" for paragraph in paragraphs]
+    return "\n".join(dict.fromkeys(texts)) or None
 
 
-def _damaged(name: str, why: object) -> InputError:
-    cure = "register its folder again with 'asdbench data add'"
-    return InputError(f"the registration of data set {name!r} is damaged ({why}); {cure}")
+def _damaged(name: str, reason: object, record: _Record | None = None) -> InputError:
+    command = ["asdbench", "data", "add", name, "FOLDER" if record is None else record["root"]]
+    if record is not None and record["manifest"] is not None:
+        command += ["--manifest", record["manifest"]]
+    return InputError(
+        f"the registration of data set {name!r} is damaged ({reason}); register its recordings again with "
+        f"'{shlex.join(command)}'"
+    )

@@ -2,15 +2,15 @@
 
 Idea
 ----
-All that differs between years is here as data: which Zenodo records hold which archives, machine types and
-sections of each subset, the layout of the files, the scoring rule, and where the ground truth of the
-evaluation subset is published. Everything else in the project takes a `Challenge`.
+All differences between years are data in this module: the Zenodo records and their archives, machine types
+and sections of each subset, the layout of the files, the scoring rule, and the address of the ground truth of
+the evaluation subset. The rest of the project takes a `Challenge`.
 
 Conventions
 -----------
-A challenge is called ``dcase2023``. Its subsets are ``dev`` (development) and ``eval`` (additional training
-and evaluation test data). MD5 sums are given where a published table has them; the others, and all sizes,
-are asked of the record when they are needed. Licenses are as the records say them: sources disagree (CC BY
+A challenge has a name such as ``dcase2023``. Its subsets are ``dev`` (development) and ``eval`` (additional
+training and evaluation test data). MD5 sums are given if a published table has them; the others, and all
+sizes, are requested from the record when needed. Licenses are those of the records: sources disagree (CC BY
 4.0, CC BY-NC-SA 4.0), so non-commercial use is assumed.
 
 Sources
@@ -22,7 +22,7 @@ Archive names: the download lists of nttcslab/dcase2023_task2_baseline_ae. MD5 s
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Never
 
 from asdbench.data.sets.layouts import (
     DOMAIN_FOLDERS,
@@ -35,14 +35,14 @@ from asdbench.data.sets.layouts import (
 from asdbench.errors import unknown_name
 from asdbench.metrics.official import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
+_NONE: Mapping[str, Never] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Archive:
     """A zip file of a Zenodo record: the clips of one machine type, or a part of them.
 
-    ``md5`` is its checksum in hex, or None where only the record itself tells it.
+    ``md5`` is its checksum in hex, or None if only the record gives it.
     """
 
     record: int
@@ -58,9 +58,9 @@ class Subset:
     Attributes
     ----------
     sections
-        The sections of each machine type, as they are written in file names.
+        The sections of each machine type, as in file names.
     archives
-        All its archives, machine type by machine type.
+        All archives, grouped by machine type.
     """
 
     sections: Mapping[str, tuple[str, ...]]
@@ -84,24 +84,24 @@ class Challenge:
     Attributes
     ----------
     name, year, task
-        What the command line calls it, its year, and what it asked for.
+        Name on the command line, year, and subject of the task.
     subsets
         ``"dev"`` and ``"eval"``.
     layout
-        How folders and file names are to be read.
+        Structure of folders and file names.
     rule
-        How the official score is counted.
+        Scoring rule.
     attributes
         Whether clips have attributes.
     channels
-        Channels of a recording.
+        Number of channels of a recording.
     ground_truth
-        Where the organizers publish the labels of the evaluation subset.
+        Address at which the organizers publish the labels of the evaluation subset.
     renamed_list_errors
         Machine types for which the list of renamed evaluation clips that circulates with the baseline code
-        has wrong labels, with the number of wrong ones.
+        has wrong labels, with the number of these.
     license
-        What is known of the license before the record is asked.
+        License, as far as it is known without the record.
     citation
         BibTeX of the organizers' description of the task.
     """
@@ -117,53 +117,59 @@ class Challenge:
     ground_truth: str
     citation: str
     renamed_list_errors: Mapping[str, int] = field(default_factory=lambda: _NONE)
-    license: str = "the record's own; assume non-commercial use"
+    license: str = "see the record; assume non-commercial use"
 
     def archives(
         self, *, subsets: Iterable[str] = (), machine_types: Iterable[str] = ()
     ) -> dict[str, list[Archive]]:
-        """Return the archives of the subsets and machine types that are named; of all, where none is.
+        """Return the archives of the given subsets and machine types (default: all).
 
         Raises
         ------
         InputError
-            A subset or a machine type does not exist in what was asked for.
+            A subset does not exist, or a machine type does not exist in the subsets.
         """
         chosen = tuple(subsets) or tuple(self.subsets)
         for subset in chosen:
             if subset not in self.subsets:
                 raise unknown_name("subset", subset, self.subsets)
-        wanted = set(machine_types)
+        requested = set(machine_types)
         known = {machine for subset in chosen for machine in self.subsets[subset].machine_types}
-        for machine_type in sorted(wanted - known):
+        for machine_type in sorted(requested - known):
             where = f"machine type of {self.name}" + (f" {chosen[0]}" if len(chosen) == 1 else "")
             raise unknown_name(where, machine_type, known)
-        found = {
-            subset: [a for a in self.subsets[subset].archives if not wanted or a.machine_type in wanted]
+        selected = {
+            subset: [a for a in self.subsets[subset].archives if not requested or a.machine_type in requested]
             for subset in chosen
         }
-        return {subset: archives for subset, archives in found.items() if archives}
+        return {subset: archives for subset, archives in selected.items() if archives}
 
 
 def named(name: str) -> Challenge:
-    """Return the challenge ``name``; :class:`InputError` if there is none."""
+    """Return the challenge ``name``; raise :class:`InputError` if there is none.
+
+    Examples
+    --------
+    >>> named("dcase2023").subsets["eval"].machine_types[:2]
+    ('bandsaw', 'grinder')
+    """
     if name not in CHALLENGES:
         raise unknown_name("challenge", name, CHALLENGES)
     return CHALLENGES[name]
 
 
 def rule_of(data: str, *, layout: str | None = None, domains: bool = True) -> Rule:
-    """Return the scoring rule of a data set; nothing else decides it.
+    """Return the scoring rule of a data set.
 
     Parameters
     ----------
     data
-        Its name: a challenge's name brings the challenge's rule.
+        Name of the data set; the name of a challenge implies the challenge's rule.
     layout
-        The name of its layout. Under another name, test clips in folders of their domain are ranked within
-        that domain, as in the challenge of that layout.
+        Name of its layout. For other names, test clips in folders of their domain are ranked within that
+        domain, as in the challenge with that layout.
     domains
-        Whether the domain of any of its clips is known; without domains, their rule is of no use.
+        Whether the domain of any clip is known.
     """
     if data in CHALLENGES:
         return CHALLENGES[data].rule
@@ -180,14 +186,14 @@ def _subset(
     renamed: Mapping[str, str] = _NONE,
     md5: Mapping[str, str] = _NONE,
 ) -> Subset:
-    """Return a subset from its records' patterns of archive names.
+    """Return the subset with the given records.
 
     ``records`` maps a record to a pattern with ``{}`` for the machine type, ``renamed`` the name that the
     pattern gives to the one that replaced it, ``machine_types`` is a list in words, or maps such lists to
     their sections.
     """
     groups = {machine_types: sections} if isinstance(machine_types, str) else machine_types
-    of_type = {machine: tuple(told.split()) for words, told in groups.items() for machine in words.split()}
+    of_type = {machine: tuple(names.split()) for words, names in groups.items() for machine in words.split()}
     archives = []
     for machine in of_type:
         for record, pattern in records.items():

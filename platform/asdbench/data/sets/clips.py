@@ -1,26 +1,24 @@
-"""From listed clips to the clip table: every file is looked at and everything bad is listed.
+"""The clip table: every listed file is decoded, and every problem is collected.
 
 Idea
 ----
-A folder (``folders``) or a manifest (``manifest``) says which clips there are and what is known of them.
-Indexing decodes every clip in a pool of threads and collects all that is wrong, so that a user mends a
-data set once.
+A folder (``folders``) or a manifest (``manifest``) lists the clips and describes them. Indexing decodes every
+clip in a pool of threads and collects all problems, so that a user can repair a data set in one go.
 
 Conventions
 -----------
-``clip_id`` comes from the content of a file, and the table is ordered by it within a split: neither numbers
-nor order tell anything about a name or a label. The labels of test clips go to a truth table of their own
-(see ``truth``). Paths are posix and relative to the folder. Content is equal where the bytes of two files
-are.
+``clip_id`` is derived from the content of a file, and the table is ordered by it within a split: neither ids
+nor order reveal a name or a label. The labels of test clips go to a separate truth table (see ``truth``).
+Paths are POSIX and relative to the folder. Two clips have equal content if their files have equal bytes.
 
 ``split`` is train, test or supplemental; supplemental clips are neither trained on nor scored unless a system
-asks for them. ``subset`` is dev or eval: what the folder or the manifest says, otherwise eval for a section
-(of a machine type) that has test clips none of which carries a label, dev for all else. Whatever is tuned
-must not see clips of eval. ``domain`` is null where there are no domains or a name does not tell.
+asks for them. ``subset`` is dev or eval, as given by the folder or the manifest; otherwise eval for a section
+(of a machine type) whose test clips all lack labels, and dev for all others. Tuning must not see eval clips.
+``domain`` is null if there are no domains or the name does not contain one.
 
 Known departures
 ----------------
-A file counts as unchanged when its path, size and modification time are.
+A file counts as unchanged if its path, size and modification time are unchanged.
 """
 
 import hashlib
@@ -30,7 +28,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import polars as pl
 
@@ -66,11 +64,37 @@ CLIP_SCHEMA = pl.Schema(
 Progress = Callable[[int, int], None]
 
 
+class _ClipRow(TypedDict):
+    """A row of the clip table."""
+
+    clip_id: NotRequired[int]
+    path: str
+    machine_type: str
+    section: str
+    split: str
+    domain: str | None
+    attributes: list[dict[str, str]]
+    recording: str | None
+    subset: str
+    samples: int
+    sample_rate_hz: int
+    channels: int
+    duration_s: float
+    content_hash: str
+    size_bytes: int
+    mtime_ns: int
+
+
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What a folder holds: the clip table (``CLIP_SCHEMA``), the truth (``TRUTH_SCHEMA``), bad files, notes.
+    """The content of a folder.
 
-    What is bad is in neither table. ``layout`` is the one that was read, None for a manifest.
+    Attributes
+    ----------
+    clips, truth : the clip table (``CLIP_SCHEMA``) and the truth table (``TRUTH_SCHEMA``), without bad files
+    bad : files that cannot be used
+    notes : remarks for the user
+    layout : the layout of the folder, None for a manifest
     """
 
     clips: pl.DataFrame
@@ -88,28 +112,28 @@ def index_folder(
     previous: pl.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> Index:
-    """Look at every clip of every machine type under ``folder``.
+    """Index every clip of every machine type under ``folder``.
 
     Parameters
     ----------
     folder:
-        The folder that holds the machine types' folders, or ``dev_data/`` and ``eval_data/``, which do; it is
-        only read.
+        Folder that contains the machine types' folders, directly or in ``dev_data/`` and ``eval_data/``; it
+        is only read.
     layout:
-        How names and folders are to be read; told from the folder if not given.
+        Layout of folders and file names (default: detected).
     workers:
-        Threads that decode; one a processor by default.
+        Number of decoding threads (default: one per processor).
     previous:
-        The clip table of an earlier index of the same folder: files of equal path, size and modification time
-        are not decoded again.
+        Clip table of an earlier index of the same folder: files of equal path, size and modification time are
+        not decoded again.
     progress:
-        Called with (files done, files in all).
+        Called with the number of files done and of all files.
 
     Raises
     ------
     InputError
-        ``folder`` holds no machine types or mixes layouts, or ``workers`` is below 1. Bad files do not raise:
-        they are listed.
+        ``folder`` contains no machine types or mixes layouts, or ``workers`` is less than 1. Bad files do not
+        raise: they are listed.
     """
     findings = Findings()
     _check_workers(workers)
@@ -125,13 +149,13 @@ def index_manifest(
     previous: pl.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> Index:
-    """Look at every clip under ``folder`` that ``manifest`` names; the rest is as in :func:`index_folder`.
+    """Index every clip under ``folder`` that ``manifest`` names; other parameters as in :func:`index_folder`.
 
     Raises
     ------
     InputError
-        ``manifest`` cannot be read as a table or its columns are not those of a manifest, or ``workers`` is
-        below 1. Bad rows and files do not raise: they are listed.
+        ``manifest`` cannot be read as a table or has other columns than a manifest, or ``workers`` is less
+        than 1. Bad rows and files do not raise: they are listed.
     """
     findings = Findings()
     _check_workers(workers)
@@ -141,7 +165,7 @@ def index_manifest(
 
 def _check_workers(workers: int | None) -> None:
     if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 is needed")
+        raise InputError(f"workers is {workers}; it must be at least 1")
 
 
 def _indexed(
@@ -174,22 +198,25 @@ def _indexed(
     for row, clip_id in zip(rows, _clip_ids([row["content_hash"] for row in rows]), strict=True):
         row["clip_id"] = clip_id
     clips = pl.DataFrame(rows, schema=CLIP_SCHEMA).sort("machine_type", "section", "split", "clip_id")
-    told = [row for row in rows if row["path"] in anomalous]
+    labeled = [row for row in rows if row["path"] in anomalous]
     truth = pl.DataFrame(
-        {"clip_id": [row["clip_id"] for row in told], "anomaly": [anomalous[row["path"]] for row in told]},
+        {
+            "clip_id": [row["clip_id"] for row in labeled],
+            "anomaly": [anomalous[row["path"]] for row in labeled],
+        },
         schema=TRUTH_SCHEMA,
     ).sort("clip_id")
     return Index(clips, truth, findings.listed(), findings.notes, layout)
 
 
 def _subsets(entries: Sequence[ClipEntry]) -> dict[tuple[str, str], str]:
-    """Return the subset of every (machine type, section) whose entries do not say it."""
+    """Return the subset of every (machine type, section), for entries that do not give it."""
     labels: dict[tuple[str, str], set[str | None]] = {}
     for entry in entries:
-        of_section = labels.setdefault((entry.machine_type, entry.section), set())
+        section_labels = labels.setdefault((entry.machine_type, entry.section), set())
         if entry.split == "test":
-            of_section.add(entry.label)
-    return {section: "eval" if found == {None} else "dev" for section, found in labels.items()}
+            section_labels.add(entry.label)
+    return {section: "eval" if values == {None} else "dev" for section, values in labels.items()}
 
 
 def _inspect(
@@ -201,7 +228,7 @@ def _inspect(
     progress: Progress | None,
     findings: Findings,
 ) -> dict[str, ClipAudio]:
-    """Return the facts of every file that decodes, by path; the others become findings."""
+    """Return the facts of every file that can be decoded, by path; the others become findings."""
     known = _known_facts(previous)
     facts: dict[str, ClipAudio] = {}
     unknown: list[str] = []
@@ -214,7 +241,7 @@ def _inspect(
     done = len(paths) - len(unknown)
     if progress is not None:
         progress(done, len(paths))
-    # Decoding and hashing run outside Python's lock, so threads serve.
+    # Decoding and hashing release the GIL, so threads suffice.
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         results = pool.map(facts_or_reason, [folder / path for path in unknown])
         for path, result in zip(unknown, results, strict=True):
@@ -238,12 +265,12 @@ def _known_facts(previous: pl.DataFrame | None) -> dict[str, ClipAudio]:
 def _size_and_time(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except OSError:  # decoding will say why
+    except OSError:  # decoding reports the reason
         return None
     return status.st_size, status.st_mtime_ns
 
 
-def _row(entry: ClipEntry, audio: ClipAudio, subset: str) -> dict[str, Any]:
+def _row(entry: ClipEntry, audio: ClipAudio, subset: str) -> _ClipRow:
     return {
         "path": entry.path,
         "machine_type": entry.machine_type,
@@ -263,8 +290,8 @@ def _row(entry: ClipEntry, audio: ClipAudio, subset: str) -> dict[str, Any]:
     }
 
 
-def _without_leaks(rows: list[dict[str, Any]], findings: Findings) -> list[dict[str, Any]]:
-    """Drop test clips that a system of their type may train on; note content that a split holds twice."""
+def _without_leaks(rows: list[_ClipRow], findings: Findings) -> list[_ClipRow]:
+    """Drop test clips whose content is also training content; note content that occurs twice in a split."""
     trained = {
         (row["machine_type"], row["content_hash"]): f"{kind} clip {row['path']}"
         for split, kind in (("supplemental", "supplemental"), ("train", "training"))
@@ -277,7 +304,7 @@ def _without_leaks(rows: list[dict[str, Any]], findings: Findings) -> list[dict[
     for row in rows:
         content = (row["machine_type"], row["content_hash"])
         if row["split"] == "test" and content in trained:
-            findings.bad(row["path"], f"a leak: its content equals that of the {trained[content]}")
+            findings.bad(row["path"], f"data leak: its content equals that of the {trained[content]}")
             continue
         kept.append(row)
         original = first.setdefault((*content, row["split"]), row["path"])
@@ -290,13 +317,13 @@ def _without_leaks(rows: list[dict[str, Any]], findings: Findings) -> list[dict[
 
 
 def _of_trained_types(
-    rows: list[dict[str, Any]], machine_types: Sequence[str], findings: Findings
-) -> list[dict[str, Any]]:
+    rows: list[_ClipRow], machine_types: Sequence[str], findings: Findings
+) -> list[_ClipRow]:
     """Drop machine types without a usable training clip; note those without test clips."""
     counts = Counter((row["machine_type"], row["split"]) for row in rows)
     untrained = {machine_type for machine_type in machine_types if not counts[machine_type, "train"]}
     for machine_type in sorted(untrained):
-        findings.bad(machine_type, "no usable training clips, so nothing can be learned")
+        findings.bad(machine_type, "it has no usable training clips")
     findings.notes.extend(
         f"{machine_type} has no test clips"
         for machine_type in machine_types
@@ -306,7 +333,7 @@ def _of_trained_types(
 
 
 def _clip_ids(content_hashes: Sequence[str]) -> list[int]:
-    """Return one non-negative id a clip, from its content and how often that content came before."""
+    """Return one non-negative id per clip, from its content and the number of its earlier occurrences."""
     seen: Counter[str] = Counter()
     taken: set[int] = set()
     clip_ids = []

@@ -1,22 +1,22 @@
-"""Getting a challenge's archives: fetched in parts, checked, unpacked, and nothing left half-made.
+"""Download of a challenge's archives: resumable, verified, and unpacked completely or not at all.
 
 Idea
 ----
-Every archive goes through the same steps in a pool of threads: fetch (resuming what an earlier attempt left),
-check size and MD5, look at the member names and sizes, unpack beside the place and move into place. What is
-unpacked is noted in a file of its own, so that a second call does only what is missing. `requests` does the
-fetching; going on by HTTP range after a break, and waiting as long as a busy server asks, is done here.
+Every archive goes through the same steps in a pool of threads: download (resuming an earlier attempt), check
+size and MD5, check member names and sizes, unpack into a staging folder and move the files to their folder. A
+note lists the files of each unpacked archive, so that a second call does only what is missing. `requests`
+downloads; resuming by HTTP range, and waiting as long as a busy server asks for, are implemented here.
 
 Conventions
 -----------
-``root`` holds ``dev_data/<machine type>/`` and ``eval_data/<machine type>/``, ``LICENCE.txt`` and the hidden
-folder ``.archives`` with parts of files (``<archive>.part``), what has been unpacked (``<archive>.json``) and
-the lock. A mirror answers as Zenodo does: ``/records/<record>/files/<archive>`` and, for sizes, checksums and
-license, ``/api/records/<record>``. At Zenodo itself the checksum in the table of `challenges` holds, where
-there is one, and otherwise the record's; a mirror's record may tell another, which is noted.
+``root`` holds ``dev_data/<machine type>/`` and ``eval_data/<machine type>/``, ``LICENSE.txt`` and the hidden
+folder ``.archives`` with partial downloads (``<archive>.part``), notes of unpacked files (``<archive>.json``)
+and the lock. A mirror has the same addresses as Zenodo: ``/records/<record>/files/<archive>`` and, for sizes,
+checksums and license, ``/api/records/<record>``. At Zenodo itself the checksum in the table of `challenges`
+takes precedence over the record's; a mirror's record may give another one, which is reported in a note.
 
-Of an archive, what comes before a folder of clips (``train/``) is dropped, and files outside of those folders
-go to the machine type's folder: the archives of all years then give the same tree.
+In member names, everything before a folder of clips (``train/``) is dropped, and files outside of such
+folders go to the machine type's folder, so that the archives of all years give the same tree.
 """
 
 import fcntl
@@ -46,7 +46,7 @@ from asdbench.io.files import read_json, replacing, write_json
 
 ZENODO = "https://zenodo.org"
 
-_TIMEOUT_S = (10.0, 60.0)  # to connect, and between two pieces of an answer
+_TIMEOUT_S = (10.0, 60.0)  # to connect, and between two chunks of a response
 _ASKING_TIMEOUT_S = (5.0, 15.0)
 _ASKING_ATTEMPTS = 4
 _PIECE_BYTES = 1 << 18
@@ -65,7 +65,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RecordFacts:
-    """What a Zenodo record says of itself: (bytes, MD5 or None) of each file, and its license, or None."""
+    """The metadata of a Zenodo record: (bytes, MD5 or None) of each file, and its license, or None."""
 
     files: Mapping[str, tuple[int, str | None]]
     license: str | None
@@ -73,14 +73,14 @@ class RecordFacts:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What is in place after `get`.
+    """The result of `get`.
 
     Attributes
     ----------
     files
-        Paths of all files of the archives asked for, posix and relative to the root.
+        Paths of all files of the requested archives, POSIX and relative to the root.
     new_archives
-        How many archives had to be unpacked.
+        Number of archives that were unpacked by this call.
     """
 
     files: frozenset[str]
@@ -88,24 +88,24 @@ class Fetched:
 
     @property
     def clips(self) -> set[str]:
-        """Those of the files that are recordings."""
+        """The files that are recordings."""
         return {file for file in self.files if file.lower().endswith(AUDIO_SUFFIXES)}
 
 
 def ask_records(records: Iterable[int], *, base_url: str = ZENODO) -> dict[int, RecordFacts]:
-    """Return what the records say of themselves; those that cannot be asked are left out.
+    """Return the metadata of records, except for those that cannot be reached.
 
     Raises
     ------
     InputError
-        A record's answer is not that of a record.
+        A response is not that of a Zenodo record.
     """
     facts = {}
     for record in records:
         url = f"{base_url.rstrip('/')}/api/records/{record}"
         answer = _asked(url)
         if answer is None:
-            break  # who does not reach one record reaches none
+            break  # if one record cannot be reached, none can
         if answer.ok:
             facts[record] = _record_facts(answer, url)
     return facts
@@ -123,51 +123,51 @@ def get(
     progress: Progress | None = None,
     threads: int = 4,
 ) -> Fetched:
-    """Bring a challenge's clips under ``root``; what is there already is not fetched again.
+    """Download a challenge's clips to ``root``; files that are already complete are not downloaded again.
 
     Parameters
     ----------
     challenge
-        Which year.
+        The challenge year.
     root
-        The folder to fill; it is created.
+        Folder for the clips; it is created if necessary.
     subsets, machine_types
-        What to get; all of them if none is named.
+        Subsets and machine types to download (default: all).
     given
-        A folder that holds the archives; nothing is fetched then.
+        Folder that already contains the archives; nothing is downloaded then.
     base_url
-        Where archives and records are asked for.
+        Address of Zenodo or of a mirror.
     say
-        Called with a line for the user: the license, once, and notes.
+        Called with lines for the user: the license, the first time, and notes.
     progress
-        Called with (bytes of archives done, bytes in all as far as known) from any thread.
+        Called from any thread with the bytes of archives done and the total as far as it is known.
     threads
-        How many archives are fetched at once.
+        Number of archives to download at a time.
 
     Raises
     ------
     InputError
-        A subset or machine type does not exist, an archive is missing or wrong, the server refuses, the disk
-        is full, or another process fills the same folder. Archives that were finished before stay, and parts
-        of others from which a further call goes on.
+        A subset or machine type does not exist, an archive is missing or damaged, the server refuses, the
+        disk is full, or another process downloads to the same folder. Finished archives and partial downloads
+        are kept, and the next call resumes from them.
     """
     chosen = challenge.archives(subsets=subsets, machine_types=machine_types)
     folders = {subset: folder for folder, subset in SUBSET_FOLDERS.items()}
-    places = {
+    type_dirs = {
         a: f"{folders[subset]}/{a.machine_type}" for subset, archives in chosen.items() for a in archives
     }
     try:
         if given is not None:
-            _check_given(given, [archive for archive in places if _unpacked_files(root, archive) is None])
+            _check_given(given, [archive for archive in type_dirs if _unpacked_files(root, archive) is None])
         with _only_one(root / ".archives"):
-            missing = [archive for archive in places if _unpacked_files(root, archive) is None]
+            missing = [archive for archive in type_dirs if _unpacked_files(root, archive) is None]
             if missing:
-                work = _Work(
+                download = _Download(
                     root, given, base_url, frozenset(f.name for f in challenge.layout.folders), progress
                 )
-                work.prepare(challenge, missing, say)
-                work.run({archive: places[archive] for archive in missing}, threads)
-            files = frozenset(file for a in places for file in _unpacked_files(root, a) or ())
+                download.prepare(challenge, missing, say)
+                download.run({archive: type_dirs[archive] for archive in missing}, threads)
+            files = frozenset(file for a in type_dirs for file in _unpacked_files(root, a) or ())
     except OSError as error:
         reason = error.strerror or str(error)
         what = str(error.filename or root)
@@ -177,12 +177,12 @@ def get(
     return Fetched(files, len(missing))
 
 
-class _Whole(Exception):
-    """Nothing of an archive is missing, as far as can be told without its checksum."""
+class _Complete(Exception):
+    """Raised when an archive is complete, as far as is known without its checksum."""
 
 
-class _Work:
-    """One call's fetching and unpacking, shared by its threads."""
+class _Download:
+    """The downloads of one call, shared by its threads."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class _Work:
         self._lock = threading.Lock()
 
     def prepare(self, challenge: Challenge, archives: Collection[Archive], say: Say) -> None:
-        """Find out sizes, checksums and license, and refuse what cannot be done before anything is."""
+        """Look up sizes, checksums and license; raise before downloading if the request cannot be met."""
         facts = ask_records(dict.fromkeys(a.record for a in archives), base_url=self.base_url)
         differing = 0
         for archive in archives:
@@ -227,21 +227,22 @@ class _Work:
         unchecked = [archive.name for archive in archives if archive not in self.md5]
         if unchecked and self.given is None:
             raise InputError(
-                f"no checksum is known for {unchecked[0]!r}, and {self.base_url}/api/records does not answer;"
-                f" give an address that does with --base-url, or archives that you have with --from"
+                f"no checksum is known for {unchecked[0]!r}, and {self.base_url}/api/records does not"
+                f" respond; give an address that does with --base-url, or a folder of downloaded"
+                f" archives with --from"
             )
         self._check_room(archives)
-        for line in _license_news(challenge, facts, self.root / "LICENCE.txt"):
+        for line in _license_news(challenge, facts, self.root / "LICENSE.txt"):
             say(line)
         if differing:
-            say(f"note: {differing} archives have other checksums here than those published")
+            say(f"note: the checksums of {differing} archives differ from the published ones")
         if unchecked:
-            say(f"note: not checked, as no checksum is known: {', '.join(unchecked)}")
+            say(f"note: not verified, because no checksum is known: {', '.join(unchecked)}")
 
-    def run(self, places: Mapping[Archive, str], threads: int) -> None:
-        """Fetch, check and unpack; the first error stops the others."""
+    def run(self, type_dirs: Mapping[Archive, str], threads: int) -> None:
+        """Download, verify and unpack; the first error stops the others."""
         with ThreadPoolExecutor(threads) as pool:
-            futures = [pool.submit(self._bring, archive, place) for archive, place in places.items()]
+            futures = [pool.submit(self._bring, *item) for item in type_dirs.items()]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -249,15 +250,15 @@ class _Work:
                 self.stopped.set()
                 pool.shutdown(cancel_futures=True)
 
-    def _bring(self, archive: Archive, place: str) -> None:
+    def _bring(self, archive: Archive, type_dir: str) -> None:
         path = self._fetched(archive) if self.given is None else self._given(archive, self.given)
         if path is None:
             return
-        files = unpack(path, self.root / place, clip_folders=self.clip_folders, stopped=self.stopped)
+        files = unpack(path, self.root / type_dir, clip_folders=self.clip_folders, stopped=self.stopped)
         if files is None:
             return
         self._advance(archive, self.sizes.get(archive, 0))
-        note = {"md5": self.md5.get(archive), "files": [f"{place}/{file}" for file in files]}
+        note = {"md5": self.md5.get(archive), "files": [f"{type_dir}/{file}" for file in files]}
         write_json(_note(self.root, archive), note)
         if self.given is None:
             path.unlink()
@@ -266,13 +267,13 @@ class _Work:
         path = folder / archive.name
         if archive in self.md5 and _md5(path) != self.md5[archive]:
             raise InputError(
-                f"{str(path)!r} is damaged or another version, as its MD5 is not {self.md5[archive]};"
-                f" get it anew"
+                f"{str(path)!r} is damaged or another version, because its MD5 is not {self.md5[archive]};"
+                f" download it again"
             )
         return path
 
     def _fetched(self, archive: Archive) -> Path | None:
-        """Return the whole and checked archive, or None if all is stopped."""
+        """Return the complete and verified archive, or None if the download was stopped."""
         part = self.root / ".archives" / f"{archive.name}.part"
         url = f"{self.base_url}/records/{archive.record}/files/{archive.name}"
         for _ in range(2):
@@ -280,21 +281,21 @@ class _Work:
                 return None
             if _md5(part) == self.md5[archive]:
                 return part
-            part.unlink()  # once more from the start: what lay there may have been another version
+            part.unlink()  # start over once: the partial file may be of another version
         raise InputError(
             f"{url} is damaged at its source (its MD5 is not {self.md5[archive]}); try again later, or give"
             f" another address with --base-url"
         )
 
     def _fetch(self, archive: Archive, part: Path, url: str) -> bool:
-        """Fetch an archive, going on after every break; False if all is stopped."""
+        """Download an archive, resuming after every interruption; False if the download was stopped."""
         fruitless, most = 0, 0
         while not self.stopped.is_set():
             pause_s = 0.0
             try:
-                pause_s = self._fetch_on(archive, part, url)
-                reason = "the server is busy" if pause_s else "the connection broke off"
-            except _Whole:
+                pause_s = self._fetch_rest(archive, part, url)
+                reason = "the server is busy" if pause_s else "the connection was interrupted"
+            except _Complete:
                 return True
             except (requests.RequestException, HTTPError) as error:
                 reason = f"the connection failed: {error}"
@@ -303,15 +304,15 @@ class _Work:
             most = max(have, most)
             if fruitless == _FRUITLESS_ATTEMPTS:
                 raise InputError(
-                    f"{url} cannot be fetched ({reason}); try again later, what is there is kept"
+                    f"{url} cannot be downloaded ({reason}); run the same command later to resume"
                 )
             self.stopped.wait(max(pause_s, min(_BACK_OFF_S * 2**fruitless, _LONGEST_BACK_OFF_S)))
         return False
 
-    def _fetch_on(self, archive: Archive, part: Path, url: str) -> float:
-        """Fetch what is missing of an archive and return after how many seconds to go on.
+    def _fetch_rest(self, archive: Archive, part: Path, url: str) -> float:
+        """Download the rest of an archive; return the seconds to wait before the next attempt.
 
-        Raises `_Whole` when nothing is missing as far as can be told, `InputError` where the server refuses.
+        Raises `_Complete` if nothing is missing as far as is known, `InputError` if the server refuses.
         """
         size, have = self.sizes.get(archive), _size(part)
         if size is not None and have > size:
@@ -319,25 +320,25 @@ class _Work:
             have = 0
         self._advance(archive, have)
         if have == size:
-            raise _Whole
+            raise _Complete
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
             if answer.status_code in _BUSY:
                 return max(_BACK_OFF_S, _asked_pause_s(answer))
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
                 if size is None:
-                    raise _Whole  # nothing lies behind what is there: the checksum decides
+                    raise _Complete  # the server has no further bytes: the checksum decides
                 part.unlink()
                 return _BACK_OFF_S
             if not answer.ok:
                 raise InputError(
-                    f"{url} answers {answer.status_code} {answer.reason}; give another address with"
-                    f" --base-url, or archives that you have with --from"
+                    f"{url} responds with {answer.status_code} {answer.reason}; give another address with"
+                    f" --base-url, or a folder of downloaded archives with --from"
                 )
             if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                have = 0  # the server gives all of it
+                have = 0  # the server sends the whole file
             with part.open("ab" if have else "wb", buffering=0) as file:
-                # read1 gives what has come; iter_content would lose a piece that breaks off
+                # read1 returns what has arrived; iter_content would lose an incomplete chunk
                 for piece in iter(lambda: answer.raw.read1(_PIECE_BYTES), b""):
                     if self.stopped.is_set():
                         return 0.0
@@ -345,21 +346,21 @@ class _Work:
                     have += len(piece)
                     self._advance(archive, have)
                     if size is not None and have > size:
-                        raise _Whole  # more than the record says: the checksum decides
+                        raise _Complete  # more bytes than the record gives: the checksum decides
         if size is None or have == size:
-            raise _Whole
+            raise _Complete
         return 0.0
 
     def _check_room(self, archives: Collection[Archive]) -> None:
-        """Refuse to begin where archives and clips would not fit."""
+        """Raise if archives and clips would not fit on the disk."""
         needed = 0
         for archive in archives:
             if self.given is not None:
                 needed += sum(member.file_size for member in _members(self.given / archive.name))
             else:
                 size = self.sizes.get(archive, 0)
-                there = _size(self.root / ".archives" / f"{archive.name}.part")
-                needed += max(size - there, 0) + _UNPACKED_RATIO * size
+                present = _size(self.root / ".archives" / f"{archive.name}.part")
+                needed += max(size - present, 0) + _UNPACKED_RATIO * size
         _check_room(self.root, needed)
 
     def _advance(self, archive: Archive, have: int) -> None:
@@ -371,7 +372,7 @@ class _Work:
 
 
 def unpack(
-    archive: Path, place: Path, *, clip_folders: Collection[str], stopped: threading.Event | None = None
+    archive: Path, type_dir: Path, *, clip_folders: Collection[str], stopped: threading.Event | None = None
 ) -> list[str] | None:
     """Unpack a zip archive of one machine type into its folder.
 
@@ -379,41 +380,40 @@ def unpack(
     ----------
     archive
         The zip file.
-    place
-        The machine type's folder. Nothing appears in it before every member is unpacked; a file that is there
-        is replaced.
+    type_dir
+        Folder of the machine type. Files appear in it once every member is unpacked; existing files are
+        replaced.
     clip_folders
-        Names of the folders of clips; what comes before them in a member's name is dropped.
+        Names of the folders of clips; everything before them in a member's name is dropped.
     stopped
-        Ends the work when it is set.
+        Event that stops unpacking.
 
     Returns
     -------
     list of str
-        The files, posix and relative to ``place``; None if stopped.
+        The files, POSIX and relative to ``type_dir``; None if stopped.
 
     Raises
     ------
     InputError
-        The archive is damaged; a member's name leads outside the folder, it is a link or a special file, or
-        comes twice; or its clips would be larger than recordings of an archive of that size can be, or than
-        the disk.
+        The archive is damaged, a member is outside the folder, a link, a special file or a duplicate, or its
+        clips would be larger than recordings in an archive of that size can be or than the disk.
     """
     shown = repr(str(archive))
     targets: dict[str, zipfile.ZipInfo] = {}
     for member in _members(archive):
         target = _target(member, clip_folders, shown)
         if target is not None and targets.setdefault(target, member) is not member:
-            raise InputError(f"{shown} holds {target!r} twice; get it anew from its source")
+            raise InputError(f"{shown} contains {target!r} twice; download it again from its source")
     unpacked_bytes = sum(member.file_size for member in targets.values())
     most = _MOST_UNPACKED_RATIO * archive.stat().st_size + _MOST_UNPACKED_EXTRA_BYTES
     if unpacked_bytes > most:
         raise InputError(
             f"{shown} would unpack to {shown_bytes(unpacked_bytes)}, more than recordings can"
-            f" ({shown_bytes(most)}); get it anew from its source"
+            f" ({shown_bytes(most)}); download it again from its source"
         )
-    _check_room(place, unpacked_bytes)
-    staging = place.with_name(f".{place.name}-{archive.stem}.unpacking")
+    _check_room(type_dir, unpacked_bytes)
+    staging = type_dir.with_name(f".{type_dir.name}-{archive.stem}.unpacking")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as file:
@@ -424,8 +424,8 @@ def unpack(
                 with file.open(member) as packed, (staging / target).open("xb") as clip:
                     shutil.copyfileobj(packed, clip, _PIECE_BYTES)
         for target in targets:
-            (place / target).parent.mkdir(parents=True, exist_ok=True)
-            (staging / target).replace(place / target)
+            (type_dir / target).parent.mkdir(parents=True, exist_ok=True)
+            (staging / target).replace(type_dir / target)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise _damaged(archive, error) from error
     finally:
@@ -442,17 +442,17 @@ def _members(archive: Path) -> list[zipfile.ZipInfo]:
 
 
 def _target(member: zipfile.ZipInfo, clip_folders: Collection[str], archive: str) -> str | None:
-    """Return where a member belongs in its machine type's folder, or None if it is of no use."""
+    """Return the path of a member in its machine type's folder, or None for a member to skip."""
     name = member.orig_filename.replace("\\", "/")
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:", name) or "\0" in name or not parts:
         raise InputError(
-            f"{archive} holds {member.orig_filename!r}, which leads outside its folder; do not use it"
+            f"{archive} contains {member.orig_filename!r}, which is outside its folder; do not use it"
         )
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise InputError(
-            f"{archive} holds {name!r}, a link or special file, which no recording is; do not use it"
+            f"{archive} contains {name!r}, a link or special file and not a recording; do not use it"
         )
     if member.is_dir() or kind == stat.S_IFDIR or parts[0] == "__MACOSX" or parts[-1].startswith("."):
         return None
@@ -463,20 +463,20 @@ def _target(member: zipfile.ZipInfo, clip_folders: Collection[str], archive: str
 
 
 def _check_given(folder: Path, archives: Iterable[Archive]) -> None:
-    """Refuse a folder that lacks archives."""
+    """Raise if a folder lacks archives."""
     missing = [archive.name for archive in archives if not (folder / archive.name).is_file()]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(
             f"{str(folder)!r} lacks {', '.join(missing[:3])}{more}; add them, name the machine types whose"
-            f" archives are there with --machines, or leave --from out to fetch them"
+            f" archives it contains with --machines, or drop --from to download them"
         )
 
 
 def _license_news(challenge: Challenge, facts: Mapping[int, RecordFacts], file: Path) -> list[str]:
-    """Return what is to be said about the license, and keep it in ``file``; nothing if it was said before."""
-    told = {record: fact.license for record, fact in facts.items() if fact.license}
-    lines = [f"License of record {record}: {license}." for record, license in sorted(told.items())]
+    """Return the lines about the license that are not yet in ``file``, and add them to it."""
+    licenses = {record: fact.license for record, fact in facts.items() if fact.license}
+    lines = [f"License of record {record}: {license}." for record, license in sorted(licenses.items())]
     lines.append(f"License of {challenge.name}: {challenge.license}. Cite: {challenge.citation}")
     before = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     new = [line for line in lines if line not in before]
@@ -487,7 +487,7 @@ def _license_news(challenge: Challenge, facts: Mapping[int, RecordFacts], file: 
 
 
 def _asked(url: str) -> requests.Response | None:
-    """Return the answer of a record, or None if there is none."""
+    """Return the response of a record, or None if there is none."""
     answer = None
     for attempt in range(_ASKING_ATTEMPTS):
         pause_s = _BACK_OFF_S * 2**attempt
@@ -497,7 +497,7 @@ def _asked(url: str) -> requests.Response | None:
                 return answer
             pause_s = max(pause_s, _asked_pause_s(answer))
         except (InvalidSchema, InvalidURL, LocationValueError, MissingSchema) as error:
-            raise InputError(f"{url!r} is no web address; give a --base-url like {ZENODO}") from error
+            raise InputError(f"{url!r} is not a web address; give a --base-url such as {ZENODO}") from error
         except requests.RequestException:
             answer = None
         time.sleep(pause_s)
@@ -505,7 +505,7 @@ def _asked(url: str) -> requests.Response | None:
 
 
 def _asked_pause_s(answer: requests.Response) -> float:
-    """Return how long a busy server asks to be left alone."""
+    """Return the pause that a busy server asks for."""
     try:
         asked_s = Retry().get_retry_after(answer.raw) or 0.0
     except InvalidHeader:
@@ -515,23 +515,23 @@ def _asked_pause_s(answer: requests.Response) -> float:
 
 def _record_facts(answer: requests.Response, url: str) -> RecordFacts:
     try:
-        told = answer.json()
+        record = answer.json()
         files = {
             str(file["key"]): (int(file["size"]), str(file["checksum"]).removeprefix("md5:") or None)
-            for file in told["files"]
+            for file in record["files"]
         }
-        license = told.get("metadata", {}).get("license") or {}
+        license = record.get("metadata", {}).get("license") or {}
         return RecordFacts(files, license.get("id"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{url} does not answer as a Zenodo record does; give another --base-url") from error
+        raise InputError(f"the response of {url} is not a Zenodo record; give another --base-url") from error
 
 
-def _check_room(place: Path, needed_bytes: int) -> None:
-    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
-    free_bytes = shutil.disk_usage(there).free
+def _check_room(folder: Path, needed_bytes: int) -> None:
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free_bytes = shutil.disk_usage(existing).free
     if needed_bytes > free_bytes:
         raise InputError(
-            f"{shown_bytes(needed_bytes)} are needed in {str(place)!r} for archives and clips,"
+            f"{shown_bytes(needed_bytes)} are needed in {str(folder)!r} for archives and clips,"
             f" {shown_bytes(free_bytes)} are free; free some space, or choose another folder with --output"
         )
 
@@ -541,7 +541,7 @@ def _note(root: Path, archive: Archive) -> Path:
 
 
 def _unpacked_files(root: Path, archive: Archive) -> list[str] | None:
-    """Return the files that an archive gave, or None if it was not unpacked or a file is gone."""
+    """Return the unpacked files of an archive, or None if it was not unpacked or a file is gone."""
     note = _note(root, archive)
     if not note.exists():
         return None
@@ -551,14 +551,14 @@ def _unpacked_files(root: Path, archive: Archive) -> list[str] | None:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Refuse a second process that fills the same folder; the lock ends with the process."""
+    """Lock a folder against other downloads; the lock ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"another process is getting data into {str(folder.parent)!r}; wait for it to end"
+                f"another process is downloading to {str(folder.parent)!r}; wait for it to end"
             ) from error
         yield
 
@@ -573,11 +573,17 @@ def _md5(path: Path) -> str:
 
 
 def _damaged(archive: Path, error: Exception) -> InputError:
-    return InputError(f"{str(archive)!r} is damaged ({error}); get it anew from its source")
+    return InputError(f"{str(archive)!r} is damaged ({error}); download it again from its source")
 
 
 def shown_bytes(count_bytes: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in a readable unit.
+
+    Examples
+    --------
+    >>> shown_bytes(1_234_567)
+    '1.2 MB'
+    """
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if count_bytes >= factor:
             return f"{count_bytes / factor:.1f} {unit}"

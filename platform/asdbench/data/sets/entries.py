@@ -1,7 +1,7 @@
-"""What is said of clips before any is decoded: the entries that a folder's names or a manifest give.
+"""Entries of clips before decoding, as given by the names in a folder or by a manifest.
 
-A folder and a manifest come to the same entries, and whatever is wrong with either is collected in the same
-findings, so that a user mends a data set once.
+A folder and a manifest give the same kind of entries, and problems of either are collected in the same
+findings, so that a user can repair a data set in one go.
 """
 
 import csv
@@ -26,10 +26,10 @@ class BadFile:
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """What is said of a clip.
+    """The description of a clip.
 
-    ``path`` is posix and relative to the data set's folder; ``domain``, ``label``, ``recording`` and
-    ``subset`` are None where nothing says them.
+    ``path`` is POSIX and relative to the data set's folder; ``domain``, ``label``, ``recording`` and
+    ``subset`` are None if unknown.
     """
 
     path: str
@@ -45,7 +45,7 @@ class ClipEntry:
 
 @dataclass(frozen=True)
 class Listing:
-    """The clips of a data set as listed, its machine types, and clips whose names could not be understood."""
+    """The listed clips of a data set, its machine types, and clips whose names cannot be parsed."""
 
     entries: list[ClipEntry]
     machine_types: list[str]
@@ -53,18 +53,26 @@ class Listing:
 
 
 class Findings:
-    """Everything wrong or remarkable, by path, in the order of discovery."""
+    """Problems by path, and remarks, in the order of discovery.
+
+    Examples
+    --------
+    >>> findings = Findings()
+    >>> findings.bad("fan/test/a.wav", "empty file (0 bytes)")
+    >>> findings.listed()
+    [BadFile(path='fan/test/a.wav', reason='empty file (0 bytes)')]
+    """
 
     def __init__(self) -> None:
         self.reasons: dict[str, list[str]] = {}
         self.notes: list[str] = []
 
     def bad(self, path: str, reason: str) -> None:
-        """Note a reason why ``path`` cannot be used."""
+        """Add a reason why ``path`` cannot be used."""
         self.reasons.setdefault(path, []).append(reason)
 
     def listed(self) -> list[BadFile]:
-        """Return one entry a path; beyond three, reasons are counted."""
+        """Return one entry per path, with at most three reasons and the number of further ones."""
         entries = []
         for path, reasons in self.reasons.items():
             more = [f"and {len(reasons) - _REASONS_SHOWN} more"] if len(reasons) > _REASONS_SHOWN else []
@@ -73,12 +81,12 @@ class Findings:
 
 
 def printable(path: str) -> str:
-    """Replace what is not valid UTF-8 in a file name, so that it can be shown and stored."""
+    """Return a file name with invalid UTF-8 replaced, so that it can be shown and stored."""
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of every line that is not blank.
+    """Yield line number and fields of every line that is not blank.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""From a folder to entries of clips: names, attribute tables and provenance, in the layout of the folder.
+"""Listing a folder: entries of its clips from names, attribute tables and provenance.
 
 Idea
 ----
-A folder holds one folder a machine type, each with folders of clips, and beside them ``attributes_NN.csv``
-(one a section) and perhaps ``provenance.csv`` (columns ``file_name`` and ``original``: the recording that a
-clip was cut from). Development and evaluation subset may lie side by side in ``dev_data/`` and
-``eval_data/``; a machine type may then be in both.
+A folder contains one folder per machine type, each with folders of clips, ``attributes_NN.csv`` (one per
+section) and optionally ``provenance.csv`` (columns ``file_name`` and ``original``: the recording that a clip
+was cut from). Development and evaluation subset may be side by side in ``dev_data/`` and ``eval_data/``; a
+machine type may then be in both.
 
 Conventions
 -----------
@@ -14,10 +14,10 @@ Attributes come from the attribute CSV, otherwise from the name. The CSV and ``p
 
 Known departures
 ----------------
-An attribute CSV need not list test clips at all (evaluation sets), but one that lists some must list all that
-carry a label. Names and CSV rows are compared as spelled text, because a name may join what a table keeps
-apart (``weight00_BckgA``). Supplemental clips have no domain and are described by their names alone. Where
-attributes are text in the name, no CSV is read.
+An attribute CSV may omit all test clips (evaluation sets), but one that lists some must list every labeled
+one. Names and CSV rows are compared as concatenated text, because a name may join what a table separates
+(``weight00_BckgA``). Supplemental clips have no domain and are described by their names only. If attributes
+are text in the name, no CSV is read.
 """
 
 import os
@@ -33,7 +33,7 @@ from asdbench.errors import InputError
 
 @dataclass(frozen=True)
 class _File:
-    """A clip by name: its path in the data set, and in tables, which start with the machine type."""
+    """A clip and its parsed name, with its path in the data set and the path that tables use for it."""
 
     path: str
     in_tables: str
@@ -48,34 +48,34 @@ class _AttributeRow:
 
 
 def list_folder(folder: Path, findings: Findings, *, layout: Layout | None = None) -> tuple[Listing, Layout]:
-    """List the clips of every machine type under ``folder``; nothing is opened but tables.
+    """List the clips of every machine type under ``folder``; only tables are opened.
 
     Parameters
     ----------
     folder
-        The folder that holds the machine types' folders, or ``dev_data/`` and ``eval_data/``.
+        Folder that contains the machine types' folders, or ``dev_data/`` and ``eval_data/``.
     findings
-        Takes what is wrong or remarkable.
+        Collects problems and remarks.
     layout
-        How to read it; told from the folder if not given.
+        Layout of the folder (default: detected).
 
     Returns
     -------
     tuple
-        The clips, and the layout that they were read in.
+        The clips, and the layout of the folder.
 
     Raises
     ------
     InputError
-        ``folder`` holds no machine types, or more than one layout and none is given.
+        ``folder`` contains no machine types, or more than one layout and none is given.
     """
-    places = _subset_folders(folder)
-    types = {place: machine_type_folders(place) for place in places}
-    layout = layout or detect_layout([machine for found in types.values() for machine in found])
+    subsets = _subset_folders(folder)
+    types = {subset_folder: machine_type_folders(subset_folder) for subset_folder in subsets}
+    layout = layout or detect_layout([machine for machines in types.values() for machine in machines])
     entries: list[ClipEntry] = []
     unnamed: list[str] = []
-    for place, subset in places.items():
-        for machine in types[place]:
+    for subset_folder, subset in subsets.items():
+        for machine in types[subset_folder]:
             files, nameless = _listed_files(folder, machine, layout, findings)
             unnamed += nameless
             attributes = _attributes_by_file(folder, machine, files, layout, findings)
@@ -95,12 +95,12 @@ def list_folder(folder: Path, findings: Findings, *, layout: Layout | None = Non
                 for file in files
             ]
     _note_unused(folder, types, layout, findings)
-    names = sorted({machine.name for found in types.values() for machine in found})
+    names = sorted({machine.name for machines in types.values() for machine in machines})
     return Listing(entries, names, unnamed), layout
 
 
 def _subset_folders(folder: Path) -> dict[Path, str | None]:
-    """Return the folders that hold machine types, with the subset that their names say."""
+    """Return the folders that contain machine types, with the subset that their names denote."""
     inner: dict[Path, str | None] = {
         folder / name: subset for name, subset in SUBSET_FOLDERS.items() if (folder / name).is_dir()
     }
@@ -108,31 +108,31 @@ def _subset_folders(folder: Path) -> dict[Path, str | None]:
 
 
 def machine_type_folders(folder: Path) -> list[Path]:
-    """Return the folders directly under ``folder`` that hold folders of clips, sorted by name.
+    """Return the folders directly under ``folder`` that contain folders of clips, sorted by name.
 
     Raises
     ------
     InputError
-        ``folder`` is no folder, is a machine type's own folder, or has none.
+        ``folder`` does not exist, is the folder of one machine type, or contains no machine types.
     """
     shown = repr(str(folder))
     if not folder.is_dir():
-        raise InputError(f"no folder {shown}; give the folder that holds the machine types' folders")
+        raise InputError(f"no folder {shown}; give the folder that contains the machine types' folders")
     try:
         if _has_split(folder):
-            around = repr(str(folder.parent))
-            raise InputError(f"{shown} is one machine type's folder; give the folder around it, {around}")
-        found = sorted(e for e in folder.iterdir() if not e.name.startswith(".") and _has_split(e))
+            parent = repr(str(folder.parent))
+            raise InputError(f"{shown} is the folder of one machine type; give its parent folder, {parent}")
+        machines = sorted(e for e in folder.iterdir() if not e.name.startswith(".") and _has_split(e))
     except OSError as error:
-        raise InputError(f"cannot look into {shown} ({error.strerror}); make it readable") from error
-    if not found:
+        raise InputError(f"cannot list {shown} ({error.strerror}); make it readable") from error
+    if not machines:
         nested = sorted({entry.parent.parent for entry in folder.glob("*/*/train") if entry.is_dir()})
         hint = f"; did you mean {str(nested[0])!r}?" if nested else ""
         raise InputError(f"no machine types in {shown}: no folder in it has train/ or test/{hint}")
-    for machine in found:
+    for machine in machines:
         if not machine.name.isprintable():
-            raise InputError(f"the name of the folder {str(machine)!r} cannot be printed; rename it")
-    return found
+            raise InputError(f"the folder name {str(machine)!r} contains unprintable characters; rename it")
+    return machines
 
 
 def _has_split(folder: Path) -> bool:
@@ -146,7 +146,7 @@ def _within(folder: Path, path: Path) -> str:
 def _listed_files(
     folder: Path, machine: Path, layout: Layout, findings: Findings
 ) -> tuple[list[_File], list[str]]:
-    """Return the clips, and the paths of clips whose names say nothing; what is no clip is bad."""
+    """Return the clips, and the paths of clips whose names cannot be parsed; other files are findings."""
     files: list[_File] = []
     nameless: list[str] = []
     for clips in layout.folders:
@@ -171,48 +171,49 @@ def _listed_files(
                     name = parse_clip_name(entry.name, split_folder=clips.name, layout=layout)
                 except InputError as error:
                     findings.bad(path, str(error))
-                    if "\ufffd" not in path:  # else it is not to be opened by the path shown
+                    if "\ufffd" not in path:  # otherwise the printable path does not open the file
                         nameless.append(path)
                 else:
                     files.append(_File(path, f"{machine.name}/{clips.name}/{entry.name}", name))
         if hidden:
-            findings.notes.append(f"{where}: {hidden} hidden files were ignored")
+            findings.notes.append(f"{where}: {hidden} hidden files ignored")
     return files, nameless
 
 
 def _attributes_by_file(
     folder: Path, machine: Path, files: Sequence[_File], layout: Layout, findings: Findings
 ) -> dict[str, Attributes]:
-    """Return every clip's attributes by path: its row in the attribute CSV, otherwise its name."""
+    """Return every clip's attributes by path, from the attribute CSV or else from its name."""
     rows, tables = _attribute_tables(folder, machine, findings) if layout.attributes == "pairs" else ({}, {})
-    there = {file.in_tables for file in files}
-    there.update(path.relative_to(machine.parent).as_posix() for path in machine.glob("*/*"))
+    present = {file.in_tables for file in files}
+    present.update(path.relative_to(machine.parent).as_posix() for path in machine.glob("*/*"))
     for listed, (row, *_) in rows.items():
-        if listed not in there:
-            around = "" if machine.parent == folder else f"{_within(folder, machine.parent)}/"
-            findings.bad(f"{around}{listed}", f"{row.table} line {row.line} names it, but it is not there")
+        if listed not in present:
+            parent = "" if machine.parent == folder else f"{_within(folder, machine.parent)}/"
+            findings.bad(f"{parent}{listed}", f"{row.table} line {row.line} lists it, but it does not exist")
     covered = {PurePosixPath(listed).parent.name for listed in rows} | {"train"}
 
-    found: dict[str, Attributes] = {}
+    attributes: dict[str, Attributes] = {}
     for file in files:
         name = file.name
-        found[file.path] = name.attributes
+        attributes[file.path] = name.attributes
         if name.split == "supplemental":
             continue
-        own = rows.get(file.in_tables, [])
-        if own:
-            found[file.path] = own[0].attributes
-        if len(own) > 1:
-            lines = ", ".join(str(row.line) for row in own)
-            findings.bad(file.path, f"{own[0].table} names it {len(own)} times (lines {lines})")
-        elif own and name.attributes and _spelled(name.attributes) != _spelled(own[0].attributes):
-            told, row = _shown(name.attributes), own[0]
+        clip_rows = rows.get(file.in_tables, [])
+        if clip_rows:
+            attributes[file.path] = clip_rows[0].attributes
+        if len(clip_rows) > 1:
+            lines = ", ".join(str(row.line) for row in clip_rows)
+            findings.bad(file.path, f"{clip_rows[0].table} lists it {len(clip_rows)} times (lines {lines})")
+        elif clip_rows and name.attributes and _spelled(name.attributes) != _spelled(clip_rows[0].attributes):
+            in_name, row = _shown(name.attributes), clip_rows[0]
             findings.bad(
-                file.path, f"its name says {told}, {row.table} line {row.line} says {_shown(row.attributes)}"
+                file.path,
+                f"its name says {in_name}, {row.table} line {row.line} says {_shown(row.attributes)}",
             )
-        elif not own and name.label and name.split in covered and name.section in tables:
+        elif not clip_rows and name.label and name.split in covered and name.section in tables:
             findings.bad(file.path, f"it has no row in {tables[name.section]}")
-    return found
+    return attributes
 
 
 def _attribute_tables(
@@ -239,8 +240,8 @@ def _attribute_tables(
             if len(fields) != 2 * pairs:
                 findings.bad(where, f"line {line} has {1 + len(fields)} fields, the header {len(header)}")
                 continue
-            told = zip(fields[::2], fields[1::2], strict=True)
-            attributes = tuple((name, value) for name, value in told if value and name != NO_ATTRIBUTE)
+            named = zip(fields[::2], fields[1::2], strict=True)
+            attributes = tuple((name, value) for name, value in named if value and name != NO_ATTRIBUTE)
             rows.setdefault(path, []).append(_AttributeRow(table.name, line, attributes))
     return rows, tables
 
@@ -254,7 +255,7 @@ def _shown(attributes: Attributes) -> str:
 
 
 def _recordings_by_file(folder: Path, machine: Path, listed: set[str], findings: Findings) -> dict[str, str]:
-    """Return the recording that each clip was cut from, where ``provenance.csv`` says it."""
+    """Return the recording that each clip was cut from, as far as ``provenance.csv`` gives it."""
     table = machine / "provenance.csv"
     if not table.exists():
         return {}
@@ -271,19 +272,19 @@ def _recordings_by_file(folder: Path, machine: Path, listed: set[str], findings:
     rows = [dict(zip(header, fields, strict=False)) for fields in lines[1:]]
     missing = sum(row.get("file_name") not in listed for row in rows)
     if missing:
-        findings.notes.append(f"{where}: {missing} rows name no clip that is there; they were ignored")
+        findings.notes.append(f"{where}: {missing} rows name clips that do not exist; they were ignored")
     return {row["file_name"]: row["original"] for row in rows if row.get("original")}
 
 
 def _note_unused(folder: Path, types: dict[Path, list[Path]], layout: Layout, findings: Findings) -> None:
-    """Note folders that were not looked into."""
-    machines = [machine for found in types.values() for machine in found]
-    looked_into = {*types, *machines}
-    clips = {place.name for place in layout.folders}
+    """Note folders that were ignored."""
+    machines = [machine for type_folders in types.values() for machine in type_folders]
+    listed = {*types, *machines}
+    clips = {clip_folder.name for clip_folder in layout.folders}
     for entry in sorted(_inner_folders([folder, *types, *machines])):
-        used = entry in looked_into or (entry.parent in machines and entry.name in clips)
+        used = entry in listed or (entry.parent in machines and entry.name in clips)
         if not used and not entry.name.startswith("."):
-            findings.notes.append(f"{_within(folder, entry)}/ was not looked into")
+            findings.notes.append(f"{_within(folder, entry)}/ was ignored")
 
 
 def _inner_folders(folders: Sequence[Path]) -> Iterator[Path]:

@@ -1,21 +1,21 @@
-"""The organizers' ground truth of an evaluation subset: read from where the user put it, checked, kept apart.
+"""The organizers' ground truth of an evaluation subset, read from a folder of the user.
 
 Idea
 ----
-The official evaluators come with the labels of the evaluation clips. They belong to their owners and are
-never shipped: this module reads a user's copy, joins it with the clips of a registered data set, and says
-exactly what does not fit. Lists of renamed clips circulate too; `wrong_labels` counts where one is wrong.
+The official evaluators contain the labels of the evaluation clips. They belong to their owners and are not
+distributed with this package: this module reads a user's copy, joins it with the clips of a registered data
+set, and lists every mismatch. Lists of renamed clips circulate too; `wrong_labels` counts their errors.
 
 Conventions
 -----------
 Ground truth is a folder with ``ground_truth_data/ground_truth_<machine type>_section_<NN>_test.csv`` (rows
-``section_00_0000.wav,0|1``, 1 = anomaly, no header), beside it ``ground_truth_domain/`` with files of the
-same names (1 = target), and perhaps ``ground_truth_attributes/`` (rows ``section_00_0000.wav,<new name>``:
-what a clip is called once it is renamed). Where test clips lie in folders of their domain, the files end in
-``_section_<NN>_<domain>_test.csv`` and there are none of domains. Where there are no domains at all, it is
-one file ``eval_data_list.csv``: a line with the machine type, then ``id_05_00000000.wav,<new name>,0|1``.
+``section_00_0000.wav,0|1``, 1 = anomaly, no header), ``ground_truth_domain/`` with files of the same names
+(1 = target), and optionally ``ground_truth_attributes/`` (rows ``section_00_0000.wav,<new name>``: the name
+of a renamed clip). If test clips are in folders of their domain, the files end in
+``_section_<NN>_<domain>_test.csv`` and there are no domain files. If there are no domains, the ground truth
+is one file ``eval_data_list.csv``: a line with the machine type, then ``id_05_00000000.wav,<new name>,0|1``.
 
-A list of renamed clips has the same lines without the last column: the new name tells domain and label.
+A list of renamed clips has the same lines without the last column: the new name contains domain and label.
 
 Source
 ------
@@ -28,7 +28,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict, cast
 
 import polars as pl
 
@@ -45,8 +45,8 @@ GROUND_TRUTH_SCHEMA = pl.Schema(
         "renamed": pl.Utf8(),
     }
 )
-"""One row an evaluation test clip. ``domain`` is source, target, or null where there are no domains;
-``renamed`` the new name that tells all, where the ground truth has one."""
+"""One row per evaluation test clip. ``domain`` is source, target, or null if there are no domains;
+``renamed`` is the new name with domain and label, if the ground truth has one."""
 
 LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "domain": pl.Utf8()})
 
@@ -60,8 +60,19 @@ _CLIP = re.compile(
 )
 
 
+class _TruthRow(TypedDict):
+    """A row of the ground truth."""
+
+    machine_type: str
+    section: str
+    file: str
+    domain: str | None
+    anomaly: bool
+    renamed: str | None
+
+
 class Mismatch(InputError):
-    """Ground truth and clips that do not fit; every clip is listed in ``bad``."""
+    """Ground truth and clips that do not match; every clip in question is listed in ``bad``."""
 
     def __init__(self, message: str, bad: Sequence[BadFile]) -> None:
         super().__init__(message)
@@ -70,17 +81,17 @@ class Mismatch(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """What the ground truth says about the clips of a data set.
+    """The labels of a data set's evaluation clips.
 
     Attributes
     ----------
     table
-        ``LABEL_SCHEMA``: one row an evaluation test clip.
+        Labels (``LABEL_SCHEMA``): one row per evaluation test clip.
     wrong_names
-        Machine types whose file names carry labels that the ground truth contradicts, with (how many, of how
-        many).
+        Machine types whose file names contain labels that the ground truth contradicts, each with the number
+        of wrong and of all labels.
     unused
-        Machine types of the ground truth of which the data set has no evaluation clips.
+        Machine types of the ground truth without evaluation clips in the data set.
     """
 
     table: pl.DataFrame
@@ -91,40 +102,42 @@ class Labels:
 def read_ground_truth(folder: Path) -> pl.DataFrame:
     """Return the official evaluator's ground truth (``GROUND_TRUTH_SCHEMA``).
 
-    ``folder`` is the evaluator's own, its ``ground_truth_data/``, or one that holds ``eval_data_list.csv``.
+    ``folder`` is that of the evaluator, its ``ground_truth_data/``, or one that contains
+    ``eval_data_list.csv``.
 
     Raises
     ------
     InputError
-        There is no ground truth, or a file of it is damaged.
+        There is no ground truth, or one of its files is damaged.
     """
     if (folder / _LIST_NAME).is_file():
         return _frame(_list_rows(folder / _LIST_NAME, columns=3))
-    around = folder.parent if folder.name == "ground_truth_data" else folder
-    tables = sorted((around / "ground_truth_data").glob("ground_truth_*_test.csv"))
+    root = folder.parent if folder.name == "ground_truth_data" else folder
+    tables = sorted((root / "ground_truth_data").glob("ground_truth_*_test.csv"))
     if not tables:
         raise InputError(
-            f"no ground truth in {str(folder)!r}: neither ground_truth_data/ground_truth_*_test.csv nor"
-            f" {_LIST_NAME} is there; give the folder of the organizers' evaluator"
+            f"no ground truth in {str(folder)!r}: it contains neither"
+            f" ground_truth_data/ground_truth_*_test.csv nor {_LIST_NAME}; give the folder of the"
+            f" organizers' evaluator"
         )
-    return _frame(row for table in tables for row in _table_rows(table, around))
+    return _frame(row for table in tables for row in _table_rows(table, root))
 
 
 def read_renamed_list(path: Path) -> pl.DataFrame:
-    """Return what the new names in a list of renamed clips say (``GROUND_TRUTH_SCHEMA``).
+    """Return the labels in the new names of a list of renamed clips (``GROUND_TRUTH_SCHEMA``).
 
     Raises
     ------
     InputError
-        The file is damaged, or no such list.
+        The file is damaged or not such a list.
     """
     return _frame(_list_rows(path, columns=2))
 
 
 def wrong_labels(listed: pl.DataFrame, truth: pl.DataFrame) -> dict[str, tuple[int, int]]:
-    """Return for each machine type how many labels of ``listed`` are wrong, and of how many.
+    """Return the number of wrong and of all labels in ``listed`` for each machine type.
 
-    Both are of ``GROUND_TRUTH_SCHEMA``; what only one of them has is not counted.
+    Both tables have the schema ``GROUND_TRUTH_SCHEMA``; clips in only one of them are not counted.
     """
     both = listed.join(truth, on=["machine_type", "file"], suffix="_true")
     counted = both.group_by("machine_type").agg((pl.col("anomaly") != pl.col("anomaly_true")).sum(), pl.len())
@@ -134,26 +147,29 @@ def wrong_labels(listed: pl.DataFrame, truth: pl.DataFrame) -> dict[str, tuple[i
 def match_labels(clips: pl.DataFrame, truth: pl.DataFrame) -> Labels:
     """Join ground truth with the evaluation test clips of a clip table (``clips.CLIP_SCHEMA``).
 
-    A clip is found by its file name or by the new one that the ground truth gives; where it gives none, a
-    renamed clip is found by section, number and, if that leaves a choice, domain. Suffixes and a bare ``_``
-    at the end do not count.
+    A clip is matched by its file name or by the new name in the ground truth. If the ground truth has no new
+    names, a renamed clip is matched by section, number and, if these are ambiguous, domain. Suffixes and a
+    bare ``_`` at the end are ignored.
 
     Raises
     ------
     Mismatch
-        A clip has no ground truth, or the ground truth of a machine type names a clip that is not there.
+        A clip has no ground truth, or the ground truth of a machine type lists a clip that does not exist.
     InputError
-        There are no evaluation test clips, or none of a machine type that the ground truth has.
+        There are no evaluation test clips, or none of the machine types in the ground truth.
     """
     hidden = clips.filter((pl.col("subset") == "eval") & (pl.col("split") == "test"))
     if hidden.is_empty():
-        raise InputError("the data set has no test clips of an evaluation subset; there is nothing to label")
-    there = set(hidden["machine_type"])
-    known = {machine: _Finder(rows) for (machine,), rows in truth.group_by("machine_type")}
-    if not there & set(known):
         raise InputError(
-            f"the ground truth is of {', '.join(sorted(known))}, the evaluation clips are of"
-            f" {', '.join(sorted(there))}; give the ground truth of the same challenge"
+            "the data set has no test clips of an evaluation subset, so there is nothing to label; add its "
+            "evaluation data first, for example with 'asdbench data get CHALLENGE --subset eval'"
+        )
+    machine_types = set(hidden["machine_type"])
+    finders = {machine: _Finder(rows) for (machine,), rows in truth.group_by("machine_type")}
+    if not machine_types & set(finders):
+        raise InputError(
+            f"the ground truth has the machine types {', '.join(sorted(finders))}, the evaluation clips"
+            f" {', '.join(sorted(machine_types))}; give the ground truth of the same challenge"
         )
     labels, bad = [], []
     names: dict[str, list[bool]] = {}
@@ -161,32 +177,33 @@ def match_labels(clips: pl.DataFrame, truth: pl.DataFrame) -> Labels:
         "clip_id", "path", "machine_type", "domain"
     ).iter_rows():
         file = PurePosixPath(path).name
-        row = known[machine].find(file) if machine in known else None
+        row = finders[machine].find(file) if machine in finders else None
         if row is None:
-            bad.append(BadFile(path, "the ground truth does not name it"))
+            bad.append(BadFile(path, "the ground truth does not list it"))
             continue
         labels.append({"clip_id": clip_id, "anomaly": row["anomaly"], "domain": row["domain"] or domain})
         if (name := _parsed(file)) and name.anomaly is not None:
             names.setdefault(machine, []).append(name.anomaly != row["anomaly"])
-    for machine in sorted(there & set(known)):
-        for row in known[machine].left.values():
-            bad.append(BadFile(f"{machine}/{row['file']}", "the ground truth names it, but it is not there"))
+    for machine in sorted(machine_types & set(finders)):
+        for row in finders[machine].left.values():
+            reason = "the ground truth lists it, but it does not exist"
+            bad.append(BadFile(f"{machine}/{row['file']}", reason))
     if bad:
         raise Mismatch(
             f"ground truth and evaluation clips differ in {len(bad)} clips (the first: {bad[0].path}:"
-            f" {bad[0].reason}); give the ground truth of the same challenge, or get the clips anew",
+            f" {bad[0].reason}); give the ground truth of the same challenge, or download the clips again",
             bad,
         )
     return Labels(
         pl.DataFrame(labels, schema=LABEL_SCHEMA),
         {machine: (sum(wrong), len(wrong)) for machine, wrong in sorted(names.items()) if any(wrong)},
-        tuple(sorted(set(known) - there)),
+        tuple(sorted(set(finders) - machine_types)),
     )
 
 
 @dataclass(frozen=True)
 class _Name:
-    """What the name of an evaluation clip may tell."""
+    """The parts of an evaluation clip's name."""
 
     section: str
     number: str
@@ -195,46 +212,46 @@ class _Name:
 
 
 class _Finder:
-    """The ground truth of a machine type, by the names that its clips may have; each row is found once."""
+    """The ground truth of a machine type by clip name; each row is found once."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
-        self.left: dict[str, dict[str, Any]] = {}
+        self.left: dict[str, _TruthRow] = {}
         self._renamed: dict[str, str] = {}
         for row in rows.iter_rows(named=True):
             stem = _plain_stem(row["file"])
-            self.left[stem] = row
+            self.left[stem] = cast(_TruthRow, row)
             if row["renamed"]:
                 self._renamed[_plain_stem(row["renamed"])] = stem
 
-    def find(self, file: str) -> dict[str, Any] | None:
+    def find(self, file: str) -> _TruthRow | None:
         """Return the row of a clip, or None."""
         stem = _plain_stem(file)
         if self._renamed:
             return self.left.pop(self._renamed.get(stem, stem), None)
         return self.left.pop(stem, None) or self._by_number(file)
 
-    def _by_number(self, file: str) -> dict[str, Any] | None:
+    def _by_number(self, file: str) -> _TruthRow | None:
         name = _parsed(file)
         if name is None or name.anomaly is None:
             return None
-        found = [
+        stems = [
             stem
             for stem, row in self.left.items()
             if (other := _parsed(row["file"]))
             and (other.section, other.number) == (name.section, name.number)
         ]
-        if len(found) > 1:
-            found = [stem for stem in found if self.left[stem]["domain"] == name.domain]
-        return self.left.pop(found[0]) if len(found) == 1 else None
+        if len(stems) > 1:
+            stems = [stem for stem in stems if self.left[stem]["domain"] == name.domain]
+        return self.left.pop(stems[0]) if len(stems) == 1 else None
 
 
 def _parsed(file: str) -> _Name | None:
-    found = _CLIP.fullmatch(file)
-    if found is None:
+    match = _CLIP.fullmatch(file)
+    if match is None:
         return None
-    label = found["label"] or found["inner_label"]
+    label = match["label"] or match["inner_label"]
     return _Name(
-        found["section"], found["number"], found["domain"], None if label is None else label == "anomaly"
+        match["section"], match["number"], match["domain"], None if label is None else label == "anomaly"
     )
 
 
@@ -242,31 +259,31 @@ def _plain_stem(file: str) -> str:
     return file.removesuffix(".wav").removesuffix(".flac").rstrip("_")
 
 
-def _table_rows(table: Path, around: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one file of ``ground_truth_data``, with its siblings of domains and attributes."""
-    found = _TABLE.fullmatch(table.name)
-    if found is None:
+def _table_rows(table: Path, root: Path) -> Iterator[_TruthRow]:
+    """Yield the rows of one file of ``ground_truth_data``, with those of its domain and attribute files."""
+    match = _TABLE.fullmatch(table.name)
+    if match is None:
         raise InputError(
             f"{str(table)!r} is not called ground_truth_<machine type>_section_<NN>_test.csv;"
             f" rename or remove it"
         )
     anomalies = _flags(table)
-    domains = around / "ground_truth_domain" / table.name
+    domains = root / "ground_truth_domain" / table.name
     if domains.is_file():
         in_target = _flags(domains)
         if in_target.keys() != anomalies.keys():
-            raise InputError(f"{str(domains)!r} names other clips than {str(table)!r}; get both anew")
+            raise InputError(f"{str(domains)!r} lists other clips than {str(table)!r}; download both again")
         domain_of = {file: "target" if target else "source" for file, target in in_target.items()}
-    elif found["domain"]:
-        domain_of = dict.fromkeys(anomalies, found["domain"])
+    elif match["domain"]:
+        domain_of = dict.fromkeys(anomalies, match["domain"])
     else:
-        raise InputError(f"{str(table)!r} lacks its domains, {str(domains)!r}; get the evaluator anew, whole")
-    names = around / "ground_truth_attributes" / table.name
+        raise InputError(f"{str(table)!r} lacks its domains, {str(domains)!r}; download the evaluator again")
+    names = root / "ground_truth_attributes" / table.name
     renamed = dict(_csv_rows(names, columns=2)) if names.is_file() else {}
     for file, anomaly in anomalies.items():
         yield {
-            "machine_type": found["machine"],
-            "section": found["section"],
+            "machine_type": match["machine"],
+            "section": match["section"],
             "file": file,
             "domain": domain_of[file],
             "anomaly": anomaly,
@@ -279,17 +296,19 @@ def _flags(table: Path) -> dict[str, bool]:
     flags: dict[str, bool] = {}
     for file, value in _csv_rows(table, columns=2):
         if value not in ("0", "1", "0.0", "1.0"):
-            raise InputError(f"{str(table)!r} says {value!r} of {file!r}, neither 0 nor 1; get it anew")
+            raise InputError(
+                f"{str(table)!r} has the value {value!r} for {file!r}, neither 0 nor 1; download it again"
+            )
         if file in flags:
-            raise InputError(f"{str(table)!r} names {file!r} twice; get it anew")
+            raise InputError(f"{str(table)!r} lists {file!r} twice; download it again")
         flags[file] = float(value) == 1.0
     return flags
 
 
-def _list_rows(path: Path, *, columns: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a list of renamed clips; the label is the third column or what the name says."""
+def _list_rows(path: Path, *, columns: int) -> Iterator[_TruthRow]:
+    """Yield the rows of a list of renamed clips; the label is in the third column or in the new name."""
     shape = "<file>,<new name>,0|1" if columns == 3 else "<file>,<new name with domain and label>"
-    cure = f"a line with a machine type and then {shape} for each of its clips belong there, so get it anew"
+    cure = f"expected are a line with a machine type, then {shape} for each of its clips; download it again"
     machine_type, seen = None, set()
     for line in _csv_rows(path, columns=None):
         name, renamed = _parsed(line[0]), _parsed(line[min(1, len(line) - 1)])
@@ -300,9 +319,16 @@ def _list_rows(path: Path, *, columns: int) -> Iterator[dict[str, Any]]:
             anomaly = {"0": False, "1": True}.get(line[-1])
         else:
             anomaly = renamed.anomaly if renamed else None
-        whole = len(line) == columns and machine_type is not None and anomaly is not None
-        if not whole or name is None or renamed is None or (machine_type, line[0]) in seen:
-            raise InputError(f"{str(path)!r} has the line {','.join(line)!r}, wrong or twice; {cure}")
+        if (
+            machine_type is None
+            or anomaly is None
+            or name is None
+            or renamed is None
+            or len(line) != columns
+            or (machine_type, line[0]) in seen
+        ):
+            problem = f"has the line {','.join(line)!r}, which is invalid or a duplicate"
+            raise InputError(f"{str(path)!r} {problem}; {cure}")
         seen.add((machine_type, line[0]))
         yield {
             "machine_type": machine_type,
@@ -313,7 +339,7 @@ def _list_rows(path: Path, *, columns: int) -> Iterator[dict[str, Any]]:
             "renamed": line[1],
         }
     if not seen:
-        raise InputError(f"{str(path)!r} names no clip; {cure}")
+        raise InputError(f"{str(path)!r} lists no clip; {cure}")
 
 
 def _csv_rows(path: Path, *, columns: int | None) -> Iterator[list[str]]:
@@ -321,14 +347,15 @@ def _csv_rows(path: Path, *, columns: int | None) -> Iterator[list[str]]:
         with path.open(encoding="utf-8-sig", newline="") as text:
             lines = [[field.strip() for field in line] for line in csv.reader(text, strict=True) if any(line)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{str(path)!r} cannot be read as CSV text ({error}); get it anew") from error
+        raise InputError(f"{str(path)!r} cannot be read as CSV text ({error}); download it again") from error
     for line in lines:
         if columns is not None and len(line) != columns:
             raise InputError(
-                f"{str(path)!r} has the line {','.join(line)!r}, not {columns} fields; get it anew"
+                f"{str(path)!r} has the line {','.join(line)!r}, which does not have {columns} fields;"
+                f" download it again"
             )
         yield line
 
 
-def _frame(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
+def _frame(rows: Iterable[_TruthRow]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=GROUND_TRUTH_SCHEMA).sort("machine_type", "section", "file")

@@ -1,19 +1,19 @@
-"""Layouts: how the folders and file names of a data set are to be read.
+"""Layouts: the structure of a data set's folders and file names.
 
 Idea
 ----
-Every layout comes out as the same clip table. A layout says in which folders of a machine type clips lie,
-which grammar their names follow and in what form a name tells attributes; the grammars are in ``filenames``.
-A layout is named by what it is, so that several data sets can share one.
+Every layout is read into the same clip table. A layout gives the folders of clips in a machine type's folder,
+the grammar of file names and the form of attributes in them; the grammars are in ``filenames``. Layouts are
+named by their structure, so that several data sets can share one.
 
 Conventions
 -----------
-A data set is a folder of machine types, or a folder that holds ``dev_data/`` or ``eval_data/`` or both, each
-of them a folder of machine types. ``SUBSET_FOLDERS`` says which subset their clips belong to.
+A data set is a folder of machine types, or a folder that contains ``dev_data/``, ``eval_data/`` or both, each
+of them a folder of machine types. ``SUBSET_FOLDERS`` maps these to the subset of their clips.
 
 Source
 ------
-The read-me files of the DCASE Task 2 baselines (nttcslab/dcase2023_task2_baseline_ae and those before it) and
+The README files of the DCASE Task 2 baselines (nttcslab/dcase2023_task2_baseline_ae and those before it) and
 file lists of the data sets.
 """
 
@@ -49,22 +49,22 @@ _TRAIN_AND_TEST = (ClipFolder("train", "train"), ClipFolder("test", "test"))
 
 @dataclass(frozen=True)
 class Layout:
-    """How to read the folders and file names of a data set.
+    """The structure of a data set's folders and file names.
 
     Attributes
     ----------
     name
-        What the command line calls it.
+        Name on the command line.
     names
         The grammar of file names: ``"section"`` (``section_00_source_train_normal_0000_...``) or
         ``"machine id"`` (``normal_id_00_00000000``), where an id becomes a section and there is no domain.
     attributes
-        What follows the number in a name: name and value in turn (``"pairs"``), one word or several that
+        Part of a name after the number: alternating names and values (``"pairs"``), one or several words that
         describe a condition (``"text"``), or nothing (``"none"``).
     folders
         The folders of clips in a machine type's folder.
     channels
-        What becomes of several channels unless the user says otherwise.
+        Default policy for recordings of several channels.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Layout:
 
 
 MACHINE_IDS = Layout("machine-ids", names="machine id", attributes="none")
-"""Several machines of a type, known by an id in the name; no domains, no attributes."""
+"""Several machines per type, identified by an id in the name; no domains, no attributes."""
 
 DOMAIN_FOLDERS = Layout(
     "domain-folders",
@@ -95,7 +95,7 @@ DOMAIN_FOLDERS = Layout(
         ClipFolder("target_test", "test", "target"),
     ),
 )
-"""Test clips in a folder of their domain, which is thereby known of evaluation clips too."""
+"""Test clips in a folder of their domain, which is therefore known for evaluation clips too."""
 
 SECTIONS = Layout("sections")
 """Section, domain and attributes in the name; attributes in ``attributes_NN.csv`` too."""
@@ -103,7 +103,7 @@ SECTIONS = Layout("sections")
 SECTIONS_WITH_SUPPLEMENT = Layout(
     "sections-with-supplement", folders=(*_TRAIN_AND_TEST, ClipFolder("supplemental", "supplemental"))
 )
-"""As ``SECTIONS``, and a folder of clean machine sound or of noise alone."""
+"""As ``SECTIONS``, with a folder of clean machine sound or of noise."""
 
 TWO_MICROPHONES = Layout("two-microphones", channels="near")
 """As ``SECTIONS``, in stereo: the microphone near the machine left, the far one right."""
@@ -115,11 +115,17 @@ LAYOUTS = {
 
 
 SPLIT_FOLDERS = ("train", "test", "source_test", "target_test")
-"""A folder with any of these is a machine type's."""
+"""A folder that contains one of these is a machine type's folder."""
 
 
 def named_layout(name: str) -> Layout:
-    """Return the layout ``name``; :class:`InputError` if there is none."""
+    """Return the layout ``name``; raise :class:`InputError` if there is none.
+
+    Examples
+    --------
+    >>> named_layout("machine-ids").attributes
+    'none'
+    """
     try:
         return LAYOUTS[name]
     except KeyError:
@@ -127,16 +133,16 @@ def named_layout(name: str) -> Layout:
 
 
 def detect_layout(machines: Sequence[Path]) -> Layout:
-    """Return the layout that the folders of machine types show; ``SECTIONS`` if nothing speaks against it.
+    """Return the layout of folders of machine types; ``SECTIONS`` if there is no sign of another one.
 
-    ``TWO_MICROPHONES`` differs from ``SECTIONS`` in what is heard, not in names, and is never detected.
+    ``TWO_MICROPHONES`` differs from ``SECTIONS`` in the recordings, not in names, and is never detected.
 
     Raises
     ------
     InputError
-        Some folders or names are of one layout and some of another.
+        Folders or names belong to different layouts.
     """
-    shown: dict[str, str] = {}  # layout: the first thing that shows it
+    shown: dict[str, str] = {}  # layout: the first path that indicates it
     for machine in machines:
         for domain_folder in ("source_test", "target_test"):
             if (machine / domain_folder).is_dir():
@@ -153,7 +159,7 @@ def detect_layout(machines: Sequence[Path]) -> Layout:
         shown.pop(SECTIONS.name, None)
     if len(shown) > 1:
         seen = ", ".join(f"{path!r} ({name})" for name, path in shown.items())
-        raise InputError(f"the folder mixes layouts: {seen}; say which one with --layout")
+        raise InputError(f"the folder mixes layouts: {seen}; choose one with --layout")
     return LAYOUTS[next(iter(shown), SECTIONS.name)]
 
 
@@ -161,6 +167,6 @@ def _clips(machine: Path, folder: str) -> list[str]:
     """Return the paths of audio files in a folder of a machine type, relative to the folder around it."""
     try:
         names = sorted(entry.name for entry in os.scandir(machine / folder))
-    except OSError:  # not there, or unreadable: listing it will say so
+    except OSError:  # missing or unreadable, which listing the folder reports
         return []
     return [f"{machine.name}/{folder}/{name}" for name in names if name.lower().endswith(AUDIO_SUFFIXES)]

@@ -1,4 +1,4 @@
-"""From a manifest, a table with a row a clip, to entries of clips: for recordings in no known layout.
+"""Manifests: tables with one row per clip, for recordings that follow no known layout.
 
 Conventions
 -----------
@@ -7,15 +7,15 @@ A manifest is a CSV file with a header, or a Parquet file. Columns, in any order
 - ``path``: relative to the folder of the recordings, ``.wav`` or ``.flac``;
 - ``machine_type``: the machine type;
 - ``split``: train, test or supplemental;
-- ``label`` (may be left out): normal or anomaly; empty where it is not known. Training clips are normal;
-- ``domain`` (may be left out): source or target; empty where there are none or it is not known;
-- ``section`` (may be left out): a machine or condition within a machine type, ``00`` if empty;
-- ``attributes`` (may be left out): ``name=value``, several with ``;`` between them;
-- ``group`` (may be left out): clips of one group were cut from one recording, and the hold-out keeps groups
-  whole;
-- ``subset`` (may be left out): dev or eval; if empty it follows from the labels, as in a folder.
+- ``label`` (optional): normal or anomaly; empty if unknown. Training clips are normal;
+- ``domain`` (optional): source or target; empty if there are none or it is unknown;
+- ``section`` (optional): a machine or condition within a machine type, ``00`` if empty;
+- ``attributes`` (optional): ``name=value``, separated by ``;``;
+- ``group`` (optional): clips of one group were cut from one recording, and the hold-out does not split
+  groups;
+- ``subset`` (optional): dev or eval; if empty, it follows from the labels, as for a folder.
 
-Values are text and keep leading zeros. Every bad row is reported, under its path or its place.
+Values are text and keep leading zeros. Every bad row is reported, by its path or its line.
 """
 
 import re
@@ -44,7 +44,7 @@ Row = dict[str, str]
 
 
 def list_manifest(manifest: Path, folder: Path, findings: Findings) -> Listing:
-    """List the clips that ``manifest`` names; their files are not opened.
+    """List the clips in ``manifest``; their files are not opened.
 
     Parameters
     ----------
@@ -53,35 +53,36 @@ def list_manifest(manifest: Path, folder: Path, findings: Findings) -> Listing:
     folder
         The folder to which its paths are relative.
     findings
-        Takes the bad rows.
+        Collects the bad rows.
 
     Raises
     ------
     InputError
-        ``folder`` is no folder, ``manifest`` cannot be read, has no rows, lacks a column or has another one.
+        ``folder`` does not exist, or ``manifest`` cannot be read, has no rows, or has missing or unknown
+        columns.
     """
     if not folder.is_dir():
         raise InputError(
             f"no folder {str(folder)!r}; give the folder to which the manifest's paths are relative"
         )
     entries: list[ClipEntry] = []
-    places: dict[str, str] = {}
-    for place, row in _rows(manifest, findings):
-        where = row["path"] or place
-        if reasons := _wrong_with(row):
-            findings.bad(where, f"{place}: {', '.join(reasons)}")
-        elif row["path"] in places:
-            findings.bad(where, f"{place} names it again, after {places[row['path']]}")
+    lines: dict[str, str] = {}
+    for line, row in _rows(manifest, findings):
+        path = row["path"] or line
+        if reasons := _reasons(row):
+            findings.bad(path, f"{line}: {', '.join(reasons)}")
+        elif row["path"] in lines:
+            findings.bad(path, f"{line} lists it again, after {lines[row['path']]}")
         else:
             entries.append(_entry(row))
-        places.setdefault(row["path"], place)
+        lines.setdefault(row["path"], line)
     if not entries and not findings.reasons:
-        raise InputError(f"the manifest {str(manifest)!r} has no rows; it needs one a clip")
+        raise InputError(f"the manifest {str(manifest)!r} has no rows; it needs one row per clip")
     return Listing(entries, sorted({entry.machine_type for entry in entries}))
 
 
 def _rows(manifest: Path, findings: Findings) -> Iterator[tuple[str, Row]]:
-    """Yield where a row is and its values, empty where there is none; rows of other lengths are findings."""
+    """Yield the line and the values of each row, empty if missing; rows of the wrong length are findings."""
     if manifest.suffix.lower() == ".parquet":
         yield from _parquet_rows(manifest)
         return
@@ -93,11 +94,11 @@ def _rows(manifest: Path, findings: Findings) -> Iterator[tuple[str, Row]]:
         raise InputError(f"the manifest {str(manifest)!r} cannot be used: {error}") from error
     _check_columns(manifest, header)
     for line, fields in lines:
-        place = f"{manifest.name} line {line}"
+        shown = f"{manifest.name} line {line}"
         if len(fields) == len(header):
-            yield place, _row(dict(zip(header, fields, strict=True)))
+            yield shown, _row(dict(zip(header, fields, strict=True)))
         else:
-            findings.bad(place, f"it has {len(fields)} fields, the header {len(header)}")
+            findings.bad(shown, f"it has {len(fields)} fields, the header {len(header)}")
 
 
 def _parquet_rows(manifest: Path) -> Iterator[tuple[str, Row]]:
@@ -123,21 +124,21 @@ def _check_columns(manifest: Path, columns: list[str]) -> None:
             raise InputError(f"the manifest {str(manifest)!r}: {unknown_name('column', name, COLUMNS)}")
     if len(set(columns)) < len(columns):
         raise InputError(
-            f"the manifest {str(manifest)!r} has a column twice; its header is {','.join(columns)}"
+            f"the manifest {str(manifest)!r} repeats a column; its header is {','.join(columns)}"
         )
 
 
-def _row(told: Row) -> Row:
-    row = dict.fromkeys(COLUMNS, "") | told
+def _row(values: Row) -> Row:
+    row = dict.fromkeys(COLUMNS, "") | values
     return row | {"section": row["section"] or "00"}
 
 
-def _wrong_with(row: Row) -> list[str]:
-    """Return what is wrong with a row."""
+def _reasons(row: Row) -> list[str]:
+    """Return the reasons why a row cannot be used."""
     path = PurePosixPath(row["path"])
     reasons = []
     if not row["path"]:
-        reasons.append("it names no path")
+        reasons.append("its path is empty")
     elif path.is_absolute() or ".." in path.parts or str(path) != row["path"]:
         reasons.append(f"the path {row['path']!r} is not plain and relative to the folder of the recordings")
     elif path.suffix.lower() not in AUDIO_SUFFIXES:
@@ -163,9 +164,9 @@ def _attributes(text: str) -> Attributes:
     parts = [part.strip() for part in text.split(";") if part.strip()]
     pairs = tuple((name.strip(), value.strip()) for name, _, value in (part.partition("=") for part in parts))
     if not all(name and value for name, value in pairs):
-        raise InputError(f"the attributes {text!r} are not name=value with ';' between them")
+        raise InputError(f"the attributes {text!r} are not name=value pairs separated by ';'")
     if len({name for name, _ in pairs}) < len(pairs):
-        raise InputError(f"the attributes {text!r} give a name twice")
+        raise InputError(f"the attributes {text!r} repeat a name")
     return pairs
 
 

@@ -1,7 +1,7 @@
-"""The truth about test clips, kept apart from everything that a system may see.
+"""The truth table: labels of test clips, kept apart from everything that a system may see.
 
-The clip table has no label column. Labels live in a table of their own, written when a folder is indexed and
-read back only where scores are judged; a system never imports this module.
+The clip table has no label column. Labels are in a separate table, written when a folder is indexed and read
+only by evaluation; a system never imports this module.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ TRUTH_SCHEMA = pl.Schema({"clip_id": pl.Int64, "anomaly": pl.Boolean})
 
 
 def save_truth(path: Path, truth: pl.DataFrame) -> None:
-    """Write a truth table (columns of ``TRUTH_SCHEMA``) atomically as parquet."""
+    """Write a truth table (columns of ``TRUTH_SCHEMA``) atomically as Parquet."""
     with replacing(path) as temporary:
         truth.select(pl.col(name).cast(kind) for name, kind in TRUTH_SCHEMA.items()).write_parquet(temporary)
 
@@ -31,7 +31,7 @@ def load_truth(path: Path) -> pl.DataFrame:
     try:
         truth = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot read the truth table {path} ({error}); add the data set again") from error
+        raise InputError(f"the truth table {str(path)!r} cannot be read: {error}") from error
     if truth.schema != TRUTH_SCHEMA:
-        raise InputError(f"{path} is not a truth table (columns {truth.columns}); add the data set again")
+        raise InputError(f"{str(path)!r} is not a truth table: its columns are {', '.join(truth.columns)}")
     return truth

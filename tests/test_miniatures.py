@@ -15,7 +15,7 @@ from asdbench.data.sets.layouts import TWO_MICROPHONES
 from asdbench.io.workspace import Workspace
 from asdbench.spec import MelSpec
 from asdbench.system import BatchPlan, InputSpec
-from asdbench.testing.miniatures import MINIATURES, Written, write_miniature
+from tests.miniatures import MINIATURES, Written, write_miniature
 
 NEEDS = InputSpec(mel=MelSpec(hop_samples=512, n_mels=16), window_frames=8, window_hop_frames=8)
 PLAN = BatchPlan(size=8, draw="window-per-clip")
