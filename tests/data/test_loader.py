@@ -240,7 +240,7 @@ def test_without_a_hold_out_batches_of_training_and_validation_windows_serve_as_
 def test_every_window_has_no_rows_of_others(data: DataSet) -> None:
     for wrong in ({"pseudo_anomaly_share": 0.5}, {"target_rows": 1}, {"augmentations": ("noise",)}):
         plan = replace(EVERY, **wrong)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="neither pseudo_anomaly_share, target_rows nor augmentations"):
+        with pytest.raises(ValueError, match="takes no pseudo_anomaly_share, target_rows or augmentations"):
             job(data, plan=plan)
 
 

@@ -307,7 +307,7 @@ def test_a_file_that_the_storage_lost_is_built_where_recordings_are(
     elsewhere = data.root.rename(data.root.with_name("elsewhere"))
     try:
         with pytest.raises(
-            InputError, match=r"has lost 'store/fan-mel-.*recordings of data set 'tiny' cannot .*; give the"
+            InputError, match=r"has lost 'store/fan-mel-.*recordings of data set 'tiny' cannot .*; run the"
         ):
             node_home(shared, manifest, cache_dir=node_cache_dir())
     finally:

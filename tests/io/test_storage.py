@@ -59,7 +59,7 @@ def test_what_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> Non
 
 def test_a_damaged_record_is_named_with_the_cure(storage: Storage) -> None:
     storage.write("it.json", b'{"a": 1')
-    with pytest.raises(InputError, match=r"/it\.json' is damaged \(.*\); remove it, and the same"):
+    with pytest.raises(InputError, match=r"/it\.json' is damaged \(.*\); delete it, then run the same"):
         storage.read_json("it.json")
 
 

@@ -405,7 +405,7 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(
 ) -> None:
     usage = download.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
-    with pytest.raises(InputError, match=r"361\.\d kB are needed in .* 200.0 kB are free; make room"):
+    with pytest.raises(InputError, match=r"361\.\d kB are needed in .* 200.0 kB are free; free some space"):
         download.get(fan, tmp_path / "data", base_url=zenodo.url)
     assert not zenodo.asked
 
@@ -454,7 +454,7 @@ def test_two_processes_do_not_fill_one_folder(fan: Challenge, zenodo: Zenodo, tm
 
 def test_a_folder_that_cannot_be_written(fan: Challenge, zenodo: Zenodo, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(InputError, match=r"cannot use .*data.* give another folder with --to"):
+    with pytest.raises(InputError, match=r"cannot use .*data.* choose another folder with --output"):
         download.get(fan, tmp_path / "data", base_url=zenodo.url)
 
 
@@ -870,7 +870,7 @@ def test_what_can_be_fetched_is_listed_with_sizes_and_licenses(
     assert "00 01 02" in shown[0]
     assert shown[1].split()[1:3] == ["eval", "?"]
     assert sum(line.startswith("dcase20") for line in lines) == 14
-    assert lines[-1] == "? = the record could not be asked; assume non-commercial use"
+    assert lines[-1] == "? = the record could not be read; assume non-commercial use"
 
 
 @pytest.mark.parametrize(
