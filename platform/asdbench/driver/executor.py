@@ -1,4 +1,4 @@
-"""Runs a run's tasks and searches, in this process or on a Ray cluster that is started on demand."""
+"""The executor of a run's tasks and searches: this process, or a Ray cluster that is started on demand."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -102,7 +102,7 @@ class Executor:
     ) -> None:
         self._options = options
         self._store = store
-        self._taskspace = workspace
+        self._workspace = workspace
         self._console = console
         self._prepare_data = prepare_data
         self._on_trial = on_trial
@@ -167,7 +167,7 @@ class Executor:
             crew = Crew(
                 self._connection,
                 self._store,
-                self._taskspace,
+                self._workspace,
                 placement=self._options.placement,
                 checkpoint_epochs=self._options.checkpoint_epochs,
                 expected=expected,
