@@ -1,19 +1,19 @@
-"""What fusion weights are judged on: the members' contributions, and the official score.
+"""The data that a search for fusion weights needs: the members' contributions, and the official score.
 
-Idea: an ensemble's score is linear in its weights, so all that is needed of its members is what each adds on
-its own: its contribution to every test clip, under each of the ensemble's choices (its fusion settings with a
-``Choice`` domain). They come from the stored component scores, through the ensemble's own ``combine`` with
-one member weighed at a time. From then on thousands of weights a second are judged and no model runs.
+Idea: an ensemble's score is linear in its weights, so a search needs only what each member contributes to
+every test clip, for each of the ensemble's choices (its fusion settings with a ``Choice`` domain). The
+contributions come from stored component scores, through the ensemble's own ``combine`` with one member
+weighted at a time. After that thousands of weight vectors per second are evaluated, and no model runs.
 
-Conventions: weights have shape (n, member), a contribution (seed, member, clip), scores are fractions. The
-official score is that over all machine types given, averaged over seeds.
+Conventions: weights have shape (n, member), contributions (seed, member, clip), scores are fractions. The
+official score is that over all given machine types, averaged over seeds.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,21 +34,24 @@ from asdbench.metrics.roc import BoolArray, FloatArray, areas, standardized
 from asdbench.registry import Configured
 from asdbench.system import MemberScores
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Choices: TypeAlias = Mapping[str, Scalar]  # a value of each of the ensemble's choices, by name
 
-_BLOCK = 128  # weights at a time, so that the matrices stay in the cache
+_BLOCK = 128  # weight vectors at a time, so that the matrices fit into the cache
 
 
 @dataclass(frozen=True, eq=False)
 class SectionContributions:
-    """The test clips of one section, and what each member adds to their scores.
+    """The test clips of one section, and what each member contributes to their scores.
 
     Attributes
     ----------
     machine_type, section
-        Which clips.
+        Names of the machine type and the section.
     contributions : shape (choice, seed, member, clip)
-        The ensemble's score where that member alone has a weight, in the order of ``FusionProblem.choices``.
+        The ensemble's score if only that member has a weight, in the order of ``FusionProblem.choices``.
     anomalous, target : shape (clip,), bool
         True for an anomaly; True for the target domain.
     """
@@ -62,7 +65,7 @@ class SectionContributions:
 
 @dataclass(frozen=True, eq=False)
 class FusionProblem:
-    """All that a search for fusion weights needs, as plain arrays: it can be sent to another process.
+    """The members' contributions as plain arrays, which can be sent to another process.
 
     Attributes
     ----------
@@ -71,13 +74,13 @@ class FusionProblem:
     weights_setting
         The ensemble's setting that holds the weights.
     choices
-        All combinations of the ensemble's choices; the first is what the ensemble was configured with.
+        All combinations of the ensemble's choices; the first is the configured one.
     seeds
         The seeds of the members.
     sections
         Every section of every machine type with development labels.
     rule
-        How to count.
+        The official score's rule.
     """
 
     ensemble: str
@@ -110,19 +113,19 @@ class FusionProblem:
         choice
             One of ``choices``.
         types
-            The machine types that count; all, if not given.
+            The machine types that count (default: all).
 
         Raises
         ------
         InputError
-            Weights of another shape, not finite, negative or all 0; an unknown choice or machine type.
+            Weights of the wrong shape, not finite, negative or all 0; an unknown choice or machine type.
         """
         metrics = self.section_metrics(weights, choice, types=types)
         return self.official_scores(metrics)
 
     def official_scores(self, metrics: Mapping[tuple[str, str], Mapping[str, FloatArray]]) -> FloatArray:
-        """Return the official scores, shape (n,), that metrics like those of `section_metrics` make up."""
-        values = [of for section in metrics.values() for of in section.values()]
+        """Return the official scores, shape (n,), of metrics as `section_metrics` returns them."""
+        values = [by_weights for section in metrics.values() for by_weights in section.values()]
         means: FloatArray = rule_means(np.array(values), self.rule).mean(axis=0)
         return means
 
@@ -133,22 +136,22 @@ class FusionProblem:
 
         Parameters and errors are those of `scores`.
         """
-        checked = self._weights(weights)
-        place = self._place(choice)
-        found: dict[tuple[str, str], dict[str, FloatArray]] = {}
+        checked = self._checked(weights)
+        index = self._choice_index(choice)
+        by_section: dict[tuple[str, str], dict[str, FloatArray]] = {}
         for section in self._sections(types):
             masks = metric_clips(section.anomalous, section.target, rule=self.rule)
             metrics = {name: np.empty((len(self.seeds), len(checked))) for name in masks}
-            for seed, contributions in enumerate(section.contributions[place]):
+            for seed, contributions in enumerate(section.contributions[index]):
                 for start in range(0, len(checked), _BLOCK):
                     block = slice(start, start + _BLOCK)
                     values = _metrics(_weighted(contributions, checked[block]), section.anomalous, masks)
-                    for name, of in values.items():
-                        metrics[name][seed, block] = of
-            found[section.machine_type, section.section] = metrics
-        return found
+                    for name, block_values in values.items():
+                        metrics[name][seed, block] = block_values
+            by_section[section.machine_type, section.section] = metrics
+        return by_section
 
-    def _weights(self, weights: npt.ArrayLike) -> FloatArray:
+    def _checked(self, weights: npt.ArrayLike) -> FloatArray:
         given = np.asarray(weights, dtype=np.float64)
         if given.ndim != 2 or given.shape[1] != len(self.members) or not len(given):
             raise InputError(
@@ -158,31 +161,31 @@ class FusionProblem:
         wrong = ~np.isfinite(given).all(axis=1) | (given < 0).any(axis=1) | (given.sum(axis=1) == 0)
         if wrong.any():
             raise InputError(
-                f"weights {typed(given[wrong][0].tolist())} cannot be used; give finite weights from 0, at "
-                f"least one of them positive"
+                f"weights {typed(given[wrong][0].tolist())} cannot be used; give finite weights of at "
+                f"least 0, not all 0"
             )
         return given
 
-    def _place(self, choice: Choices) -> int:
+    def _choice_index(self, choice: Choices) -> int:
         if dict(choice) not in [dict(known) for known in self.choices]:
-            raise unknown_name("choice", _said(choice), map(_said, self.choices))
+            raise unknown_name("choice", _typed(choice), map(_typed, self.choices))
         return [dict(known) for known in self.choices].index(dict(choice))
 
     def _sections(self, types: Sequence[str] | None) -> list[SectionContributions]:
-        wanted = self.machine_types if types is None else types
-        for name in wanted:
+        requested = self.machine_types if types is None else types
+        for name in requested:
             if name not in self.machine_types:
                 raise unknown_name("machine type", name, self.machine_types)
-        if not wanted:
-            raise InputError("there is no machine type to score; name at least one")
-        return [section for section in self.sections if section.machine_type in wanted]
+        if not requested:
+            raise InputError("no machine type is given to score; name at least one")
+        return [section for section in self.sections if section.machine_type in requested]
 
 
-def _said(choice: Choices) -> str:
+def _typed(choice: Choices) -> str:
     return " ".join(f"{name}={typed(value)}" for name, value in choice.items())
 
 
-# What the members add
+# The contributions of the members
 
 
 def fusion_problem(
@@ -193,14 +196,14 @@ def fusion_problem(
     seeds: Sequence[int],
     pseudo_anomaly_data: str | None = None,
 ) -> FusionProblem:
-    """Return the problem of weighing the members of an ensemble, from their stored component scores.
+    """Return the problem of weighting the members of an ensemble, from their stored component scores.
 
     Parameters
     ----------
     ensemble : a system with members, whose Config has one setting with a ``Simplex`` domain
-    data, store : the data set, of which all machine types with development labels count, and the scores
+    data, store : the data set, whose machine types with development labels all count, and the scores
     seeds : of the members
-    pseudo_anomaly_data : data set of the pseudo-anomalies, if it is another, for members that take them
+    pseudo_anomaly_data : data set of the pseudo-anomalies, if not ``data``, for members that take them
 
     Raises
     ------
@@ -238,11 +241,17 @@ def fusion_problem(
         anomalous = clips["anomaly"].to_numpy()
         target = (clips["domain"] == "target").fill_null(False).to_numpy()
         for section in clips["section"].unique().sort():
-            own = (clips["section"] == section).to_numpy()
-            metric_clips(anomalous[own], target[own], rule=data.rule)  # raises where a metric lacks clips
+            in_section = (clips["section"] == section).to_numpy()
+            metric_clips(
+                anomalous[in_section], target[in_section], rule=data.rule
+            )  # raises where a metric lacks clips
             sections.append(
                 SectionContributions(
-                    machine_type, str(section), values[..., own].copy(), anomalous[own], target[own]
+                    machine_type,
+                    str(section),
+                    values[..., in_section].copy(),
+                    anomalous[in_section],
+                    target[in_section],
                 )
             )
     members = tuple(member.name for member in ensemble.members)
@@ -250,45 +259,45 @@ def fusion_problem(
 
 
 def _weights_setting(ensemble: Configured) -> str:
-    found = [s.name for s in settings_of(ensemble.system.Config).values() if isinstance(s.domain, Simplex)]
-    if not ensemble.members or len(found) != 1:
+    names = [s.name for s in settings_of(ensemble.system.Config).values() if isinstance(s.domain, Simplex)]
+    if not ensemble.members or len(names) != 1:
         raise InputError(
-            f"system {ensemble.name!r} has no fusion weights to search: that takes an ensemble with one "
-            f"setting that is declared with a Simplex domain"
+            f"system {ensemble.name!r} has no fusion weights to search; name an ensemble with one setting "
+            f"that is declared with a Simplex domain"
         )
     if len(ensemble.members) < 2:
         raise InputError(
             f"{ensemble.name} has one member, {ensemble.members[0].name!r}; fusing needs at least two "
             f"members, so name another one"
         )
-    return found[0]
+    return names[0]
 
 
 def _choices(ensemble: Configured) -> tuple[Choices, ...]:
-    """Return all combinations of choices, first what the ensemble is configured with."""
+    """Return all combinations of choices, the configured one first."""
     options = {
         setting.name: setting.domain.options
         for setting in settings_of(ensemble.system.Config).values()
         if isinstance(setting.domain, Choice) and setting.affects == "fusion" and setting.searched
     }
-    own = {name: getattr(ensemble.config, name) for name in options}
-    found = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
-    return (own, *(choice for choice in found if choice != own))
+    configured = {name: getattr(ensemble.config, name) for name in options}
+    choices = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    return (configured, *(choice for choice in choices if choice != configured))
 
 
 def _development_types(data: DataSet) -> list[str]:
-    found = labeled_types(data, subset="dev")
-    if not found and labeled_types(data):
+    types = labeled_types(data, subset="dev")
+    if not types and labeled_types(data):
         raise InputError(
-            f"all known labels of data set {data.name!r} are of evaluation clips, and only development "
-            f"labels may steer a search; name a data set with labeled development clips"
+            f"data set {data.name!r} has labels for evaluation clips only, and only development labels may "
+            f"steer a search; name a data set with labeled development clips"
         )
-    if not found:
+    if not types:
         raise InputError(
             f"no test clip of data set {data.name!r} has a known label; a search for weights needs labeled "
             f"development clips"
         )
-    return found
+    return types
 
 
 def _check_members(job: ResolvedJob, store: JobStore, seeds: Sequence[int]) -> None:
@@ -311,35 +320,36 @@ def _check_members(job: ResolvedJob, store: JobStore, seeds: Sequence[int]) -> N
 def _contributions(
     job: ResolvedJob, store: JobStore, labeled: pl.DataFrame, choices: Sequence[Choices], weights_setting: str
 ) -> pl.DataFrame:
-    """Return ``labeled`` by clip id with a column for each choice and member: what the member adds."""
+    """Return ``labeled`` by clip id with a column for each choice and member: the member's contribution."""
     system, config = job.configured.system, job.configured.config
     alone = [tuple(row) for row in np.eye(len(job.members)).tolist()]
-    check = tuple(float(place) for place in range(1, len(alone) + 1))
+    check = tuple(float(number) for number in range(1, len(alone) + 1))
 
-    def combine(cls: type, config: Any, scores: Mapping[str, MemberScores]) -> dict[str, torch.Tensor]:
+    def combine(
+        cls: type, config: "DataclassInstance", scores: Mapping[str, MemberScores]
+    ) -> dict[str, torch.Tensor]:
         columns: dict[str, torch.Tensor] = {}
-        for place, choice in enumerate(choices):
+        for index, choice in enumerate(choices):
             added = []
             for weights in (*alone, check):
                 changed = dataclasses.replace(config, **choice, **{weights_setting: weights})
                 parts = list(system.combine(changed, scores).values())
                 if len(parts) != 1:
                     raise InputError(
-                        f"the weights of {job.job.system!r} cannot be searched: it gives {len(parts)} "
-                        f"components, which are standardized one by one; let 'combine' give one"
+                        f"the weights of {job.job.system!r} cannot be searched: it returns {len(parts)} "
+                        f"components, which are standardized one by one; let 'combine' return one"
                     )
                 added.append(parts[0].double())
             expected = torch.tensor(check, dtype=torch.float64) @ torch.stack(added[:-1]) / sum(check)
             if not torch.allclose(added[-1], expected, rtol=1e-9, atol=1e-9):
                 raise InputError(
-                    f"the weights of {job.job.system!r} cannot be searched: what it gives with "
-                    f"{_said(choice)} is not the mean of what its members give alone, weighed by "
-                    f"{weights_setting!r}"
+                    f"the weights of {job.job.system!r} cannot be searched: with {_typed(choice)} "
+                    f"its score is not the mean of its members' scores, weighted by {weights_setting!r}"
                 )
-            columns |= {f"choice {place}, member {k}": part for k, part in enumerate(added[:-1])}
+            columns |= {f"choice {index}, member {k}": part for k, part in enumerate(added[:-1])}
         return columns
 
-    # One pass through the platform's own join: its checks and standardization hold for a search too.
+    # One pass through the platform's own `join_members`, so that its checks and standardization apply.
     every = type(system.__name__, (system,), {"combine": classmethod(combine)})
     members = {
         member.job.system: (
@@ -352,7 +362,7 @@ def _contributions(
     return labeled.join(tested, on="clip_id").sort("clip_id")
 
 
-# Scores of many weights at a time
+# Metrics of many weight vectors at a time
 
 
 def _weighted(contributions: FloatArray, weights: FloatArray) -> FloatArray:
@@ -379,29 +389,29 @@ def _metrics(
     order = np.argsort(scores, axis=1)
     first, last = _runs(np.take_along_axis(scores, order, axis=1))
     rows = clips * np.arange(count)[:, None]
-    found = {}
+    values = {}
     for name, (taken, max_fpr) in masks.items():
         normal, anomaly = taken & ~anomalous, taken & anomalous
         normals, anomalies = int(normal.sum()), int(anomaly.sum())
         below = np.zeros((count, clips + 1), dtype=np.int32)  # normal clips among the first k
         np.cumsum(normal[order], axis=1, out=below[:, 1:])
-        places = np.flatnonzero(anomaly[order]).reshape(count, anomalies) - rows
-        up_to = np.take_along_axis(below, np.take_along_axis(last, places, axis=1), axis=1)
-        before = np.take_along_axis(below, np.take_along_axis(first, places, axis=1), axis=1)
+        positions = np.flatnonzero(anomaly[order]).reshape(count, anomalies) - rows
+        up_to = np.take_along_axis(below, np.take_along_axis(last, positions, axis=1), axis=1)
+        before = np.take_along_axis(below, np.take_along_axis(first, positions, axis=1), axis=1)
         area = areas(normals - up_to, up_to - before, limit=max_fpr * normals).sum(axis=1)
-        found[name] = standardized(area / (normals * anomalies), max_fpr)
-    return found
+        values[name] = standardized(area / (normals * anomalies), max_fpr)
+    return values
 
 
 def _runs(ranked: FloatArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return where the run of equal scores around each place begins and, exclusively, ends; (n, clip)."""
+    """Return start and exclusive end of the run of equal scores at each position, shapes (n, clip)."""
     clips = ranked.shape[1]
-    places = np.broadcast_to(np.arange(clips), ranked.shape)
-    other = ranked[:, 1:] != ranked[:, :-1]  # than the one before it
-    if other.all():
-        return places, places + 1
+    positions = np.broadcast_to(np.arange(clips), ranked.shape)
+    differs = ranked[:, 1:] != ranked[:, :-1]  # from the previous score
+    if differs.all():
+        return positions, positions + 1
     edge = np.ones((len(ranked), 1), dtype=bool)
-    begins, ends = np.hstack([edge, other]), np.hstack([other, edge])
-    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends, places + 1, clips)[:, ::-1], axis=1)[:, ::-1]
+    begins, ends = np.hstack([edge, differs]), np.hstack([differs, edge])
+    first = np.maximum.accumulate(np.where(begins, positions, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, positions + 1, clips)[:, ::-1], axis=1)[:, ::-1]
     return first, last
