@@ -234,7 +234,9 @@ def test_members_that_have_not_run_are_named_with_what_runs_them(home: Path) -> 
             seeds=SEEDS,
         )
     other = registry.configure("ensemble", MEMBERS | SMALL | {"steps": 3})
-    with pytest.raises(InputError, match="'asdbench run ensemble --data tiny.* --pseudo-anomalies-from tiny"):
+    with pytest.raises(
+        InputError, match=r"'asdbench run ensemble --data tiny.* --pseudo-anomalies-from tiny"
+    ):
         fusion_problem(
             other,
             catalog.load(Workspace.from_environment(), "tiny"),
