@@ -9,9 +9,9 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
+from asdbench.cluster.worker_logs import LOGGERS
 from asdbench.io.workspace import Workspace
 
-LOGGERS = ("asdbench", "systems")  # the platform, and the detection systems of this repository
 N_LOG_FILES = 50  # only the newest are kept
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 _STDERR, _FILE = "asdbench stderr", "asdbench file"  # names of the handlers

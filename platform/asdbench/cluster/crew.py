@@ -31,6 +31,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from asdbench.cluster.board import Board, BoardHandle
 from asdbench.cluster.connection import Connection
 from asdbench.cluster.placement import Placement, Slots
+from asdbench.cluster.worker_logs import forwarded_logs
 from asdbench.data import node_copies
 from asdbench.data.node_copies import CopyList
 from asdbench.data.sets import catalog
@@ -300,7 +301,8 @@ class Worker:
     def task(self, group: int, attempt: str) -> None:
         """Take tasks until there are none."""
         device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
-        _take_works(self._tools, group, attempt, Runtime(device=device))
+        with forwarded_logs(self._tools.board.tell.remote):
+            _take_works(self._tools, group, attempt, Runtime(device=device))
 
 
 def _member(config: dict[str, Any]) -> None:
@@ -315,7 +317,8 @@ def _member(config: dict[str, Any]) -> None:
         size=context.get_world_size(),
         broadcast=partial(_agree, talk),
     )
-    _take_works(config["tools"], config["group"], attempt[0], runtime)
+    with forwarded_logs(config["tools"].board.tell.remote):
+        _take_works(config["tools"], config["group"], attempt[0], runtime)
 
 
 def _agree(talk: dist.ProcessGroup, value: Shared) -> Shared:

@@ -219,7 +219,7 @@ def check_unchanged(data: DataSet, clips: pl.DataFrame) -> None:
     if changed:
         raise InputError(
             f"{len(changed)} recordings of data set {data.name!r} changed or vanished since they were "
-            f"indexed (the first: {changed[0]}); run '{data.add_command}' to index them again"
+            f"indexed (the first: {changed[0]}); run {data.add_command!r} to index them again"
         )
 
 

@@ -1,5 +1,6 @@
 """The progress of a run: live bars on a terminal, elsewhere one line per finished task or trial."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from asdbench.engine.events import Event, Note, TaskFinished, TaskReport, TrainingProgress, Waiting
+from asdbench.engine.events import Event, LogLine, Note, TaskFinished, TaskReport, TrainingProgress, Waiting
 from asdbench.engine.jobs import TrainingTask
 from asdbench.report.formatting import format_percent, print_message
 
@@ -45,6 +46,9 @@ class ProgressDisplay:
 
     def on_event(self, event: Event) -> None:
         """Show an event of a task or of the workers."""
+        if isinstance(event, LogLine):
+            logging.getLogger(event.logger).log(event.level, "[%s] %s", event.host, event.message)
+            return
         report = event.report if isinstance(event, TaskReport) else event
         match report:
             case Note():

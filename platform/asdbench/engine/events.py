@@ -42,6 +42,24 @@ class Waiting:
     reason: str
 
 
+@dataclass(frozen=True)
+class LogLine:
+    """A log record of a worker.
+
+    Attributes
+    ----------
+    host : name of the worker's host
+    logger : name of the logger
+    level : number of the level, as in :mod:`logging`
+    message : the formatted message
+    """
+
+    host: str
+    logger: str
+    level: int
+    message: str
+
+
 Report: TypeAlias = TrainingProgress | Note | Waiting
 """What a running task reports of itself."""
 
@@ -91,5 +109,5 @@ class TaskFinished:
     failures: tuple[Failure, ...] = ()
 
 
-Event: TypeAlias = TaskReport | TaskFinished | Note
-"""What an executor reports: of a task, or of the workers (a `Note`)."""
+Event: TypeAlias = TaskReport | TaskFinished | Note | LogLine
+"""What an executor reports: of a task, or of the workers (a `Note` or a `LogLine`)."""

@@ -473,7 +473,7 @@ def _record(workspace: Workspace, name: str) -> _Record:
     """Read a registration."""
     known = names(workspace)
     if name not in known:
-        hint = "'asdbench data add NAME FOLDER' registers a folder"
+        hint = f"'asdbench data add {name} FOLDER' registers a folder"
         raise InputError(f"{unknown_name('data set', name, known)} ({hint})")
     try:
         record = read_json(workspace.home / "data" / name / "dataset.json")
@@ -561,5 +561,5 @@ def _damaged(name: str, reason: object, record: _Record | None = None) -> InputE
         command += ["--manifest", record["manifest"]]
     return InputError(
         f"the registration of data set {name!r} is damaged ({reason}); register its recordings again with "
-        f"'{shlex.join(command)}'"
+        f"{shlex.join(command)!r}"
     )
