@@ -29,7 +29,7 @@ class Board:
     """Hands tasks out to groups of workers, lowest priority first, and collects what they tell.
 
     A group has one task at a time. Two tasks that exclude one another (those of one training) are never out
-    together. When a group starts anew, or is released since it died, its task goes back into the queue. Work
+    together. When a group restarts, or is released because it died, its task goes back into the queue. Work
     that was out at several deaths without getting further is given up: it is what kills its worker.
     """
 

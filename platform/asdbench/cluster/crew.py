@@ -358,7 +358,7 @@ def _take_works(tools: Tools, group: int, attempt: str, runtime: Runtime) -> Non
             failures = [Failure.from_error(index, tuple(job.system for job, _ in jobs), error)]
             if runtime.size > 1 and not (isinstance(error, InputError) and task is not None):
                 ray.get(tools.board.finish.remote(group, index, failures))
-                raise  # the others of the group may wait for this process: all must start anew
+                raise  # the others of the group may wait for this process: all must restart
         if runtime.is_rank_zero:
             ray.get(tools.board.finish.remote(group, index, failures))
 

@@ -54,7 +54,7 @@ class Course:
     Attributes
     ----------
     name : of the study
-    search : what suggests parameters and is told of scores
+    search : suggests parameters and receives scores
     trials : how many are to be run
     rungs : scores that a trial reports before it is complete
     """
@@ -202,14 +202,14 @@ class _Searches(Searcher):
         self._tell(Over(trial_id, course.name, result))
 
     def __getstate__(self) -> dict[str, object]:
-        return {}  # Tune keeps a copy to go on with; a study goes on from its own record
+        return {}  # Tune keeps a copy to resume from; a study resumes from its own record
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: a study has its own record."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Refuse: a study goes on from its own record."""
-        raise NotImplementedError("a study goes on from its record in the job store")
+        """Refuse: a study resumes from its own record."""
+        raise NotImplementedError("a study resumes from its record in the job store")
 
 
 class _Schedulers(TrialScheduler):

@@ -6,7 +6,7 @@ the size and the BLAKE2b digest of each file. A worker creates a data home from 
 process of a node copies a file while the others wait for it; the copy is compared with the digest before it
 gets its name. Recordings are never copied.
 
-Digests are kept beside the files, ``.<name>.digest``, and hold for a size and a modification time. Where two
+Digests are stored next to the files, ``.<name>.digest``, and hold for a size and a modification time. Where two
 drivers publish the same Arrow file, the first one's bytes are kept: its name says that the content is equal,
 but the last bits of a spectrogram may differ from processor to processor.
 """
@@ -159,7 +159,7 @@ def _holds(storage: Storage, name: str, content: bytes) -> bool:
 
 
 def _publish_arrow(path: Path, name: str, storage: Storage | None) -> tuple[int, str]:
-    """Return size and digest of an Arrow file, in the storage if there is one beside the data home."""
+    """Return size and digest of an Arrow file, in the storage if that is not the data home."""
     note = _note_of(name)
     if storage is not None and storage.exists(note):
         known = _known(storage.read(note))

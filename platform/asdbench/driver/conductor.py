@@ -49,7 +49,7 @@ class Conductor:
     crew : entered
     store : where results are
     works : filled with every work that is submitted, by number
-    watch : told of everything
+    watch : shows the progress
     prepare_data : called with the jobs of a trial before they are submitted: builds what they read
     on_trial : called whenever a trial has ended
     """
@@ -241,7 +241,7 @@ class Conductor:
         finished = f"trial {trial.number} {trial.state}, {format_percent(trial.score)}"
         if trial.message is not None:
             finished += f" ({trial.message.splitlines()[-1]})"
-        self._show(study, said=finished)
+        self._show(study, ended_trial=finished)
 
     def _forget(self, number: int) -> None:
         for key, of in list(self._number_of.items()):
@@ -249,7 +249,7 @@ class Conductor:
                 del self._number_of[key]
         del self._works[number]
 
-    def _show(self, study: Study, *, said: str | None = None) -> None:
+    def _show(self, study: Study, *, ended_trial: str | None = None) -> None:
         best, untuned = study.best_trial(), study.untuned_trial()
         name = study.system if study.held_out is None else f"{study.system} without {study.held_out}"
         self._watch.update_search(
@@ -259,5 +259,5 @@ class Conductor:
             running=sum(running.study is study for running in self._running.values()),
             best=best.score if best else None,
             untuned=untuned.score if untuned else None,
-            ended_trial=said,
+            ended_trial=ended_trial,
         )

@@ -101,7 +101,7 @@ def studies_for_run(
 ) -> list[Study]:
     """Return the studies of all systems of a run but ensembles, as far as they are stored.
 
-    Settings that the preset or the user gives are fixed. A system without anything to search is told and left
+    Settings that the preset or the user gives are fixed. A system without anything to search is named and left
     out. Raises as :func:`studies_for_system` does, and where no system is left.
     """
     by_system: dict[str, list[ResolvedJob]] = {}
@@ -181,7 +181,7 @@ def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[Displ
     """Return for each system that was tuned without a machine type at a time what that is worth on those.
 
     The last row is the official score over all machine types, each with the settings that were found without
-    it, beside that of the system untuned.
+    it, next to that of the untuned system.
     """
     by_system: dict[str, list[StudyResult]] = {}
     for one in found:

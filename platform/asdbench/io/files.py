@@ -13,7 +13,7 @@ from asdbench.errors import InputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it becomes ``path``, on an error it is removed.
+    """Give a temporary path next to ``path``; on success it becomes ``path``, on an error it is removed.
 
     The content is on the disk before it gets its name, so that a reader, a crash or a power cut sees
     the old file or the new one and never a part.
