@@ -101,7 +101,7 @@ def studies_for_run(
 ) -> list[Study]:
     """Return the studies of all systems of a run but ensembles, as far as they are stored.
 
-    Settings that the preset or the user gives are fixed. A system without anything to search is named and left
+    Settings from the preset or the user are fixed. A system without anything to search is reported and left
     out. Raises as :func:`studies_for_system` does, and where no system is left.
     """
     by_system: dict[str, list[ResolvedJob]] = {}

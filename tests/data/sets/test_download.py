@@ -863,7 +863,7 @@ def test_what_can_be_fetched_is_listed_with_sizes_and_licenses(
         zenodo.add(archive, bytes(1_000_000))
     assert asdbench("data", "list", "--available", "--base-url", zenodo.url) == 0
     lines = capsys.readouterr().out.splitlines()
-    shown = [line for line in lines if line.startswith("dcase2021")]
+    shown = [line for line in lines if line.strip().startswith("dcase2021")]
     assert "7.0 MB" in shown[0]
     assert "cc-by-4.0" in shown[0]
     assert "fan gearbox pump slider ToyCar ToyTrain valve" in shown[0]
