@@ -21,20 +21,6 @@ from asdbench.testing import write_tiny
 QUICK = ("--local", "--set", "epochs=2", "hidden=8")
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def tiny(home: Path, tmp_path: Path) -> str:
-    catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
-    return "tiny"
-
-
 def asdbench(*arguments: str) -> int:
     with pytest.raises(SystemExit) as stop:
         main(list(arguments))
@@ -180,26 +166,6 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert [path for path in sorted(home.rglob("*")) if path.is_file()] == [p for p in before if p.is_file()]
 
 
-def test_all_bad_files_are_listed_and_nothing_is_registered(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = write_tiny(tmp_path / "recordings")
-    clips = sorted((folder / "fan" / "train").glob("*.wav"))
-    clips[0].write_bytes(b"")
-    clips[1].write_text("these are words")
-    clips[2].write_bytes(clips[2].read_bytes()[:900])
-    soundfile.write(clips[3], np.full(8000, np.nan, np.float32), 16_000, subtype="FLOAT")
-    assert asdbench("data", "add", "bad", str(folder)) == 2
-    said = capsys.readouterr().err
-    for clip in clips[:4]:
-        assert f"fan/train/{clip.name}: " in said
-    assert "4 bad files" in said
-    assert catalog.names(Workspace.from_environment()) == []
-    assert asdbench("data", "add", "bad", str(folder), "--skip-bad") == 0
-    assert capsys.readouterr().out.count("skipped: ") == 4
-    assert catalog.names(Workspace.from_environment()) == ["bad"]
-
-
 def test_a_changed_recording_is_noticed_before_anything_is_done(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,25 +223,6 @@ def test_systems_and_their_settings_are_listed(home: Path, capsys: pytest.Captur
     assert "bottleneck" in said
 
 
-def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asdbench("data", "list") == 0
-    assert "tiny" in capsys.readouterr().out
-    assert asdbench("data", "info", tiny) == 0
-    said = capsys.readouterr().out
-    for word in ("fan", "valve", "source", "target", "license", "durations"):
-        assert word in said
-
-
-def test_the_embedded_data_set_is_written_and_registered(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
-    assert "7 machine types, 280 clips registered" in capsys.readouterr().out
-    assert catalog.load(Workspace.from_environment(), "demo").machine_types == (
-        *("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve"),
-    )
-
-
 @pytest.mark.parametrize(
     "setting",
     ["epochs", "batch_size", "frames", "hidden", "bottleneck", "n_fft", "hop_samples", "n_mels"],
@@ -330,15 +277,6 @@ def test_a_home_that_cannot_be_written_is_one_sentence(
     assert "set ASDBENCH_HOME to another" in said
 
 
-@pytest.fixture
-def broken_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "their_plugin.py").write_text("raise RuntimeError('[/red] no license')")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sources = registry._sources()
-    place = SystemSource("their_plugin", None, "their_plugin.py")
-    monkeypatch.setattr(registry, "_sources", lambda: {**sources, "theirs": [place]})
-
-
 @pytest.mark.usefixtures("broken_plugin")
 def test_a_broken_plugin_is_listed_as_broken(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asdbench("systems") == 0
@@ -346,18 +284,6 @@ def test_a_broken_plugin_is_listed_as_broken(home: Path, capsys: pytest.CaptureF
     assert "systems/baseline_mse.py" in said
     assert "theirs broken: system 'theirs' (their_plugin.py) cannot be imported" in said
     assert "[/red] no license" in said
-
-
-@pytest.mark.usefixtures("broken_plugin")
-def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
-    tiny: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = ("steps=2", "cvae_steps=1", "adversarial_steps=1", "width=16", "ffn=16", "blocks=1")
-    assert sweep("--data", tiny, "--machines", "fan", *QUICK, *small, "batch_size=16") == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "skipped: system 'theirs' (their_plugin.py) cannot be imported" in said
-    assert "5 jobs, 4 trainings" in said
-    assert sweep("--data", tiny, "--systems", "theirs", *QUICK) == 2
 
 
 @pytest.mark.usefixtures("broken_plugin")
@@ -373,43 +299,6 @@ def sweep(*arguments: str) -> int:
         all_types(list(arguments))
     assert isinstance(stop.value.code, int)
     return stop.value.code
-
-
-def test_a_sweep_takes_the_options_of_a_run(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ("--systems", "baseline-mse", "--gpus-per-worker", "1", "--checkpoint-epochs", "2", "--seeds", "3")
-    assert sweep("--data", tiny, "--machines", "fan", *more, *QUICK) == 0
-    assert "1 job, 1 training" in " ".join(capsys.readouterr().out.split())
-    assert sweep("--data", tiny, "--seeds", "1.5") == 2
-    assert "'1.5' is not a whole number" in capsys.readouterr().err
-
-
-def test_a_demo_takes_the_embedded_data_set_alone(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = write_tiny(tmp_path / "recordings")
-    catalog.add(Workspace.from_environment(), "demo", folder)
-    assert sweep("--systems", "baseline-mse", "--preset", "demo", *QUICK) == 2
-    said = capsys.readouterr().err
-    assert f"the data set 'demo' is the folder '{folder}' and not the embedded one" in said
-    assert len(said.strip().splitlines()) == 1
-    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
-    assert sweep("--systems", "baseline-mse", "--machines", "fan", "--preset", "demo", *QUICK) == 0
-    assert "Leaderboard of demo" in capsys.readouterr().out
-
-
-def test_a_sweep_without_data_takes_all_that_are_registered(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("one", "two"):
-        catalog.add(
-            Workspace.from_environment(),
-            name,
-            write_tiny(tmp_path / name, seed=len(name), machine_types=("fan",)),
-        )
-    assert sweep("--systems", "baseline-mse", *QUICK) == 0
-    said = capsys.readouterr().out
-    assert "Leaderboard of one" in said
-    assert "Leaderboard of two" in said
 
 
 @pytest.mark.parametrize(
@@ -490,13 +379,3 @@ def test_what_could_not_be_recorded_is_recorded_later(
     assert "1 recorded" in capsys.readouterr().out
     assert asdbench("record") == 0
     assert "0 recorded" in capsys.readouterr().out
-
-
-def test_the_thresholds_offered_are_those_that_there_are() -> None:
-    from typing import get_args
-
-    from asdbench.cli.options import Threshold
-    from asdbench.metrics import DEFAULT_THRESHOLD, THRESHOLDS
-
-    assert set(get_args(Threshold)) == set(THRESHOLDS)
-    assert get_args(Threshold)[0] == DEFAULT_THRESHOLD == "empirical"

@@ -22,6 +22,7 @@ def with_verbosity(app: App) -> App:
     launcher = app.meta
     if launcher.default_command is None:
         launcher.group_parameters = Group("Logging", sort_key=1000)
+        launcher.suppress_keyboard_interrupt = False  # guarded() prints how to resume
 
         @launcher.default
         def launch(

@@ -1,0 +1,60 @@
+"""The commands of asdbench data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asdbench.cli.main import main
+from asdbench.data.sets import catalog
+from asdbench.io.workspace import Workspace
+from asdbench.testing import write_tiny
+
+QUICK = ("--local", "--set", "epochs=2", "hidden=8")
+
+
+def asdbench(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_all_bad_files_are_listed_and_nothing_is_registered(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "recordings")
+    clips = sorted((folder / "fan" / "train").glob("*.wav"))
+    clips[0].write_bytes(b"")
+    clips[1].write_text("these are words")
+    clips[2].write_bytes(clips[2].read_bytes()[:900])
+    soundfile.write(clips[3], np.full(8000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    assert asdbench("data", "add", "bad", str(folder)) == 2
+    said = capsys.readouterr().err
+    for clip in clips[:4]:
+        assert f"fan/train/{clip.name}: " in said
+    assert "4 bad files" in said
+    assert catalog.names(Workspace.from_environment()) == []
+    assert asdbench("data", "add", "bad", str(folder), "--skip-bad") == 0
+    assert capsys.readouterr().out.count("skipped: ") == 4
+    assert catalog.names(Workspace.from_environment()) == ["bad"]
+
+
+def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("data", "list") == 0
+    assert "tiny" in capsys.readouterr().out
+    assert asdbench("data", "info", tiny) == 0
+    said = capsys.readouterr().out
+    for word in ("fan", "valve", "source", "target", "license", "durations"):
+        assert word in said
+
+
+def test_the_embedded_data_set_is_written_and_registered(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
+    assert "7 machine types, 280 clips registered" in capsys.readouterr().out
+    assert catalog.load(Workspace.from_environment(), "demo").machine_types == (
+        *("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve"),
+    )

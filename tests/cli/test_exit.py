@@ -1,0 +1,51 @@
+"""Exit codes, and one sentence for bad input and interruptions."""
+
+import pytest
+from cyclopts import App
+
+from asdbench.cli.exit import guarded
+from asdbench.errors import InputError
+
+INTERRUPTED = "\nasdbench: interrupted; finished work is kept, run the same command again to resume\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (InputError("no data set 'x'"), 2, "asdbench: no data set 'x'\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "\nasdbench: interrupted; finished work is kept, run the same command again to resume\n",
+        ),
+        (BrokenPipeError(), 1, ""),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_an_error_becomes_a_code_and_a_message(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = App(suppress_keyboard_interrupt=False)
+
+    @app.default
+    def fail() -> None:
+        raise error
+
+    assert guarded(app, []) == code
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (1, 1)])
+def test_a_command_gives_its_exit_code(result: int | None, code: int) -> None:
+    app = App()
+    app.default(lambda: result)
+    assert guarded(app, []) == code
+
+
+@pytest.mark.usefixtures("home")
+def test_an_unknown_option_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    app = App()
+    app.default(lambda: None)
+    assert guarded(app, ["--nothing"]) == 2
+    assert "--nothing" in capsys.readouterr().err
