@@ -869,7 +869,7 @@ def test_what_can_be_fetched_is_listed_with_sizes_and_licenses(
     assert "fan gearbox pump slider ToyCar ToyTrain valve" in shown[0]
     assert "00 01 02" in shown[0]
     assert shown[1].split()[1:3] == ["eval", "?"]
-    assert sum(line.startswith("dcase20") for line in lines) == 14
+    assert sum(line.strip().startswith("dcase20") for line in lines) == 14
     assert lines[-1] == "? = the record could not be read; assume non-commercial use"
 
 
