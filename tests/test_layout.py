@@ -35,6 +35,12 @@ def below(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*.py"))
 
 
+def test_every_folder_with_modules_is_a_package_that_the_contracts_see() -> None:
+    folders = {file.parent for file in below(PLATFORM)}
+    assert len(folders) > 12
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 def test_python_finds_its_own_module_platform() -> None:
     assert not (PLATFORM.parent / "__init__.py").exists()
     assert not [file for file in PLATFORM.parent.iterdir() if file.suffix == ".py"]

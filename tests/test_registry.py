@@ -488,5 +488,28 @@ def test_nor_may_the_rest_of_its_package(install: Install) -> None:
         registry.get("theirs")
 
 
+def test_nor_may_the_init_module_of_its_package(install: Install) -> None:
+    install("their_package.__init__", "from asdbench.data.sets.truth import load_truth\n")
+    install("their_package.system", code("Theirs"), theirs="their_package.system:Theirs")
+    with pytest.raises(InputError, match=r"asdbench\.data\.sets\.truth in their_package; a system sees"):
+        InputError, match=r"imports asdbench\.data\.sets\.truth in their_package; a system sees"
+    ):
+        registry.get("theirs")
+
+
+def test_the_source_hash_covers_the_init_module_of_its_package(install: Install) -> None:
+    hashes = []
+    for width in (1, 2, 2):
+        for name in [n for n in sys.modules if n.startswith("their_package")]:
+            del sys.modules[name]
+        install("their_package.__init__", f"WIDTH = {width}\n")
+        install("their_package.system", code("Theirs"), theirs="their_package.system:Theirs")
+        registry.get.cache_clear()
+        registry.source_hash.cache_clear()
+        hashes.append(registry.source_hash("theirs"))
+        del importlib.metadata.entry_points(group=registry.ENTRY_POINTS)[:]  # type: ignore[attr-defined]
+    assert hashes[0] != hashes[1] == hashes[2]
+
+
 def test_every_system_of_the_platform_is_free_of_such_imports() -> None:
     assert registry.broken() == {}

@@ -406,7 +406,10 @@ def source_hash(name: str) -> str:
 
 
 def _code_of(first: str, rooms: Sequence[str]) -> Iterator[tuple[str, ast.Module]]:
-    """Yield a module and those in ``rooms`` that it imports, directly or not, each with its syntax tree."""
+    """Yield a module and those in ``rooms`` that it imports, directly or not, each with its syntax tree.
+
+    Importing a module runs the ``__init__.py`` of the packages that hold it, so these count as imported.
+    """
     todo, seen = [first], set()
     while todo:
         module = todo.pop()
@@ -415,6 +418,8 @@ def _code_of(first: str, rooms: Sequence[str]) -> Iterator[tuple[str, ast.Module
         seen.add(module)
         tree = ast.parse(_source_text(module))
         todo += sorted(_imported(tree, _package_of(module), rooms))
+        package = module.rpartition(".")[0]
+        todo += [package] if _within(package, rooms) else []
         yield module, tree
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from asdbench.cli.log import N_LOG_FILES, configure_logging
 from asdbench.cli.main import main
-from asdbench.cluster.worker_logs import LOGGERS
 from asdbench.data.sets import catalog
+from asdbench.engine.events import LOGGERS
 from asdbench.io.workspace import Workspace
 from asdbench.testing import write_tiny
 

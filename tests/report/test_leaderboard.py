@@ -246,7 +246,7 @@ def test_the_caption_says_what_tuned_means_where_a_row_is() -> None:
                 told[subset] = " ".join((text or printed(found, width=120)).split())
             assert (
                 "settings were chosen with the labels of these clips, so this score is optimistic; "
-                "--protocol leave-one-type-out estimates by how much."
+                "'asdbench tune --protocol leave-one-type-out' estimates by how much."
             ) in told["dev"]
             assert "optimistic" not in told["eval"]
             assert (

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
-from asdbench.cluster.worker_logs import LOGGERS
+from asdbench.engine.events import LOGGERS
 from asdbench.io.workspace import Workspace
 
 N_LOG_FILES = 50  # only the newest are kept

@@ -5,9 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from asdbench.engine.events import LogLine
-
-LOGGERS = ("asdbench", "systems")  # the platform, and the detection systems of this repository
+from asdbench.engine.events import LOGGERS, LogLine
 
 
 class EventHandler(logging.Handler):

@@ -150,7 +150,7 @@ def evaluate(
         try:
             return Result(key, from_json(store.root.read(name), path=f"{store.root}/{name}"))
         except RecordError as error:
-            logger.warning("%s; it is written again", error)
+            logger.warning("the stored result is replaced: %s", error)
     scores = anomaly_scores(resolved, store)
     judged = _judged(scores, resolved, subset)
     trainings = training_records(resolved, store).values()

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 from asdbench.errors import InputError
 
+LOGGERS = ("asdbench", "systems")  # whose records reach the user: the platform and its detection systems
+
 
 @dataclass(frozen=True)
 class TrainingProgress:

@@ -293,7 +293,7 @@ def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
     sentences = {
         "dev": (
             "dev-tuned: settings were chosen with the labels of these clips, so this score is optimistic; "
-            "--protocol leave-one-type-out estimates by how much."
+            "'asdbench tune --protocol leave-one-type-out' estimates by how much."
         ),
         "eval": (
             "dev-tuned: settings were chosen with the labels of the development clips; the clips scored here "

@@ -63,9 +63,7 @@ def show_leaderboard(
     published = _published_results(data, labeled, subset, console) if reference else []
     if not records and not published and format == "table":
         print_message(
-            console,
-            f"no results on data set {name!r}{data.suffix(subset)} yet; run "
-            f"'asdbench run SYSTEM --data {name}' to get some",
+            console, f"no results on data set {name!r}{data.suffix(subset)} yet; {_cure(data, subset)}"
         )
         return
     for machine_type in sorted(set(data.machine_types) - set(labeled)):
@@ -103,3 +101,10 @@ def _published_results(
             f"there are no published results on {data.name}{data.suffix(subset)}; there are for {available}",
         )
     return published
+
+
+def _cure(data: DataSet, subset: str) -> str:
+    """Return what gives results in a subset, or why nothing does."""
+    if subset not in data.subsets():
+        return f"it has test clips of the subset {' and '.join(data.subsets())} only"
+    return f"run 'asdbench run SYSTEM --data {data.name}' to get some"
