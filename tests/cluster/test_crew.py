@@ -178,7 +178,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "4 jobs, 2 trainings (0 already stored)" in " ".join(output.split())
-    assert "the same command goes on" in output
+    assert "run the same command again to resume" in output
     assert "Traceback" not in output
     until(lambda: not home.workers())
     assert home.checkpoints()
