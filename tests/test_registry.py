@@ -271,11 +271,11 @@ def test_a_preset_reaches_the_members() -> None:
         ({"members": "baseline-mze"}, "no system 'baseline-mze'; did you mean 'baseline-mse'"),
         ({"weights": "1,2"}, "weights=1.0,2.0 are 2 weights for 3 members"),
         ({"weights": "0,0,0"}, "all weights are 0"),
-        ({"weights": "1,-1,1"}, "weights=-1.0 is below the least allowed value, 0"),
+        ({"weights": "1,-1,1"}, "weights=-1.0 is below the minimum of 0"),
         ({"weights": "1,x,1"}, "weights='1,x,1' is not of type float,float,... or none"),
         (PAIR | {"epoch": 3}, "no setting of ensemble 'epoch'; did you mean 'epochs'"),
         (PAIR | {"multitask-mel.epochs": 3}, "no setting of ensemble 'multitask-mel.epochs'"),
-        (PAIR | {"epochs": 0}, "baseline-mse: epochs=0 is below the least allowed value"),
+        (PAIR | {"epochs": 0}, "baseline-mse: epochs=0 is below the minimum"),
     ],
 )
 def test_what_an_ensemble_refuses(values: dict[str, Any], message: str) -> None:

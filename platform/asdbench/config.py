@@ -238,7 +238,7 @@ def checked(settings: Mapping[str, Setting], name: str, value: object, *, owner:
     30
     >>> checked({"epochs": epochs}, "epochs", "0", owner="my-system")
     Traceback (most recent call last):
-    asdbench.errors.InputError: my-system: epochs=0 is below the least allowed value, 1
+    asdbench.errors.InputError: my-system: epochs=0 is below the minimum of 1
     """
     if name not in settings:
         raise unknown_name(f"setting of {owner}", name, settings)
@@ -263,9 +263,9 @@ def _check_value(setting: Setting, value: Scalar | None, owner: str) -> None:
         if not math.isfinite(value):
             raise InputError(f"{message} is not a finite number")
         if setting.minimum is not None and value < setting.minimum:
-            raise InputError(f"{message} is below the least allowed value, {setting.minimum}")
+            raise InputError(f"{message} is below the minimum of {setting.minimum}")
         if setting.maximum is not None and value > setting.maximum:
-            raise InputError(f"{message} is above the highest allowed value, {setting.maximum}")
+            raise InputError(f"{message} is above the maximum of {setting.maximum}")
 
 
 def make_config(config_class: type[T], values: Mapping[str, object], *, owner: str) -> T:

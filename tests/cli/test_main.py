@@ -33,7 +33,7 @@ def test_help_needs_no_heavy_module() -> None:
         (("run", "baseline-mse", "--data", "tinny"), "no data set 'tinny'; did you mean 'tiny'?"),
         (
             ("run", "--data", "tiny"),
-            "no system is named; there are: adversarial, baseline-maha, baseline-mse",
+            "name at least one system; available: adversarial, baseline-maha, baseline-mse",
         ),
         (("run", "baseline-mse", "--data", "tiny", "--machines", "vane"), "did you mean 'valve'?"),
         (("run", "baseline-mse", "--data", "tiny", "--set", "epoch=3"), "did you mean 'epochs'?"),

@@ -156,7 +156,7 @@ def test_a_trial_is_judged_as_a_run_with_its_settings_would_be(conducted: Any, d
 def test_a_trial_whose_settings_are_refused_fails_alone(conducted: Any) -> None:
     study, crew, _ = conducted(({"hidden": 0}, 2), ({"hidden": 12}, 2))
     assert [trial.state for trial in study.trials] == ["failed", "complete"]
-    assert "hidden=0 is below the least allowed value" in (study.trials[0].message or "")
+    assert "hidden=0 is below the minimum" in (study.trials[0].message or "")
     assert crew.scores["trial 1"] == [0.0, 0.0]
 
 

@@ -33,7 +33,7 @@ def test_every_system_seed_and_machine_type_is_a_job(workspace: Workspace) -> No
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (RunRequest([], "tiny"), "no system is named; there are: .*baseline-mse"),
+        (RunRequest([], "tiny"), "name at least one system; available: .*baseline-mse"),
         (RunRequest(["baseline-mse"], "tiny", seeds=[]), "no seed is given"),
         (RunRequest(["baseline-mse"], "tiny", seeds=[-1]), "seed -1"),
         (RunRequest(["baseline-mse"], "tiny", preset="fsat"), "no preset 'fsat'; did you mean 'fast'"),

@@ -139,7 +139,7 @@ class Executor:
         to_do = [task for task in tasks if not self._store.is_done(task)]
         if not to_do and all(len(study.finished) >= trials for study in studies):
             return []
-        logger.info("running %d tasks and %d studies", len(to_do), len(studies))
+        logger.info("tasks to run: %d, studies: %d", len(to_do), len(studies))
         if self._options.local:
             failures = self._run_locally(to_do)
         else:

@@ -79,7 +79,8 @@ def _costs(tasks: Sequence[TrainingTask], store: JobStore) -> list[_Cost]:
             steps[like] = total_steps(first.build_trained(first.clips.facts), first.clips)
         if trainer.name not in rates:
             rates[trainer.name] = store.steps_per_second(trainer.name)
-            logger.info("%s has trained at %s steps per second", trainer.name, rates[trainer.name])
+            if (known := rates[trainer.name]) is not None:
+                logger.info("%s trains at %.3g steps per second", trainer.name, known)
         rate = rates[trainer.name]
         costs.append(_Cost(steps[like], steps[like] / rate if rate else None))
     return costs

@@ -103,7 +103,7 @@ def resolve_jobs(request: RunRequest, workspace: Workspace) -> list[ResolvedJob]
 def _check_names(request: RunRequest) -> None:
     """Raise :class:`InputError` for a request without systems or seeds, or with a bad seed or preset."""
     if not request.systems:
-        raise InputError(f"no system is named; there are: {', '.join(registry.names())}")
+        raise InputError(f"name at least one system; available: {', '.join(registry.names())}")
     if not request.seeds:
         raise InputError("no seed is given; --seeds takes one or more whole numbers")
     for seed in request.seeds:
