@@ -97,7 +97,7 @@ def test_a_run_may_be_of_the_machine_types_of_a_subset(first_shot: Path) -> None
 
 def test_a_subset_that_is_not_there_is_refused(home: Path, tmp_path: Path) -> None:
     catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "tiny"))
-    with pytest.raises(InputError, match="no clips in the subset eval of data set 'tiny'; leave --subset"):
+    with pytest.raises(InputError, match="no clips in the subset eval of data set 'tiny'; drop --subset"):
         resolve_jobs(RunRequest(["baseline-mse"], "tiny", subset="eval"), Workspace.from_environment())
 
 

@@ -249,7 +249,7 @@ def test_a_storage_that_cannot_be_written_is_found_out_before_training(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained in vain"))
-    with pytest.raises(InputError, match=r"the storage '.*/file' cannot be used \(.*\); mend that, or name"):
+    with pytest.raises(InputError, match=r"the storage '.*/file' cannot be used \(.*\); fix this, or choose"):
         done(JobStore(Storage.from_location(tmp_path / "file")))
 
 

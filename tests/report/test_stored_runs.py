@@ -36,8 +36,8 @@ def test_missing_scores_are_an_error_with_the_command_that_computes_them() -> No
 def test_the_command_carries_preset_settings_and_pseudo_anomalies() -> None:
     settings = StoredRunOptions("fast", {"bf16": True, "members": ("a", "b")}, "other data")
     assert settings.run_command(["x", "y"], "tiny", [3]) == (
-        "asdbench run x y --data tiny --seeds 3 --preset fast --set bf16=true members=a,b "
-        "--pseudo-anomalies-from 'other data'"
+        "asdbench run x y --data tiny --seeds 3 --preset fast --pseudo-anomalies-from 'other data' "
+        "--set bf16=true members=a,b"
     )
 
 
