@@ -1,7 +1,7 @@
 """Many weight vectors score as each would alone, and as the ensemble with these settings."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,63 +13,14 @@ import torch
 
 from asdbench import registry
 from asdbench.data.sets import catalog
-from asdbench.engine.evaluation import evaluate, labeled_clips
+from asdbench.engine.evaluation import labeled_clips
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule, official_score, section_metrics
-from asdbench.search.fusion_problem import Choices, FusionProblem, SectionContributions, fusion_problem
+from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS, Rule
+from asdbench.search.fusion_problem import fusion_problem
 from asdbench.system import MemberScores
-from asdbench.testing import write_tiny
-from asdbench.testing.conformance import run_job
-
-CHOICES = ({"join": "scores"}, {"join": "components"})
-SEEDS = (0, 1)
-MEMBERS = {"members": "multitask-mel,baseline-mse", "epochs": 1, "hidden": 8, "steps": 2, "n_mels": 16}
-SMALL = {"width": 16, "heads": 2, "ffn": 16, "blocks": 1, "embedding": 4, "window_frames": 32}
-
-
-def problem(
-    rng: np.random.Generator,
-    *,
-    types: tuple[str, ...] = ("fan", "valve"),
-    shifts: tuple[float, ...] = (1.0, 0.2, 0.4),
-    seeds: int = 2,
-    clips: int = 40,
-    distinct: int | None = None,
-    rule: Rule = OFFICIAL,
-) -> FusionProblem:
-    """Return a problem of random contributions; an anomaly's are higher by a member's shift.
-
-    With ``distinct`` the contributions are whole numbers of that many values, so that many scores tie.
-    """
-    sections = []
-    for name in types:
-        anomalous, target = np.tile([False, True], clips // 2), np.arange(clips) < clips // 2
-        shift = np.array(shifts)[:, None] * anomalous
-        contributions = rng.normal(size=(len(CHOICES), seeds, len(shifts), clips)) + shift
-        if distinct is not None:
-            contributions = np.floor(contributions).clip(0, distinct - 1)
-        sections.append(SectionContributions(name, "00", contributions, anomalous, target))
-    members = tuple("abcdef"[: len(shifts)])
-    return FusionProblem("ensemble", members, "weights", CHOICES, tuple(range(seeds)), tuple(sections), rule)
-
-
-def expected_score(
-    given: FusionProblem, weights: Any, choice: Choices, *, types: tuple[str, ...] | None = None
-) -> float:
-    """Return the score of one row of weights by the platform's own metrics."""
-    place = given.choices.index(choice)
-    by_seed = []
-    for seed in range(len(given.seeds)):
-        rows = []
-        for of in given.sections:
-            if of.machine_type in (types or given.machine_types):
-                scores = sum(w * c for w, c in zip(weights, of.contributions[place, seed], strict=True))
-                rows.append(section_metrics(scores, of.anomalous, of.target, rule=given.rule))
-        by_seed.append(official_score(rows, rule=given.rule))
-    return float(np.mean(by_seed))
+from tests.search.problems import CHOICES, MEMBERS, SEEDS, SMALL, ensemble, expected_score, judged, problem
 
 
 @pytest.mark.parametrize("rule", [OFFICIAL, IN_DOMAIN, WITHOUT_DOMAINS, Rule(max_fpr=0.37)])
@@ -153,46 +104,6 @@ def test_unknown_choices_and_machine_types_are_refused() -> None:
 
 
 # From the job store
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data home with a data set of two machine types, in which the members have run with two seeds."""
-    folder = tmp_path_factory.mktemp("fusion")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASDBENCH_HOME", str(folder / "home"))
-        patch.delenv("ASDBENCH_STORAGE", raising=False)
-        recordings = write_tiny(folder / "recordings", test_clips_per_cell=6, durations_s=(0.5, 0.7))
-        data = catalog.add(Workspace.from_environment(), "tiny", recordings)
-        for seed in SEEDS:
-            for machine_type in data.machine_types:
-                run_job(
-                    Job("ensemble", MEMBERS | SMALL, "tiny", machine_type, seed),
-                    Workspace.from_environment(),
-                    JobStore.from_workspace(Workspace.from_environment()),
-                )
-        yield folder
-
-
-def ensemble(**settings: Any) -> registry.Configured:
-    return registry.configure("ensemble", MEMBERS | SMALL | settings)
-
-
-def judged(settings: Mapping[str, Any]) -> float:
-    """Return the official score by the regular path, averaged over seeds."""
-    data, scores = catalog.load(Workspace.from_environment(), "tiny"), []
-    for seed in SEEDS:
-        rows = []
-        for machine_type in data.machine_types:
-            job = Job("ensemble", MEMBERS | SMALL | dict(settings), "tiny", machine_type, seed)
-            record = evaluate(
-                ResolvedJob.from_workspace(job, Workspace.from_environment()),
-                JobStore.from_workspace(Workspace.from_environment()),
-                subset="dev",
-            ).record
-            rows += [section.official for section in record.sections.values()]
-        scores.append(official_score(rows, rule=data.rule))
-    return float(np.mean(scores))
 
 
 def test_scores_are_those_of_the_ensemble_with_these_settings(home: Path) -> None:
