@@ -41,7 +41,7 @@ def test_help_needs_no_heavy_module() -> None:
             ("run", "baseline-mse", "--data", "tiny", "--set", "epochs=many"),
             "epochs='many' is not of type",
         ),
-        (("run", "baseline-mse", "--data", "tiny", "--set", "epochs=0"), "epochs=0 is below the least"),
+        (("run", "baseline-mse", "--data", "tiny", "--set", "epochs=0"), "epochs=0 is below the minimum"),
         (
             ("run", "baseline-mse", "--data", "tiny", "--set", "epochs"),
             "'epochs' is not of the form",
@@ -70,7 +70,7 @@ def test_help_needs_no_heavy_module() -> None:
         ),
         (
             ("run", "baseline-mse", "--data", "tiny", "--set", "hidden=100000000"),
-            "hidden=100000000 is above the highest allowed value",
+            "hidden=100000000 is above the maximum of",
         ),
         (("run", "baseline-mse"), "--data"),
         (("leaderboard", "--data", "nothing"), "no data set 'nothing'"),
