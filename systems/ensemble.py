@@ -44,7 +44,7 @@ class Ensemble(System[Config]):
 
     @classmethod
     def members(cls, config: Config) -> tuple[str, ...]:
-        """Return the members; reject weights whose number does not match or of which none is positive."""
+        """Return the members; reject weights of another number, or without a positive one."""
         if config.weights is not None and len(config.weights) != len(config.members):
             raise InputError(
                 f"ensemble: weights={','.join(map(str, config.weights))} are {len(config.weights)} weights "

@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdbench.cli.main import main
 from asdbench.data.sets import catalog
 from asdbench.io.workspace import Workspace
 from asdbench.testing import write_tiny
+from tests.commands import asdbench
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8")
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def test_all_bad_files_are_listed_and_nothing_is_registered(

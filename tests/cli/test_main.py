@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from asdbench.cli.main import main
 from asdbench.cli.sweep import all_types
 from asdbench.testing import write_tiny
+from tests.commands import asdbench
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8")
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def test_help_needs_no_heavy_module() -> None:

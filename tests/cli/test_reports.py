@@ -5,16 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from asdbench.cli.main import main
+from tests.commands import asdbench
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8")
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def test_relabeled_clips_are_judged_anew_without_training(

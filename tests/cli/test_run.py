@@ -9,20 +9,13 @@ import pytest
 import soundfile
 
 from asdbench import registry
-from asdbench.cli.main import main
 from asdbench.data.sets import catalog
 from asdbench.io.workspace import Workspace
 from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
+from tests.commands import asdbench
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8")
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def test_a_run_ends_with_a_leaderboard_and_a_second_one_trains_nothing(
@@ -199,7 +192,7 @@ def test_fusion_weights_are_found_shown_and_marked(
     capsys.readouterr()
     assert asdbench("leaderboard", "--data", "tiny", "--format", "json") == 0
     rows = [row for row in json.loads(capsys.readouterr().out) if row["system"] == "ensemble"]
-    assert [row["tuned"]["trials"] for row in rows] == [300]  # by hand it is marked too
+    assert [row["tuned"]["trials"] for row in rows] == [300]  # a rerun by the user is marked too
     assert asdbench(*fuse) == 0  # the stored search
     assert "dev-tuned, 300 trials" in capsys.readouterr().out
 

@@ -4,20 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from asdbench.cli.main import main
 from asdbench.cli.sweep import all_types
 from asdbench.data.sets import catalog
 from asdbench.io.workspace import Workspace
 from asdbench.testing import write_tiny
+from tests.commands import asdbench
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8")
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def sweep(*arguments: str) -> int:

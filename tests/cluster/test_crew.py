@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted and spread: the same command goes on and ends with the same scores."""
+"""Runs that are killed, interrupted and spread: the same command resumes them and the scores are the same."""
 
 import json
 import os
@@ -150,7 +150,7 @@ def test_two_processes_sharing_each_type_train_what_one_trains(home: Home, undis
 def test_a_killed_driver_and_then_a_killed_worker_cost_nothing_but_time(
     home: Home, undisturbed: Home
 ) -> None:
-    """The same command goes on after the first, the run by itself after the second."""
+    """The same command resumes after the first, the run by itself after the second."""
     process = home.start("--workers", "2")
     home.wait_for_checkpoint(process)
     process.kill()
@@ -168,7 +168,7 @@ def test_a_killed_driver_and_then_a_killed_worker_cost_nothing_but_time(
 
 
 @pytest.mark.parametrize("mode", [("--workers", "2"), ("--local",)], ids=["ray", "local"])
-def test_an_interrupted_run_goes_on_with_the_same_command(
+def test_an_interrupted_run_resumes_with_the_same_command(
     home: Home, undisturbed: Home, mode: tuple[str, ...]
 ) -> None:
     """It ends with the scores of one process to the bit."""

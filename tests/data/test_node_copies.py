@@ -102,7 +102,7 @@ def test_a_node_gets_what_was_published(
     expected = feature_store.mels(data, "fan", SPEC, min_frames=1).rows.copy()
     place = node_home(storage, pickle.loads(pickle.dumps(manifest)), cache_dir=node_cache_dir())
     use(monkeypatch, place)
-    monkeypatch.setattr(feature_store, "_build", lambda *_: pytest.fail("built anew"))
+    monkeypatch.setattr(feature_store, "_build", lambda *_: pytest.fail("built again"))
     there = catalog.load(Workspace.from_environment(), "tiny")
     assert there.fingerprint() == data.fingerprint()
     assert (feature_store.mels(there, "fan", SPEC, min_frames=1).rows == expected).all()

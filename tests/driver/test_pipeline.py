@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from asdbench.cli.main import main
 from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
@@ -15,6 +14,7 @@ from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.io.workspace import Workspace
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
+from tests.commands import asdbench
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8", "steps=4")
 SMALL = ("width=16", "heads=2", "ffn=16", "blocks=1", "embedding=4", "window_frames=32", "n_mels=16")
@@ -27,13 +27,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     catalog.add(Workspace.from_environment(), "tiny", write_tiny(tmp_path / "recordings"))
     return tmp_path / "home"
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def board(capsys: pytest.CaptureFixture[str], data: str) -> dict[str, dict[str, object]]:

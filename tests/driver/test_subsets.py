@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from asdbench.cli.main import main
 from asdbench.data.sets import catalog
 from asdbench.data.sets.ground_truth import match_labels, read_ground_truth
 from asdbench.data.sets.layouts import TWO_MICROPHONES
@@ -26,6 +25,7 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
 from asdbench.testing import write_tiny
+from tests.commands import asdbench
 from tests.miniatures import MINIATURES, write_miniature
 
 SETTINGS = {"epochs": 1, "hidden": 8, "frames": 2, "n_mels": 16}
@@ -55,13 +55,6 @@ def label(ground_truth: Path) -> None:
         catalog.load(Workspace.from_environment(), "both"),
         match_labels(data.clips, read_ground_truth(ground_truth)).table,
     )
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 @pytest.mark.parametrize("name", MINIATURES)

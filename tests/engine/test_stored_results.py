@@ -156,7 +156,7 @@ def test_of_a_search_that_went_on_the_last_choice_counts(
     expected = [(8, 0, ""), (8, 5, "other"), (10, 20, "abc")]
     assert chosen(store) == expected
     monkeypatch.setattr(evaluation, "now", lambda: "2999-01-01T00:00:00+00:00")
-    evaluate(job(FIRST), store, tuned=SearchProvenance("abc", 12))  # the search began anew
+    evaluate(job(FIRST), store, tuned=SearchProvenance("abc", 12))  # the search started over
     assert chosen(store) == [(6, 10, "abc"), (6, 12, "abc"), *expected[:2]]
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from asdbench.cli.main import main
 from asdbench.data.sets import catalog
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.result_record import SearchProvenance
@@ -13,25 +12,13 @@ from asdbench.io.workspace import Workspace
 from asdbench.report.compare import compare
 from asdbench.report.official_evaluation import truth_of
 from asdbench.report.stored_runs import StoredRunOptions
+from tests.commands import asdbench, leaderboard
 
 pytestmark = pytest.mark.usefixtures("at_home")
 
 QUICK = ("--set", "epochs=2", "hidden=8", "batch_size=64")
 
 SETTINGS = StoredRunOptions(values={"epochs": 2, "hidden": 8, "batch_size": 64})
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def leaderboard(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict]:
-    capsys.readouterr()
-    assert asdbench("leaderboard", "--data", "tiny", "--format", "json", *options) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 def test_a_comparison_has_a_row_a_type_and_one_over_all(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,24 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from asdbench.cli.main import main
 from asdbench.data.sets import catalog
 from asdbench.io.workspace import Workspace
+from tests.commands import asdbench, leaderboard
 
 pytestmark = pytest.mark.usefixtures("at_home")
-
-
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def leaderboard(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict]:
-    capsys.readouterr()
-    assert asdbench("leaderboard", "--data", "tiny", "--format", "json", *options) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFixture[str]) -> None:

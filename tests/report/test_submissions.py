@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 import yaml
 
-from asdbench.cli.main import main
 from asdbench.config import assignments
 from asdbench.data.sets import catalog
 from asdbench.engine.job_store import JobStore
@@ -21,6 +20,7 @@ from asdbench.report.compare import compare
 from asdbench.report.official_evaluation import truth_of
 from asdbench.report.stored_runs import StoredRunOptions
 from asdbench.report.submissions import write_submission
+from tests.commands import asdbench, leaderboard
 
 pytestmark = pytest.mark.usefixtures("at_home")
 
@@ -29,24 +29,11 @@ QUICK = ("--set", "epochs=2", "hidden=8", "batch_size=64")
 SETTINGS = StoredRunOptions(values={"epochs": 2, "hidden": 8, "batch_size": 64})
 
 
-def asdbench(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
 def stored_results() -> list[dict]:
     return [
         json.loads(path.read_text())
         for path in (Workspace.from_environment().home / "jobs" / "results").glob("*.json")
     ]
-
-
-def leaderboard(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict]:
-    capsys.readouterr()
-    assert asdbench("leaderboard", "--data", "tiny", "--format", "json", *options) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 def test_a_submission_is_evaluated_to_the_score_of_the_leaderboard(

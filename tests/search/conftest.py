@@ -1,4 +1,4 @@
-"""A data home with members of an ensemble that have run."""
+"""A small data set, and a data home with members of an ensemble that have run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job
 from asdbench.io.workspace import Workspace
@@ -31,3 +32,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                     JobStore.from_workspace(Workspace.from_environment()),
                 )
         yield folder
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("ASDBENCH_STORAGE", raising=False)
+    types = ("fan", "pump", "valve")
+    return catalog.add(
+        Workspace.from_environment(),
+        "tiny",
+        write_tiny(tmp_path / "recordings", machine_types=types, source_clips=6, target_clips=1),
+    )

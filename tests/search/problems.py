@@ -1,4 +1,4 @@
-"""Fusion problems, and what they must give: shared by the tests of fusion."""
+"""Fusion problems with their expected scores, and jobs: shared by the tests of searches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 
 from asdbench import registry
 from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
@@ -81,3 +82,12 @@ def judged(settings: Mapping[str, Any]) -> float:
             rows += [section.official for section in record.sections.values()]
         scores.append(official_score(rows, rule=data.rule))
     return float(np.mean(scores))
+
+
+def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baseline-mse") -> list[ResolvedJob]:
+    configured = registry.configure(system)
+    return [
+        ResolvedJob(configured, data, machine_type, seed)
+        for machine_type in data.machine_types
+        for seed in seeds
+    ]

@@ -1,39 +1,13 @@
 """The studies that a search consists of, and searches that are refused."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asdbench import registry
-from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
-from asdbench.io.workspace import Workspace
 from asdbench.search.plan import Search, steering_types, studies_for_system
-from asdbench.testing import write_tiny
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
-    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("ASDBENCH_STORAGE", raising=False)
-    types = ("fan", "pump", "valve")
-    return catalog.add(
-        Workspace.from_environment(),
-        "tiny",
-        write_tiny(tmp_path / "recordings", machine_types=types, source_clips=6, target_clips=1),
-    )
-
-
-def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baseline-mse") -> list[ResolvedJob]:
-    configured = registry.configure(system)
-    return [
-        ResolvedJob(configured, data, machine_type, seed)
-        for machine_type in data.machine_types
-        for seed in seeds
-    ]
+from tests.search.problems import jobs
 
 
 def test_leaving_a_type_out_makes_a_study_of_all_others_for_each(data: DataSet) -> None:

@@ -1,41 +1,16 @@
 """A study: what it knows after an interruption, and what its trials draw."""
 
-from pathlib import Path
 from typing import Any
 
 import optuna
-import pytest
 
 from asdbench import registry
-from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import ResolvedJob
 from asdbench.io.workspace import Workspace
 from asdbench.search.plan import Search, studies_for_system
 from asdbench.search.studies import RANDOM_TRIALS, Study, Trial
-from asdbench.testing import write_tiny
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
-    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("ASDBENCH_STORAGE", raising=False)
-    types = ("fan", "pump", "valve")
-    return catalog.add(
-        Workspace.from_environment(),
-        "tiny",
-        write_tiny(tmp_path / "recordings", machine_types=types, source_clips=6, target_clips=1),
-    )
-
-
-def jobs(data: DataSet, *, seeds: tuple[int, ...] = (0,), system: str = "baseline-mse") -> list[ResolvedJob]:
-    configured = registry.configure(system)
-    return [
-        ResolvedJob(configured, data, machine_type, seed)
-        for machine_type in data.machine_types
-        for seed in seeds
-    ]
+from tests.search.problems import jobs
 
 
 def study_of(data: DataSet, search: Search = Search(trials=20), **arguments: Any) -> Study:  # noqa: B008
