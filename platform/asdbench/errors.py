@@ -1,4 +1,4 @@
-"""Errors that the user can correct: bad input, a wrong name, a request that cannot be met."""
+"""Errors with a message for the user: bad input, and faults of a machine, disk, network or storage."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,6 +8,13 @@ class InputError(ValueError):
     """Bad input. The message states what is wrong with which value, and what to do.
 
     The command line prints only the message and exits with code 2.
+    """
+
+
+class InfrastructureError(RuntimeError):
+    """A fault of a machine, disk, network or storage. On a cluster, another node tries again.
+
+    The command line prints only the message and exits with code 1.
     """
 
 
