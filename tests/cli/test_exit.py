@@ -4,7 +4,7 @@ import pytest
 from cyclopts import App
 
 from asdbench.cli.exit import guarded
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 
 INTERRUPTED = "\nasdbench: interrupted; finished work is kept, run the same command again to resume\n"
 
@@ -13,6 +13,7 @@ INTERRUPTED = "\nasdbench: interrupted; finished work is kept, run the same comm
     ("error", "code", "message"),
     [
         (InputError("no data set 'x'"), 2, "asdbench: no data set 'x'\n"),
+        (InfrastructureError("the storage 's3://b' is away"), 1, "asdbench: the storage 's3://b' is away\n"),
         (
             KeyboardInterrupt(),
             130,

@@ -47,6 +47,18 @@ def test_a_run_ends_with_a_leaderboard_and_a_second_one_trains_nothing(
         assert all(0 <= row[name] <= 1 for name in ("auc_source", "auc_target", "pauc"))
 
 
+def test_a_storage_that_cannot_be_used_is_bad_input(
+    tiny: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "file").touch()
+    why = f"asdbench: the storage '{home / 'file'}' cannot be used (Not a directory); fix this, or choose"
+    assert asdbench("run", "baseline-mse", "--data", tiny, "--storage", str(home / "file"), *QUICK) == 2
+    assert capsys.readouterr().err.startswith(why)
+    monkeypatch.setenv("ASDBENCH_STORAGE", str(home / "file"))
+    assert asdbench("leaderboard", "--data", tiny) == 2
+    assert capsys.readouterr().err.startswith(why)
+
+
 def test_machine_types_can_be_run_one_after_another(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     for machine in ("fan", "valve"):
         assert asdbench("run", "baseline-mse", "--data", tiny, "--machines", machine, *QUICK) == 0

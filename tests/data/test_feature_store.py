@@ -15,7 +15,7 @@ from asdbench.data import feature_store
 from asdbench.data.audio import read_clip
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.features.mel import log_mel
 from asdbench.io.workspace import Workspace
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
@@ -280,7 +280,9 @@ def test_a_full_disk_says_so_and_is_left_clean(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
-        with pytest.raises(InputError, match=r"fan-waveform.*home/store' \(No space.*; make room, or set"):
+        with pytest.raises(
+            InfrastructureError, match=r"fan-waveform.*home/store' \(No space.*; make room, or set"
+        ):
             feature_store.waveforms(data, "fan")
     assert files(home) == {}
     assert len(feature_store.waveforms(data, "fan").clip_ids) == 9

@@ -12,7 +12,7 @@ from asdbench.data import feature_store, node_copies
 from asdbench.data.node_copies import CopyList, FeatureFile, node_home, publish, reads_over_network
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.storage import Storage, StorageError
 from asdbench.io.workspace import Workspace, node_cache_dir
 from asdbench.spec import MelSpec
@@ -285,7 +285,7 @@ def test_a_bad_copy_is_made_again_once(
         assert (place / sources[0].name).read_bytes() == sources[0].path.read_bytes()
     else:
         with pytest.raises(
-            InputError, match=r"differs from the published file; delete it there, then run the same"
+            InfrastructureError, match=r"differs from the published file; delete it there, then run the same"
         ):
             node_home(shared, manifest, cache_dir=node_cache_dir())
         assert not list(Path(os.environ["ASDBENCH_CACHE"]).rglob("*.arrow"))
@@ -307,7 +307,8 @@ def test_a_file_that_the_storage_lost_is_built_where_recordings_are(
     elsewhere = data.root.rename(data.root.with_name("elsewhere"))
     try:
         with pytest.raises(
-            InputError, match=r"has lost 'store/fan-mel-.*recordings of data set 'tiny' cannot .*; run the"
+            InfrastructureError,
+            match=r"has lost 'store/fan-mel-.*recordings of data set 'tiny' cannot .*; run the",
         ):
             node_home(shared, manifest, cache_dir=node_cache_dir())
     finally:
@@ -337,7 +338,7 @@ def test_a_full_cache_says_so(
 
     monkeypatch.setattr(Storage, "fetch", full)
     with pytest.raises(
-        InputError, match=r"cannot keep .*cache.*No space left.*set ASDBENCH_CACHE to a folder"
+        InfrastructureError, match=r"cannot keep .*cache.*No space left.*set ASDBENCH_CACHE to a folder"
     ):
         node_home(shared, manifest, cache_dir=node_cache_dir())
 
@@ -363,14 +364,14 @@ def test_a_cache_that_others_could_fill_is_refused(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
     with pytest.raises(
-        InputError, match=r"belongs to another user or can be written by others.*ASDBENCH_CACHE"
+        InfrastructureError, match=r"belongs to another user or can be written by others.*ASDBENCH_CACHE"
     ):
         node_home(shared, CopyList(()), cache_dir=node_cache_dir())
     (tmp_path / "cache").chmod(0o755)
     node_home(shared, CopyList(()), cache_dir=node_cache_dir())
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
-    with pytest.raises(InputError, match="belongs to another user"):
+    with pytest.raises(InfrastructureError, match="belongs to another user"):
         node_home(shared, CopyList(()), cache_dir=node_cache_dir())
 
 
@@ -380,7 +381,7 @@ def test_a_cache_that_cannot_be_made_is_named(
     (tmp_path / "file").touch()
     monkeypatch.setenv("ASDBENCH_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(
-        InputError, match=r"cannot keep copies .*file/cache' \(Not a directory\); set ASDBENCH"
+        InfrastructureError, match=r"cannot keep copies .*file/cache' \(Not a directory\); set ASDBENCH"
     ):
         node_home(shared, CopyList(()), cache_dir=node_cache_dir())
 

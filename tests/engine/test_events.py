@@ -1,12 +1,14 @@
 import pickle
 
 from asdbench.engine.events import Failure, TaskFinished, TaskReport, TrainingProgress
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 
 
 def test_bad_input_gives_its_message_and_a_bug_its_traceback() -> None:
     refused = Failure.from_error(3, ("a", "b"), InputError("no data set 'x'"))
     assert refused == Failure(3, ("a", "b"), "no data set 'x'", bad_input=True)
+    broken_disk = Failure.from_error(3, ("a",), InfrastructureError("the disk is away"))
+    assert broken_disk == Failure(3, ("a",), "the disk is away", bad_input=False)
     try:
         raise ZeroDivisionError("by zero")
     except ZeroDivisionError as error:

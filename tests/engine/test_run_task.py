@@ -28,7 +28,6 @@ from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.stored_results import current_results
-from asdbench.errors import InputError
 from asdbench.io import retry as patience
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import Storage, StorageError
@@ -249,7 +248,9 @@ def test_a_storage_that_cannot_be_written_is_found_out_before_training(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained in vain"))
-    with pytest.raises(InputError, match=r"the storage '.*/file' cannot be used \(.*\); fix this, or choose"):
+    with pytest.raises(
+        StorageError, match=r"the storage '.*/file' cannot be used \(.*\); fix this, or choose"
+    ):
         done(JobStore(Storage.from_location(tmp_path / "file")))
 
 

@@ -181,6 +181,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
         storage.write("it", b"new")
     assert found.value.transient
     assert ("no space left" in str(found.value)) == (number in (errno.ENOSPC, errno.EDQUOT))
+    assert pickle.loads(pickle.dumps(found.value)).full == (number in (errno.ENOSPC, errno.EDQUOT))
     assert list(tmp_path.iterdir()) == [tmp_path / "it"]
     assert storage.read("it") == b"old"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from asdbench.errors import InputError
-from asdbench.io.storage import Storage
+from asdbench.io import workspace as workspaces
+from asdbench.io.storage import Storage, StorageError
 from asdbench.io.workspace import Workspace, node_cache_dir
 
 
@@ -43,6 +44,34 @@ def test_a_home_that_is_a_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(InputError, match=r"cannot write to the data home '.*home' .*set ASDBENCH_HOME to"):
         Workspace.from_home(tmp_path / "home").check_home()
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_storage_that_cannot_be_used_is_bad_input(tmp_path: Path, writable: bool) -> None:
+    Workspace.from_home(tmp_path / "new").check_storage(writable=writable)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"the storage '.*file' cannot be used .*--storage or ASDBENCH_STOR"):
+        Workspace.from_home(tmp_path, storage=tmp_path / "file").check_storage(writable=writable)
+
+
+def test_a_storage_that_is_away_is_tried_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: list[StorageError] = []
+
+    def check(_: Storage) -> None:
+        if faults:
+            raise faults.pop()
+
+    monkeypatch.setattr(workspaces, "_RETRY_S", 0.0)
+    monkeypatch.setattr(Storage, "check", check)
+    workspace = Workspace.from_home(tmp_path)
+    faults[:] = [StorageError("stale", transient=True)]
+    workspace.check_storage(writable=True)
+    faults[:] = [StorageError("no space left", transient=True, full=True)]
+    workspace.check_storage(writable=True)
+    assert faults == []
+    faults[:] = [StorageError("stale", transient=True)] * 2
+    with pytest.raises(InputError, match="stale"):
+        workspace.check_storage(writable=True)
 
 
 def test_the_cache_is_the_variable_or_a_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,20 @@
-"""Exit codes and messages: bad input and interruptions in one sentence."""
+"""Exit codes and messages: bad input, infrastructure faults and interruptions in one sentence."""
 
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asdbench.cli.log import with_verbosity
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
     from cyclopts import App
 
-EXIT_CODES = "Exit codes: 0 success, 1 a part failed, 2 bad input, 130 interrupted."
+EXIT_CODES = "Exit codes: 0 success, 1 a part or the infrastructure failed, 2 bad input, 130 interrupted."
 
 
 def guarded(app: "App", arguments: Sequence[str] | None) -> int:
-    """Run an app with ``-v`` on every command and return its exit code; bad input becomes a message."""
+    """Run an app with ``-v`` on every command and return its exit code; errors become messages."""
     from cyclopts import CycloptsError
 
     try:
@@ -29,6 +29,9 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
             print(f"{bad.path}: {bad.reason}", file=sys.stderr)
         print(f"asdbench: {error}", file=sys.stderr)
         return 2
+    except InfrastructureError as error:
+        print(f"asdbench: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(
             "\nasdbench: interrupted; finished work is kept, run the same command again to resume",

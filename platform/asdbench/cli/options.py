@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import CoercionError, Parameter, Token
 
+from asdbench.io.workspace import Workspace
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -208,3 +210,10 @@ def print_text(text: str | None) -> None:
     """Print a rendered report; ``None`` means that it has been shown already."""
     if text is not None:
         print(text, end="")
+
+
+def workspace_of_results(storage: str | None = None) -> Workspace:
+    """Return the workspace of a command that reads results; a storage that cannot be used is bad input."""
+    workspace = Workspace.from_environment(storage=storage)
+    workspace.check_storage()
+    return workspace

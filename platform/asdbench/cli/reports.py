@@ -15,6 +15,7 @@ from asdbench.cli.options import (
     new_console,
     print_line,
     print_text,
+    workspace_of_results,
 )
 from asdbench.io.workspace import Workspace
 
@@ -58,7 +59,7 @@ def leaderboard(
 
     show_leaderboard(
         data,
-        Workspace.from_environment(),
+        workspace_of_results(),
         console=new_console(stderr=format != "table"),
         by_type=by == "type",
         format=format,
@@ -104,7 +105,7 @@ def compare(
     from asdbench.report.compare import compare as compare_systems
     from asdbench.report.compare import render
 
-    workspace = Workspace.from_environment()
+    workspace = workspace_of_results()
     registered = catalog.load(workspace, data)
     comparison = compare_systems(
         (a, b),
@@ -152,7 +153,7 @@ def submission(
     from asdbench.engine.job_store import JobStore
     from asdbench.report.submissions import write_submission
 
-    workspace = Workspace.from_environment()
+    workspace = workspace_of_results()
     package = write_submission(
         systems,
         catalog.load(workspace, data),

@@ -13,6 +13,7 @@ from asdbench.cli.options import (
     Strings,
     new_console,
     print_line,
+    workspace_of_results,
 )
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
@@ -106,7 +107,7 @@ def fuse(
     fuse_systems(
         members,
         data,
-        Workspace.from_environment(),
+        workspace_of_results(),
         seeds=seeds,
         into=ensemble,
         evaluations=evaluations,
@@ -165,7 +166,7 @@ def run_systems(
     from asdbench.driver.pipeline import run as run_pipeline
 
     execution = cluster.to_execution(local=local)
-    workspace = Workspace.from_environment(storage=cluster.storage)
+    workspace = workspace_of_results(cluster.storage)
     workspace.check_home()
     request = options.to_request(systems, data)
     return run_pipeline(request, execution, workspace, search=search.to_search(trials), console=new_console())

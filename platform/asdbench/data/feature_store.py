@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from asdbench.data.audio import ChannelPolicy, kept_channels, read_clip
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.files import replacing
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 
@@ -276,8 +276,8 @@ def _scratch(path: Path, shape: tuple[int, ...], dtype: Any) -> Iterator[NDArray
         scratch.unlink(missing_ok=True)
 
 
-def _no_room(path: Path, error: OSError) -> InputError:
-    return InputError(
+def _no_room(path: Path, error: OSError) -> InfrastructureError:
+    return InfrastructureError(
         f"cannot build {path.name!r} in {str(path.parent)!r} ({error.strerror or error}); make room, or set "
         f"ASDBENCH_HOME to another disk"
     )

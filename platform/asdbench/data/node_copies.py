@@ -28,7 +28,7 @@ import polars as pl
 
 from asdbench.data.feature_store import stored
 from asdbench.data.sets.catalog import DataSet
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.files import read_json, write_json
 from asdbench.io.storage import Storage
 
@@ -86,9 +86,10 @@ def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
 
     Raises
     ------
+    StorageError
+        The storage cannot be written.
     InputError
-        The storage cannot be written (a :class:`~asdbench.io.storage.StorageError`), or an Arrow file is
-        gone.
+        An Arrow file is gone.
     """
     arrows = {source.name: source for source in sources}
     files: list[Published] = []
@@ -109,7 +110,7 @@ def node_home(storage: Storage, manifest: CopyList, *, cache_dir: Path) -> Path:
 
     Raises
     ------
-    InputError
+    InfrastructureError
         The cache belongs to another user, others can write to it, or it is full; the storage cannot be read
         (a :class:`~asdbench.io.storage.StorageError`), or has lost or changed a file.
     """
@@ -199,7 +200,7 @@ def _bring(file: Published, storage: Storage, place: Path) -> None:
             else:
                 _check_buildable(file, storage, place)
     except OSError as error:
-        raise InputError(
+        raise InfrastructureError(
             f"cannot keep {path.name!r} in {str(place)!r} ({error.strerror or error}); make room there, or "
             f"set ASDBENCH_CACHE to a folder with room for the data"
         ) from error
@@ -217,14 +218,14 @@ def _copied(file: Published, storage: Storage, path: Path) -> bool:
             part.replace(path)
             return True
     part.unlink()
-    raise InputError(
+    raise InfrastructureError(
         f"{file.name!r} in the storage {str(storage)!r} differs from the published file; delete it there, "
         f"then run the same command again to publish it"
     )
 
 
 def _check_buildable(file: Published, storage: Storage, place: Path) -> None:
-    """Raise :class:`InputError` unless a file is already here or can be built from recordings."""
+    """Raise :class:`InfrastructureError` unless a file is already here or can be built from recordings."""
     if file.machine_type is not None:
         if stored(place / file.name) is not None:
             return
@@ -234,7 +235,7 @@ def _check_buildable(file: Published, storage: Storage, place: Path) -> None:
         expected = type_clips.select("path", "size_bytes", "mtime_ns").iter_rows()
         if all(_stands(Path(record["root"]) / path, *rest) for path, *rest in expected):
             return
-    raise InputError(
+    raise InfrastructureError(
         f"the storage {str(storage)!r} has lost {file.name!r}, and the recordings of data set {file.data!r} "
         f"cannot be read on {socket.gethostname()!r}; run the same command again to publish it again"
     )
@@ -254,12 +255,12 @@ def _checked_cache(place: Path) -> Path:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         statuses = (place.lstat(), place.stat())
     except OSError as error:
-        raise InputError(
+        raise InfrastructureError(
             f"cannot keep copies of data in {str(place)!r} ({error.strerror or error}); set ASDBENCH_CACHE "
             f"to a folder of your own"
         ) from error
     if any(status.st_uid != os.getuid() for status in statuses) or statuses[1].st_mode & 0o022:
-        raise InputError(
+        raise InfrastructureError(
             f"the cache {str(place)!r} belongs to another user or can be written by others, who could "
             f"exchange the data; set ASDBENCH_CACHE to a folder that only you can write to"
         )

@@ -130,6 +130,7 @@ def _train(
     tasks = by_training(jobs)
     to_do = [task for task in tasks if not store.is_done(task)]
     if to_do or any(len(study.finished) < search.trials for study in studies):
+        data.workspace.check_storage(writable=True)
         executor.warm_up()  # in parallel with the plan
     to_do = plan(data, tasks, to_do, store, console=console)
     failures = executor.run(to_do, studies=studies, trials=search.trials)

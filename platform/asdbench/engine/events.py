@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 
 LOGGERS = ("asdbench", "systems")  # whose records reach the user: the platform and its detection systems
 
@@ -93,13 +93,15 @@ class Failure:
 
     @classmethod
     def from_error(cls, task: int, systems: tuple[str, ...], error: Exception) -> "Failure":
-        """Return the failure for ``error``: its message if the input is to blame, else the traceback.
+        """Return the failure for ``error``: its message if that is for the user, else the traceback.
 
         >>> Failure.from_error(0, ("baseline-mse",), InputError("no data set 'x'")).message
         "no data set 'x'"
         """
         if isinstance(error, InputError):
             return cls(task, systems, str(error), bad_input=True)
+        if isinstance(error, InfrastructureError):
+            return cls(task, systems, str(error), bad_input=False)
         return cls(task, systems, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)
 
 

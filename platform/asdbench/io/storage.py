@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.files import json_bytes, parsed_json, replacing
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -42,20 +42,22 @@ _AT_ONCE = 16  # reads from a place that is not a folder
 _CHUNK_BYTES = 1 << 24
 
 
-class StorageError(InputError):
+class StorageError(InfrastructureError):
     """A storage that cannot be reached, read or written; the message says which, why and the cure.
 
     Attributes
     ----------
     transient : whether the cause may go away by itself: a full disk, an unreachable server
+    full : whether it has no space left
     """
 
-    def __init__(self, message: str, transient: bool = False) -> None:
+    def __init__(self, message: str, transient: bool = False, full: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+        self.full = full
 
-    def __reduce__(self) -> tuple[type["StorageError"], tuple[str, bool]]:
-        return StorageError, (str(self), self.transient)
+    def __reduce__(self) -> tuple[type["StorageError"], tuple[str, bool, bool]]:
+        return StorageError, (str(self), self.transient, self.full)
 
 
 @dataclass(frozen=True, repr=False)
@@ -310,7 +312,7 @@ class Storage:
         number = getattr(error, "errno", None)
         if number in _FULL:
             return StorageError(
-                f"no space left in {str(self)!r} ({os.strerror(number)}); make room there", True
+                f"no space left in {str(self)!r} ({os.strerror(number)}); make room there", True, full=True
             )
         why = os.strerror(number) if number else " ".join(_REQUEST.sub("", str(error)).split())
         why = why.replace(self.uri, str(self))

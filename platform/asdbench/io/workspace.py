@@ -12,13 +12,16 @@ the platform's environment variables:
 import getpass
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from asdbench.errors import InputError
-from asdbench.io.storage import Storage
+from asdbench.io.storage import Storage, StorageError
+
+_RETRY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,33 @@ class Workspace:
                 pass
         except OSError as error:
             raise self.unwritable(error) from error
+
+    def check_storage(self, *, writable: bool = False) -> None:
+        """Check, before any work has begun, that the storage can be read, and written if ``writable``.
+
+        A transient fault is tried once more. A full storage passes: what is stored there can be read, and
+        finished work waits for room.
+
+        Raises
+        ------
+        InputError
+            The storage cannot be used.
+        """
+        for is_last in (False, True):
+            try:
+                if writable:
+                    self.storage.check()
+                else:
+                    self.storage.read(".probe")
+                return
+            except FileNotFoundError:
+                return
+            except StorageError as error:
+                if error.full:
+                    return
+                if is_last or not error.transient:
+                    raise InputError(str(error)) from error
+            time.sleep(_RETRY_S)
 
     def unwritable(self, error: OSError) -> InputError:
         """Return the error that says why the data home cannot be written."""
