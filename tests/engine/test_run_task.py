@@ -119,10 +119,10 @@ def test_results_in_an_object_store_are_those_in_a_folder(
     assert steps[0] > 1  # it went on from the checkpoint
     assert_same((resolved, jobs), undisturbed)
     assert jobs.is_done(TrainingTask((resolved,)))
-    assert jobs.steps_per_second("baseline-mse") == pytest.approx(
+    assert jobs.training_speeds()["baseline-mse"] == pytest.approx(
         (record := jobs.training_record(resolved.training_key)).steps / record.seconds
     )
-    assert jobs.steps_per_second("multitask-mel") is None
+    assert "multitask-mel" not in jobs.training_speeds()
     for result in (evaluate(resolved, jobs), evaluate(resolved, jobs)):  # the second from the store
         assert result.record.sections == evaluate(*undisturbed).record.sections
     assert len(current_results(resolved.data, jobs).records) == 1

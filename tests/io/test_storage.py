@@ -38,6 +38,7 @@ def test_what_is_written_is_there(storage: Storage) -> None:
     assert not storage.exists("a/b")
     assert storage.names("") == storage.names("a") == ["a/b/two.bin", "a/one.json"]
     assert storage.names("a", ".json") == ["a/one.json"]
+    assert storage.names("", "/one.json") == ["a/one.json"]
     assert storage.names("none") == []
     storage.delete("a/one.json")
     storage.delete("a/one.json")
@@ -45,6 +46,34 @@ def test_what_is_written_is_there(storage: Storage) -> None:
     storage.delete_folder("a")
     storage.delete_folder("a")
     assert storage.names("") == []
+
+
+def test_versions_tell_what_was_written_again(storage: Storage) -> None:
+    storage.write("a/b/one.json", b"1")
+    storage.write("a/two.json", b"2")
+    before = storage.versions("a", ".json")
+    assert list(before) == storage.names("a", ".json") == ["a/b/one.json", "a/two.json"]
+    assert storage.versions("a", ".json") == before
+    storage.write("a/two.json", b"22")
+    after = storage.versions("a", ".json")
+    assert after["a/b/one.json"] == before["a/b/one.json"]
+    assert after["a/two.json"] != before["a/two.json"]
+    assert storage.versions("none") == {}
+
+
+def test_a_linked_folder_is_no_file(tmp_path: Path) -> None:
+    storage = Storage.from_location(tmp_path / "place")
+    storage.write("a/one", b"1")
+    (tmp_path / "place" / "linked").symlink_to(tmp_path)
+    (tmp_path / "place" / "a" / "gone").symlink_to("nowhere")
+    assert storage.names("") == ["a/one"]
+
+
+def test_many_files_are_read_in_order(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asdbench.io.storage._BATCH", 3)
+    for number in range(7):
+        storage.write(f"a/{number}", b"%d" % number)
+    assert [content for _, content in storage.read_each(storage.names("a"))] == [b"%d" % n for n in range(7)]
 
 
 def test_what_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> None:

@@ -137,10 +137,11 @@ def search_fusion_weights(
         save_search(store, key, record)
     tuned = registry.configure(ensemble.name, dict(record.best.settings))
     jobs = _jobs(tuned, data, seeds, pseudo_anomaly_data, data.machine_types)
+    snapshot = store.snapshot()
     return FusionResult(
         tuned,
         SearchProvenance(key, record.trials_done, record.protocol),
-        tuple(resolved for resolved in jobs if store.is_scored(resolved)),
+        tuple(resolved for resolved in jobs if snapshot.is_scored(resolved)),
         record.report,
     )
 

@@ -12,6 +12,7 @@ from asdbench.driver.progress import label_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.result_record import SearchProvenance
+from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.errors import InputError
 from asdbench.report.formatting import print_note
 
@@ -47,14 +48,15 @@ def judge(
     from asdbench.tracking.runs import Run
 
     groups: dict[tuple[str, int], list[ResolvedJob]] = {}
+    snapshot = jobs_store.snapshot()
     for resolved in jobs:
-        if jobs_store.is_scored(resolved):
+        if snapshot.is_scored(resolved):
             groups.setdefault((resolved.job.system, resolved.job.seed), []).append(resolved)
     runs, failures = [], []
     notes: dict[str, None] = {}
     for group in groups.values():
         first = group[0]
-        scored = _with_earlier_types(group, jobs_store)
+        scored = _with_earlier_types(group, snapshot)
         for subset in first.data.subsets():
             results, scores, curves = {}, {}, {}
             for resolved in scored:
@@ -97,13 +99,13 @@ def judge(
     return runs, failures
 
 
-def _with_earlier_types(group: Sequence[ResolvedJob], jobs_store: JobStore) -> list[ResolvedJob]:
+def _with_earlier_types(group: Sequence[ResolvedJob], snapshot: StoreSnapshot) -> list[ResolvedJob]:
     """Return the jobs of a system and seed, including those of machine types that earlier runs scored."""
     first = group[0]
     by_type = {resolved.job.machine_type: resolved for resolved in group}
     for machine in first.data.machine_types:
         if machine not in by_type:
             other = dataclasses.replace(first, machine_type=machine)
-            if jobs_store.is_scored(other):
+            if snapshot.is_scored(other):
                 by_type[machine] = other
     return [by_type[machine] for machine in sorted(by_type)]

@@ -128,7 +128,8 @@ def _train(
     """Train and score all jobs, run the studies, and train and score what they found."""
     data = jobs[0].data
     tasks = by_training(jobs)
-    to_do = [task for task in tasks if not store.is_done(task)]
+    snapshot = store.snapshot()
+    to_do = [task for task in tasks if not snapshot.is_done(task)]
     if to_do or any(len(study.finished) < search.trials for study in studies):
         data.workspace.check_storage(writable=True)
         executor.warm_up()  # in parallel with the plan

@@ -9,6 +9,7 @@ from rich.console import Console
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import TrainingTask
+from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.report.formatting import format_duration, print_message
 
 logger = logging.getLogger(__name__)
@@ -44,13 +45,14 @@ def plan(
     store : where results are
     console : where to print the plan
     """
-    n_stored = sum(store.is_trained(task.first) for task in tasks)
+    snapshot = store.snapshot()
+    n_stored = sum(snapshot.is_trained(task.first) for task in tasks)
     message = (
         f"{data.name}: {_count(len(data.machine_types), 'machine type')}, "
         f"{_count(data.clips.height, 'clip')}; {_count(sum(len(task.jobs) for task in tasks), 'job')}, "
         f"{_count(len(tasks), 'training')} ({n_stored} already stored)"
     )
-    costs = _costs(to_do, store)
+    costs = _costs(to_do, store, snapshot)
     if n_steps := sum(cost.steps for cost in costs):
         message += f"; {_count(n_steps, 'step')} to train"
         seconds = [cost.seconds for cost in costs if cost.seconds is not None]
@@ -62,26 +64,24 @@ def plan(
     return [task for _, task in by_cost]
 
 
-def _costs(tasks: Sequence[TrainingTask], store: JobStore) -> list[_Cost]:
+def _costs(tasks: Sequence[TrainingTask], store: JobStore, snapshot: StoreSnapshot) -> list[_Cost]:
     """Return the cost of training each task; the same system on the same machine type is counted once."""
     from asdbench.engine.training import total_steps
 
     steps: dict[tuple[str, str, str], int] = {}
-    rates: dict[str, float | None] = {}
+    speeds = store.training_speeds() if tasks else {}
+    for name, speed in speeds.items():
+        logger.info("%s trains at %.3g steps per second", name, speed)
     costs = []
     for task in tasks:
         first, trainer = task.first, task.first.configured.trainer
-        if store.is_trained(first):  # only its scores are missing
+        if snapshot.is_trained(first):  # only its scores are missing
             costs.append(_Cost(0, 0.0))
             continue
         like = (trainer.name, first.job.machine_type, repr(trainer.values()))
         if like not in steps:
             steps[like] = total_steps(first.build_trained(first.clips.facts), first.clips)
-        if trainer.name not in rates:
-            rates[trainer.name] = store.steps_per_second(trainer.name)
-            if (known := rates[trainer.name]) is not None:
-                logger.info("%s trains at %.3g steps per second", trainer.name, known)
-        rate = rates[trainer.name]
+        rate = speeds.get(trainer.name)
         costs.append(_Cost(steps[like], steps[like] / rate if rate else None))
     return costs
 

@@ -184,8 +184,9 @@ def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[Displ
     it, next to that of the untuned system.
     """
     by_system: dict[str, list[StudyResult]] = {}
+    snapshot = store.snapshot()
     for one in found:
-        if one.study.held_out is not None and all(map(store.is_scored, one.jobs)):
+        if one.study.held_out is not None and all(map(snapshot.is_scored, one.jobs)):
             by_system.setdefault(one.study.system, []).append(one)
     return [_left_out_table(of, store) for of in by_system.values()]
 

@@ -7,6 +7,7 @@ import polars as pl
 import torch
 
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.engine.task_records import (
     ScoringRecord,
     TrainingRecord,
@@ -84,31 +85,28 @@ class JobStore:
 
     def is_trained(self, resolved: ResolvedJob) -> bool:
         """Whether the job's training is finished."""
-        return self._has_all(self.training(resolved.training_key), "training.json", "model.pt")
+        return self.snapshot().is_trained(resolved)
 
     def is_scored(self, resolved: ResolvedJob) -> bool:
         """Whether the job's component scores are there, and the training that they are of."""
-        if resolved.members:
-            return all(map(self.is_scored, resolved.members))
-        files = ("scoring.json", "components.parquet", "backend.pt")
-        return self.is_trained(resolved) and self._has_all(self.scores(resolved.scoring_key), *files)
+        return self.snapshot().is_scored(resolved)
 
     def is_done(self, task: TrainingTask) -> bool:
         """Whether all jobs of ``task`` are trained and scored."""
-        return all(self.is_scored(resolved) for resolved in task.jobs)
+        return self.snapshot().is_done(task)
 
-    def steps_per_second(self, system: str) -> float | None:
-        """Return the median training speed of ``system`` in what is stored, ``None`` if it never ran."""
-        rates = []
+    def snapshot(self) -> StoreSnapshot:
+        """Return what answers the same questions for many jobs, from a single listing."""
+        return StoreSnapshot(self.root)
+
+    def training_speeds(self) -> dict[str, float]:
+        """Return the median training speed of each system that was ever trained, in steps per second."""
+        rates: dict[str, list[float]] = {}
         for name, content in self.root.read_each(self.root.names("trainings", "/training.json")):
             try:
                 record = training_from_json(content, path=name)
             except RecordError:  # an estimate does without it
                 continue
-            if record.description["system"] == system and record.seconds > 0:
-                rates.append(record.steps / record.seconds)
-        return sorted(rates)[len(rates) // 2] if rates else None
-
-    def _has_all(self, folder: str, *files: str) -> bool:
-        there = set(self.root.names(folder))  # one request over a network
-        return all(f"{folder}/{file}" in there for file in files)
+            if record.seconds > 0:
+                rates.setdefault(record.description["system"], []).append(record.steps / record.seconds)
+        return {system: sorted(of)[len(of) // 2] for system, of in rates.items()}

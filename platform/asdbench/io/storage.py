@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -38,7 +39,8 @@ _TRANSIENT_WORDS = re.compile(
 _REQUEST = re.compile(r"\s*\(Request ID: [^)]*\)")
 _SECRET = re.compile(r"(?i)([?&][^=&]*(?:secret|token|password|credential|key|sas|sig)[^=&]*=)[^&]*")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # where a write appears once it is complete
-_AT_ONCE = 16  # reads from a place that is not a folder
+_AT_ONCE = 16  # reads; a folder may lie on a network, too
+_BATCH = 1024
 _CHUNK_BYTES = 1 << 24
 
 
@@ -130,24 +132,48 @@ class Storage:
             return info.size if info.is_file else None
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
-        """Return the names of all files in a folder, at any depth, that end in ``suffix``, sorted."""
+        """Return the names of all files in a folder, at any depth, that end in ``suffix``, sorted.
+
+        Files whose name starts with a dot are left out. Over a network, a thousand files take one request.
+        """
         with self._reaching():
             if self.folder is not None:
-                found = [
-                    (Path(place) / file).relative_to(self.folder).as_posix()
-                    for place, _, files in os.walk(self._fresh(folder), onerror=_raise_unless_missing)
-                    for file in files
-                ]
-            else:
-                from pyarrow.fs import FileSelector
+                return sorted(name for name, _ in self._walk(folder, suffix))
+            return sorted(name for name, _ in self._select(folder, suffix))
 
-                system, base = self._remote
-                selector = FileSelector(f"{base}/{folder}", recursive=True, allow_not_found=True)
-                infos = system.get_file_info(selector)
-                found = [info.path.removeprefix(f"{base}/") for info in infos if info.is_file]
-        return sorted(
-            name for name in found if name.endswith(suffix) and not PurePosixPath(name).name.startswith(".")
-        )
+    def versions(self, folder: str, suffix: str = "") -> dict[str, str]:
+        """Return `names` with the version of each file: another text after the file was written again.
+
+        It is made up of what a listing tells without reading a file: its size and when it was written.
+        """
+        with self._reaching():
+            if self.folder is not None:
+                return dict(sorted((name, _version(entry)) for name, entry in self._walk(folder, suffix)))
+            infos = ((name, f"{info.size}-{info.mtime_ns}") for name, info in self._select(folder, suffix))
+            return dict(sorted(infos))
+
+    def _walk(self, folder: str, suffix: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+        folders = [(f"{folder}/" if folder else "", str(self._fresh(folder)))]
+        while folders:
+            start, path = folders.pop()
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append((f"{start}{entry.name}/", entry.path))
+                        elif (name := start + entry.name).endswith(suffix) and _is_shown(entry):
+                            yield name, entry
+            except FileNotFoundError:  # it was removed
+                continue
+
+    def _select(self, folder: str, suffix: str) -> Iterator[tuple[str, Any]]:
+        from pyarrow.fs import FileSelector
+
+        system, base = self._remote
+        selector = FileSelector(f"{base}/{folder}", recursive=True, allow_not_found=True)
+        for info in system.get_file_info(selector):
+            if info.is_file and info.path.endswith(suffix) and not info.base_name.startswith("."):
+                yield info.path.removeprefix(f"{base}/"), info
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; ``FileNotFoundError`` if there is none of that name."""
@@ -163,12 +189,13 @@ class Storage:
         return parsed_json(self.read(name), place=f"{self}/{name}")
 
     def read_each(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield names with their content, in order, but for what is gone; over a network several at once."""
-        wanted = list(names)
-        with ThreadPoolExecutor(1 if self.folder is not None else _AT_ONCE) as pool:
-            for name, content in zip(wanted, pool.map(self._read_if_there, wanted), strict=True):
-                if content is not None:
-                    yield name, content
+        """Yield names with their content, in order, but for what is gone; several are read at once."""
+        remaining = iter(names)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            while batch := list(islice(remaining, _BATCH)):  # so that few contents are in memory
+                for name, content in zip(batch, pool.map(self._read_if_there, batch), strict=True):
+                    if content is not None:
+                        yield name, content
 
     def _read_if_there(self, name: str) -> bytes | None:
         try:
@@ -326,12 +353,19 @@ class Storage:
         )
 
 
+def _is_shown(entry: "os.DirEntry[str]") -> bool:
+    return not entry.name.startswith(".") and entry.is_file()
+
+
+def _version(entry: "os.DirEntry[str]") -> str:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        return "removed"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def _joined(parts: SplitResult) -> str:
     """Return a URI; ``urlunsplit`` drops the slashes of one without a host, as hdfs:///folder."""
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error

@@ -70,6 +70,7 @@ def scored_jobs(
         raise InputError("no seed is given; --seeds takes one or more whole numbers")
     jobs: dict[str, dict[int, dict[str, ResolvedJob]]] = {}
     each = registry.configure_each(systems, settings.values, preset=settings.preset)
+    snapshot = store.snapshot()
     for name, configured in each.items():
         for seed in seeds:
             for machine_type in machine_types:
@@ -80,7 +81,7 @@ def scored_jobs(
                     seed=seed,
                     pseudo_anomaly_data=settings.pseudo_anomaly_data,
                 )
-                if not store.is_scored(resolved):
+                if not snapshot.is_scored(resolved):
                     command = settings.for_systems(each.values()).run_command(systems, data.name, seeds)
                     raise InputError(
                         f"there are no scores of {name} on {machine_type} of data set {data.name!r} with "

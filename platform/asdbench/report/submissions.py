@@ -273,9 +273,10 @@ def _complexity(jobs: Mapping[str, ResolvedJob], store: JobStore) -> dict[str, i
 def _development_results(first: ResolvedJob, store: JobStore) -> dict[str, dict[str, float]]:
     """Return the metrics, in percent, of the scored machine types that have labeled dev clips."""
     results: dict[str, dict[str, float]] = {}
+    snapshot = store.snapshot()
     for machine_type in labeled_types(first.data, subset="dev"):
         resolved = dataclasses.replace(first, machine_type=machine_type)
-        if store.is_scored(resolved):
+        if snapshot.is_scored(resolved):
             sections = judge_sections(resolved, store, subset="dev")
             means = section_means(sections.values(), rule=first.data.rule)
             results[machine_type] = {

@@ -27,6 +27,7 @@ from asdbench.engine.evaluation import components_of, labeled_clips, labeled_typ
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.scoring import join_members
+from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.bootstrap import rule_means
 from asdbench.metrics.official import Rule, metric_clips
@@ -226,9 +227,10 @@ def fusion_problem(
         ]
         for machine_type in machine_types
     }
+    snapshot = store.snapshot()
     for of_type in jobs.values():
         for job in of_type:
-            _check_members(job, store, seeds)
+            _check_members(job, snapshot, seeds)
     labeled = labeled_clips(data, subset="dev")
     sections: list[SectionContributions] = []
     for machine_type, of_type in jobs.items():
@@ -300,9 +302,9 @@ def _development_types(data: DataSet) -> list[str]:
     return types
 
 
-def _check_members(job: ResolvedJob, store: JobStore, seeds: Sequence[int]) -> None:
+def _check_members(job: ResolvedJob, snapshot: StoreSnapshot, seeds: Sequence[int]) -> None:
     for member in job.members:
-        if not store.is_scored(member):
+        if not snapshot.is_scored(member):
             command = run_command(
                 [job.job.system],
                 job.job.data,
