@@ -47,7 +47,7 @@ class ProgressDisplay:
     def on_event(self, event: Event) -> None:
         """Show an event of a task or of the workers."""
         if isinstance(event, LogLine):
-            logging.getLogger(event.logger).log(event.level, "[%s] %s", event.host, event.message)
+            self._show_line(event)
             return
         report = event.report if isinstance(event, TaskReport) else event
         match report:
@@ -60,6 +60,13 @@ class ProgressDisplay:
                 self._show_training(event.task, report)
             case TaskFinished():
                 self._show_finished(report.task)
+
+    def _show_line(self, line: LogLine) -> None:
+        """Show what a worker's code printed; a log record goes to its logger, which -v shows."""
+        if line.printed:
+            print_message(self._console, f"[{line.place}] {line.message}")
+        else:
+            logging.getLogger(line.logger).log(line.level, "[%s] %s", line.place, line.message)
 
     def _show_training(self, index: int, report: TrainingProgress) -> None:
         if index not in self._bars:

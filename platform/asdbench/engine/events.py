@@ -46,20 +46,33 @@ class Waiting:
 
 @dataclass(frozen=True)
 class LogLine:
-    """A log record of a worker.
+    """A log record of a worker, or a line that its code printed.
 
     Attributes
     ----------
     host : name of the worker's host
-    logger : name of the logger
+    logger : name of the logger; ``"stdout"``, ``"stderr"`` or ``"warnings"`` for a printed line
     level : number of the level, as in :mod:`logging`
     message : the formatted message
+    task : the running task, for people; empty if there is none
+    printed : whether it is a printed line or a warning rather than a log record
     """
 
     host: str
     logger: str
     level: int
     message: str
+    task: str = ""
+    printed: bool = False
+
+    @property
+    def place(self) -> str:
+        """The host and the task, for people.
+
+        >>> LogLine("host2", "stdout", 20, "hello", "fan my-system seed 0", printed=True).place
+        'host2 fan my-system seed 0'
+        """
+        return f"{self.host} {self.task}".rstrip()
 
 
 Report: TypeAlias = TrainingProgress | Note | Waiting
