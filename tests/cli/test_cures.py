@@ -203,6 +203,7 @@ def test_every_option_that_a_message_names_is_an_option(
         "run",
         "tune",
         "fuse",
+        "status",
         "leaderboard",
         "compare",
         "submission",

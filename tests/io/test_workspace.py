@@ -22,6 +22,11 @@ def test_the_storage_is_the_home_unless_it_is_given(tmp_path: Path) -> None:
     assert Workspace.from_home(tmp_path, storage="s3://b/x").storage == Storage.from_location("s3://b/x")
 
 
+def test_the_job_store_is_in_the_storage(tmp_path: Path) -> None:
+    workspace = Workspace.from_home(tmp_path, storage="s3://b/x?region=r")
+    assert workspace.job_storage == Storage.from_location("s3://b/x/jobs?region=r")
+
+
 def test_the_environment_names_home_and_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Workspace.from_environment().home.name == "asdbench"
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))

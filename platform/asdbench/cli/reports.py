@@ -1,4 +1,4 @@
-"""The commands that report: leaderboard, compare, submission, evaluate and systems."""
+"""The commands that report: status, leaderboard, compare, submission, evaluate and systems."""
 
 import sys
 from pathlib import Path
@@ -17,6 +17,7 @@ from asdbench.cli.options import (
     print_text,
     workspace_of_results,
 )
+from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,6 +25,35 @@ if TYPE_CHECKING:
     from asdbench.report.rendering import DisplayTable
 
 DEFAULT_STORED = StoredOptions()
+
+
+def status(
+    *, storage: str | None = None, watch: Flag = False, format: Literal["table", "json"] = "table"
+) -> None:
+    """Show the runs under way: tasks by state, nodes, searches and the time left.
+
+    It reads the storage of the runs, from any machine that can access it, and needs no Ray.
+
+    Parameters
+    ----------
+    storage
+        Storage of the runs: a folder, or a URI such as s3://bucket/folder (default: ASDBENCH_STORAGE, or the
+        data home).
+    watch
+        Show the state every two seconds, until Ctrl-C.
+    format
+        table, or json with all tasks and nodes.
+    """
+    from asdbench.report.run_status import show_status, watch_status
+
+    root = Workspace.from_environment(storage=storage).job_storage
+    console = new_console(stderr=format == "json")
+    if not watch:
+        show_status(root, console=console, format=format)
+    elif format == "json" or not console.is_terminal:
+        raise InputError("--watch shows tables on a terminal; drop --watch to show the state once")
+    else:
+        watch_status(root, console=console)
 
 
 def leaderboard(

@@ -34,7 +34,7 @@ class JobStore:
     @classmethod
     def from_workspace(cls, workspace: Workspace) -> "JobStore":
         """Return the job store of a workspace: ``jobs`` in its storage."""
-        return cls(workspace.storage.within("jobs"))
+        return cls(workspace.job_storage)
 
     @property
     def uri(self) -> str:

@@ -56,6 +56,11 @@ class Workspace:
         home = Path(os.environ.get("ASDBENCH_HOME") or platformdirs.user_data_path("asdbench"))
         return cls.from_home(home, storage=storage or os.environ.get("ASDBENCH_STORAGE") or None)
 
+    @property
+    def job_storage(self) -> Storage:
+        """The storage of the job store: ``jobs`` in the storage."""
+        return self.storage.within("jobs")
+
     def check_home(self) -> None:
         """Create the data home if necessary; raise :class:`InputError` if it cannot be written."""
         try:

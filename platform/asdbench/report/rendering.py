@@ -8,9 +8,8 @@ for people and becomes a terminal table or Markdown. JSON keeps nested values. I
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import polars as pl
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -18,6 +17,9 @@ from rich.text import Text
 
 from asdbench.config import assignments
 from asdbench.errors import unknown_name
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Row = dict[str, Any]
 Format = Literal["table", "csv", "json", "markdown"]
@@ -140,9 +142,10 @@ def render(
     raise unknown_name("format", format, get_args(Format))
 
 
-def frame_table(frame: pl.DataFrame, *, title: str = "") -> DisplayTable:
+def frame_table(frame: "pl.DataFrame", *, title: str = "") -> DisplayTable:
     """Return a data frame as a table, with two decimals for floats and empty cells for missing values.
 
+    >>> import polars as pl
     >>> to_markdown(frame_table(pl.DataFrame({"type": ["fan"], "seconds": [10.0]}))).splitlines()[-1]
     '| fan | 10.00 |'
     """
@@ -174,6 +177,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     settings,seeds
     epochs=30 bf16=true,0 1
     """
+    import polars as pl  # here, because 'asdbench status' does without it
+
     names = list(rows[0]) if rows else []
     frame = pl.DataFrame({name: [_csv_cell(row[name]) for row in rows] for name in names}, strict=False)
     return frame.write_csv()
