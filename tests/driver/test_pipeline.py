@@ -57,6 +57,26 @@ def test_an_ensemble_runs_what_is_missing_and_reuses_the_rest(
     assert rows["ensemble"]["settings"]["members"] == ["baseline-mse", "multitask-mel"]  # type: ignore[index]
 
 
+def test_damaged_files_are_made_again_by_the_same_command(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ("run", "baseline-mse", "--data", "tiny", *QUICK[:-1])
+    assert asdbench(*run) == 0
+    rows = board(capsys, "tiny")
+    scores = sorted((home / "jobs" / "scores").iterdir())
+    (scores[0] / "components.parquet").write_bytes((scores[0] / "components.parquet").read_bytes()[:500])
+    (scores[1] / "scoring.json").unlink()
+    (scores[1] / "scoring.json").mkdir()
+    for result in (home / "jobs" / "results").iterdir():
+        result.write_bytes(b"{")
+    assert asdbench(*run) == 0
+    assert "components.parquet is damaged" in " ".join(capsys.readouterr().err.split())
+    there = {path.name for folder in scores for path in folder.iterdir()}
+    damaged = {"components.parquet", "scoring.json"}
+    assert there == {"backend.pt", *damaged, *(f"{name}.damaged" for name in damaged)}
+    assert board(capsys, "tiny")["baseline-mse"]["official_score"] == rows["baseline-mse"]["official_score"]
+
+
 def test_other_weights_need_no_new_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     members = "members=baseline-mse,baseline-maha"
     scores = []

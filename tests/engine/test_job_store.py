@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from asdbench.engine.job_store import JobStore
+from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
+from asdbench.io.records import RecordError
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
 
@@ -54,8 +55,65 @@ def test_tensors_come_back_and_code_in_a_file_is_not_run(store: JobStore, tmp_pa
     assert content["weight"].tolist() == [0, 1, 2]
     assert content["steps"] == 7
     store.save_tensors("trainings/x/model.pt", {"path": tmp_path})
-    with pytest.raises(Exception, match="weights_only"):
+    with pytest.raises(DamagedFileError, match="Weights only load failed"):
         store.load_tensors("trainings/x/model.pt")
+
+
+FILES = ["training.json", "model.pt", "scoring.json", "components.parquet", "backend.pt"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "folder"])
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_set_aside(
+    store: JobStore, file: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = resolve()
+    task = TrainingTask((job,))
+    assert store.is_readable(task)
+    in_training = file in ("training.json", "model.pt")
+    folder = store.training(job.training_key) if in_training else store.scores(job.scoring_key)
+    spoil(path := store.root.folder / folder / file, damage)
+    assert not (store.is_done(task) and store.is_readable(task))
+    assert not store.is_done(task)
+    if damage == "folder":  # it is set aside where the file is written again
+        store.root.write(f"{folder}/{file}", b"1")
+        assert path.read_bytes() == b"1"
+    else:
+        assert not path.exists()
+    assert path.with_name(f"{file}.damaged").exists()
+    assert caplog.text.count(f"it is renamed to {file}.damaged and made again") == 1
+
+
+def spoil(path: Path, damage: str) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {"cut": content[: len(content) // 2], "garbage": b"\xff\x00garbage" * 40, "empty": b""}[damage]
+        )
+
+
+def test_a_record_of_another_version_is_left_alone(store: JobStore) -> None:
+    job = resolve()
+    name = f"{store.training(job.training_key)}/training.json"
+    store.root.write(name, store.root.read(name).replace(b'"schema_version": 1', b'"schema_version": 2'))
+    with pytest.raises(RecordError, match="schema version 2; expected version 1"):
+        store.training_record(job.training_key)
+    assert store.root.exists(name)
+
+
+def test_a_second_damaged_file_replaces_the_first_one_set_aside(s3: Storage, tmp_path: Path) -> None:
+    for storage in (s3, Storage.from_location(tmp_path)):
+        store = JobStore(storage)
+        for content in (b"garbage", b"rubbish"):
+            storage.write("scores/x/components.parquet", content)
+            with pytest.raises(DamagedFileError, match=r"components\.parquet was damaged .* again"):
+                store.components("x")
+        assert storage.names("") == ["scores/x/components.parquet.damaged"]
+        assert storage.read("scores/x/components.parquet.damaged") == b"rubbish"
+        storage.set_aside("scores/x/components.parquet", "another process did it before")
 
 
 def test_the_speed_of_a_system_is_known_once_it_ran(store: JobStore, folder: Path, tmp_path: Path) -> None:

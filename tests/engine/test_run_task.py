@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -96,6 +97,25 @@ def failing(monkeypatch: pytest.MonkeyPatch, suffix: str, *faults: StorageError)
 
     monkeypatch.setattr(Storage, "write", written)
     return names
+
+
+# Damaged files
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100], ids=["empty", "garbage"])
+@pytest.mark.parametrize("file", ["model.pt", "checkpoint.pt"])
+def test_a_damaged_model_or_checkpoint_is_made_again(
+    tmp_path: Path, undisturbed: tuple[ResolvedJob, JobStore], file: str, content: bytes
+) -> None:
+    resolved, complete = undisturbed
+    jobs = JobStore(Storage.from_location(shutil.copytree(str(complete.root), tmp_path / "jobs")))
+    folder = jobs.training(resolved.training_key)
+    jobs.root.delete_folder("scores")
+    if file == "checkpoint.pt":
+        jobs.root.delete(f"{folder}/model.pt")
+    jobs.root.write(f"{folder}/{file}", content)
+    assert_same(done(jobs), undisturbed)
+    assert jobs.root.read(f"{folder}/{file}.damaged") == content
 
 
 # Where results are

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from asdbench.driver.executor import FailedTask
 from asdbench.driver.progress import label_of
-from asdbench.engine.job_store import JobStore
+from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.engine.store_snapshot import StoreSnapshot
@@ -64,17 +64,18 @@ def judge(
                 if subset not in first.data.subsets(machine):
                     continue
                 try:
-                    results[machine] = evaluate(resolved, jobs_store, subset=subset, tuned=tuned)
+                    result = evaluate(resolved, jobs_store, subset=subset, tuned=tuned)
+                    type_scores = anomaly_scores(resolved, jobs_store)
+                    curve = curve_of(training_records(resolved, jobs_store))
                 except NoLabels as error:
                     notes[str(error)] = None
                     continue
-                except InputError as error:
-                    failures.append(
-                        FailedTask(label_of(TrainingTask((resolved,))), str(error), bad_input=True)
-                    )
+                except (InputError, DamagedFileError) as error:
+                    is_bad_input = isinstance(error, InputError)
+                    label = label_of(TrainingTask((resolved,)))
+                    failures.append(FailedTask(label, str(error), bad_input=is_bad_input))
                     continue
-                scores[machine] = anomaly_scores(resolved, jobs_store)
-                curves[machine] = curve_of(training_records(resolved, jobs_store))
+                results[machine], scores[machine], curves[machine] = result, type_scores, curve
             if not results:
                 continue
             runs.append(

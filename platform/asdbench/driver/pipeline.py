@@ -21,7 +21,7 @@ from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.driver.study_results import StudyResult, left_out_tables, record_trial, studies_for_run
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import ResolvedJob, by_training
+from asdbench.engine.jobs import ResolvedJob, TrainingTask, by_training
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report.formatting import format_duration, print_message
@@ -128,8 +128,7 @@ def _train(
     """Train and score all jobs, run the studies, and train and score what they found."""
     data = jobs[0].data
     tasks = by_training(jobs)
-    snapshot = store.snapshot()
-    to_do = [task for task in tasks if not snapshot.is_done(task)]
+    to_do = _undone(tasks, store)
     if to_do or any(len(study.finished) < search.trials for study in studies):
         data.workspace.check_storage(writable=True)
         executor.warm_up()  # in parallel with the plan
@@ -138,7 +137,13 @@ def _train(
     results = [StudyResult.from_study(study, data.machine_types) for study in studies]
     study_results = [result for result in results if result is not None]
     best = by_training(resolved for result in study_results for resolved in result.jobs)
-    return failures + executor.run(best), study_results
+    return failures + executor.run(_undone(best, store)), study_results
+
+
+def _undone(tasks: Sequence[TrainingTask], store: JobStore) -> list[TrainingTask]:
+    """Return the tasks that are not stored, or not readable; damaged files are set aside."""
+    snapshot = store.snapshot()
+    return [task for task in tasks if not (snapshot.is_done(task) and store.is_readable(task))]
 
 
 def _evaluate(

@@ -1,7 +1,15 @@
-"""The store that keeps the results of jobs. Every file is written whole or not at all."""
+"""The store that keeps the results of jobs. Every file is written whole or not at all.
 
+A disk may damage a file all the same. A damaged file is set aside under another name as soon as it is read,
+so that the job is no longer finished, and whoever runs it makes the file again.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import polars as pl
 import torch
@@ -15,9 +23,16 @@ from asdbench.engine.task_records import (
     to_json,
     training_from_json,
 )
+from asdbench.errors import InfrastructureError
 from asdbench.io.records import RecordError
-from asdbench.io.storage import Storage
+from asdbench.io.storage import Storage, StorageError
 from asdbench.io.workspace import Workspace
+
+T = TypeVar("T")
+
+
+class DamagedFileError(InfrastructureError):
+    """A stored file that cannot be read. It is set aside, so that the next run of its job makes it again."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +69,14 @@ class JobStore:
         return f"results/{key}.json"
 
     def training_record(self, key: str) -> TrainingRecord:
-        """Return the record of a finished training."""
+        """Return the record of a finished training; raises :class:`DamagedFileError` for a damaged one."""
         name = f"{self.training(key)}/training.json"
-        return training_from_json(self.root.read(name), path=f"{self.root}/{name}")
+        return self._parsed(name, partial(training_from_json, path=f"{self.root}/{name}"))
 
     def scoring_record(self, key: str) -> ScoringRecord:
-        """Return the record of finished component scores."""
+        """Return the record of finished component scores; raises :class:`DamagedFileError` as others do."""
         name = f"{self.scores(key)}/scoring.json"
-        return scoring_from_json(self.root.read(name), path=f"{self.root}/{name}")
+        return self._parsed(name, partial(scoring_from_json, path=f"{self.root}/{name}"))
 
     def save_training_record(self, key: str, record: TrainingRecord) -> None:
         """Write the record of a finished training, after all its other files."""
@@ -72,16 +87,24 @@ class JobStore:
         self.root.write(f"{self.scores(key)}/scoring.json", to_json(record))
 
     def components(self, key: str) -> pl.DataFrame:
-        """Return stored component scores, as :func:`asdbench.engine.scoring.component_scores` made them."""
-        return pl.read_parquet(self.root.readable(f"{self.scores(key)}/components.parquet"))
+        """Return stored component scores, as :func:`asdbench.engine.scoring.component_scores` made them.
+
+        Raises :class:`DamagedFileError` if the file is damaged.
+        """
+        return self._parsed(f"{self.scores(key)}/components.parquet", pl.read_parquet)
 
     def save_tensors(self, name: str, content: Any) -> None:
         """Write tensors and plain values with ``torch.save``."""
         self.root.write(name, lambda stream: torch.save(content, stream))
 
     def load_tensors(self, name: str) -> Any:
-        """Read what :meth:`save_tensors` wrote; nothing in the file is executed."""
-        return torch.load(self.root.readable(name), map_location="cpu", weights_only=True)
+        """Read what :meth:`save_tensors` wrote; nothing in the file is executed.
+
+        Raises :class:`DamagedFileError` if the file is damaged.
+        """
+        return self._parsed(
+            name, lambda content: torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        )
 
     def is_trained(self, resolved: ResolvedJob) -> bool:
         """Whether the job's training is finished."""
@@ -98,6 +121,47 @@ class JobStore:
     def snapshot(self) -> StoreSnapshot:
         """Return what answers the same questions for many jobs, from a single listing."""
         return StoreSnapshot(self.root)
+
+    def is_readable(self, task: TrainingTask) -> bool:
+        """Whether the stored files of a done ``task`` can be read; one that cannot is set aside.
+
+        Tensors are not read: of their files, in a folder, only the end is looked at.
+        """
+        try:
+            self.training_record(task.first.training_key)
+            self._check_end(f"{self.training(task.first.training_key)}/model.pt")
+            for resolved in task.jobs:
+                self.scoring_record(resolved.scoring_key)
+                self.components(resolved.scoring_key)
+                self._check_end(f"{self.scores(resolved.scoring_key)}/backend.pt")
+        except (DamagedFileError, FileNotFoundError):
+            return False
+        return True
+
+    def _check_end(self, name: str) -> None:
+        if self.root.folder is not None and not zipfile.is_zipfile(self.root.folder / name):
+            raise self._set_aside(name, ValueError("its end is missing"))
+
+    def _parsed(self, name: str, parse: Callable[[bytes], T]) -> T:
+        try:
+            return parse(self.root.read(name))
+        except StorageError as error:
+            if not isinstance(error.__cause__, IsADirectoryError):
+                raise
+            raise self._set_aside(name, error.__cause__) from error
+        except (FileNotFoundError, MemoryError):
+            raise
+        except (Exception, pl.exceptions.PanicException) as error:
+            if isinstance(error, RecordError) and error.is_other_version:
+                raise
+            raise self._set_aside(name, error) from error
+
+    def _set_aside(self, name: str, error: BaseException) -> DamagedFileError:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        self.root.set_aside(name, reason)
+        return DamagedFileError(
+            f"{self.root}/{name} was damaged ({reason}) and is renamed; the same command makes it again"
+        )
 
     def training_speeds(self) -> dict[str, float]:
         """Return the median training speed of each system that was ever trained, in steps per second."""

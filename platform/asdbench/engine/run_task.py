@@ -18,7 +18,7 @@ import torch
 
 from asdbench.engine import scoring, training
 from asdbench.engine.events import Note
-from asdbench.engine.job_store import JobStore
+from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import backend_state, load_trained
@@ -136,9 +136,9 @@ def _stored_model_or_checkpoint(
                 raise
     folder = store.training(task.first.training_key)
     if store.is_trained(task.first):
-        with contextlib.suppress(FileNotFoundError):  # deleted since the check
+        with contextlib.suppress(FileNotFoundError, DamagedFileError):  # deleted since the check
             return store.load_tensors(f"{folder}/model.pt"), None
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, DamagedFileError):
         return None, store.load_tensors(f"{folder}/checkpoint.pt")
     return None, None
 

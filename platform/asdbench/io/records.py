@@ -16,14 +16,16 @@ class RecordError(InputError):
     Attributes
     ----------
     path : path of the file
+    is_other_version : whether the record is intact, and another version of this platform wrote it
     """
 
-    def __init__(self, message: str, path: str) -> None:
+    def __init__(self, message: str, path: str, is_other_version: bool = False) -> None:
         super().__init__(message)
         self.path = path
+        self.is_other_version = is_other_version
 
-    def __reduce__(self) -> tuple[type["RecordError"], tuple[str, str]]:
-        return RecordError, (str(self), self.path)
+    def __reduce__(self) -> tuple[type["RecordError"], tuple[str, str, bool]]:
+        return RecordError, (str(self), self.path, self.is_other_version)
 
 
 class _Header(msgspec.Struct):
@@ -65,7 +67,8 @@ def record_from_json(content: bytes, kind: type[T], *, schema_version: int, path
         version = msgspec.json.decode(content, type=_Header).schema_version
         if version != schema_version:
             found = "no schema version" if version is None else f"schema version {version!r}"
-            raise RecordError(f"{path} has {found}; expected version {schema_version}: {cure}", path)
+            message = f"{path} has {found}; expected version {schema_version}: {cure}"
+            raise RecordError(message, path, is_other_version=isinstance(version, int))
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} cannot be read ({error}): {cure}", path) from error

@@ -10,6 +10,7 @@ URIs may hold a password. They travel to the workers as they are; messages show 
 
 import errno
 import io
+import logging
 import os
 import re
 import shutil
@@ -42,6 +43,8 @@ _OBJECT_STORES = ("s3", "gcs", "abfs")  # where a write appears once it is compl
 _AT_ONCE = 16  # reads; a folder may lie on a network, too
 _BATCH = 1024
 _CHUNK_BYTES = 1 << 24
+
+logger = logging.getLogger(__name__)
 
 
 class StorageError(InfrastructureError):
@@ -216,6 +219,8 @@ class Storage:
             content = buffer.getbuffer()
         with self._reaching(writing=True):
             if self.folder is not None:
+                if (self.folder / name).is_dir():
+                    self.set_aside(name, "it is a folder")
                 with replacing(self.folder / name) as temporary:
                     temporary.write_bytes(content)
             else:
@@ -236,6 +241,28 @@ class Storage:
                     system.delete_file(f"{base}/{name}")
             except FileNotFoundError:
                 pass
+
+    def set_aside(self, name: str, why: str) -> None:
+        """Rename a damaged file, or what is in its place, to ``<name>.damaged``, and log a warning.
+
+        Nothing happens if it no longer exists: another process has set it aside.
+        """
+        aside = f"{name}.damaged"
+        with self._reaching():
+            try:
+                if self.folder is not None:
+                    if (self.folder / aside).is_dir():
+                        shutil.rmtree(self.folder / aside)
+                    (self.folder / name).replace(self.folder / aside)
+                else:
+                    system, base = self._remote
+                    if not system.get_file_info(f"{base}/{name}").is_file:
+                        return
+                    system.move(f"{base}/{name}", f"{base}/{aside}")
+            except FileNotFoundError:
+                return
+        last = PurePosixPath(aside).name
+        logger.warning("%s/%s is damaged (%s); it is renamed to %s and made again", self, name, why, last)
 
     def delete_folder(self, folder: str) -> None:
         """Remove a folder and its content if it exists."""
