@@ -122,6 +122,26 @@ def test_an_entry_point_adds_a_system(install: Install) -> None:
     assert registry.configure("theirs", {"width": "4"}).values() == {"width": 4}
 
 
+def test_the_code_of_plugins_is_their_top_level_modules(install: Install, tmp_path: Path) -> None:
+    install("their_package.inner.deep", code("Theirs"), theirs="their_package.inner.deep:Theirs")
+    install("their_module", code("Single"), single="their_module", gone="not_installed:Gone")
+    systems, *plugins = registry.plugin_modules()
+    assert (systems / "baseline_mse.py").is_file()
+    assert plugins == [tmp_path / "their_module.py", tmp_path / "their_package"]
+
+
+def test_the_metadata_of_plugins_is_their_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry_points = "[asdbench.systems]\ntheirs = their_module:Theirs\n"
+    metadata = tmp_path / "their_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(entry_points)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert registry.plugin_metadata()["their_package-1.0"] == entry_points
+
+
 def test_a_module_without_a_class_name_gives_its_only_system(install: Install) -> None:
     install("their_module", code("Theirs"), theirs="their_module")
     assert registry.get("theirs").__name__ == "Theirs"

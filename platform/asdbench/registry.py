@@ -17,9 +17,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -133,6 +135,35 @@ def broken() -> dict[str, InputError]:
         except InputError as error:
             reasons[name] = error
     return reasons
+
+
+def plugin_modules() -> list[Path]:
+    """Return where the systems' code is: the folders of `systems`, and the top-level modules of plugins.
+
+    A plugin is an installed package with an entry point; its own top-level module is a folder or a ``.py``
+    file. What else the plugin imports is not listed.
+
+    >>> [path.name for path in plugin_modules()][:1]
+    ['systems']
+    """
+    modules = sorted({entry.module.partition(".")[0] for entry in _entry_points()})
+    paths = _system_folders()
+    for spec in filter(None, map(_top_level_spec, modules)):
+        files = [spec.origin] if spec.origin and spec.origin.endswith(".py") else []
+        paths += map(Path, spec.submodule_search_locations or files)
+    return paths
+
+
+def plugin_metadata() -> dict[str, str]:
+    """Return the entry points of installed plugins: the text of ``entry_points.txt`` by name and version.
+
+    The names are those of folders that :mod:`importlib.metadata` recognizes, without their suffix.
+    """
+    return {
+        f"{re.sub('[-_.]+', '_', entry.dist.name)}-{entry.dist.version}": text
+        for entry in _entry_points()
+        if entry.dist and (text := entry.dist.read_text("entry_points.txt"))
+    }
 
 
 def _class_in(module: ModuleType, name: str, origin: SystemSource) -> "type[System]":
@@ -491,15 +522,27 @@ def _sources() -> dict[str, list[SystemSource]]:
                 sources.setdefault(file.stem.replace("_", "-"), []).append(
                     SystemSource(module, None, f"systems/{file.name}")
                 )
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for entry in _entry_points():
         package = entry.dist.name if entry.dist else "an unknown package"
         origin = SystemSource(entry.module, entry.attr, f"{entry.value} of package {package}")
         sources.setdefault(entry.name, []).append(origin)
     return sources
 
 
+def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
+    return importlib.metadata.entry_points(group=ENTRY_POINTS)
+
+
+def _top_level_spec(module: str) -> ModuleSpec | None:
+    """Return where a top-level module is; ``None`` if it does not exist."""
+    try:
+        return importlib.util.find_spec(module)
+    except ValueError:  # it was imported and has no file
+        return None
+
+
 def _system_folders() -> list[Path]:
-    spec = importlib.util.find_spec("systems")
+    spec = _top_level_spec("systems")
     if spec is None or spec.submodule_search_locations is None:
         return []
     return [Path(folder) for folder in spec.submodule_search_locations]

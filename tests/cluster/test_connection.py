@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import RuntimeEnvSetupError
 
 from asdbench.cluster.connection import Connection
 from asdbench.errors import InputError
@@ -67,6 +68,35 @@ def test_a_port_that_answers_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> 
         with Connection(address) as connection:
             assert connection.dashboard == "http://127.0.0.1:8265"
     assert asked == [address, "ended"]
+
+
+@pytest.mark.parametrize("address", ["auto", "local"])
+def test_plugins_travel_only_to_a_cluster_that_was_not_started_here(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    sent: list[Any] = []
+
+    def connect(runtime_env: Any, **_: Any) -> Any:
+        sent.append(runtime_env)
+        return SimpleNamespace(dashboard_url="")
+
+    monkeypatch.setattr(ray, "init", connect)
+    with Connection(address):
+        (runtime_env,) = sent
+    assert (runtime_env is None) is (address == "local")
+    assert address == "local" or runtime_env["py_modules"][0].endswith("/systems")
+
+
+def test_plugins_that_cannot_be_sent_are_the_stated_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeEnvSetupError("Package size (600.00MiB) exceeds the maximum")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with (
+        pytest.raises(InputError, match=r"cannot be sent .* at 'auto' \(.*600.*\); keep data"),
+        Connection("auto"),
+    ):
+        pass
 
 
 @pytest.mark.cluster

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+from contextlib import nullcontext
 
 # Ray Train checks its workers every 2 s by default: a worker's end or death would go unnoticed for that long.
 # The other two settings would start processes whose output nobody reads.
@@ -16,7 +17,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import ray
+from ray.exceptions import RuntimeEnvSetupError
 
+from asdbench.cluster.plugins import plugins_for_workers
 from asdbench.errors import InputError
 
 _PROBE_S = 2.0
@@ -26,7 +29,8 @@ class Connection:
     """A connection that is made in the background; ``with`` waits for it and ends a cluster started here.
 
     Starting takes seconds, mostly in other processes, so the driver does other things meanwhile. If it never
-    enters the ``with`` block, the cluster ends with this process, which does not wait for it.
+    enters the ``with`` block, the cluster ends with this process, which does not wait for it. Workers of a
+    cluster that runs already receive the systems as this process sees them.
 
     Parameters
     ----------
@@ -61,6 +65,11 @@ class Connection:
                 f"Ray cannot start on this machine ({why}); fix that, or, for a run without a search, add "
                 f"--local"
             )
+        elif isinstance(self._error, RuntimeEnvSetupError):
+            message = (
+                f"the systems cannot be sent to the Ray cluster at {self._address!r} ({why}); "
+                f"keep data and models out of systems/ and of plugin packages"
+            )
         else:
             message = (
                 f"no Ray cluster answers at {self._address!r} ({why}); start one, correct --address (or "
@@ -84,17 +93,20 @@ class Connection:
         local = self._address == "local"
         try:
             _probe(self._address)
-            context = ray.init(
-                address=self._address,
-                include_dashboard=self._dashboard if local else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                namespace="asdbench",
-                # every worker that Ray starts in advance would import everything and then not be used
-                _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False}
-                if local
-                else None,
-            )
+            # workers of a cluster that is started here see the files that this process sees
+            with nullcontext() if local else plugins_for_workers() as runtime_env:
+                context = ray.init(
+                    address=self._address,
+                    include_dashboard=self._dashboard if local else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    namespace="asdbench",
+                    runtime_env=runtime_env,
+                    # every worker that Ray starts in advance would import everything and then not be used
+                    _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False}
+                    if local
+                    else None,
+                )
             self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
         except BaseException as error:
             self._error = error
