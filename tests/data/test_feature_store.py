@@ -11,7 +11,7 @@ import soundfile
 import soxr
 import torch
 
-from asdbench.data import feature_store
+from asdbench.data import digests, feature_store
 from asdbench.data.audio import read_clip
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -44,7 +44,8 @@ def refuse(*_: Any, **__: Any) -> Any:
 
 
 def files(home: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in (home / "store").glob("*")}
+    paths = [path for path in (home / "store").glob("*") if path.suffix != ".digest"]
+    return {path.name: path.stat().st_mtime_ns for path in paths}
 
 
 def rows_of(data: DataSet, machine_type: str) -> pl.DataFrame:
@@ -316,3 +317,61 @@ def test_windows_that_every_clip_fills_share_one_file(data: DataSet) -> None:
     few, all_ = (feature_store.mel_path(data, "fan", SPEC, min_frames=least) for least in (1, shortest))
     more = feature_store.mel_path(data, "fan", SPEC, min_frames=shortest + 1)
     assert few == all_ != more
+
+
+# Damage
+
+
+def zero(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(1000))
+
+
+def zero_without_a_trace(path: Path) -> None:
+    status = path.stat()
+    zero(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "is_seen_at_once"), [(zero, True), (zero_without_a_trace, False), (become_a_folder, True)]
+)
+def test_a_damaged_file_is_built_again(
+    data: DataSet,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+    is_seen_at_once: bool,
+) -> None:
+    shard = feature_store.mels(data, "fan", SPEC, min_frames=1)
+    expected = shard.rows.copy()
+    damage(shard.path)
+    monkeypatch.setattr(digests, "_verified", {})  # as in a new process
+    assert (feature_store.stored(shard.path) is None) == is_seen_at_once
+    again = feature_store.mels(data, "fan", SPEC, min_frames=1)
+    assert np.array_equal(again.rows, expected)
+    assert caplog.text.count("are damaged; they are built again") == 1
+
+
+def test_damaged_waveforms_give_no_spectrogram(data: DataSet) -> None:
+    expected = feature_store.mels(data, "fan", SPEC, min_frames=1).rows.copy()
+    zero(feature_store.waveform_path(data, "fan"))
+    feature_store.mel_path(data, "fan", SPEC, min_frames=1).unlink()
+    assert np.array_equal(feature_store.mels(data, "fan", SPEC, min_frames=1).rows, expected)
+
+
+def test_a_file_is_read_once_per_process(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    feature_store.mels(data, "fan", SPEC, min_frames=1)
+    read: list[Path] = []
+    digest_of = digests.digest_of
+    monkeypatch.setattr(digests, "digest_of", lambda path: read.append(path) or digest_of(path))
+    path = feature_store.mels(data, "fan", SPEC, min_frames=1).path
+    feature_store.mels(data, "fan", SPEC, min_frames=1)
+    feature_store.stored(path)
+    assert read == [path]

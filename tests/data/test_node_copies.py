@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asdbench.data import feature_store, node_copies
+from asdbench.data.digests import digest_of, note_of
 from asdbench.data.node_copies import CopyList, FeatureFile, node_home, publish, reads_over_network
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -128,7 +129,7 @@ def test_what_is_not_whole_is_published_again(storage: Storage, sources: list[Fe
     first = publish(sources, storage)
     storage.write(sources[0].name, b"cut")
     storage.delete(sources[1].name)
-    (note,) = (name for name in (node_copies._note_of(sources[2].name),) if storage.exists(name))
+    (note,) = (name for name in (note_of(sources[2].name),) if storage.exists(name))
     storage.write(note, b"damaged")
     assert publish(sources, storage) == first
     for of in sources:
@@ -164,7 +165,7 @@ def test_a_data_home_on_a_shared_disk_is_published_as_it_is(
     assert {path for path in home.rglob("*") if not path.name.startswith(".")} == before
     assert node_home(Storage.from_location(home), manifest, cache_dir=node_cache_dir()) != home
     computed: list[Path] = []
-    monkeypatch.setattr(node_copies, "_digest_of", lambda path: computed.append(path) or "0")
+    monkeypatch.setattr(node_copies, "digest_of", lambda path: computed.append(path) or digest_of(path))
     assert publish(sources, Storage.from_location(home)) == manifest
     assert computed == []
     os.utime(sources[0].path, ns=(1, 1))
@@ -176,6 +177,14 @@ def test_an_arrow_file_that_is_gone_is_no_riddle(shared: Storage, sources: list[
     sources[0].path.unlink()
     with pytest.raises(InputError, match=r"\.arrow' is gone; run the same command again to rebuild it"):
         publish(sources, shared)
+
+
+def test_a_damaged_arrow_file_is_not_published(shared: Storage, sources: list[FeatureFile]) -> None:
+    publish(sources, Storage.from_location(sources[0].data.workspace.home))
+    exchange(sources[0].path)
+    with pytest.raises(InfrastructureError, match=r"\.arrow' was damaged and is removed; run the same"):
+        publish(sources, shared)
+    assert not sources[0].path.exists()
 
 
 def test_a_job_gets_what_it_reads_alone(shared: Storage, sources: list[FeatureFile]) -> None:
@@ -201,7 +210,7 @@ def test_a_node_copies_once(
         places = set(pool.map(lambda _: node_home(storage, manifest, cache_dir=node_cache_dir()), range(6)))
     assert len(places) == 1
     assert sorted(fetched) == sorted(files(manifest))
-    monkeypatch.setattr(node_copies, "_digest_of", lambda _: pytest.fail("computed again"))
+    monkeypatch.setattr(node_copies, "digest_of", lambda _: pytest.fail("computed again"))
     node_home(storage, manifest, cache_dir=node_cache_dir())
     assert len(fetched) == len(manifest.files)
 
@@ -244,7 +253,7 @@ def touch(path: Path) -> None:
 
 
 def forget(path: Path) -> None:
-    Path(node_copies._note_of(str(path))).unlink()
+    Path(note_of(str(path))).unlink()
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,18 @@
 One file holds the clips of one machine type: a single record batch, so that all its clips are one contiguous
 array of samples or frames, with the clip ids and the first row of each clip in the schema's metadata. A file
 is named by a hash of all that its content depends on (the clips' content, channel policy, feature parameters,
-this format), is written under a temporary name and never changed: what exists is right. A file that cannot be
-opened, because something else cut it short, is built again. A changed recording rebuilds the files of its
-machine type and no others.
+this format), is written under a temporary name and never changed. A file that something else has changed or
+cut short, as its digest shows (see `digests`), is removed and built again. A changed recording rebuilds the
+files of its machine type and no others.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -25,6 +28,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from asdbench.data import digests
 from asdbench.data.audio import ChannelPolicy, kept_channels, read_clip
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -35,6 +39,8 @@ from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 _FORMAT = 1  # changes whenever the same inputs would give other bytes
 
 Progress = Callable[[int], None]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,14 +91,30 @@ class Shard:
         return self.rows[start:stop]
 
 
-def stored(path: Path) -> Shard | None:
-    """Return the clips in ``path``; ``None`` if it is not there or cannot be opened."""
+def stored(path: Path, *, thorough: bool = False) -> Shard | None:
+    """Return the clips in ``path``; ``None`` if it is not there or damaged.
+
+    A damaged file is removed. With ``thorough``, the content is read and compared with its digest, once per
+    process; otherwise only if size or modification time have changed.
+    """
     shard = Shard(path)
     try:
-        whole = path.exists() and len(shard.rows) == shard.starts[-1]
-    except (OSError, ValueError, TypeError, LookupError, pa.ArrowException):  # cut short, or of other content
+        if not path.exists():
+            return None
+        if len(shard.rows) == shard.starts[-1] and digests.is_unchanged(path, thorough=thorough):
+            return shard
+    except FileNotFoundError:  # another process has removed it
         return None
-    return shard if whole else None
+    except (OSError, ValueError, TypeError, LookupError, pa.ArrowException):  # cut short, or of other content
+        pass
+    _remove_damaged(path)
+    return None
+
+
+def _remove_damaged(path: Path) -> None:
+    logger.warning("the features in %s are damaged; they are built again", path)
+    with contextlib.suppress(OSError):  # building them says what is wrong
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def waveform_path(data: DataSet, machine_type: str) -> Path:
@@ -127,7 +149,7 @@ def waveforms(
     Raises :class:`InputError` if a recording has vanished or changed since the data set was indexed.
     """
     path = waveform_path(data, machine_type)
-    if (existing := stored(path)) is not None:
+    if (existing := stored(path, thorough=True)) is not None:
         return existing
     clips = _clips_of(data, machine_type)
     check_unchanged(data, clips)
@@ -156,7 +178,7 @@ def mels(
     A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
     """
     path = mel_path(data, machine_type, spec, min_frames=min_frames)
-    if (existing := stored(path)) is not None:
+    if (existing := stored(path, thorough=True)) is not None:
         return existing
     import torch
 
@@ -255,8 +277,10 @@ def _build(
         metadata = {"clip_id": clip_ids.astype(np.int64).tobytes(), "start": starts.tobytes()}
         schema = pa.schema([pa.field("rows", column.type)], metadata=metadata)
         try:
-            with replacing(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
-                writer.write_batch(pa.record_batch([column], schema=schema))
+            with replacing(path) as temporary:
+                with pa.ipc.new_file(str(temporary), schema) as writer:
+                    writer.write_batch(pa.record_batch([column], schema=schema))
+                digests.write_note(path, temporary.stat(), digests.digest_of(temporary))
         except OSError as error:
             raise _no_room(path, error) from error
 

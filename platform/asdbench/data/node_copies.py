@@ -6,7 +6,7 @@ the size and the BLAKE2b digest of each file. A worker creates a data home from 
 process of a node copies a file while the others wait for it; the copy is compared with the digest before it
 gets its name. Recordings are never copied.
 
-Digests are stored in ``.<name>.digest`` and hold for a size and a modification time. Where two
+Digests are noted beside the files (see `digests`). Where two
 drivers publish the same Arrow file, the first one's bytes are kept: its name says that the content is equal,
 but the last bits of a spectrogram may differ from processor to processor.
 """
@@ -14,7 +14,6 @@ but the last bits of a spectrogram may differ from processor to processor.
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import socket
@@ -22,14 +21,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from asdbench.data.digests import digest_of, new_hash, note_of, noted_digest, parsed_note, write_note
 from asdbench.data.feature_store import stored
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InfrastructureError, InputError
-from asdbench.io.files import read_json, write_json
+from asdbench.io.files import read_json
 from asdbench.io.storage import Storage
 
 _NETWORK = re.compile(r"nfs4?|cifs|smb3|lustre|gpfs|beegfs|ceph|9p|fuse\..*")
@@ -151,7 +150,7 @@ def _publish_registration(data: DataSet, storage: Storage | None) -> list[Publis
         content = (home / name).read_bytes()
         if storage is not None and not _holds(storage, name, content):
             storage.write(name, content)
-        published.append(Published(name, len(content), _hash(content).hexdigest(), data.name))
+        published.append(Published(name, len(content), new_hash(content).hexdigest(), data.name))
     return published
 
 
@@ -161,9 +160,9 @@ def _holds(storage: Storage, name: str, content: bytes) -> bool:
 
 def _publish_arrow(path: Path, name: str, storage: Storage | None) -> tuple[int, str]:
     """Return size and digest of an Arrow file, in the storage if that is not the data home."""
-    note = _note_of(name)
+    note = note_of(name)
     if storage is not None and storage.exists(note):
-        known = _known(storage.read(note))
+        known = parsed_note(storage.read(note))
         if known is not None and storage.size_bytes(name) == known["size_bytes"]:
             return known["size_bytes"], known["blake2b"]
     try:
@@ -177,12 +176,17 @@ def _publish_arrow(path: Path, name: str, storage: Storage | None) -> tuple[int,
 
 
 def _local_digest(path: Path) -> tuple[int, str]:
-    """Return size and digest of a file of this machine, computed once."""
+    """Return size and digest of a file of this machine, computed once; a damaged file is removed."""
     status = path.stat()
-    if (digest := _noted_digest(path, status)) is None:
-        digest = _digest_of(path)
+    if (digest := noted_digest(path, status)) is None:
+        digest = digest_of(path)
+        if noted_digest(path) not in (None, digest):
+            path.unlink()
+            raise InfrastructureError(
+                f"{str(path)!r} was damaged and is removed; run the same command again to rebuild it"
+            )
         with contextlib.suppress(OSError):  # it is computed again next time
-            _note(path, status, digest)
+            write_note(path, status, digest)
     return status.st_size, digest
 
 
@@ -196,7 +200,7 @@ def _bring(file: Published, storage: Storage, place: Path) -> None:
             if _is_complete(path, file):
                 return
             if _is_correct(path, file) or _copied(file, storage, path):
-                _note(path, path.stat(), file.digest)
+                write_note(path, path.stat(), file.digest)
             else:
                 _check_buildable(file, storage, place)
     except OSError as error:
@@ -281,46 +285,9 @@ def _is_complete(path: Path, file: Published) -> bool:
         status = path.stat()
     except FileNotFoundError:
         return False
-    return status.st_size == file.size_bytes and _noted_digest(path, status) == file.digest
+    return status.st_size == file.size_bytes and noted_digest(path, status) == file.digest
 
 
 def _is_correct(path: Path, file: Published) -> bool:
     """Return whether a file has the published content."""
-    return path.exists() and path.stat().st_size == file.size_bytes and _digest_of(path) == file.digest
-
-
-def _note_of(name: str) -> str:
-    folder, _, file = name.rpartition("/")
-    return f"{folder}/.{file}.digest"
-
-
-def _note(path: Path, status: os.stat_result, digest: str) -> None:
-    known = {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "blake2b": digest}
-    write_json(Path(_note_of(str(path))), known)
-
-
-def _noted_digest(path: Path, status: os.stat_result) -> str | None:
-    try:
-        known = _known(Path(_note_of(str(path))).read_bytes())
-    except OSError:
-        return None
-    if known is None or known.get("mtime_ns") != status.st_mtime_ns or known["size_bytes"] != status.st_size:
-        return None
-    return str(known["blake2b"])
-
-
-def _known(note: bytes) -> dict[str, Any] | None:
-    try:
-        known = json.loads(note)
-    except ValueError:
-        return None
-    return known if isinstance(known, dict) and {"size_bytes", "blake2b"} <= known.keys() else None
-
-
-def _hash(content: bytes = b"") -> hashlib.blake2b:
-    return hashlib.blake2b(content, digest_size=32)
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, _hash).hexdigest()
+    return path.exists() and path.stat().st_size == file.size_bytes and digest_of(path) == file.digest
