@@ -68,5 +68,5 @@ def prefer_driver_plugins() -> None:
     Ray unpacks it on ``PYTHONPATH``, but searches the driver's current folder first, and below the same path
     a node may have older systems.
     """
-    folders = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    folders = list(filter(None, os.getenv("PYTHONPATH", "").split(os.pathsep)))
     sys.meta_path.insert(0, _FinderIn(folders))
