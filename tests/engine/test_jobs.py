@@ -1,9 +1,12 @@
 """Jobs: what their keys depend on, and how often their settings are resolved."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import polars as pl
+import psutil
 import pytest
 
 from asdbench import config, registry
@@ -123,3 +126,23 @@ def test_an_unknown_system_or_setting_is_refused(workspace: Workspace) -> None:
 def test_a_key_does_not_depend_on_the_order_of_what_it_hashes() -> None:
     assert key_of({"a": 1, "b": (2, 3)}) == key_of({"b": [2, 3], "a": 1})
     assert key_of({"a": 1}) != key_of({"a": 2})
+
+
+def test_memory_is_flat_over_600_tasks(workspace: Workspace) -> None:
+    catalog.add(workspace, "many", catalog.load(workspace, "tiny").root)
+    folder = workspace.home / "data" / "many"
+    table = folder / json.loads((folder / "dataset.json").read_bytes())["clips"]
+    clips = pl.read_parquet(table)
+    many = pl.concat([clips] * (8330 // clips.height + 1)).head(8330)
+    ids = pl.int_range(many.height, dtype=pl.Int64)
+    many.with_columns(clip_id=ids, content_hash=ids.cast(pl.Utf8)).write_parquet(table)
+    process = psutil.Process()
+
+    def keys_of(seed: int) -> tuple[str, str]:
+        return ResolvedJob.from_workspace(Job("baseline-mse", {}, "many", "fan", seed), workspace).keys
+
+    keys = {keys_of(seed) for seed in range(20)}
+    before = process.memory_info().rss
+    keys |= {keys_of(seed) for seed in range(20, 600)}
+    assert process.memory_info().rss - before < 50e6
+    assert len(keys) == 600

@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TypedDict
 
 from asdbench import registry
@@ -52,11 +52,6 @@ class Job:
     machine_type: str
     seed: int
     pseudo_anomaly_data: str | None = None  # data set of the pseudo-anomalies, if not ``data``
-
-
-@lru_cache(maxsize=1024)  # data sets do not change, and their hash is their identity
-def _fingerprint(data: DataSet, machine_type: str, split: str | None) -> str:
-    return data.fingerprint(machine_type, split=split)
 
 
 def key_of(described: Mapping[str, object]) -> str:
@@ -208,7 +203,7 @@ class ResolvedJob:
             "settings": trainer.values("training"),
             "machine_type": self.job.machine_type,
             "seed": self.job.seed,
-            "clips": [(m, _fingerprint(data, m, "train")) for data, m in self.machine_types_read],
+            "clips": [(m, data.fingerprint(m, split="train")) for data, m in self.machine_types_read],
         }
 
     @cached_property
@@ -235,7 +230,7 @@ class ResolvedJob:
             "system": self.job.system,
             "code": registry.source_hash(self.job.system),
             "settings": self.configured.values("scoring"),
-            "clips": _fingerprint(self.data, self.job.machine_type, "test"),
+            "clips": self.data.fingerprint(self.job.machine_type, split="test"),
         }
 
     @cached_property
@@ -250,7 +245,7 @@ class ResolvedJob:
 
     def fingerprint(self) -> str:
         """Return the hash of all clips of the job's machine type."""
-        return _fingerprint(self.data, self.job.machine_type, None)
+        return self.data.fingerprint(self.job.machine_type)
 
     def build_trained(self, facts: TrainingFacts) -> System:
         """Return the system that is trained, with initial weights from the current random state."""

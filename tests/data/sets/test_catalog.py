@@ -500,3 +500,27 @@ def test_a_home_that_is_read_only_is_named(data_home: Path, monkeypatch: pytest.
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # root may write anywhere
     with pytest.raises(InputError, match=r"cannot write to the data home .*Permission denied"):
         Workspace.from_environment().check_home()
+
+
+def test_a_data_set_is_read_once_until_its_registration_changes(
+    folder: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.from_environment()
+    catalog.add(workspace, "fans", folder)
+    first = catalog.load(workspace, "fans")
+    assert catalog.load(Workspace.from_environment(), "fans") is first
+    assert (
+        catalog.load(Workspace.from_home(data_home, storage="s3://b/x"), "fans").workspace.storage.uri
+        == "s3://b/x"
+    )
+    assert first.fingerprint() == first.fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", lambda *_, **__: pytest.fail("computed again"))
+        assert first.fingerprint() == first.fingerprint()
+    catalog.add(workspace, "fans", folder, channels="near")
+    second = catalog.load(workspace, "fans")
+    assert (first.channels, second.channels) == ("mean", "near")
+    (table,) = (data_home / "data" / "fans").glob("clips-*.parquet")
+    table.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="the registration of data set 'fans' is damaged"):
+        catalog.load(workspace, "fans")

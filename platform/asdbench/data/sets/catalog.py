@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypedDict, cast
 
@@ -163,13 +164,22 @@ class DataSet:
         return "" if subset == "dev" and len(self.subsets()) == 1 else f" ({subset} subset)"
 
     def fingerprint(self, machine_type: str | None = None, *, split: str | None = None) -> str:
-        """Return a hash (hex) of the clips of one machine type or all, of one split or both.
+        """Return a hash (hex) of the clips of one machine type or all, of one split or both; computed once.
 
         Raises
         ------
         InputError
             The machine type or the split does not exist.
         """
+        if (machine_type, split) not in self._fingerprints:
+            self._fingerprints[machine_type, split] = self._fingerprint(machine_type, split)
+        return self._fingerprints[machine_type, split]
+
+    @cached_property
+    def _fingerprints(self) -> dict[tuple[str | None, str | None], str]:
+        return {}
+
+    def _fingerprint(self, machine_type: str | None, split: str | None) -> str:
         rows = self.clips
         if machine_type is not None:
             if machine_type not in self.machine_types:
@@ -361,15 +371,44 @@ def _register(
     return _data_set(workspace, name, record, clips)
 
 
+_loaded: dict[tuple[Workspace, str], tuple[dict[Path, tuple[int, ...]], DataSet]] = {}
+
+
 def load(workspace: Workspace, name: str) -> DataSet:
-    """Return the data set ``name``.
+    """Return the data set ``name``, the same object as long as its registration does not change.
+
+    A process holds each data set once, however many jobs read it.
 
     Raises
     ------
     InputError
         No data set has that name, or its registration is damaged.
     """
+    loaded = _loaded.get((workspace, name))
+    if loaded is not None and loaded[0] == _states(loaded[0]):
+        return loaded[1]
     record = _record(workspace, name)
+    folder = workspace.home / "data" / name
+    states = _states([folder / "dataset.json", folder / record["clips"]])
+    data = _load(workspace, name, record)
+    _loaded[workspace, name] = (states, data)
+    return data
+
+
+def _states(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    """Return by what it is noticed that a file has changed or vanished."""
+    states: dict[Path, tuple[int, ...]] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            states[path] = ()
+        else:
+            states[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return states
+
+
+def _load(workspace: Workspace, name: str, record: _Record) -> DataSet:
     path = workspace.home / "data" / name / record["clips"]
     try:
         clips = pl.read_parquet(path)
