@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from asdbench.driver import run_status
 from asdbench.driver.run_status import (
     N_KEPT,
+    LocalTasks,
     RunMonitor,
     StatusWriter,
     search_left_s,
@@ -120,6 +121,31 @@ def test_an_unknown_part_leaves_the_time_unknown() -> None:
     unknown = scheduler()
     del unknown["done_s"]
     assert status_from(unknown, run=RUN, now_unix_s=NOW_S).left_s is None
+
+
+def test_a_task_without_a_process_waits() -> None:
+    (started,) = scheduler()["running"]
+    submitted = {**started, "host": "", "node": "", "since_unix_s": 0.0}
+    status = status_from(scheduler(running=[started, submitted]), run=RUN, now_unix_s=NOW_S)
+    assert [task.host for task in status.running] == ["gpu1"]
+    assert status.waiting == 5
+    assert status.left_s == pytest.approx(570)
+
+
+def test_tasks_in_this_process_are_counted_with_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = NOW_S
+    monkeypatch.setattr("time.time", lambda: now_s)
+    tasks = LocalTasks(5)
+    assert tasks.status()["waiting"] == 5
+    now_s += 40
+    tasks.note_end(is_failed=False)
+    tasks.note_end(is_failed=True)
+    now_s += 10
+    tasks.note_progress("valve mine seed 0", 5, 50)
+    status = status_from(tasks.status(), run=RUN, now_unix_s=now_s)
+    assert (status.waiting, status.done, status.failed) == (2, 1, 1)
+    assert status.running == (RunningTask("valve mine seed 0", RUN.host, "", NOW_S + 40, 5, 50),)
+    assert status.left_s == pytest.approx(170)  # 90 s of the running task and 2 of 40 s
 
 
 def test_only_the_newest_retries_and_notes_are_kept() -> None:

@@ -93,8 +93,11 @@ def test_a_time_of_another_day_has_its_date() -> None:
     assert "began 2023-11-1" in lines(began)[1]
 
 
-def test_a_time_left_that_is_unknown_is_said_so() -> None:
-    assert lines(replace(RUN, left_s=None))[1].endswith("time left not known yet")
+@pytest.mark.parametrize(
+    ("left_s", "text"), [(None, "time left not known yet"), (0.0, "no tasks left"), (90.0, "about 90 s left")]
+)
+def test_the_time_left_is_in_words(left_s: float | None, text: str) -> None:
+    assert lines(replace(RUN, left_s=left_s))[1].endswith(f", {text}")
 
 
 def test_of_a_silent_run_nothing_is_said_to_run() -> None:
@@ -104,6 +107,7 @@ def test_of_a_silent_run_nothing_is_said_to_run() -> None:
     )
     assert not [line for line in shown if "gpu1 90 s" in line or "left" in line]
     assert shown[2].startswith("tasks: 3 waiting, 2 running")
+    assert [line.partition(" ")[0] for line in shown if line.startswith("gpu")] == ["gpu2"]
 
 
 def test_long_lists_are_cut_with_their_number() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import socket
 import sys
 import threading
 import time
@@ -90,6 +91,60 @@ class RunMonitor:
         )
 
 
+class LocalTasks:
+    """The state of tasks that run one after the other in this process.
+
+    Parameters
+    ----------
+    n_tasks : number of all
+
+    Examples
+    --------
+    >>> tasks = LocalTasks(3)
+    >>> tasks.note_progress("fan mine seed 0", 10, 100)
+    >>> tasks.note_end(is_failed=False)
+    >>> tasks.note_progress("valve mine seed 0", 50, 100)
+    >>> tasks.status()["waiting"], tasks.status()["done"], tasks.status()["running"][0]["label"]
+    (1, 1, 'valve mine seed 0')
+    """
+
+    def __init__(self, n_tasks: int) -> None:
+        self._n_tasks = n_tasks
+        self._n_done = self._n_failed = 0
+        self._done_s = 0.0
+        self._began_unix_s = time.time()
+        self._running: RunningTask | None = None
+
+    def note_progress(self, label: str, step: int, steps: int) -> None:
+        """Note the finished steps, and the number of all, of the task that runs."""
+        host, since = socket.gethostname(), self._began_unix_s
+        self._running = RunningTask(label, host, "", since, step, steps)
+
+    def note_end(self, *, is_failed: bool) -> None:
+        """Note that the task that runs has ended."""
+        now = time.time()
+        if is_failed:
+            self._n_failed += 1
+        else:
+            self._n_done += 1
+            self._done_s += now - self._began_unix_s
+        self._began_unix_s, self._running = now, None
+
+    def status(self) -> SchedulerStatus:
+        """Return the state as the scheduler of a cluster would."""
+        running = [] if self._running is None else [msgspec.to_builtins(self._running)]
+        return {
+            "waiting": self._n_tasks - self._n_done - self._n_failed - len(running),
+            "done": self._n_done,
+            "done_s": self._done_s,
+            "failed": self._n_failed,
+            "features": 0,
+            "running": running,
+            "nodes": [],
+            "retries": [],
+        }
+
+
 def status_from(
     scheduler: SchedulerStatus,
     searches: Sequence[SearchStatus] = (),
@@ -112,12 +167,14 @@ def status_from(
     msgspec.ValidationError
         The scheduler's data lacks a field or has an unknown one.
     """
-    running = msgspec.convert(scheduler["running"], tuple[RunningTask, ...])
+    submitted = msgspec.convert(scheduler["running"], tuple[RunningTask, ...])
+    running = tuple(task for task in submitted if task.host)
+    n_waiting = scheduler["waiting"] + len(submitted) - len(running)
     n_done, done_s = scheduler["done"], scheduler.get("done_s")
     left_s = [
         tasks_left_s(
             running,
-            n_waiting=scheduler["waiting"],
+            n_waiting=n_waiting,
             mean_s=done_s / n_done if n_done and done_s else None,
             now_unix_s=now_unix_s,
         ),
@@ -127,7 +184,7 @@ def status_from(
     return msgspec.structs.replace(
         run,
         heartbeat_unix_s=now_unix_s,
-        waiting=scheduler["waiting"],
+        waiting=n_waiting,
         done=n_done,
         failed=scheduler["failed"],
         features=scheduler["features"],

@@ -33,7 +33,7 @@ class SchedulerStatus(TypedDict):
     ----------
     waiting, done, failed : number of tasks
     features : number of features that wait or are being built
-    running : tasks, each with the fields of `RunningTask`
+    running : tasks, each with the fields of `RunningTask`; one without a host waits for a process
     nodes : each with the fields of `NodeStatus`
     retries : each with the fields of `Retry`, the newest last
     done_s : total running time of the tasks that are done; without it, no time left is estimated before

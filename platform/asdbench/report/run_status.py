@@ -76,13 +76,14 @@ def status_rows(runs: Sequence[RunStatus], *, now_unix_s: float) -> list[dict[st
 
 
 def run_view(run: RunStatus, *, now_unix_s: float) -> RenderableType:
-    """Return the state of a run for people: what runs is left out if the run was not heard from lately."""
+    """Return the state of a run for people; of one that was not heard from lately only what is still true."""
     is_heard = run.unheard_s(now_unix_s) is None
     parts: list[RenderableType] = [Text(run.command, style="bold"), _origin(run, now_unix_s), _tasks(run)]
     if run.searches:
         parts.append(_searches_table(run.searches))
-    if run.nodes:
-        parts.append(_nodes_table(run.nodes, now_unix_s))
+    nodes = run.nodes if is_heard else [node for node in run.nodes if node.quarantined_unix_s is not None]
+    if nodes:
+        parts.append(_nodes_table(nodes, now_unix_s))
     if run.running and is_heard:
         parts.append(_running_table(run.running, now_unix_s))
     parts += [_retry_line(retry, now_unix_s) for retry in run.retries]
@@ -106,8 +107,13 @@ def _origin(run: RunStatus, now_unix_s: float) -> Text:
     if unheard_s is not None:
         reason = "its process may have been killed; the same command resumes it"
         return Text(f"{start}, not heard from for {format_duration(unheard_s)} ({reason})", style="red")
-    left = "time left not known yet" if run.left_s is None else f"about {format_duration(run.left_s)} left"
-    return Text(f"{start}, {left}")
+    return Text(f"{start}, {_left(run.left_s)}")
+
+
+def _left(left_s: float | None) -> str:
+    if left_s is None:
+        return "time left not known yet"
+    return f"about {format_duration(left_s)} left" if left_s else "no tasks left"
 
 
 def _tasks(run: RunStatus) -> Text:
