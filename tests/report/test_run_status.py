@@ -105,7 +105,7 @@ def test_of_a_silent_run_nothing_is_said_to_run() -> None:
     assert shown[1].endswith(
         "not heard from for 2 min (its process may have been killed; the same command resumes it)"
     )
-    assert not [line for line in shown if "gpu1 90 s" in line or "left" in line]
+    assert not [line for line in shown if "5/50" in line or "left" in line]
     assert shown[2].startswith("tasks: 3 waiting, 2 running")
     assert [line.partition(" ")[0] for line in shown if line.startswith("gpu")] == ["gpu2"]
 
