@@ -81,6 +81,12 @@ def test_a_run_shows_tasks_nodes_searches_and_the_time_left() -> None:
     assert retry.endswith("(5 min ago): disk full")
 
 
+@pytest.mark.parametrize("steps", [None, 0])
+def test_a_task_has_no_steps_before_its_first_report(steps: int | None) -> None:
+    task = RunningTask("fan mine seed 0", "gpu1", "n1", NOW_S - 90, steps, steps)
+    assert "fan mine seed 0 gpu1 90 s –" in lines(replace(RUN, running=(task,)))
+
+
 def test_a_node_that_is_out_comes_first_with_time_and_reason() -> None:
     nodes = [line for line in lines(RUN) if line.startswith("gpu")]
     assert nodes[0].startswith("gpu2 0 0 out since ")

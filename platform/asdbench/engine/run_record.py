@@ -58,7 +58,7 @@ class RunningTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label : the task, for people
     host, node : host name and id of its node
     since_unix_s : when it started
-    step, steps : finished training steps, and the number of all, if known
+    step, steps : finished training steps, and the number of all; ``None`` or 0 before its first report
     """
 
     label: str

@@ -165,7 +165,7 @@ def _running_table(running: Sequence[RunningTask], now_unix_s: float) -> Display
                 task.label,
                 task.host,
                 format_duration(max(now_unix_s - task.since_unix_s, 0.0)),
-                MISSING if task.step is None or task.steps is None else f"{task.step}/{task.steps}",
+                f"{task.step}/{task.steps}" if task.steps else MISSING,
             ]
         )
         for task in ordered[:N_SHOWN]
