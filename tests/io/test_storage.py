@@ -1,6 +1,11 @@
+import contextlib
 import errno
 import os
 import pickle
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -194,6 +199,48 @@ def test_a_place_that_is_none_says_so_in_a_sentence(tmp_path: Path, s3_bucket: s
         assert "Request ID" not in str(found.value)
         assert not found.value.transient
         assert found.value.__cause__ is None or "hidden" not in str(found.value.__cause__)
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Address of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connections: list[socket.socket] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):  # closed at the end of the test
+                while True:
+                    connections.append(server.accept()[0])
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in connections:
+            connection.close()
+
+
+def test_a_silent_server_is_reported_in_half_a_minute(silent_server: str) -> None:
+    query = f"scheme=http&endpoint_override={silent_server}&region=us-east-1"
+    storage = Storage.from_location(f"s3://user:hidden@bucket/x?{query}")
+    began = time.monotonic()
+    with pytest.raises(
+        StorageError, match=r"cannot be reached .*Operation too slow.* check the server"
+    ) as error:
+        storage.read("it")
+    assert time.monotonic() - began < 30
+    assert error.value.transient
+    assert "hidden" not in str(error.value)
+
+
+def test_options_in_the_uri_hold_with_timeouts(s3_bucket: str) -> None:
+    system, _ = Storage.from_location(f"{s3_bucket}&allow_delayed_open=true")._remote
+    _, (options,) = system.__reduce__()
+    assert options["access_key"] == "user"
+    assert options["allow_delayed_open"]
+    assert options["endpoint_override"] in s3_bucket
+    assert 0 < options["connect_timeout"] < options["request_timeout"] < 30
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE])

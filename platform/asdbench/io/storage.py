@@ -43,6 +43,7 @@ _OBJECT_STORES = ("s3", "gcs", "abfs")  # where a write appears once it is compl
 _AT_ONCE = 16  # reads; a folder may lie on a network, too
 _BATCH = 1024
 _CHUNK_BYTES = 1 << 24
+_CONNECT_S, _SILENCE_S, _ATTEMPTS = 5.0, 7.0, 3  # of requests to S3: a silent server is reported after 25 s
 
 logger = logging.getLogger(__name__)
 
@@ -319,7 +320,7 @@ class Storage:
         from pyarrow.fs import FileSystem
 
         system, base = FileSystem.from_uri(self.uri)
-        return system, base.rstrip("/")
+        return _impatient(system) if system.type_name == "s3" else system, base.rstrip("/")
 
     def _fresh(self, name: str) -> Path:
         """Return the path of a file in the folder, as the server of a network file system sees it now.
@@ -390,6 +391,15 @@ def _version(entry: "os.DirEntry[str]") -> str:
     except FileNotFoundError:
         return "removed"
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _impatient(system: Any) -> Any:
+    """Return an S3 file system with the same options that gives up in half a minute; no URI can say that."""
+    from pyarrow.fs import AwsStandardS3RetryStrategy
+
+    make, (options,) = system.__reduce__()
+    times = {"connect_timeout": _CONNECT_S, "request_timeout": _SILENCE_S}
+    return make({**options, **times, "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS)})
 
 
 def _joined(parts: SplitResult) -> str:

@@ -22,6 +22,7 @@ from asdbench.errors import InputError
 from asdbench.io.storage import Storage, StorageError
 
 _RETRY_S = 1.0
+_AT_ONCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Workspace:
     def check_storage(self, *, writable: bool = False) -> None:
         """Check, before any work has begun, that the storage can be read, and written if ``writable``.
 
-        A transient fault is tried once more. A full storage passes: what is stored there can be read, and
-        finished work waits for room.
+        A transient fault that shows at once is tried once more. A full storage passes: what is stored there
+        can be read, and finished work waits for room.
 
         Raises
         ------
@@ -82,6 +83,7 @@ class Workspace:
             The storage cannot be used.
         """
         for is_last in (False, True):
+            began = time.monotonic()
             try:
                 if writable:
                     self.storage.check()
@@ -93,7 +95,7 @@ class Workspace:
             except StorageError as error:
                 if error.full:
                     return
-                if is_last or not error.transient:
+                if is_last or not error.transient or time.monotonic() - began > _AT_ONCE_S:
                     raise InputError(str(error)) from error
             time.sleep(_RETRY_S)
 
