@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import RuntimeEnvSetupError
+from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
 from asdbench.cluster.connection import Connection
 from asdbench.errors import InputError
@@ -94,6 +94,21 @@ def test_plugins_that_cannot_be_sent_are_the_stated_cause(monkeypatch: pytest.Mo
     monkeypatch.setattr(ray, "init", fail)
     with (
         pytest.raises(InputError, match=r"cannot be sent .* at 'auto' \(.*600.*\); keep data"),
+        Connection("auto"),
+    ):
+        pass
+
+
+def test_a_cluster_that_requires_its_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        try:
+            raise AuthenticationError("InvalidAuthToken")
+        except AuthenticationError as error:
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
+
+    monkeypatch.setattr(ray, "init", fail)
+    with (
+        pytest.raises(InputError, match="'auto' requires its token; set RAY_AUTH_MODE=token"),
         Connection("auto"),
     ):
         pass

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 # Ray Train checks its workers every 2 s by default: a worker's end or death would go unnoticed for that long.
@@ -17,7 +18,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import ray
-from ray.exceptions import RuntimeEnvSetupError
+from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
 from asdbench.cluster.plugins import plugins_for_workers
 from asdbench.errors import InputError
@@ -70,6 +71,11 @@ class Connection:
                 f"the systems cannot be sent to the Ray cluster at {self._address!r} ({why}); "
                 f"keep data and models out of systems/ and of plugin packages"
             )
+        elif any(isinstance(cause, AuthenticationError) for cause in _causes(self._error)):
+            message = (
+                f"the Ray cluster at {self._address!r} requires its token; set RAY_AUTH_MODE=token, and "
+                f"copy ~/.ray/auth_token from its head node to this machine"
+            )
         else:
             message = (
                 f"no Ray cluster answers at {self._address!r} ({why}); start one, correct --address (or "
@@ -110,6 +116,14 @@ class Connection:
             self.dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
         except BaseException as error:
             self._error = error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that caused it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _probe(address: str) -> None:
