@@ -17,6 +17,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, TypeVar
 
 from asdbench.errors import InputError, unknown_name
@@ -158,6 +159,11 @@ def settings_of(config_class: type) -> dict[str, Setting]:
     >>> settings_of(Config)["epochs"].domain
     Range(low=20, high=200, log=False)
     """
+    return dict(_settings_of(config_class))
+
+
+@cache  # every key of a job asks for them
+def _settings_of(config_class: type) -> dict[str, Setting]:
     hints = typing.get_type_hints(config_class)
     settings = {}
     for field in dataclasses.fields(config_class):

@@ -147,7 +147,8 @@ def test_results_in_an_object_store_are_those_in_a_folder(
         assert result.record.sections == evaluate(*undisturbed).record.sections
     assert len(current_results(resolved.data, jobs).records) == 1
     folder = undisturbed[1].root
-    assert s3.names("") == folder.names("")
+    for kind in ("trainings", "scores", "results"):
+        assert s3.names(kind) == folder.names(kind)
     s3.delete(f"{jobs.training(resolved.training_key)}/model.pt")
     assert not jobs.is_done(TrainingTask((resolved,)))
 

@@ -89,7 +89,7 @@ def test_a_result_whose_search_was_altered_is_out_of_date(folder: Path, store: J
     tuned = {"search": "abc", "trials": 11, "protocol": "dev"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned": tuned}))
     stored = current_results(tiny(), store)
-    assert (stored.records, stored.n_outdated, stored.unreadable) == ((), 1, ())
+    assert (list(stored.records), stored.n_outdated, stored.unreadable) == ([], 1, ())
     assert stored.notes() == [
         "1 stored result is out of date (recordings, labels or code have changed) and hidden"
     ]

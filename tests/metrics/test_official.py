@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import statistics
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from asdbench.metrics import (
     section_metrics,
     summary,
 )
+from asdbench.metrics.official import MEANS
 
 TABLE2 = Path(__file__).parents[1] / "golden" / "dku2023_table2.csv"
 
@@ -382,3 +384,11 @@ def test_a_summary_has_the_means_of_the_rule():
 def test_a_rule_with_an_unknown_set_of_clips_is_refused():
     with pytest.raises(InputError, match="no set of clips for an AUC 'sorce'; did you mean 'source'"):
         Rule(auc_of=("sorce",))
+
+
+def test_the_harmonic_mean_is_that_of_the_standard_library_to_the_last_bit() -> None:
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 21, 105):
+        for scale in (1.0, 100.0, 1e-9):
+            values = (scale * generator.uniform(1e-16, 1, count)).tolist()
+            assert MEANS["harmonic"](values) == statistics.harmonic_mean(values)

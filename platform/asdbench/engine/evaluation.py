@@ -14,6 +14,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from asdbench import registry
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
+from asdbench.data.sets.layouts import SUBSETS
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, key_of
 from asdbench.engine.result_record import (
@@ -190,8 +192,10 @@ def result_key(
     resolved: ResolvedJob, truth: pl.DataFrame, *, subset: str, tuned: SearchProvenance | None = None
 ) -> str:
     """Return the name of a job's result in the store; ``truth`` is `labeled_clips` of its machine type."""
-    judged = truth.filter(pl.col("subset") == subset).select("clip_id", "section", "domain", "anomaly")
-    rows = sorted(judged.iter_rows())
+    return _result_key(resolved, _truth_digest(truth, subset), subset, tuned)
+
+
+def _result_key(resolved: ResolvedJob, truth_digest: str, subset: str, tuned: SearchProvenance | None) -> str:
     return key_of(
         {
             "revision": _REVISION,
@@ -200,11 +204,54 @@ def result_key(
             "data": resolved.data.name,
             "fingerprint": resolved.fingerprint(),
             "subset": subset,
-            "rule": asdict(resolved.data.rule),
-            "truth": hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest(),
+            "rule": _described(resolved.data.rule),
+            "truth": truth_digest,
         }
         | ({"tuned": msgspec.structs.asdict(tuned)} if tuned else {})
     )
+
+
+@cache
+def _described(rule: Rule) -> dict[str, object]:
+    return asdict(rule)
+
+
+def _truth_digest(truth: pl.DataFrame, subset: str) -> str:
+    judged = truth.filter(pl.col("subset") == subset).select("clip_id", "section", "domain", "anomaly")
+    rows = sorted(judged.iter_rows())
+    return hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
+
+
+class JudgedTypes:
+    """The labels of a data set, prepared to name the results of many jobs.
+
+    Parameters
+    ----------
+    labeled : the data set's `labeled_clips`
+    """
+
+    def __init__(self, labeled: pl.DataFrame) -> None:
+        self._truth = {str(kind): rows for (kind,), rows in labeled.group_by("machine_type")}
+        self._digests: dict[tuple[str, str], str] = {}
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The machine types that have test clips with known labels."""
+        return frozenset(self._truth)
+
+    def result_key(self, resolved: ResolvedJob, *, subset: str, tuned: SearchProvenance | None = None) -> str:
+        """Return what :func:`result_key` does, for a job on one of `types`."""
+        return _result_key(resolved, self._digest_of(resolved.machine_type, subset), subset, tuned)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all labels."""
+        return key_of({kind: [self._digest_of(kind, subset) for subset in SUBSETS] for kind in self._truth})
+
+    def _digest_of(self, machine_type: str, subset: str) -> str:
+        if (machine_type, subset) not in self._digests:
+            self._digests[machine_type, subset] = _truth_digest(self._truth[machine_type], subset)
+        return self._digests[machine_type, subset]
 
 
 def first_subset(labeled: pl.DataFrame) -> str:

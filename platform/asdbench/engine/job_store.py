@@ -15,8 +15,10 @@ import polars as pl
 import torch
 
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.engine.record_index import RecordKind, indexed_records
 from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.engine.task_records import (
+    SCHEMA_VERSION,
     ScoringRecord,
     TrainingRecord,
     scoring_from_json,
@@ -33,6 +35,20 @@ T = TypeVar("T")
 
 class DamagedFileError(InfrastructureError):
     """A stored file that cannot be read. It is set aside, so that the next run of its job makes it again."""
+
+
+def _training_row(content: bytes, path: str) -> dict[str, object]:
+    record = training_from_json(content, path=path)
+    return {"system": record.description["system"], "steps": record.steps, "seconds": record.seconds}
+
+
+TRAININGS = RecordKind(
+    folder="trainings",
+    suffix="/training.json",
+    version=f"1-{SCHEMA_VERSION}",
+    columns={"system": pl.String(), "steps": pl.Int64(), "seconds": pl.Float64()},
+    to_row=_training_row,
+)
 
 
 @dataclass(frozen=True)
@@ -165,12 +181,6 @@ class JobStore:
 
     def training_speeds(self) -> dict[str, float]:
         """Return the median training speed of each system that was ever trained, in steps per second."""
-        rates: dict[str, list[float]] = {}
-        for name, content in self.root.read_each(self.root.names("trainings", "/training.json")):
-            try:
-                record = training_from_json(content, path=name)
-            except RecordError:  # an estimate does without it
-                continue
-            if record.seconds > 0:
-                rates.setdefault(record.description["system"], []).append(record.steps / record.seconds)
-        return {system: sorted(of)[len(of) // 2] for system, of in rates.items()}
+        trainings = indexed_records(self.root, TRAININGS).rows.filter(pl.col("seconds") > 0)
+        rates = trainings.group_by("system").agg(rate=(pl.col("steps") / pl.col("seconds")).sort())
+        return {system: rate[len(rate) // 2] for system, rate in rates.iter_rows()}

@@ -135,8 +135,8 @@ class ResolvedJob:
     def pseudo_anomaly_data(self) -> DataSet | None:
         """The data set of the pseudo-anomalies, if it is another than the job's own."""
         return (
-            catalog.load(self.data.workspace, self.job.pseudo_anomaly_data)
-            if self.job.pseudo_anomaly_data and self.plan.pseudo_anomaly_share
+            catalog.load(self.data.workspace, self.pseudo_anomaly_name)
+            if self.pseudo_anomaly_name and self.plan.pseudo_anomaly_share
             else None
         )
 
@@ -157,10 +157,10 @@ class ResolvedJob:
         """The job's clips, as its system sees them."""
         return JobData(
             self.data,
-            self.job.machine_type,
+            self.machine_type,
             input_spec=self.input_spec,
             plan=self.plan,
-            seed=self.job.seed,
+            seed=self.seed,
             pseudo_anomaly_data=self.pseudo_anomaly_data,
         )
 
@@ -168,11 +168,11 @@ class ResolvedJob:
     def machine_types_read(self) -> list[tuple[DataSet, str]]:
         """Machine types whose training clips the job reads, each with its data set."""
         pseudo_anomaly_data = (
-            pseudo_anomaly_types(self.data, self.job.machine_type, self.pseudo_anomaly_data)
+            pseudo_anomaly_types(self.data, self.machine_type, self.pseudo_anomaly_data)
             if self.plan.pseudo_anomaly_share
             else []
         )
-        return [(self.data, self.job.machine_type), *pseudo_anomaly_data]
+        return [(self.data, self.machine_type), *pseudo_anomaly_data]
 
     @property
     def stored_clips(self) -> list[node_copies.FeatureFile]:
@@ -201,8 +201,8 @@ class ResolvedJob:
             "system": trainer.name,
             "code": registry.source_hash(trainer.name),
             "settings": trainer.values("training"),
-            "machine_type": self.job.machine_type,
-            "seed": self.job.seed,
+            "machine_type": self.machine_type,
+            "seed": self.seed,
             "clips": [(m, data.fingerprint(m, split="train")) for data, m in self.machine_types_read],
         }
 
@@ -215,8 +215,8 @@ class ResolvedJob:
     def ensemble_description(self) -> EnsembleDescription:
         """All that the joined component scores depend on, if the system is an ensemble."""
         return {
-            "system": self.job.system,
-            "code": registry.source_hash(self.job.system),
+            "system": self.configured.name,
+            "code": registry.source_hash(self.configured.name),
             "settings": self.configured.own_values("scoring"),
             "members": [(m.job.system, m.scoring_key, m.configured.values("fusion")) for m in self.members],
         }
@@ -227,10 +227,10 @@ class ResolvedJob:
         return {
             "revision": _SCORING_REVISION,
             "training": self.training_key,
-            "system": self.job.system,
-            "code": registry.source_hash(self.job.system),
+            "system": self.configured.name,
+            "code": registry.source_hash(self.configured.name),
             "settings": self.configured.values("scoring"),
-            "clips": self.data.fingerprint(self.job.machine_type, split="test"),
+            "clips": self.data.fingerprint(self.machine_type, split="test"),
         }
 
     @cached_property
@@ -245,7 +245,7 @@ class ResolvedJob:
 
     def fingerprint(self) -> str:
         """Return the hash of all clips of the job's machine type."""
-        return self.data.fingerprint(self.job.machine_type)
+        return self.data.fingerprint(self.machine_type)
 
     def build_trained(self, facts: TrainingFacts) -> System:
         """Return the system that is trained, with initial weights from the current random state."""

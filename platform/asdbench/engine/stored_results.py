@@ -4,17 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import msgspec
 import polars as pl
 
 from asdbench import registry
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine import result_record, search_record
-from asdbench.engine.evaluation import first_subset, labeled_clips, result_key, truth_of_type
+from asdbench.engine import search_record
+from asdbench.engine.evaluation import JudgedTypes, first_subset, labeled_clips
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.record_index import indexed_records
+from asdbench.engine.result_checks import with_checks
+from asdbench.engine.result_index import RESULTS, Decoder, IndexedResults, to_text
 from asdbench.engine.result_record import ResultRecord, SearchProvenance
-from asdbench.engine.search_record import SearchRecord, Settings, StoredTrial, StudyRecord
+from asdbench.engine.search_record import SearchRecord, StoredTrial, StudyRecord
 from asdbench.errors import InputError
 from asdbench.io.records import RecordError
 
@@ -25,12 +26,12 @@ class StoredResults:
 
     Attributes
     ----------
-    records : the results that match the current recordings, labels and code
+    records : the results that match the current recordings, labels and code, each decoded when it is read
     n_outdated : number of results that do not match
     unreadable : why a stored result or search cannot be read, for each one; each error names the file
     """
 
-    records: tuple[ResultRecord, ...]
+    records: Sequence[ResultRecord]
     n_outdated: int
     unreadable: tuple[RecordError, ...]
 
@@ -63,74 +64,61 @@ def current_results(data: DataSet, store: JobStore, *, subset: str | None = None
     """
     labeled = labeled_clips(data)
     subset = subset or first_subset(labeled)
-    truths = {
-        machine_type: truth_of_type(labeled, machine_type)
-        for machine_type in labeled["machine_type"].unique()
-    }
-    current: list[tuple[ResolvedJob, ResultRecord]] = []
-    unreadable: list[RecordError] = []
-    n_outdated = 0
-    for name, content in store.root.read_each(store.root.names("results", ".json")):
-        try:
-            record = result_record.from_json(content, path=f"{store.root}/{name}")
-        except RecordError as error:
-            unreadable.append(error)
-            continue
-        if record.data != data.name or record.subset != subset:
-            continue
-        resolved = _current_job(record, data, truths)
-        if resolved is not None and _key(resolved, record, truths) == PurePosixPath(name).stem:
-            current.append((resolved, record))
-        else:
-            n_outdated += 1
+    stored = indexed_records(store.root, RESULTS)
+    results = stored.rows.filter((pl.col("data") == data.name) & (pl.col("subset") == subset))
+    results = with_checks(results, data, JudgedTypes(labeled), store.root)
+    current = results.filter("is_current")
     searched, damaged = searched_settings(store, data)
-    return StoredResults(tuple(_with_searches(current, searched)), n_outdated, (*unreadable, *damaged))
-
-
-def _current_job(record: ResultRecord, data: DataSet, truths: dict[str, pl.DataFrame]) -> ResolvedJob | None:
-    """Return the job of a result, ``None`` if its system, settings, data or machine type no longer exist."""
-    if record.machine_type not in truths:
-        return None
-    job = Job(
-        record.system,
-        record.changed_settings,
-        data.name,
-        record.machine_type,
-        record.seed,
-        record.pseudo_anomaly_data,
+    shown = _without_superseded(current)
+    shown = shown.with_columns(tuned=pl.Series(list(_provenances(shown, searched)), dtype=pl.String()))
+    return StoredResults(
+        IndexedResults(shown), results.height - current.height, (*stored.unreadable, *damaged)
     )
-    try:
-        resolved = ResolvedJob.from_job(job, data)
-        resolved.scoring_key  # noqa: B018 - looks up the data set of the pseudo-anomalies
-    except InputError:
-        return None
-    return resolved
 
 
-def _key(resolved: ResolvedJob, record: ResultRecord, truths: dict[str, pl.DataFrame]) -> str:
-    truth = truths[record.machine_type]
-    return result_key(resolved, truth, subset=record.subset, tuned=record.tuned)
+def _provenances(current: pl.DataFrame, searched: Sequence[SearchedSettings]) -> Iterator[str | None]:
+    """Yield how the settings of each result were chosen; a search may have chosen what a user ran."""
+    decoder = Decoder()
+    systems = {item.configured.name for item in searched}
+    known: dict[tuple[str, str, str | None], str | None] = {}
+    columns = ("system", "changed_settings", "pseudo_anomaly_data", "tuned")
+    for system, settings, pseudo_anomaly_data, tuned in current.select(columns).iter_rows():
+        if tuned is not None or system not in systems:
+            yield tuned
+            continue
+        choice = (system, settings, pseudo_anomaly_data)
+        if choice not in known:
+            configured = registry.configure(system, decoder.decode("changed_settings", settings))
+            known[choice] = to_text(_chosen_by(configured, pseudo_anomaly_data, searched))
+        yield known[choice]
 
 
-def _with_searches(
-    current: Sequence[tuple[ResolvedJob, ResultRecord]], searched: Sequence[SearchedSettings]
-) -> Iterator[ResultRecord]:
-    """Yield the records that no search superseded, with ``tuned`` in what a user ran."""
-    last: dict[tuple[str, str], Settings] = {}
-    tuned = [(record, record.tuned) for _, record in current if record.tuned]
-    for record, provenance in sorted(tuned, key=lambda item: (item[0].finished, item[1].trials)):
-        last[record.system, provenance.search] = record.changed_settings
-    for resolved, record in current:
-        if record.tuned is None:
-            yield msgspec.structs.replace(record, tuned=_chosen_by(resolved, searched))
-        elif last[record.system, record.tuned.search] == record.changed_settings:
-            yield record
+def _without_superseded(current: pl.DataFrame) -> pl.DataFrame:
+    """Leave out results of earlier choices of a search that was resumed."""
+    decoder = Decoder()
+    tuned = [
+        (finished, decoder.decode("tuned", tuned), system, decoder.decode("changed_settings", settings), name)
+        for finished, tuned, system, settings, name in current.filter(pl.col("tuned").is_not_null())
+        .select("finished", "tuned", "system", "changed_settings", "name")
+        .iter_rows()
+    ]
+    tuned.sort(key=lambda item: (item[0], item[1].trials))
+    last = {(system, provenance.search): settings for _, provenance, system, settings, _ in tuned}
+    superseded = [
+        name for _, provenance, system, settings, name in tuned if last[system, provenance.search] != settings
+    ]
+    return current.filter(~pl.col("name").is_in(superseded))
 
 
-def _chosen_by(resolved: ResolvedJob, searched: Sequence[SearchedSettings]) -> SearchProvenance | None:
-    """Return the search that chose the settings of a job, if any did."""
-    settings = (resolved.configured, resolved.job.pseudo_anomaly_data)
-    chosen = (s.tuned for s in searched if (s.configured, s.pseudo_anomaly_data) == settings)
+def _chosen_by(
+    configured: registry.Configured, pseudo_anomaly_data: str | None, searched: Sequence[SearchedSettings]
+) -> SearchProvenance | None:
+    """Return the search that chose settings, if any did."""
+    chosen = (
+        s.tuned
+        for s in searched
+        if (s.configured, s.pseudo_anomaly_data) == (configured, pseudo_anomaly_data)
+    )
     return next(chosen, None)
 
 

@@ -31,6 +31,7 @@ adversarial learning", technical report, DCASE 2023 Challenge Task 2.
 Departure: the evaluator's column "arithmetic mean" excludes the pAUC; `summary` includes all values.
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -46,9 +47,24 @@ from asdbench.metrics.roc import BoolArray, check_classes, clip_flags, clip_scor
 Clips = Literal["section", "source", "target"]
 
 DOMAINS = ("source", "target")
+
+
+def _harmonic_mean(values: list[float]) -> float:
+    """Return what `statistics.harmonic_mean` does, to the last bit, several times as fast.
+
+    The sum of the reciprocals is exact, so that the quotient is rounded once. Values are positive.
+    """
+    if len(values) == 1:
+        return values[0]
+    ratios = [(1.0 / value).as_integer_ratio() for value in values]
+    common = max(denominator for _, denominator in ratios)  # all are powers of two
+    total = sum(numerator * (common // denominator) for numerator, denominator in ratios)
+    return len(values) * common / total
+
+
 MEANS: dict[str, Callable[[list[float]], float]] = {
     "arithmetic": statistics.fmean,
-    "harmonic": statistics.harmonic_mean,
+    "harmonic": _harmonic_mean,
 }
 
 
@@ -219,9 +235,10 @@ def summary(sections: Iterable[Mapping[str, float]], *, rule: Rule = OFFICIAL) -
         As for `official_score`.
     """
     rows = list(sections)
+    values = _values(rows, rule)
     means = {
-        "score": official_score(rows, rule=rule),
-        "arithmetic_mean": _mean(_values(rows, rule), "arithmetic", rule.floor),
+        "score": _mean(values, rule.mean, rule.floor),
+        "arithmetic_mean": _mean(values, "arithmetic", rule.floor),
     }
     for metric in rule.metrics:
         column = [row[metric] for row in rows if metric in row]
@@ -286,11 +303,12 @@ def _named(metric: str, clips: str) -> str:
 
 def _values(sections: Iterable[Mapping[str, float]], rule: Rule) -> list[float]:
     values = []
+    known = rule.metrics
     for section in sections:
         for metric, value in section.items():
-            if metric not in rule.metrics:
-                raise unknown_name("metric of this rule", metric, rule.metrics)
-            if not np.isfinite(value):
+            if metric not in known:
+                raise unknown_name("metric of this rule", metric, known)
+            if not math.isfinite(value):
                 raise InputError(
                     f"{metric} is {value}; a mean needs finite values, so score that section again"
                 )

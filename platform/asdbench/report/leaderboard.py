@@ -18,12 +18,13 @@ row, even one with the same settings.
 
 import json
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from asdbench.config import assignments
 from asdbench.engine.result_metrics import machine_type_metrics, means_by_name
-from asdbench.engine.result_record import ResultRecord
+from asdbench.engine.result_record import ResultRecord, SearchProvenance
 from asdbench.errors import InputError
 from asdbench.metrics import DEFAULT_THRESHOLD, OFFICIAL, Rule, summary
 from asdbench.report.published import Reference
@@ -76,10 +77,11 @@ def rows(
     InputError
         The records belong to several data sets, or to both subsets of one.
     """
-    groups: dict[tuple[str, ...], list[ResultRecord]] = {}
-    for record in _newest(record for record in records if record.machine_type in machine_types):
-        machine_type = (record.machine_type,) if by_type else ()
-        groups.setdefault((*_row_key(record), *machine_type), []).append(record)
+    wanted = (record for record in records if record.machine_type in machine_types)
+    groups: dict[tuple[str, ...], list[_Entry]] = {}
+    for entry in _newest(_entries(wanted, threshold if by_type else None)):
+        machine_type = (entry.machine_type,) if by_type else ()
+        groups.setdefault((*entry.row_key, *machine_type), []).append(entry)
     if by_type:
         type_rows = [_type_row(group, threshold) for group in groups.values()]
         return _sorted_by_type(type_rows, machine_types)
@@ -154,38 +156,89 @@ def _published_columns(reference: Reference) -> Row:
 # Grouping and sorting
 
 
-def _newest(records: Iterable[ResultRecord]) -> list[ResultRecord]:
-    newest: dict[tuple[Any, ...], ResultRecord] = {}
-    for record in sorted(records, key=_age):
-        newest[*_row_key(record), record.machine_type, record.seed] = record
-    data = sorted({record.data for record in newest.values()})
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a row needs of a result, which is much smaller than the result.
+
+    Attributes
+    ----------
+    row_key : what the entries of a row share: system, settings, and the search that chose them, if any
+    settings : what distinguishes the rows of a system: changed settings and pseudo-anomaly data
+    metrics : official metrics of each section, or for a row of one machine type its `machine_type_metrics`
+    """
+
+    row_key: tuple[str, str, str]
+    settings: dict[str, Any]
+    machine_type: str
+    seed: int
+    data: str
+    subset: str
+    tuned: SearchProvenance | None
+    finished: str
+    rule: Rule
+    metrics: Sequence[Mapping[str, float]]
+    parameters: int
+    macs_per_clip: int
+    training_seconds: float
+    scoring_seconds: float
+    clips_per_second: float
+
+    @property
+    def age(self) -> tuple[str, int]:
+        return self.finished, self.tuned.trials if self.tuned else 0
+
+
+def _entries(records: Iterable[ResultRecord], threshold: str | None) -> Iterator[_Entry]:
+    """Yield entries for rows of a system, or of a machine type if a threshold method is given."""
+    texts: dict[tuple[int, str | None], tuple[object, dict[str, Any], str]] = {}
+    for record in records:
+        choice = (id(record.changed_settings), record.pseudo_anomaly_data)
+        if choice not in texts:  # stored results share objects of equal settings, which stay alive here
+            settings = _settings(record)
+            texts[choice] = record.changed_settings, settings, json.dumps(settings, sort_keys=True)
+        _, settings, text = texts[choice]
+        yield _Entry(
+            (record.system, text, record.tuned.search if record.tuned else ""),
+            settings,
+            record.machine_type,
+            record.seed,
+            record.data,
+            record.subset,
+            record.tuned,
+            record.finished,
+            record.rule,
+            [section.official for section in record.sections.values()]
+            if threshold is None
+            else [machine_type_metrics(record, threshold=threshold)],
+            record.parameters,
+            record.macs_per_clip,
+            record.training_seconds,
+            record.scoring_seconds,
+            record.clips_per_second,
+        )
+
+
+def _newest(entries: Iterable[_Entry]) -> list[_Entry]:
+    newest: dict[tuple[Any, ...], _Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.age):
+        newest[entry.row_key, entry.machine_type, entry.seed] = entry
+    data = sorted({entry.data for entry in newest.values()})
     if len(data) > 1:
         raise InputError(
             f"the results belong to data sets {', '.join(data)}; a leaderboard shows one data set"
         )
-    if len({record.subset for record in newest.values()}) > 1:
+    if len({entry.subset for entry in newest.values()}) > 1:
         raise InputError("the results belong to both subsets, dev and eval; a leaderboard shows one subset")
     return list(newest.values())
 
 
-def _row_key(record: ResultRecord) -> tuple[str, str, str]:
-    """Return what the records of a row share: system, settings, and the search that chose them, if any."""
-    search = record.tuned.search if record.tuned else ""
-    return record.system, json.dumps(_settings(record), sort_keys=True), search
-
-
-def _age(record: ResultRecord) -> tuple[str, int]:
-    return record.finished, record.tuned.trials if record.tuned else 0
-
-
-def _tuned(group: Sequence[ResultRecord]) -> dict[str, Any] | None:
+def _tuned(group: Sequence[_Entry]) -> dict[str, Any] | None:
     """Return the search of the newest of a row's records."""
-    tuned = max(group, key=_age).tuned
+    tuned = max(group, key=lambda entry: entry.age).tuned
     return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
 
 
 def _settings(record: ResultRecord) -> dict[str, Any]:
-    """Return what distinguishes the rows of a system: changed settings and pseudo-anomaly data."""
     return dict(record.changed_settings) | (
         {"pseudo_anomaly_data": record.pseudo_anomaly_data} if record.pseudo_anomaly_data else {}
     )
@@ -208,33 +261,33 @@ def _name(row: Row) -> tuple[str, bool, str]:
 # Rows
 
 
-def _system_row(group: Sequence[ResultRecord], machine_types: Sequence[str]) -> Row:
-    by_seed: dict[int, list[ResultRecord]] = {}
-    for record in group:
-        by_seed.setdefault(record.seed, []).append(record)
+def _system_row(group: Sequence[_Entry], machine_types: Sequence[str]) -> Row:
+    by_seed: dict[int, list[_Entry]] = {}
+    for entry in group:
+        by_seed.setdefault(entry.seed, []).append(entry)
     complete = {
         seed: of_seed for seed, of_seed in sorted(by_seed.items()) if len(of_seed) == len(machine_types)
     }
-    done = {record.machine_type for record in max(by_seed.values(), key=len)}
+    done = {entry.machine_type for entry in max(by_seed.values(), key=len)}
     rule = group[0].rule
     means = [_official_means(of_seed, rule) for of_seed in complete.values()]
     over_seeds = means_by_name(means)
     return {
-        "system": group[0].system,
-        "settings": _settings(group[0]),
+        "system": group[0].row_key[0],
+        "settings": dict(group[0].settings),
         "tuned": _tuned(group),
         "subset": group[0].subset,
         "official_score": over_seeds.get("score"),
         "official_score_std": _spread([mean["score"] for mean in means]),
         **{metric: over_seeds.get(f"{rule.mean}_mean_{metric}") for metric in rule.metrics},
         "seeds": list(complete),
-        "parameters": max(record.parameters for record in group),
-        "macs_per_clip": max(record.macs_per_clip for record in group),
+        "parameters": max(entry.parameters for entry in group),
+        "macs_per_clip": max(entry.macs_per_clip for entry in group),
         "training_seconds": _mean_total(complete.values(), "training_seconds"),
         "scoring_seconds": _mean_total(complete.values(), "scoring_seconds"),
         "clips_per_second": statistics.fmean(
-            [record.clips_per_second for record in group],
-            weights=[max(record.scoring_seconds, 1e-9) for record in group],
+            [entry.clips_per_second for entry in group],
+            weights=[max(entry.scoring_seconds, 1e-9) for entry in group],
         ),
         "machine_types": len(done),
         "machine_types_done": [machine_type for machine_type in machine_types if machine_type in done],
@@ -243,21 +296,19 @@ def _system_row(group: Sequence[ResultRecord], machine_types: Sequence[str]) -> 
     }
 
 
-def _official_means(records: Sequence[ResultRecord], rule: Rule) -> dict[str, float]:
-    return summary(
-        [section.official for record in records for section in record.sections.values()], rule=rule
-    )
+def _official_means(entries: Sequence[_Entry], rule: Rule) -> dict[str, float]:
+    return summary([section for entry in entries for section in entry.metrics], rule=rule)
 
 
-def _mean_total(seeds: Collection[Sequence[ResultRecord]], name: str) -> float | None:
-    """Return the sum of a column over the records of a seed, averaged over seeds."""
+def _mean_total(seeds: Collection[Sequence[_Entry]], name: str) -> float | None:
+    """Return the sum of a column over the entries of a seed, averaged over seeds."""
     if not seeds:
         return None
-    return statistics.fmean(sum(getattr(record, name) for record in records) for records in seeds)
+    return statistics.fmean(sum(getattr(entry, name) for entry in entries) for entries in seeds)
 
 
-def _type_row(group: Sequence[ResultRecord], threshold: str) -> Row:
-    metrics = [machine_type_metrics(record, threshold=threshold) for record in group]
+def _type_row(group: Sequence[_Entry], threshold: str) -> Row:
+    metrics = [entry.metrics[0] for entry in group]
     means = means_by_name(metrics)
     rule = group[0].rule
     names = (
@@ -268,8 +319,8 @@ def _type_row(group: Sequence[ResultRecord], threshold: str) -> Row:
     )
     return {
         "machine_type": group[0].machine_type,
-        "system": group[0].system,
-        "settings": _settings(group[0]),
+        "system": group[0].row_key[0],
+        "settings": dict(group[0].settings),
         "tuned": _tuned(group),
         "subset": group[0].subset,
         "official_score": means["official_score"],
@@ -278,7 +329,7 @@ def _type_row(group: Sequence[ResultRecord], threshold: str) -> Row:
         "threshold_method": threshold,
         "false_alarms": sum(of_seed["false_alarms"] for of_seed in metrics),
         "normals": sum(of_seed["normals"] for of_seed in metrics),
-        "seeds": sorted(record.seed for record in group),
+        "seeds": sorted(entry.seed for entry in group),
     }
 
 

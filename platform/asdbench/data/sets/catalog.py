@@ -144,7 +144,7 @@ class DataSet:
         """The machine types, sorted."""
         return tuple(self.clips["machine_type"].unique().sort())
 
-    @property
+    @cached_property
     def rule(self) -> "Rule":
         """The scoring rule of the data set."""
         from asdbench.data.sets.challenges import rule_of  # metrics take a second to import
