@@ -26,7 +26,7 @@ COMMANDS = (
 DRIVER = """
 import time
 import ray
-from asdbench.cluster.autoscaling import may_grow, pending_demand
+from asdbench.cluster.autoscaling import pending_demand
 from asdbench.cluster.connection import Connection
 
 def until(condition):
@@ -42,12 +42,12 @@ def work():
 def n_nodes():
     return sum(node["Alive"] for node in ray.nodes())
 
-with Connection({address!r}):
+with Connection({address!r}) as connection:
     {body}
 print("done")
 """
 GROWS = """
-    assert may_grow()
+    assert connection.may_grow
     assert pending_demand() == []
     assert n_nodes() == 1
     refs = [work.remote() for _ in range(3)]
@@ -153,10 +153,15 @@ def test_pending_tasks_are_demand_on_which_the_cluster_grows_and_shrinks(start_h
 @pytest.mark.cluster
 @pytest.mark.parametrize("version", ["0", "1"])
 def test_a_cluster_without_an_autoscaler_does_not_grow(start_head: StartHead, version: str) -> None:
-    drive(start_head(RAY_enable_autoscaler_v2=version), "assert not may_grow()")
+    drive(start_head(RAY_enable_autoscaler_v2=version), "assert not connection.may_grow")
 
 
 @pytest.mark.cluster
 def test_the_newer_autoscaler_is_known_by_the_types_of_its_nodes(start_head: StartHead) -> None:
     named = {"RAY_NODE_TYPE_NAME": "headgroup", "RAY_CLOUD_INSTANCE_ID": "head"}  # as KubeRay starts it
-    drive(start_head(RAY_enable_autoscaler_v2="1", **named), "assert may_grow()")
+    drive(start_head(RAY_enable_autoscaler_v2="1", **named), "assert connection.may_grow")
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_was_started_for_the_run_does_not_grow() -> None:
+    drive("local", "assert not connection.may_grow")

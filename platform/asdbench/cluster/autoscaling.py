@@ -14,25 +14,25 @@ from ray.experimental.internal_kv import _internal_kv_get
 
 _V1_STATUS = "__autoscaling_status"  # where Ray's older autoscaler reports, every few seconds
 _ANONYMOUS = "node_"  # prefix of the type of a node that no autoscaler knows
-_POLL_S = 0.5
+_FIRST_REPORT_S, _POLL_S = 15.0, 0.5
 
 
-def may_grow(*, timeout_s: float = 15.0) -> bool:
+def may_grow() -> bool:
     """Return whether an autoscaler may add nodes to the connected cluster.
 
     That is so if the cluster launcher or KubeRay manages it: its nodes then have types. Nodes that somebody
     adds to a cluster without an autoscaler are not foreseen. A cluster that KubeRay manages without
     ``enableInTreeAutoscaling`` cannot be told from one with it.
 
-    Parameters
-    ----------
-    timeout_s : how long to wait for the autoscaler's first report, if the cluster has just been started
+    The first report of an autoscaler takes some seconds after the start of its cluster; it is waited for only
+    if the cluster has no CPU yet.
     """
     if is_autoscaler_v2(fetch_from_server=True):
         status = _status()
         types = {node.ray_node_type_name for node in status.active_nodes + status.idle_nodes}
     else:
-        types = _v1_node_types(timeout_s)
+        has_cpus = ray.cluster_resources().get("CPU")  # type: ignore[no-untyped-call]
+        types = _v1_node_types(0.0 if has_cpus else _FIRST_REPORT_S)
     return any(not name.startswith(_ANONYMOUS) for name in types)
 
 

@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 import ray
 from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
+from asdbench.cluster import autoscaling
 from asdbench.cluster.plugins import plugins_for_workers
 from asdbench.errors import InputError
 
@@ -52,6 +53,11 @@ class Connection:
     def is_local(self) -> bool:
         """Whether the cluster was started here, for this run."""
         return self._address == "local" and self._started
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether an autoscaler may add nodes to the cluster, once connected."""
+        return not self.is_local and autoscaling.may_grow()
 
     def __enter__(self) -> "Connection":
         self._ready.wait()
