@@ -1,5 +1,6 @@
 """Atomic files: content is written under a temporary name, then renamed."""
 
+import errno
 import json
 import os
 import uuid
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from asdbench.errors import InputError
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextmanager
@@ -27,6 +30,34 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Write a file, whole, unless it exists; return whether this process has created it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        temporary.write_bytes(content)
+        os.link(temporary, path)  # unlike a renaming, it fails if there is one
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _create_in_place(path, content)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _create_in_place(path: Path, content: bytes) -> bool:
+    """Do as `create` on a file system without links, where a reader may see a part of the file."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 def json_bytes(content: object) -> bytes:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from asdbench.errors import InfrastructureError, InputError
-from asdbench.io.files import json_bytes, parsed_json, replacing
+from asdbench.io.files import create, json_bytes, parsed_json, replacing
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TRANSIENT = _FULL | {errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT, errno.ENOTCONN}
@@ -226,6 +226,19 @@ class Storage:
                     temporary.write_bytes(content)
             else:
                 self._send(name, content)
+
+    def write_new(self, name: str, content: bytes) -> bool:
+        """Write a file unless there is one of that name; return whether this call has written it.
+
+        In a folder, one of several processes succeeds. Elsewhere several may: read back who was the last.
+        """
+        with self._reaching(writing=True):
+            if self.folder is not None:
+                return create(self.folder / name, content)
+            if self.exists(name):
+                return False
+            self._send(name, content)
+            return True
 
     def write_json(self, name: str, content: object) -> None:
         """Write ``content`` as JSON; NaN and infinity are refused (``ValueError``)."""
