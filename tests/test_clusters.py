@@ -59,8 +59,10 @@ def test_ray_accepts_the_aws_cluster(aws: Any) -> None:
 
     resolved = prepare_config(aws)
     validate_config(resolved)
-    worker = resolved["available_node_types"]["worker"]
-    assert worker["min_workers"] == worker["max_workers"] == resolved["max_workers"]
+    assert resolved["idle_timeout_minutes"] == 5
+    head, worker = (resolved["available_node_types"][name] for name in ("head", "worker"))
+    assert head["resources"] == {"CPU": 0}
+    assert (worker["min_workers"], worker["max_workers"]) == (0, resolved["max_workers"])
 
 
 def test_aws_accepts_the_machines_and_allows_only_ssh_from_outside(
@@ -232,6 +234,10 @@ RAY_CLUSTER = {
     "authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "gcsFaultToleranceOptions",
     "headGroupSpec", "headServiceAnnotations", "managedBy", "rayVersion", "suspend", "workerGroupSpecs",
 }  # fmt: skip
+AUTOSCALER = {
+    "env", "envFrom", "idleTimeoutSeconds", "image", "imagePullPolicy", "resources", "securityContext",
+    "upscalingMode", "version", "volumeMounts",
+}  # fmt: skip
 GROUP = {"idleTimeoutSeconds", "labels", "rayStartParams", "resources", "template"}
 HEAD_GROUP = GROUP | {"enableIngress", "headService", "serviceType"}
 WORKER_GROUP = GROUP | {
@@ -257,7 +263,8 @@ def test_kuberay_and_ray_accept_the_cluster_and_the_job(kuberay: dict[str, Any])
     assert spec["headGroupSpec"].keys() <= HEAD_GROUP
     (workers,) = spec["workerGroupSpecs"]
     assert workers.keys() <= WORKER_GROUP
-    assert workers["replicas"] == workers["minReplicas"] == workers["maxReplicas"]
+    assert workers["replicas"] == workers["minReplicas"] == 0 < workers["maxReplicas"]
+    assert spec["autoscalerOptions"].keys() <= AUTOSCALER
     for group in (spec["headGroupSpec"], workers):
         parameters = group["rayStartParams"].items()
         assert all(isinstance(value, str) for _, value in parameters)
@@ -265,7 +272,13 @@ def test_kuberay_and_ray_accept_the_cluster_and_the_job(kuberay: dict[str, Any])
             start_options("ray start " + " ".join(f"--{name}={value}" for name, value in parameters))
     # validates against Ray's own schema and reads the resources as Ray does
     named = cluster | {"metadata": cluster["metadata"] | {"namespace": "asdbench"}}
-    node_types = _derive_autoscaling_config_from_ray_cr(named)["available_node_types"]
+    autoscaling = _derive_autoscaling_config_from_ray_cr(named)
+    assert autoscaling["idle_timeout_minutes"] == 5
+    node_types = autoscaling["available_node_types"]
+    assert (node_types["gpu"]["min_workers"], node_types["gpu"]["max_workers"]) == (
+        0,
+        autoscaling["max_workers"],
+    )
     assert node_types["headgroup"]["resources"]["CPU"] == 0
     assert node_types["gpu"]["resources"]["GPU"] == 1
 
@@ -289,7 +302,7 @@ def test_the_kubernetes_cluster_is_closed(kuberay: dict[str, Any]) -> None:
 def test_every_pod_has_the_shared_volume(kuberay: dict[str, Any]) -> None:
     for template in templates(kuberay):
         (container,) = template["spec"]["containers"]
-        (volume,) = template["spec"]["volumes"]
+        volume = template["spec"]["volumes"][0]
         assert (
             volume["persistentVolumeClaim"]["claimName"]
             == kuberay["PersistentVolumeClaim"]["metadata"]["name"]
@@ -299,6 +312,22 @@ def test_every_pod_has_the_shared_volume(kuberay: dict[str, Any]) -> None:
         environment = {variable["name"]: variable["value"] for variable in container["env"]}
         assert Path(environment["ASDBENCH_HOME"]).is_relative_to(mount["mountPath"])
     assert kuberay["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_autoscaler_alone_has_kubernetes_credentials(
+    kuberay: dict[str, Any], models: Callable[[str], Any]
+) -> None:
+    spec = kuberay["RayCluster"]["spec"]
+    assert spec["enableInTreeAutoscaling"] is True
+    (mount,) = spec["autoscalerOptions"]["volumeMounts"]
+    assert list(misfits(mount, models("core_v1.VolumeMount"))) == []
+    head, *workers = [template["spec"] for template in templates(kuberay)]
+    (credentials,) = [volume for volume in head["volumes"] if volume["name"] == mount["name"]]
+    assert {next(iter(source)) for source in credentials["projected"]["sources"]} == {
+        "serviceAccountToken", "configMap", "downwardAPI",
+    }  # fmt: skip
+    assert mount["name"] not in [one["name"] for one in head["containers"][0]["volumeMounts"]]
+    assert mount["name"] not in [volume["name"] for worker in workers for volume in worker["volumes"]]
 
 
 def test_the_image_has_what_the_cluster_needs(kuberay: dict[str, Any]) -> None:
