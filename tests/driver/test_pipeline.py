@@ -1,6 +1,8 @@
 """A run of several systems: ensembles over what is there, pseudo-anomalies of another data set."""
 
 import json
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,9 @@ from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.io import retry
+from asdbench.io.retry import RetryingStorage
+from asdbench.io.storage import Storage, StorageError
 from asdbench.io.workspace import Workspace
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
@@ -75,6 +80,35 @@ def test_damaged_files_are_made_again_by_the_same_command(
     damaged = {"components.parquet", "scoring.json"}
     assert there == {"backend.pt", *damaged, *(f"{name}.damaged" for name in damaged)}
     assert board(capsys, "tiny")["baseline-mse"]["official_score"] == rows["baseline-mse"]["official_score"]
+
+
+def test_transient_faults_of_the_storage_do_not_end_the_driver(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind of file fails twice when it is read and twice when it is written."""
+    left: dict[tuple[str, str], int] = defaultdict(lambda: 2)
+
+    def faulty(operation: str) -> Callable[..., object]:
+        action: Callable[..., object] = getattr(Storage, operation)
+
+        def run(self: Storage, name: str, *rest: object) -> object:
+            kind = f"{name.partition('/')[0]} {Path(name).suffix}"
+            if left[operation, kind] and isinstance(self, RetryingStorage):
+                left[operation, kind] -= 1
+                raise StorageError("stale file handle", transient=True)
+            return action(self, name, *rest)
+
+        return run
+
+    monkeypatch.setattr(retry, "_RETRY_S", 0.01)
+    for operation in ("read", "write", "names", "size_bytes"):
+        monkeypatch.setattr(Storage, operation, faulty(operation))
+    assert asdbench("run", "baseline-mse", "--data", "tiny", *QUICK[:-1]) == 0
+    assert "waiting: stale file handle" in " ".join(capsys.readouterr().err.split())
+    assert {(operation, kind) for operation, kind in left if not left[operation, kind]} >= {
+        ("read", "trainings .json"), ("read", "scores .json"), ("read", "scores .parquet"),
+        ("write", "results .json"), ("size_bytes", "results .json"), ("names", "trainings "),
+    }  # fmt: skip
 
 
 def test_other_weights_need_no_new_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def fuse_ensembles(
                 search_fusion_weights(
                     registry.configure(name, settings),
                     resolved.data,
-                    JobStore.from_workspace(resolved.data.workspace),
+                    JobStore.from_workspace(resolved.data.workspace).retrying(),
                     seeds=request.seeds,
                     pseudo_anomaly_data=request.pseudo_anomaly_data,
                     seed=search.seed,
@@ -87,7 +87,7 @@ def fuse_systems(
     unknown = sorted(settings.values.keys() - requested.keys())
     if unknown:
         raise unknown_name(f"setting of {chosen} or its members:", unknown[0], ensemble.values())
-    registered, store = catalog.load(workspace, data), JobStore.from_workspace(workspace)
+    registered, store = catalog.load(workspace, data), JobStore.from_workspace(workspace).retrying()
     with progress(console) as bars:
         task = bars.add_task("weights", total=None, detail="")
         fused = search_fusion_weights(

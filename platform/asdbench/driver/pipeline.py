@@ -58,7 +58,7 @@ def run(
     start_s = time.perf_counter()
     jobs = resolve_jobs(request, workspace)
     logger.info("running %d jobs: %s", len(jobs), request.command())
-    store, data = JobStore.from_workspace(workspace), jobs[0].data
+    store, data = JobStore.from_workspace(workspace).retrying(), jobs[0].data
     studies = _studies(jobs, request, execution, search, console)
     build_features(jobs, console=console)
     recorder = Recorder(workspace)

@@ -126,7 +126,7 @@ def studies_for_run(
     for error in nothing:
         print_note(console, str(error))
     for study in found:
-        study.load(JobStore.from_workspace(study.data.workspace))
+        study.load(JobStore.from_workspace(study.data.workspace).retrying())
     return found
 
 

@@ -27,6 +27,7 @@ from asdbench.engine.task_records import (
 )
 from asdbench.errors import InfrastructureError
 from asdbench.io.records import RecordError
+from asdbench.io.retry import RetryingStorage
 from asdbench.io.storage import Storage, StorageError
 from asdbench.io.workspace import Workspace
 
@@ -66,6 +67,10 @@ class JobStore:
     def from_workspace(cls, workspace: Workspace) -> "JobStore":
         """Return the job store of a workspace: ``jobs`` in its storage."""
         return cls(workspace.job_storage)
+
+    def retrying(self) -> "JobStore":
+        """Return this store for a driver: it waits while the storage is full or unreachable."""
+        return JobStore(RetryingStorage(self.root.uri))
 
     @property
     def uri(self) -> str:

@@ -9,6 +9,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import TrainingTask
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
+from asdbench.io.storage import Storage
 
 
 def run_local(
@@ -19,6 +20,7 @@ def run_local(
     on_event: Callable[[Event], None],
 ) -> list[Failure]:
     """Run ``tasks`` in order, on the GPU if there is one; a failed task does not stop the others."""
+    store = JobStore(Storage(store.uri))  # tasks report how they wait
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     failures = []
     for index, task in enumerate(tasks):
