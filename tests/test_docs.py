@@ -24,7 +24,7 @@ def test_the_architecture_names_functions_that_exist(module: str, name: str) -> 
         defined = {
             node.name: node
             for node in ast.iter_child_nodes(scope)
-            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         }
         assert part in defined, f"{module} defines no {name}"
         scope = defined[part]

@@ -166,7 +166,9 @@ class Lab:
 
     def working(self) -> list[str]:
         """Return the worker hosts where a worker is at work."""
-        return [host for host in ("host2", "host3") if "ray::Worker" in self.run(host, "ps", "-eo", "args")]
+        return [
+            host for host in ("host2", "host3") if "ray::train_task" in self.run(host, "ps", "-eo", "args")
+        ]
 
 
 def until(condition: Callable[[], Any], seconds: float) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from asdbench.data import digests, feature_store
 from asdbench.data.audio import read_clip
+from asdbench.data.feature_store import FeatureSpec
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InfrastructureError, InputError
@@ -46,6 +47,10 @@ def refuse(*_: Any, **__: Any) -> Any:
 def files(home: Path) -> dict[str, int]:
     paths = [path for path in (home / "store").glob("*") if path.suffix != ".digest"]
     return {path.name: path.stat().st_mtime_ns for path in paths}
+
+
+def spec_of(data: DataSet, machine_type: str, mel: MelSpec = SPEC) -> FeatureSpec:
+    return FeatureSpec(data.name, machine_type, mel, min_frames=1)
 
 
 def rows_of(data: DataSet, machine_type: str) -> pl.DataFrame:
@@ -215,7 +220,7 @@ def test_both_microphones_are_stored_one_after_the_other(data: DataSet) -> None:
     soundfile.write(path, np.stack([near, near // 2], axis=1), SAMPLE_RATE_HZ)
     both = catalog.add(Workspace.from_environment(), "both", data.root, channels="both")
     clip_id = rows_of(both, "fan").filter(channels=2)["clip_id"][0]
-    foretold = feature_store.bytes_to_build(both, [("fan", SPEC, 1)])
+    foretold = feature_store.bytes_to_build(both, [spec_of(both, "fan")])
     shard = feature_store.mels(both, "fan", SPEC, min_frames=1)
     wave = feature_store.waveforms(both, "fan").clip(clip_id)
     assert np.array_equal(wave, np.concatenate([near, near // 2]))
@@ -244,18 +249,36 @@ def test_other_rates_and_channels_are_stored(tmp_path: Path, rate_hz: int, chann
 
 
 def test_the_cost_is_foretold(data: DataSet, home: Path) -> None:
-    wanted = [(machine_type, SPEC, 1) for machine_type in data.machine_types]
-    assert feature_store.missing(data, wanted) == wanted
-    foretold = feature_store.bytes_to_build(data, wanted)
-    for machine_type, spec, least in wanted:
-        feature_store.mels(data, machine_type, spec, min_frames=least)
-    on_disk = sum(path.stat().st_size for path in (home / "store").iterdir())
+    wanted = [spec_of(data, machine_type) for machine_type in data.machine_types]
+    assert not any(feature_store.is_built(data, spec) for spec in wanted)
+    foretold = feature_store.bytes_to_build(data, [*wanted, *wanted])  # each once
+    for spec in wanted:
+        feature_store.build(data, spec)
+    on_disk = sum(path.stat().st_size for path in (home / "store").glob("*.arrow"))
     assert 0 <= on_disk - foretold < 4 * 4096
-    assert feature_store.missing(data, wanted) == []
+    assert all(feature_store.is_built(data, spec) for spec in wanted)
     assert feature_store.bytes_to_build(data, wanted) == 0
-    other = [(machine_type, MelSpec(), 1) for machine_type in data.machine_types]
+    other = [spec_of(data, machine_type, MelSpec()) for machine_type in data.machine_types]
     frames = 1 + data.clips["samples"].to_numpy() // 160
     assert feature_store.bytes_to_build(data, other) == frames.sum() * 128 * 2  # the waveforms are there
+
+
+def test_building_counts_each_clip_twice_and_what_is_stored_at_once(data: DataSet) -> None:
+    spec, counted = spec_of(data, "fan"), list[tuple[int, int]]()
+    feature_store.build(data, spec, progress=lambda done, total: counted.append((done, total)))
+    assert [done for done, _ in counted] == [*range(1, 19), 18]  # its waveforms, then its spectrograms
+    assert {total for _, total in counted} == {18}
+    counted.clear()
+    feature_store.build(data, spec, progress=lambda done, total: counted.append((done, total)))
+    assert counted == [(18, 18)]
+
+
+def test_what_is_built_is_what_was_laid_out(data: DataSet) -> None:
+    for least in (1, 60):
+        layout = feature_store.mel_layout(data, "fan", SPEC, min_frames=least)
+        shard = feature_store.mels(data, "fan", SPEC, min_frames=least)
+        assert np.array_equal(layout.clip_ids, shard.clip_ids)
+        assert np.array_equal(layout.starts, shard.starts)
 
 
 def test_progress_counts_clips(data: DataSet) -> None:
@@ -301,15 +324,15 @@ def test_a_file_that_was_cut_short_is_built_again(
         file.write_text(left)
     else:
         file.write_bytes(whole[: left if isinstance(left, int) else int(left * len(whole))])
-    wanted = [("fan", SPEC, 1)]
+    wanted = spec_of(data, "fan")
     if kind == "mel":
-        assert feature_store.missing(data, wanted) == wanted
-        assert feature_store.bytes_to_build(data, wanted) > 0
+        assert not feature_store.is_built(data, wanted)
+        assert feature_store.bytes_to_build(data, [wanted]) > 0
     else:
         (home / "store" / feature_store.mel_path(data, "fan", SPEC, min_frames=1)).unlink()
     assert feature_store.mels(data, "fan", SPEC, min_frames=1).path.read_bytes() == expected
     assert file.read_bytes() == whole
-    assert feature_store.missing(data, wanted) == []
+    assert feature_store.is_built(data, wanted)
 
 
 def test_windows_that_every_clip_fills_share_one_file(data: DataSet) -> None:

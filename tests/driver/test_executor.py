@@ -7,7 +7,6 @@ import pytest
 
 from asdbench.cluster.placement import Placement
 from asdbench.driver.executor import ExecutionOptions, Executor
-from asdbench.driver.features import build_features
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, by_training
 from asdbench.errors import InputError
@@ -24,14 +23,12 @@ def local_executor(store: JobStore, job: ResolvedJob, output: Any) -> Executor:
         store,
         job.data.workspace,
         console=output,
-        prepare_data=never,
         on_trial=never,
     )
 
 
 def test_tasks_run_in_this_process_and_only_once(store: JobStore, small_jobs: Jobs, output: Any) -> None:
     jobs = small_jobs()
-    build_features(jobs, console=output)
     tasks = by_training(jobs)
     with local_executor(store, jobs[0], output) as executor:
         executor.warm_up()  # starts nothing
@@ -50,7 +47,6 @@ def test_a_failed_task_is_named_and_does_not_stop_the_others(
     store: JobStore, small_jobs: Jobs, output: Any
 ) -> None:
     diverging, (_, good) = small_jobs(learning_rate=1e30)[0], small_jobs()
-    build_features([diverging, good], console=output)
     with local_executor(store, good, output) as executor:
         (failed,) = executor.run(by_training([diverging, good]))
     assert failed.label == "fan baseline-mse seed 0"

@@ -9,7 +9,7 @@ import pytest
 
 from asdbench.data import feature_store
 from asdbench.data.sets.catalog import DataSet
-from asdbench.driver.features import build_features
+from asdbench.driver.features import announce_features, build_features
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
 
@@ -18,13 +18,14 @@ Jobs = Callable[..., list[ResolvedJob]]
 
 def test_missing_features_are_built_once(tiny_data: DataSet, small_jobs: Jobs, output: Any) -> None:
     jobs = small_jobs()
-    spec = jobs[0].input_spec
-    specs = [(name, spec.mel, spec.window_frames) for name in tiny_data.machine_types]
-    assert len(feature_store.missing(tiny_data, specs)) == 2
+    features = [feature for job in jobs for feature in job.features]
+    assert [feature_store.is_built(*feature) for feature in features] == [False, False]
+    assert announce_features(jobs, console=output) == features
+    assert output.lines[-1].startswith("building features: 2 machine types, ")
+    assert [feature_store.is_built(*feature) for feature in features] == [False, False]
     build_features(jobs, console=output)
-    assert feature_store.missing(tiny_data, specs) == []
-    (line,) = [line for line in output.lines if line.startswith("building features")]
-    assert line.startswith("building features: 2 machine types, ")
+    assert [feature_store.is_built(*feature) for feature in features] == [True, True]
+    assert len([line for line in output.lines if line.startswith("building features: 2")]) == 2
     before = list(output.lines)
     build_features([*jobs, *small_jobs("baseline-maha")], console=output)
     assert output.lines == before

@@ -26,16 +26,18 @@ def tasks(scored: Path) -> list[TrainingTask]:
 def test_a_failed_task_stops_no_other(tasks: list[TrainingTask], tmp_path: Path) -> None:
     store, events = JobStore(Storage.from_location(tmp_path)), list[Event]()
     [failure] = run_local(tasks, store, checkpoint_epochs=1, on_event=events.append)
-    assert (failure.task, failure.systems, failure.bad_input) == (0, ("baseline-mse",), True)
+    assert (failure.label, failure.bad_input) == ("fan baseline-mse seed 0", True)
     assert "training diverged" in failure.message
     assert [store.is_done(task) for task in tasks] == [False, True]
     assert [event for event in events if isinstance(event, TaskFinished)] == [
-        TaskFinished(0, (failure,)),
-        TaskFinished(1),
+        TaskFinished(tasks[0].key, "fan baseline-mse seed 0", (failure,)),
+        TaskFinished(tasks[1].key, "fan baseline-mse seed 0"),
     ]
     epochs = [
         event.report.epoch
         for event in events
-        if isinstance(event, TaskReport) and event.task == 1 and isinstance(event.report, TrainingProgress)
+        if isinstance(event, TaskReport)
+        and event.task == tasks[1].key
+        and isinstance(event.report, TrainingProgress)
     ]
     assert epochs == [1, 2]

@@ -59,6 +59,11 @@ class Connection:
         """Whether an autoscaler may add nodes to the cluster, once connected."""
         return not self.is_local and autoscaling.may_grow()
 
+    @property
+    def node_id(self) -> str:
+        """Id of this process's node, once connected."""
+        return str(ray.get_runtime_context().get_node_id())
+
     def __enter__(self) -> "Connection":
         self._ready.wait()
         if self._error is None:

@@ -1,7 +1,7 @@
-"""How tasks are spread over a cluster, and how many workers a cluster holds."""
+"""How tasks are spread over a cluster, and how many worker processes its nodes hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from asdbench.errors import InputError
@@ -15,9 +15,9 @@ class Placement:
 
     Attributes
     ----------
-    workers : number of processes; ``None`` for one per GPU (per CPU without GPUs), at most one per task
-    workers_per_type : processes that share the training of one machine type; ``None`` for one, or more if
-        there are more GPUs than tasks
+    workers : largest number of processes at a time; ``None`` for one per GPU (per CPU without GPUs)
+    workers_per_type : processes that share the training of one machine type; ``None`` for one, or more where
+        GPUs stand idle and a training has long to go
     gpus_per_worker : GPUs per worker; below 1, workers share one. Ignored on a cluster without GPUs
     """
 
@@ -42,90 +42,63 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Slots:
-    """The groups of workers that a cluster holds.
+class WorkerShape:
+    """What a worker process gets, and how many of them the nodes hold.
 
     Attributes
     ----------
-    groups : number of groups
-    size : workers per group
-    cpus, gpus : of each worker; a share of one where workers share it
-    threads : of each worker
+    cpus, gpus : of each process; a share of one where processes share it
+    threads : of each process
+    capacity : processes that fit the nodes, at most as many as were asked for
     """
 
-    groups: int
-    size: int
     cpus: float
     gpus: float
     threads: int
-    placement: Placement
+    capacity: int
 
     @classmethod
     def from_nodes(
         cls, nodes: Iterable[Node], placement: Placement, *, expected: int | None = None
-    ) -> "Slots":
-        """Return the groups that ``nodes`` hold for ``expected`` tasks.
+    ) -> "WorkerShape":
+        """Return the shape of the workers for ``expected`` tasks on nodes as ``ray.nodes()`` lists them.
 
-        Raises :class:`InputError` if the cluster can never hold the requested workers.
+        Without any node that has a CPU the capacity is 0, and the shape is that of one CPU: on such a
+        cluster tasks wait for nodes to join.
+
+        Examples
+        --------
+        >>> nodes = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}] * 2
+        >>> WorkerShape.from_nodes(nodes, Placement())
+        WorkerShape(cpus=1.0, gpus=1.0, threads=4, capacity=4)
         """
-        cpus, gpus = _resources(nodes)
-        if not sum(cpus):
-            raise InputError(
-                "the Ray cluster has no CPU for a worker; start its nodes with --num-cpus of 1 or more"
-            )
-        a_gpu = int(1 / placement.gpus_per_worker + 1e-9)
-        gpu_slots = sum(count * a_gpu for count in gpus)
-        slots = gpu_slots or sum(cpus)
-        size, workers = placement.workers_per_type, placement.workers
-        if size is None:
-            size = 1
-            if gpu_slots and placement.gpus_per_worker == 1 and workers is None and expected:
-                size = max(1, min(max(gpus), slots // expected))
-        if workers is not None and gpu_slots and workers > gpu_slots:
-            raise InputError(
-                f"{workers} workers with {placement.gpus_per_worker:g} GPU each do not fit the cluster's "
-                f"{sum(gpus)} GPUs, which hold {gpu_slots}; ask for fewer workers or smaller shares"
-            )
-        if workers is None and gpu_slots and size > gpu_slots:
-            raise InputError(
-                f"--workers-per-type {size} needs {size} GPUs and the cluster has {gpu_slots}; ask for fewer"
-            )
-        groups = max(1, slots // size) if workers is None else workers // size
-        if workers is None and expected is not None:
-            groups = max(1, min(groups, expected))
-        share = (
-            1  # workers per CPU: if there are more workers than CPUs, they share, or some would never start
-        )
-        while sum(count * share for count in cpus) < groups * size:
+        resources = _resources(nodes)
+        cpus = sum(count for count, _ in resources)
+        per_gpu = int(1 / placement.gpus_per_worker + 1e-9)
+        on_gpus = sum(count * per_gpu for _, count in resources)
+        slots = on_gpus or cpus
+        group = placement.workers_per_type or 1
+        share = 1  # processes per CPU: those of a group that does not fit share, or it would never start
+        while not on_gpus and 0 < share * cpus < group:
             share += 1
+        slots *= 1 if on_gpus else share
+        capacity = min(slots, placement.workers or slots) // group * group
+        parallel = max(1, min(capacity or 1, (expected or capacity) * group))
         return cls(
-            groups,
-            size,
-            cpus=int(1000 / share) / 1000,
-            gpus=placement.gpus_per_worker if gpu_slots else 0.0,
-            threads=max(1, min(max(cpus), sum(cpus) // (groups * size))),
-            placement=placement,
+            cpus=_cpu_share(resources, per_gpu) if on_gpus else int(1000 / share) / 1000,
+            gpus=placement.gpus_per_worker if on_gpus else 0.0,
+            threads=max(1, min(max((count for count, _ in resources), default=1), cpus // parallel)),
+            capacity=capacity,
         )
 
-    def grown(self, nodes: Iterable[Node]) -> "Slots":
-        """Return the groups on the current nodes: more if nodes have joined; GPUs if they joined late.
 
-        If nodes have left, the number stays: lost groups wait for resources.
-        """
-        cpus, gpus = _resources(nodes)
-        if sum(gpus) and not self.gpus and sum(cpus):
-            try:
-                return Slots.from_nodes(nodes, self.placement)
-            except InputError:  # not enough of them yet
-                return self
-        if self.placement.workers is not None:
-            return self
-        share, a_gpu = int(1 / self.cpus), int(1 / self.gpus + 1e-9) if self.gpus else 0
-        slots = sum(count * a_gpu for count in gpus) if a_gpu else sum(count * share for count in cpus)
-        return replace(self, groups=max(self.groups, slots // self.size))
+def _cpu_share(resources: Iterable[tuple[int, int]], per_gpu: int) -> float:
+    """Return the CPUs of a process on a GPU: below 1 where a node has fewer CPUs than GPU processes."""
+    shares = [cpus / (gpus * per_gpu) for cpus, gpus in resources if gpus and cpus]
+    return int(1000 * min([1.0, *shares])) / 1000
 
 
-def _resources(nodes: Iterable[Node]) -> tuple[list[int], list[int]]:
+def _resources(nodes: Iterable[Node]) -> list[tuple[int, int]]:
     """Return the CPUs and GPUs of each node that is alive."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
-    return [int(node.get("CPU", 0)) for node in alive], [int(node.get("GPU", 0)) for node in alive]
+    return [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive]

@@ -11,11 +11,12 @@ files of its machine type and no others.
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,14 +60,21 @@ class Shard:
         return pa.ipc.open_file(pa.memory_map(str(self.path))).get_batch(0)
 
     @cached_property
+    def _layout(self) -> "Layout":
+        metadata = self._batch.schema.metadata
+        return Layout(
+            np.frombuffer(metadata[b"clip_id"], np.int64), np.frombuffer(metadata[b"start"], np.int64)
+        )
+
+    @property
     def clip_ids(self) -> NDArray[np.int64]:
         """Ids of the clips, in the order of their rows; shape (clip,)."""
-        return np.frombuffer(self._batch.schema.metadata[b"clip_id"], np.int64)
+        return self._layout.clip_ids
 
-    @cached_property
+    @property
     def starts(self) -> NDArray[np.int64]:
         """First row of each clip, and the number of rows at the end; shape (clip + 1,)."""
-        return np.frombuffer(self._batch.schema.metadata[b"start"], np.int64)
+        return self._layout.starts
 
     @cached_property
     def rows(self) -> NDArray[Any]:
@@ -76,14 +84,9 @@ class Shard:
             return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, column.type.list_size)  # type: ignore[no-any-return]
         return column.to_numpy(zero_copy_only=True)  # type: ignore[no-any-return]
 
-    @cached_property
-    def _position(self) -> dict[int, int]:
-        return {int(clip_id): position for position, clip_id in enumerate(self.clip_ids)}
-
     def span(self, clip_id: int) -> tuple[int, int]:
         """Return the first row of a clip and the row after its last."""
-        position = self._position[clip_id]
-        return int(self.starts[position]), int(self.starts[position + 1])
+        return self._layout.span(clip_id)
 
     def clip(self, clip_id: int) -> NDArray[Any]:
         """Return the rows of one clip, mapped."""
@@ -115,6 +118,41 @@ def _remove_damaged(path: Path) -> None:
     logger.warning("the features in %s are damaged; they are built again", path)
     with contextlib.suppress(OSError):  # building them says what is wrong
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the clips of a machine type lie among the rows of a file.
+
+    Attributes
+    ----------
+    clip_ids : ids of the clips, in the order of their rows; shape (clip,)
+    starts : first row of each clip, and the number of rows at the end; shape (clip + 1,)
+    """
+
+    clip_ids: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def from_lengths(cls, clip_ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> "Layout":
+        """Return the layout of clips with these numbers of rows, one after another."""
+        return cls(clip_ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    @cached_property
+    def _position(self) -> dict[int, int]:
+        return {int(clip_id): position for position, clip_id in enumerate(self.clip_ids)}
+
+    def span(self, clip_id: int) -> tuple[int, int]:
+        """Return the first row of a clip and the row after its last."""
+        position = self._position[clip_id]
+        return int(self.starts[position]), int(self.starts[position + 1])
+
+
+def mel_layout(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int) -> Layout:
+    """Return where the clips of a machine type lie among its spectrograms' frames, built or not."""
+    clips = _clips_of(data, machine_type)
+    frames = 1 + _stored_samples(clips, data.channels) // spec.hop_samples
+    return Layout.from_lengths(clips["clip_id"].to_numpy(), np.maximum(frames, min_frames))
 
 
 def waveform_path(data: DataSet, machine_type: str) -> Path:
@@ -196,26 +234,69 @@ def mels(
     return Shard(path)
 
 
-def missing(data: DataSet, wanted: Sequence[tuple[str, MelSpec, int]]) -> list[tuple[str, MelSpec, int]]:
-    """Return those of (machine type, spec, min_frames) whose spectrograms are not stored (whole)."""
-    return [
-        (m, spec, least)
-        for m, spec, least in wanted
-        if stored(mel_path(data, m, spec, min_frames=least)) is None
-    ]
+@dataclass(frozen=True)
+class FeatureSpec:
+    """The features of a machine type that some jobs read; plain data that travels.
+
+    Attributes
+    ----------
+    data, machine_type : names of the data set and of the machine type
+    mel : of the spectrograms
+    min_frames : of a spectrogram; a shorter clip is repeated
+    waveform : whether the jobs read waveforms, too
+    """
+
+    data: str
+    machine_type: str
+    mel: MelSpec
+    min_frames: int
+    waveform: bool = False
 
 
-def bytes_to_build(data: DataSet, wanted: Sequence[tuple[str, MelSpec, int]]) -> int:
-    """Return the bytes of disk that building the missing ones of ``wanted`` will take."""
-    total = 0
-    waves = set()
-    for machine_type, spec, least in missing(data, wanted):
-        samples = _stored_samples(_clips_of(data, machine_type), data.channels)
-        total += int(np.maximum(1 + samples // spec.hop_samples, least).sum()) * spec.n_mels * 2
-        if machine_type not in waves and stored(waveform_path(data, machine_type)) is None:
-            waves.add(machine_type)
-            total += int(samples.sum()) * 2
-    return total
+def paths(data: DataSet, spec: FeatureSpec) -> list[Path]:
+    """Return the Arrow files of some features, existing or not."""
+    mel = mel_path(data, spec.machine_type, spec.mel, min_frames=spec.min_frames)
+    return [mel, waveform_path(data, spec.machine_type)] if spec.waveform else [mel]
+
+
+def is_built(data: DataSet, spec: FeatureSpec) -> bool:
+    """Return whether all files of some features are stored, whole."""
+    return all(stored(path) is not None for path in paths(data, spec))
+
+
+def build(data: DataSet, spec: FeatureSpec, *, progress: Callable[[int, int], None] | None = None) -> None:
+    """Build features unless they are stored; ``progress`` is called with the clips done, and all of them.
+
+    Raises
+    ------
+    InputError
+        A recording has vanished or changed since the data set was indexed.
+    InfrastructureError
+        The disk is full.
+    """
+    n_clips = _clips_of(data, spec.machine_type).height
+    done = itertools.count(1)
+
+    def advance(_: int) -> None:
+        if progress is not None:
+            progress(next(done), 2 * n_clips)
+
+    waveforms(data, spec.machine_type, progress=advance)
+    mels(data, spec.machine_type, spec.mel, min_frames=spec.min_frames, progress=advance)
+    if progress is not None:
+        progress(2 * n_clips, 2 * n_clips)
+
+
+def bytes_to_build(data: DataSet, specs: Iterable[FeatureSpec]) -> int:
+    """Return the bytes of disk that building the missing ones of ``specs`` will take."""
+    sizes: dict[Path, int] = {}
+    for spec in specs:
+        samples = _stored_samples(_clips_of(data, spec.machine_type), data.channels)
+        frames = np.maximum(1 + samples // spec.mel.hop_samples, spec.min_frames)
+        mel = mel_path(data, spec.machine_type, spec.mel, min_frames=spec.min_frames)
+        sizes[mel] = int(frames.sum()) * spec.mel.n_mels * 2
+        sizes[waveform_path(data, spec.machine_type)] = int(samples.sum()) * 2
+    return sum(n_bytes for path, n_bytes in sizes.items() if stored(path) is None)
 
 
 def _clips_of(data: DataSet, machine_type: str) -> pl.DataFrame:

@@ -160,6 +160,16 @@ class JobData:
         ]
 
     @cached_property
+    def _layouts(self) -> list[feature_store.Layout]:
+        """Where the clips lie in the shards, which need not be built."""
+        return [
+            feature_store.mel_layout(
+                data, machine, self.input_spec.mel, min_frames=self.input_spec.window_frames
+            )
+            for data, machine in self._sources
+        ]
+
+    @cached_property
     def _waveforms(self) -> list[feature_store.Shard]:
         return [feature_store.waveforms(data, machine) for data, machine in self._sources]
 
@@ -175,8 +185,8 @@ class JobData:
             )
             for data, other in self._others
         ]
-        columns = [_columns(table, shard, machine, self.facts) for machine, (table, shard) in
-                   enumerate(zip(tables, self._shards, strict=True))]  # fmt: skip
+        columns = [_columns(table, layout, machine, self.facts) for machine, (table, layout) in
+                   enumerate(zip(tables, self._layouts, strict=True))]  # fmt: skip
         return _Clips(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
     # Training rows
@@ -548,9 +558,9 @@ def _facts(training: pl.DataFrame) -> TrainingFacts:
 
 
 def _columns(
-    table: pl.DataFrame, shard: feature_store.Shard, machine: int, facts: TrainingFacts
+    table: pl.DataFrame, layout: feature_store.Layout, machine: int, facts: TrainingFacts
 ) -> tuple[NDArray[np.int64], ...]:
-    spans = np.array([shard.span(clip_id) for clip_id in table["clip_id"]], np.int64).reshape(-1, 2)
+    spans = np.array([layout.span(clip_id) for clip_id in table["clip_id"]], np.int64).reshape(-1, 2)
     sections = {section: position for position, section in enumerate(facts.sections)} if machine == 0 else {}
     classes = {
         name: {value: position for position, value in enumerate(values)}

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 
 from asdbench.cluster.placement import Placement
-from asdbench.driver.progress import ProgressDisplay, label_of
-from asdbench.engine.events import Failure
+from asdbench.driver.features import announce_features, build_features
+from asdbench.driver.progress import ProgressDisplay
+from asdbench.driver.run_status import LocalTasks, RunMonitor, StatusWriter
+from asdbench.engine.events import Event, Failure, TaskFinished, TaskReport, TasksQueued, TrainingProgress
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.engine.jobs import TrainingTask
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report.formatting import print_message
@@ -22,7 +24,7 @@ from asdbench.search.studies import Study, Trial
 
 if TYPE_CHECKING:
     from asdbench.cluster.connection import Connection
-    from asdbench.driver.conductor import Conductor
+    from asdbench.driver.cluster_run import ClusterRun
 
 
 logger = logging.getLogger(__name__)
@@ -62,22 +64,6 @@ class ExecutionOptions:
             )
 
 
-@dataclass(frozen=True)
-class FailedTask:
-    """A failed task.
-
-    Attributes
-    ----------
-    label : machine type, systems and seed
-    message : the cause, for the user
-    bad_input : whether the user's input is the cause
-    """
-
-    label: str
-    message: str
-    bad_input: bool
-
-
 class Executor:
     """Runs tasks and searches; a context manager, which stops at the end what it has started.
 
@@ -86,8 +72,7 @@ class Executor:
     options : where and how tasks run
     store, workspace : where results go, and where data is
     console : where to show progress
-    prepare_data : builds the features that the jobs of a trial read
-    on_trial : called after each trial
+    on_trial : called after each trial, in another thread
     """
 
     def __init__(
@@ -97,19 +82,17 @@ class Executor:
         workspace: Workspace,
         *,
         console: Console,
-        prepare_data: Callable[[Sequence[ResolvedJob]], None],
         on_trial: Callable[[Study, Trial], None],
     ) -> None:
         self._options = options
         self._store = store
         self._workspace = workspace
         self._console = console
-        self._prepare_data = prepare_data
         self._on_trial = on_trial
-        self._tasks: dict[int, TrainingTask] = {}
-        self._display = ProgressDisplay(self._tasks, console)
+        self._monitor = RunMonitor()
+        self._display = ProgressDisplay(console, self._monitor)
         self._connection: Connection | None = None
-        self._conductor: Conductor | None = None
+        self._cluster: ClusterRun | None = None
 
     def __enter__(self) -> Self:
         self._open = ExitStack()
@@ -130,60 +113,32 @@ class Executor:
 
             logger.info("connecting a Ray cluster: %s", self._options.address)
             self._connection = Connection(self._options.address, dashboard=self._options.dashboard)
-            import asdbench.driver.conductor  # noqa: F401 - its import takes seconds, too
 
     def run(
-        self, tasks: Iterable[TrainingTask], *, studies: Sequence[Study] = (), trials: int = 0
-    ) -> list[FailedTask]:
-        """Run the tasks that are not finished, and each study up to ``trials`` trials; return what failed."""
-        to_do = [task for task in tasks if not self._store.is_done(task)]
+        self,
+        tasks: Iterable[TrainingTask],
+        *,
+        expected: int | None = None,
+        studies: Sequence[Study] = (),
+        trials: int = 0,
+    ) -> list[Failure]:
+        """Run the tasks that are not finished, and each study up to ``trials`` trials; return what failed.
+
+        Parameters
+        ----------
+        tasks : the tasks, the first ones first
+        expected : number of tasks of the whole run, those that are finished included, if no trials add more
+        studies, trials : the searches, and how many trials each is to have
+        """
+        snapshot = self._store.snapshot()
+        to_do = [task for task in tasks if not snapshot.is_done(task)]
         if not to_do and all(len(study.finished) >= trials for study in studies):
             return []
         logger.info("tasks to run: %d, studies: %d", len(to_do), len(studies))
         if self._options.local:
-            failures = self._run_locally(to_do)
-        else:
-            failures = self._connected(expected=None if studies else len(to_do)).do(
-                to_do, studies=studies, trials=trials
-            )
-        return [
-            FailedTask(
-                label_of(self._tasks[failure.task], failure.systems), failure.message, failure.bad_input
-            )
-            for failure in failures
-        ]
-
-    def _connected(self, *, expected: int | None = None) -> "Conductor":
-        """Return the conductor of the cluster's workers, which are started on first use.
-
-        ``expected`` is the largest number of tasks, if that is known.
-        """
-        if self._conductor is None:
-            self.warm_up()
-            assert self._connection is not None
-            from asdbench.cluster.crew import Crew
-            from asdbench.driver.conductor import Conductor
-
-            crew = Crew(
-                self._connection,
-                self._store,
-                self._workspace,
-                placement=self._options.placement,
-                checkpoint_epochs=self._options.checkpoint_epochs,
-                expected=expected,
-            )
-            self._open.enter_context(crew)
-            if crew.dashboard is not None:
-                print_message(self._console, f"Ray dashboard: {crew.dashboard}")
-            self._conductor = Conductor(
-                crew,
-                self._store,
-                self._tasks,
-                self._open.enter_context(self._display),
-                prepare_data=self._prepare_data,
-                on_trial=self._on_trial,
-            )
-        return self._conductor
+            return self._run_locally(to_do)
+        announce_features([resolved for task in to_do for resolved in task.jobs], console=self._console)
+        return self._connected(expected=expected).run(to_do, studies=studies, trials=trials)
 
     def run_weight_studies(
         self, run_study: Callable[[str | None], BatchResult], held_out: Sequence[str | None]
@@ -194,14 +149,49 @@ class Executor:
 
         return run_weight_studies(run_study, held_out)
 
+    def _connected(self, *, expected: int | None = None) -> "ClusterRun":
+        """Return the run on the cluster, which is connected on first use."""
+        if self._cluster is None:
+            self.warm_up()
+            assert self._connection is not None
+            from asdbench.driver.cluster_run import ClusterRun
+
+            self._open.enter_context(self._connection)
+            if self._connection.dashboard is not None:
+                print_message(self._console, f"Ray dashboard: {self._connection.dashboard}")
+            self._cluster = ClusterRun(
+                self._connection,
+                self._store,
+                self._workspace,
+                placement=self._options.placement,
+                checkpoint_epochs=self._options.checkpoint_epochs,
+                expected=expected,
+                display=self._open.enter_context(self._display),
+                monitor=self._monitor,
+                on_trial=self._on_trial,
+            )
+            self._open.enter_context(self._cluster)
+        return self._cluster
+
     def _run_locally(self, tasks: Sequence[TrainingTask]) -> list[Failure]:
         from asdbench.engine.local import run_local
 
-        self._tasks.update(enumerate(tasks))
-        with self._display:
+        build_features([resolved for task in tasks for resolved in task.jobs], console=self._console)
+        state = LocalTasks(len(tasks))
+
+        def on_event(event: Event) -> None:
+            match event:
+                case TaskReport(report=TrainingProgress(step=step, steps=steps)):
+                    state.note_progress(event.label, step, steps)
+                case TaskFinished():
+                    state.note_end(is_failed=bool(event.failures))
+            self._display.on_event(event)
+
+        writer = StatusWriter(
+            self._store.root, self._monitor.run, lambda: self._monitor.status(state.status())
+        )
+        with self._display, writer:
+            on_event(TasksQueued(len(tasks)))
             return run_local(
-                tasks,
-                self._store,
-                checkpoint_epochs=self._options.checkpoint_epochs,
-                on_event=self._display.on_event,
+                tasks, self._store, checkpoint_epochs=self._options.checkpoint_epochs, on_event=on_event
             )

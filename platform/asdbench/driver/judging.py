@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 
-from asdbench.driver.executor import FailedTask
-from asdbench.driver.progress import label_of
+from asdbench.engine.events import Failure
 from asdbench.engine.job_store import DamagedFileError, JobStore
-from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.engine.jobs import ResolvedJob, job_label
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.errors import InputError
@@ -26,7 +25,7 @@ def judge(
     *,
     console: Console,
     tuned: SearchProvenance | None = None,
-) -> tuple["list[Run]", list[FailedTask]]:
+) -> tuple["list[Run]", list[Failure]]:
     """Evaluate the jobs that are scored.
 
     Parameters
@@ -72,8 +71,7 @@ def judge(
                     continue
                 except (InputError, DamagedFileError) as error:
                     is_bad_input = isinstance(error, InputError)
-                    label = label_of(TrainingTask((resolved,)))
-                    failures.append(FailedTask(label, str(error), bad_input=is_bad_input))
+                    failures.append(Failure(job_label(resolved.job), str(error), bad_input=is_bad_input))
                     continue
                 results[machine], scores[machine], curves[machine] = result, type_scores, curve
             if not results:

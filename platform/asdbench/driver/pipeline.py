@@ -6,13 +6,11 @@ Finished work is never repeated, so the same call resumes an interrupted run.
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from asdbench.driver.executor import ExecutionOptions, Executor, FailedTask
-from asdbench.driver.features import build_features
+from asdbench.driver.executor import ExecutionOptions, Executor
 from asdbench.driver.fusion import fuse_ensembles
 from asdbench.driver.fusion_search import FusionResult
 from asdbench.driver.judging import judge
@@ -20,6 +18,7 @@ from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.driver.study_results import StudyResult, left_out_tables, record_trial, studies_for_run
+from asdbench.engine.events import Failure
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask, by_training
 from asdbench.errors import InputError
@@ -60,14 +59,12 @@ def run(
     logger.info("running %d jobs: %s", len(jobs), request.command())
     store, data = JobStore.from_workspace(workspace).retrying(), jobs[0].data
     studies = _studies(jobs, request, execution, search, console)
-    build_features(jobs, console=console)
     recorder = Recorder(workspace)
     executor = Executor(
         execution,
         store,
         workspace,
         console=console,
-        prepare_data=partial(build_features, console=console),
         on_trial=lambda study, trial: record_trial(recorder, store, study, trial, trials=search.trials),
     )
     with executor:
@@ -124,7 +121,7 @@ def _train(
     executor: Executor,
     store: JobStore,
     console: Console,
-) -> tuple[list[FailedTask], list[StudyResult]]:
+) -> tuple[list[Failure], list[StudyResult]]:
     """Train and score all jobs, run the studies, and train and score what they found."""
     data = jobs[0].data
     tasks = by_training(jobs)
@@ -133,7 +130,8 @@ def _train(
         data.workspace.check_storage(writable=True)
         executor.warm_up()  # in parallel with the plan
     to_do = plan(data, tasks, to_do, store, console=console)
-    failures = executor.run(to_do, studies=studies, trials=search.trials)
+    expected = None if studies else len(tasks)
+    failures = executor.run(to_do, expected=expected, studies=studies, trials=search.trials)
     results = [StudyResult.from_study(study, data.machine_types) for study in studies]
     study_results = [result for result in results if result is not None]
     best = by_training(resolved for result in study_results for resolved in result.jobs)
@@ -152,7 +150,7 @@ def _evaluate(
     fused: Sequence[FusionResult],
     store: JobStore,
     console: Console,
-) -> tuple["list[Run]", list[FailedTask]]:
+) -> tuple["list[Run]", list[Failure]]:
     """Evaluate the untuned systems, the tuned ones and the fused ensembles."""
     runs, failures = judge(jobs, store, console=console)
     tuned = [result for result in study_results if result.study.held_out is None]

@@ -1,7 +1,6 @@
 """The progress of a run: live bars on a terminal, elsewhere one line per finished task or trial."""
 
 import logging
-from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -14,9 +13,23 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from asdbench.engine.events import Event, LogLine, Note, TaskFinished, TaskReport, TrainingProgress, Waiting
-from asdbench.engine.jobs import TrainingTask
+from asdbench.driver.run_status import RunMonitor
+from asdbench.engine.events import (
+    Event,
+    FeatureProgress,
+    LogLine,
+    Note,
+    Report,
+    TaskFinished,
+    TaskReport,
+    TasksQueued,
+    TaskStarted,
+    TrainingProgress,
+    Waiting,
+)
 from asdbench.report.formatting import format_percent, print_message
+
+logger = logging.getLogger(__name__)
 
 
 class ProgressDisplay:
@@ -24,21 +37,21 @@ class ProgressDisplay:
 
     Parameters
     ----------
-    tasks : tasks by the number that events give; the caller may add to it
     console : where to show the progress
+    monitor : collects what ``asdbench status`` shows, if there is one
     """
 
-    def __init__(self, tasks: Mapping[int, TrainingTask], console: Console) -> None:
-        self._tasks = tasks
+    def __init__(self, console: Console, monitor: RunMonitor | None = None) -> None:
         self._console = console
+        self._monitor = monitor
         self._progress = progress(console)
-        self._bars: dict[int, TaskID] = {}
+        self._bars: dict[str, TaskID] = {}
         self._searches: dict[str, TaskID] = {}
-        self._n_done = 0
+        self._n_done = self._n_tasks = 0
 
     def __enter__(self) -> "ProgressDisplay":
         self._progress.start()
-        self._total = self._progress.add_task("trainings", total=len(self._tasks), detail="")
+        self._total = self._progress.add_task("trainings", total=None, detail="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,20 +59,20 @@ class ProgressDisplay:
 
     def on_event(self, event: Event) -> None:
         """Show an event of a task or of the workers."""
-        if isinstance(event, LogLine):
-            self._show_line(event)
-            return
-        report = event.report if isinstance(event, TaskReport) else event
-        match report:
+        match event:
+            case LogLine():
+                self._show_line(event)
             case Note():
-                print_message(self._console, f"note: {report.message}")
-            case Waiting():
-                print_message(self._console, f"waiting: {report.reason}")
-            case TrainingProgress():
-                assert isinstance(event, TaskReport)
-                self._show_training(event.task, report)
+                self._show_note(event)
+            case TasksQueued():
+                self._n_tasks += event.count
+                self._progress.update(self._total, total=self._n_tasks)
+            case TaskStarted():
+                logger.info("%s runs on %s", event.label, event.host)
+            case TaskReport():
+                self._show_report(event.task, event.label, event.report)
             case TaskFinished():
-                self._show_finished(report.task)
+                self._show_finished(event.task, event.label)
 
     def _show_line(self, line: LogLine) -> None:
         """Show what a worker's code printed; a log record goes to its logger, which -v shows."""
@@ -68,24 +81,38 @@ class ProgressDisplay:
         else:
             logging.getLogger(line.logger).log(line.level, "[%s] %s", line.place, line.message)
 
-    def _show_training(self, index: int, report: TrainingProgress) -> None:
-        if index not in self._bars:
-            self._bars[index] = self._progress.add_task(self._label(index), total=None, detail="")
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
-        detail = f"epoch {report.epoch}, {losses}"
-        self._progress.update(self._bars[index], total=report.steps, completed=report.step, detail=detail)
+    def _show_report(self, task: str, label: str, report: Report) -> None:
+        match report:
+            case Note():
+                self._show_note(report)
+            case Waiting():
+                print_message(self._console, f"waiting: {report.reason}")
+            case FeatureProgress():
+                self._show_bar(task, label, done=report.clips, total=report.total, detail="clips")
+                if report.clips == report.total:
+                    self._progress.remove_task(self._bars.pop(task))
+            case TrainingProgress():
+                losses = ", ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
+                detail = f"epoch {report.epoch}, {losses}"
+                self._show_bar(task, label, done=report.step, total=report.steps, detail=detail)
 
-    def _show_finished(self, index: int) -> None:
+    def _show_note(self, note: Note) -> None:
+        print_message(self._console, f"note: {note.message}")
+        if self._monitor is not None:
+            self._monitor.add_note(note.message)
+
+    def _show_bar(self, task: str, label: str, *, done: int, total: int, detail: str) -> None:
+        if task not in self._bars:
+            self._bars[task] = self._progress.add_task(label, total=None, detail="")
+        self._progress.update(self._bars[task], total=total, completed=done, detail=detail)
+
+    def _show_finished(self, task: str, label: str) -> None:
         self._n_done += 1
-        self._progress.update(self._total, completed=self._n_done, total=len(self._tasks))
-        if index in self._bars:
-            self._progress.remove_task(self._bars.pop(index))
+        self._progress.update(self._total, completed=self._n_done)
+        if task in self._bars:
+            self._progress.remove_task(self._bars.pop(task))
         if not self._console.is_terminal:
-            print_message(self._console, f"done {self._n_done}/{len(self._tasks)}: {self._label(index)}")
-
-    def _label(self, index: int) -> str:
-        task = self._tasks[index]
-        return label_of(task, [task.first.configured.trainer.name])
+            print_message(self._console, f"done {self._n_done}/{self._n_tasks}: {label}")
 
     def update_search(
         self,
@@ -107,6 +134,10 @@ class ProgressDisplay:
         best, untuned : the best score so far and that of the untuned system, if known
         ended_trial : a description of the trial that has just ended, if one has
         """
+        if self._monitor is not None:
+            self._monitor.update_search(
+                name, done=done, trials=trials, running=running, best=best, untuned=untuned
+            )
         if name not in self._searches:
             self._searches[name] = self._progress.add_task(f"search: {name}", total=trials, detail="")
         detail = f"{running} running"
@@ -131,9 +162,3 @@ def progress(console: Console) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
-
-
-def label_of(task: TrainingTask, systems: Sequence[str] = ()) -> str:
-    """Return a task's machine type, systems and seed, as a label for people."""
-    job = task.first.job
-    return f"{job.machine_type} {', '.join(systems or task.systems)} seed {job.seed}"

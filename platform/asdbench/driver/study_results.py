@@ -6,21 +6,20 @@ from typing import Any
 
 from rich.console import Console
 
-from asdbench import registry
 from asdbench.engine.commands import fuse_command
-from asdbench.engine.evaluation import judge_sections, training_records
+from asdbench.engine.evaluation import training_records
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.engine.task_records import CurvePoint, TrainingRecord
 from asdbench.errors import InputError
-from asdbench.metrics import Rule, official_score
 from asdbench.report.formatting import print_note
 from asdbench.report.rendering import DisplayTable
 from asdbench.report.searches import left_out_table
 from asdbench.search.plan import Search, studies_for_system
 from asdbench.search.space import NothingToSearch
 from asdbench.search.studies import Study, Trial
+from asdbench.search.trial_scores import jobs_with, mean_official_score, section_metrics_per_seed
 from asdbench.tracking import runs as tracked
 from asdbench.tracking.recorder import Recorder
 
@@ -54,22 +53,6 @@ class StudyResult:
     def tuned(self) -> SearchProvenance:
         """How its results are marked."""
         return SearchProvenance(self.study.key, len(self.study.finished), self.study.protocol)
-
-
-def jobs_with(
-    study: Study, settings: Mapping[str, Any], machine_types: Sequence[str]
-) -> dict[str, list[ResolvedJob]]:
-    """Return the jobs of a study's system with some settings, by machine type, one for each seed."""
-    configured = registry.configure(study.system, dict(settings))
-    return {
-        machine_type: [
-            ResolvedJob.from_configured(
-                configured, study.data, machine_type, seed=seed, pseudo_anomaly_data=study.pseudo_anomaly_data
-            )
-            for seed in study.seeds
-        ]
-        for machine_type in machine_types
-    }
 
 
 def _only_ensembles(jobs: Sequence[ResolvedJob]) -> InputError:
@@ -209,17 +192,3 @@ def _left_out_table(found: Sequence[StudyResult], store: JobStore) -> DisplayTab
         untuned=mean_official_score(untuned, rule=rule),
         tuned=mean_official_score(tuned, rule=rule),
     )
-
-
-def section_metrics_per_seed(jobs: Sequence[ResolvedJob], store: JobStore) -> list[list[Mapping[str, float]]]:
-    """Return the metrics of the sections of a machine type, for each of its jobs: one a seed."""
-    return [list(judge_sections(resolved, store, subset="dev").values()) for resolved in jobs]
-
-
-def mean_official_score(judged: Sequence[Sequence[Sequence[Mapping[str, float]]]], *, rule: Rule) -> float:
-    """Return the official score over machine types (`section_metrics_per_seed` each), the mean over seeds."""
-    scores = [
-        official_score([metrics for sections in of_seed for metrics in sections], rule=rule)
-        for of_seed in zip(*judged, strict=True)
-    ]
-    return sum(scores) / len(scores)

@@ -28,6 +28,14 @@ class TrainingProgress:
 
 
 @dataclass(frozen=True)
+class FeatureProgress:
+    """The progress of building features: clips that are finished, and all of them."""
+
+    clips: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Note:
     """Something the user should know: a checkpoint that could not be written, a worker that was lost."""
 
@@ -75,56 +83,78 @@ class LogLine:
         return f"{self.host} {self.task}".rstrip()
 
 
-Report: TypeAlias = TrainingProgress | Note | Waiting
+Report: TypeAlias = TrainingProgress | FeatureProgress | Note | Waiting
 """What a running task reports of itself."""
 
 
 @dataclass(frozen=True)
-class TaskReport:
-    """A report with the number of its task."""
-
-    task: int
-    report: Report
-
-
-@dataclass(frozen=True)
 class Failure:
-    """A failed task.
+    """A failed task, or a job of a task whose scoring failed.
 
     Attributes
     ----------
-    task : number of the task
-    systems : names of the systems whose jobs failed; all of the task's if its training failed
+    label : machine type, systems and seed
     message : the cause, for the user
     bad_input : whether the user's input is the cause, rather than the code of the system or the platform
     """
 
-    task: int
-    systems: tuple[str, ...]
+    label: str
     message: str
     bad_input: bool
 
     @classmethod
-    def from_error(cls, task: int, systems: tuple[str, ...], error: Exception) -> "Failure":
-        """Return the failure for ``error``: its message if that is for the user, else the traceback.
+    def from_error(cls, label: str, error: Exception) -> "Failure":
+        """Return the failure for ``error``: its message if it is made for users, else the traceback.
 
-        >>> Failure.from_error(0, ("baseline-mse",), InputError("no data set 'x'")).message
+        >>> Failure.from_error("fan baseline-mse seed 0", InputError("no data set 'x'")).message
         "no data set 'x'"
         """
-        if isinstance(error, InputError):
-            return cls(task, systems, str(error), bad_input=True)
-        if isinstance(error, InfrastructureError):
-            return cls(task, systems, str(error), bad_input=False)
-        return cls(task, systems, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)
+        if isinstance(error, InputError | InfrastructureError):
+            return cls(label, str(error), bad_input=isinstance(error, InputError))
+        return cls(label, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)
+
+
+@dataclass(frozen=True)
+class TasksQueued:
+    """Tasks that were added to those to run; a negative number if nobody needs them any longer."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    """A task begins to run, on a node of a cluster.
+
+    Attributes
+    ----------
+    task : key of the task
+    label : the task, for people
+    node, host : id and host name of the node
+    """
+
+    task: str
+    label: str
+    node: str
+    host: str
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """A report of a running task."""
+
+    task: str
+    label: str
+    report: Report
 
 
 @dataclass(frozen=True)
 class TaskFinished:
     """The end of a task, with what failed in it."""
 
-    task: int
+    task: str
+    label: str
     failures: tuple[Failure, ...] = ()
 
 
-Event: TypeAlias = TaskReport | TaskFinished | Note | LogLine
+Event: TypeAlias = TasksQueued | TaskStarted | TaskReport | TaskFinished | Note | LogLine
 """What an executor reports: of a task, or of the workers (a `Note` or a `LogLine`)."""

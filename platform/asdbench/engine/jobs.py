@@ -21,6 +21,7 @@ from typing import TypedDict
 from asdbench import registry
 from asdbench.config import SettingValue
 from asdbench.data import feature_store, node_copies
+from asdbench.data.feature_store import FeatureSpec
 from asdbench.data.loader import JobData, pseudo_anomaly_types
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -175,22 +176,23 @@ class ResolvedJob:
         return [(self.data, self.machine_type), *pseudo_anomaly_data]
 
     @property
-    def stored_clips(self) -> list[node_copies.FeatureFile]:
-        """The Arrow files that the job reads; waveforms where its input spec or batch plan needs them."""
+    def features(self) -> list[tuple[DataSet, FeatureSpec]]:
+        """What the job reads of each machine type; waveforms where its spec or batch plan needs them."""
         wave = self.input_spec.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
-        files = []
-        for data, machine_type in self.machine_types_read:
-            path = feature_store.mel_path(
-                data, machine_type, self.input_spec.mel, min_frames=self.input_spec.window_frames
-            )
-            files.append(node_copies.FeatureFile(data, machine_type, path))
-            if wave:
-                files.append(
-                    node_copies.FeatureFile(
-                        data, machine_type, feature_store.waveform_path(data, machine_type)
-                    )
-                )
-        return files
+        spec = self.input_spec
+        return [
+            (data, FeatureSpec(data.name, machine_type, spec.mel, spec.window_frames, wave))
+            for data, machine_type in self.machine_types_read
+        ]
+
+    @property
+    def stored_clips(self) -> list[node_copies.FeatureFile]:
+        """The Arrow files that the job reads."""
+        return [
+            node_copies.FeatureFile(data, spec.machine_type, path)
+            for data, spec in self.features
+            for path in feature_store.paths(data, spec)
+        ]
 
     @cached_property
     def training_description(self) -> TrainingDescription:
@@ -274,6 +276,25 @@ class TrainingTask:
     def systems(self) -> tuple[str, ...]:
         """Names of the jobs' systems."""
         return tuple(resolved.job.system for resolved in self.jobs)
+
+    @property
+    def label(self) -> str:
+        """The task as people know it: machine type, trained system and seed."""
+        return job_label(self.first.job, self.first.configured.trainer.name)
+
+    @cached_property
+    def key(self) -> str:
+        """Hash that names the task: the same jobs have the same key."""
+        return key_of({"jobs": sorted(resolved.keys for resolved in self.jobs)})
+
+
+def job_label(job: Job, *systems: str) -> str:
+    """Return a job as people know it; ``systems`` stand for its own system.
+
+    >>> job_label(Job("baseline-mse", {}, "tiny", "fan", seed=0))
+    'fan baseline-mse seed 0'
+    """
+    return f"{job.machine_type} {', '.join(systems or [job.system])} seed {job.seed}"
 
 
 def by_training(jobs: Iterable[ResolvedJob]) -> list[TrainingTask]:

@@ -6,7 +6,7 @@ import torch
 
 from asdbench.engine.events import Event, Failure, Report, TaskFinished, TaskReport
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import TrainingTask
+from asdbench.engine.jobs import TrainingTask, job_label
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.io.storage import Storage
@@ -23,28 +23,27 @@ def run_local(
     store = JobStore(Storage(store.uri))  # tasks report how they wait
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     failures = []
-    for index, task in enumerate(tasks):
-        failed = _run(task, index, store, device, checkpoint_epochs, on_event)
+    for task in tasks:
+        failed = _run(task, store, device, checkpoint_epochs, on_event)
         failures += failed
-        on_event(TaskFinished(index, tuple(failed)))
+        on_event(TaskFinished(task.key, task.label, tuple(failed)))
     return failures
 
 
 def _run(
     task: TrainingTask,
-    index: int,
     store: JobStore,
     device: torch.device,
     checkpoint_epochs: int,
     on_event: Callable[[Event], None],
 ) -> list[Failure]:
     def report(event: Report) -> None:
-        on_event(TaskReport(index, event))
+        on_event(TaskReport(task.key, task.label, event))
 
     try:
         failed = run_task(
             task, Runtime(device=device, report=report), store, checkpoint_epochs=checkpoint_epochs
         )
     except Exception as error:
-        return [Failure.from_error(index, task.systems, error)]
-    return [Failure.from_error(index, (resolved.job.system,), error) for resolved, error in failed]
+        return [Failure.from_error(job_label(task.first.job, *task.systems), error)]
+    return [Failure.from_error(job_label(resolved.job), error) for resolved, error in failed]

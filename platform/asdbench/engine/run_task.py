@@ -19,7 +19,7 @@ import torch
 from asdbench.engine import scoring, training
 from asdbench.engine.events import Note
 from asdbench.engine.job_store import DamagedFileError, JobStore
-from asdbench.engine.jobs import ResolvedJob, TrainingTask
+from asdbench.engine.jobs import ResolvedJob, TrainingTask, job_label
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import backend_state, load_trained
 from asdbench.engine.task_records import ScoringRecord, TrainingRecord
@@ -48,7 +48,7 @@ def run_task(
     Exception
         The training failed.
     """
-    label = f"{task.first.job.machine_type} {', '.join(task.systems)} seed {task.first.job.seed}"
+    label = job_label(task.first.job, *task.systems)
     logger.info("start: %s (rank %d of %d)", label, runtime.rank, runtime.size)
     failed: list[tuple[ResolvedJob, Exception]] = []
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):

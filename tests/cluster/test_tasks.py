@@ -20,7 +20,7 @@ from asdbench.testing.tiny import write_tiny
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 EPOCHS = 200
-WORKERS = ("ray::Worker", "RayTrainWorker")  # of one process a type, and of several
+WORKERS = ("ray::train_task", "RayTrainWorker")  # of one process a type, and of several
 
 
 def command(*more: str, epochs: int = EPOCHS) -> list[str]:

@@ -105,7 +105,7 @@ def test_a_search_survives_a_worker_and_then_its_driver(tmp_path: Path, recordin
     process = home.start(*command)
     until(lambda: len(home.trainings()) >= 1, process)
     mine = psutil.Process(process.pid).children(recursive=True)
-    workers = [child for child in mine if "ray::Worker" in " ".join(child.cmdline())]
+    workers = [child for child in mine if "ray::train_task" in " ".join(child.cmdline())]
     assert workers
     workers[0].kill()
     until(lambda: len(home.trainings()) >= 5, process)

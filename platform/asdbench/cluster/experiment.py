@@ -11,15 +11,15 @@ Source: L. Li et al., "A system for massively parallel hyperparameter tuning", M
 
 import logging
 import os
-import queue
-import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the run, not only the experiment
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 from ray import tune
@@ -27,7 +27,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from asdbench.cluster.trial import TrialConfig, follow
+from asdbench.cluster.trials import Report, TrialWork, run_trial
 from asdbench.config import SettingValue
 
 if TYPE_CHECKING:
@@ -35,16 +35,13 @@ if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial as TuneTrial
 
-    from asdbench.cluster.board import BoardHandle
-
-Parameters: TypeAlias = dict[str, object]  # setting name to value
-Report: TypeAlias = dict[str, object]  # what Ray Tune makes of a trial's report
-
 _PRUNED_FROM = 5  # trials: a search of fewer prunes nothing
 _HALVING = 2
 _FIRST_RUNG = 2  # machine types: one alone says little
 _PARTING_S = 5.0  # for Tune to end its trials
-_RESTARTS = 20  # of a trial whose process is lost with its host
+_RESTARTS = 5  # of a trial whose process is lost, or whose tasks fail by the fault of the cluster
+_FEW_TRIALS = 8  # at a time, on a cluster that they fill
+_TRIAL_BYTES = 250e6  # of memory for a trial's process
 
 
 @dataclass(frozen=True)
@@ -65,58 +62,71 @@ class Course:
     rungs: int
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A trial that begins: its id, its study and its parameters."""
+class TrialObserver(Protocol):
+    """Follows the trials of an experiment, in the driver; called by the experiment's thread."""
 
-    trial: str
-    course: str
-    parameters: Parameters
+    def begin(self, study: str, trial: str, parameters: Mapping[str, object]) -> int:
+        """Note that a trial begins; return its number in the study."""
 
+    def report(self, trial: str, report: Report) -> None:
+        """Note what a trial reports."""
 
-@dataclass(frozen=True)
-class Over:
-    """A trial that has ended, with its last report, if any."""
-
-    trial: str
-    course: str
-    result: Report | None
+    def end(self, trial: str, error: str | None) -> None:
+        """Note that a trial has ended, by an error if one is given."""
 
 
-class Tuning:
-    """A Ray Tune experiment that runs in a thread of its own.
+def trials_at_a_time(capacity: int, courses: Sequence[Course], *, memory_bytes: float) -> int:
+    """Return how many trials are to be under way to keep ``capacity`` workers busy.
+
+    >>> trials_at_a_time(2, [], memory_bytes=16e9), trials_at_a_time(256, [], memory_bytes=1e12)
+    (2, 257)
+    """
+    types = max((course.rungs for course in courses), default=1)
+    wanted = max(min(capacity, _FEW_TRIALS), -(-capacity // types) + (capacity > _FEW_TRIALS))
+    return max(1, min(wanted, int(memory_bytes / _TRIAL_BYTES)))
+
+
+class Experiment:
+    """A Ray Tune experiment that runs in a thread of its own, since in the main thread it takes Ctrl-C.
 
     Parameters
     ----------
     courses : the studies
-    trainable : what a trial runs
+    work : what a trial does
+    observer : follows the trials
+    scheduler : handle of the scheduler that the trials ask for their tasks
+    node : id of the driver's node, where trials run: only there are labels
     at_a_time : number of trials under way at most
-
-    ``messages`` yields what has happened since it was last asked: trials that begin and trials that end.
     """
 
     def __init__(
-        self, courses: Sequence[Course], trainable: Callable[[TrialConfig], None], *, at_a_time: int
+        self,
+        courses: Sequence[Course],
+        work: TrialWork,
+        observer: TrialObserver,
+        scheduler: Any,
+        *,
+        node: str,
+        at_a_time: int,
     ) -> None:
-        self._queue: queue.SimpleQueue[Asked | Over] = queue.SimpleQueue()
-        self._stop = threading.Event()
         self.error: BaseException | None = None
-        search = _Searches(courses, self._queue.put, self._stop)
-        count = sum(course.trials for course in courses)
-        self._thread = threading.Thread(
-            target=self._fit, args=(search, courses, trainable, count, at_a_time), daemon=True
+        self._stop = threading.Event()
+        # without a CPU: trials that take one could starve the tasks that they wait for
+        resources = tune.PlacementGroupFactory(
+            [{"memory": 1 << 20}], bundle_label_selector=[{"ray.io/node-id": node}]
         )
+        trainable = tune.with_resources(
+            tune.with_parameters(run_trial, work=work, scheduler=scheduler), resources
+        )
+        search = _Searches(courses, observer.begin, self._stop)
+        fit = partial(self._fit, trainable, search, courses, _Callback(observer), at_a_time)
+        self._thread = threading.Thread(target=fit, daemon=True)
         self._thread.start()
 
     @property
-    def alive(self) -> bool:
-        """Whether it is still under way, or has messages that were not read."""
-        return self._thread.is_alive() or not self._queue.empty()
-
-    def messages(self) -> Iterator[Asked | Over]:
-        """Yield what has happened since the last call."""
-        while not self._queue.empty():
-            yield self._queue.get()
+    def is_alive(self) -> bool:
+        """Whether it is still under way."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Begin no more trials, and wait a little for those under way to end."""
@@ -127,79 +137,109 @@ class Tuning:
 
     def _fit(
         self,
+        trainable: Callable[..., None],
         search: "_Searches",
         courses: Sequence[Course],
-        trainable: Callable[[TrialConfig], None],
-        count: int,
+        callback: tune.Callback,
         at_a_time: int,
     ) -> None:
-        scratch = tempfile.mkdtemp(prefix="asdbench-tune-")
-        # without a CPU: drivers that take one could starve the workers that they wait for
-        light = tune.with_resources(trainable, tune.PlacementGroupFactory([{"memory": 1 << 20}]))
         try:
-            tune.Tuner(
-                light,
-                tune_config=tune.TuneConfig(
-                    search_alg=search,
-                    scheduler=_Schedulers(courses),
-                    num_samples=count,
-                    max_concurrent_trials=at_a_time,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="sweep",
-                    storage_path=scratch,
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=_RESTARTS),
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0),
-                ),
-            ).fit()
+            with tempfile.TemporaryDirectory(prefix="asdbench-tune-", ignore_cleanup_errors=True) as scratch:
+                tune.Tuner(
+                    trainable,
+                    tune_config=tune.TuneConfig(
+                        search_alg=search,
+                        scheduler=_Schedulers(courses),
+                        num_samples=sum(course.trials for course in courses),
+                        max_concurrent_trials=at_a_time,
+                        reuse_actors=True,
+                    ),
+                    run_config=tune.RunConfig(
+                        name="sweep",
+                        storage_path=scratch,
+                        verbose=0,
+                        callbacks=[callback],
+                        failure_config=tune.FailureConfig(max_failures=_RESTARTS),
+                        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0),
+                    ),
+                ).fit()
         except BaseException as error:
             self.error = error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Callback(tune.Callback):
+    """Tells the observer what Tune tells."""
+
+    def __init__(self, observer: TrialObserver) -> None:
+        self._observer = observer
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Tune keeps a copy to resume from
+
+    def on_trial_result(
+        self, iteration: int, trials: list["TuneTrial"], trial: "TuneTrial", result: Report, **_: object
+    ) -> None:
+        """Hand a report over."""
+        self._observer.report(trial.trial_id, result)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list["TuneTrial"], trial: "TuneTrial", **_: object
+    ) -> None:
+        """Note the end of a trial that was complete or stopped."""
+        self._observer.end(trial.trial_id, None)
+
+    def on_trial_error(
+        self, iteration: int, trials: list["TuneTrial"], trial: "TuneTrial", **_: object
+    ) -> None:
+        """Note the end of a trial that is not tried again."""
+        error = trial.get_error()
+        self._observer.end(trial.trial_id, str(getattr(error, "cause", None) or error))
 
 
 class _Searches(Searcher):
     """Hands out the trials of all studies, of the one with the fewest next."""
 
     def __init__(
-        self, courses: Sequence[Course], tell: Callable[[Asked | Over], None], stop: threading.Event
+        self,
+        courses: Sequence[Course],
+        begin: Callable[[str, str, Mapping[str, object]], int],
+        stop: threading.Event,
     ) -> None:
         super().__init__(metric="score", mode="max")
         self._courses = {course.name: course for course in courses}
         self._left = {course.name: course.trials for course in courses}
         self._asked = dict.fromkeys(self._courses, 0)
         self._of: dict[str, str] = {}
-        self._tell = tell
+        self._begin = begin
         self._stop = stop
 
-    def suggest(self, trial_id: str) -> Parameters | None:
+    def suggest(self, trial_id: str) -> dict[str, object] | None:
         """Return the next trial's study and parameters."""
         open_ = [name for name in self._courses if self._left[name]]
         if not open_ or self._stop.is_set():
-            return cast(Parameters, Searcher.FINISHED)
+            return cast(dict[str, object], Searcher.FINISHED)
         name = min(open_, key=self._asked.__getitem__)
         self._left[name] -= 1
         self._asked[name] += 1
         self._of[trial_id] = name
-        course = self._courses[name]
-        parameters = course.search.suggest(trial_id)
+        parameters = self._courses[name].search.suggest(trial_id)
         assert parameters is not None
-        self._tell(Asked(trial_id, name, dict(parameters)))
-        number = self._asked[name] - 1
-        return {"course": name, "number": number, "rungs": course.rungs, "parameters": parameters}
+        number = self._begin(name, trial_id, dict(parameters))
+        return {"study": name, "number": number, "parameters": parameters}
 
     def on_trial_result(self, trial_id: str, result: Report) -> None:
         """Hand a rung's score to the study."""
         self._courses[self._of[trial_id]].search.on_trial_result(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
-        """Hand the end of a trial to the study: one that did not reach the last rung was pruned."""
+        """Hand the end of a trial to the study.
+
+        One that did not reach the last rung was pruned, unless its settings failed; one that ended by an
+        error says nothing about its settings.
+        """
         course = self._courses[self._of[trial_id]]
-        whole = result is not None and cast(int, result.get("types", 0)) >= course.rungs
-        course.search.on_trial_complete(trial_id, result if whole else None, error)
-        self._tell(Over(trial_id, course.name, result))
+        counts = result is not None and (result.get("failed") or result.get("types", 0) >= course.rungs)
+        course.search.on_trial_complete(trial_id, result if counts and not error else None, error)
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Tune keeps a copy to resume from; a study resumes from its own record
@@ -255,7 +295,7 @@ class _Schedulers(TrialScheduler):
         return "a scheduler for each study"
 
     def _for(self, trial: "TuneTrial") -> TrialScheduler:
-        return self._of[trial.config["course"]]
+        return self._of[trial.config["study"]]
 
 
 def _scheduler(course: Course) -> TrialScheduler:
@@ -269,11 +309,6 @@ def _scheduler(course: Course) -> TrialScheduler:
         grace_period=_FIRST_RUNG,
         reduction_factor=_HALVING,
     )
-
-
-def following(courses: Sequence[Course], *, board: "BoardHandle", at_a_time: int) -> Tuning:
-    """Return the experiment whose trials wait for the scores that the driver puts on the board."""
-    return Tuning(courses, tune.with_parameters(follow, board=board), at_a_time=at_a_time)
 
 
 def optuna_search(

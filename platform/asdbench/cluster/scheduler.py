@@ -1,0 +1,492 @@
+"""The scheduler of a run: orders its tasks, shares them, and tries them again elsewhere; Ray runs them.
+
+One async actor without a CPU on the driver's node owns every task, so that the end of a trial ends none. It
+submits no more tasks than the cluster holds, so that the order is its own, and a few more where an
+autoscaler may add nodes, to which waiting tasks are demand. Tasks that nobody needs any longer are taken out
+of the queue; one that runs goes on, since canceling a task that is about to end aborts the process that asks.
+
+A task that fails by the fault of its node is tried on another one. A node on which three different tasks
+fail, none succeeding between them, gets no more.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RuntimeEnvSetupError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from asdbench.cluster.messages import FeatureRequest, Outcome, TaskRequest
+from asdbench.cluster.node_health import NodeHealth
+from asdbench.cluster.placement import Placement, WorkerShape
+from asdbench.cluster.task_queue import Entry, TaskQueue
+from asdbench.cluster.tasks import WorkerContext, prepare_features, train_group, train_task
+from asdbench.engine.events import (
+    Event,
+    Failure,
+    Note,
+    TaskFinished,
+    TaskReport,
+    TasksQueued,
+    TaskStarted,
+    TrainingProgress,
+)
+
+_DEATHS = 3  # of a task's process, without progress between them, until the task is given up
+_FAULTS = 5  # attempts at a task that may end by the fault of a node
+_CLAIMED_S = 5.0  # until a training that another run works on is tried again
+_PAUSE_S = 1.0  # before another attempt on the only node there is
+_WATCH_S = 2.0  # between looks at the cluster's nodes
+_BARE_S = 20.0, 60.0  # without any node for tasks until that is said, and said again
+_RETRIES = 20  # that are remembered for the status
+
+
+class TrainingScheduler:
+    """The scheduler of a run; a Ray actor.
+
+    Parameters
+    ----------
+    launcher : submits tasks to Ray, or the context of the run that one is made with
+    placement : how tasks are spread
+    expected : number of the run's tasks, if it is known
+    may_grow : whether an autoscaler may add nodes
+    """
+
+    def __init__(
+        self,
+        launcher: "Launcher | WorkerContext",
+        placement: Placement,
+        *,
+        expected: int | None = None,
+        may_grow: bool = False,
+    ) -> None:
+        self._launcher = Launcher(launcher) if isinstance(launcher, WorkerContext) else launcher
+        self._placement = placement
+        self._expected = expected
+        self._may_grow = may_grow
+        self._queue = TaskQueue(processes=placement.workers_per_type or 1)
+        self._health = NodeHealth()
+        self._futures: dict[str, asyncio.Future[Outcome]] = {}
+        self._features: dict[str, asyncio.Future[Outcome]] = {}
+        self._refused: dict[str, Outcome] = {}
+        self._running: dict[str, Entry] = {}
+        self._background: set[asyncio.Future[Any]] = set()
+        self._events: deque[Event] = deque()
+        self._progress: dict[str, TaskReport] = {}
+        self._retries: deque[dict[str, object]] = deque(maxlen=_RETRIES)
+        self._n_done = self._n_failed = self._in_flight = 0
+        self._done_s = 0.0
+        self._driver_builds = asyncio.Semaphore(1)  # each has all threads of the driver's node
+        self._forming = False  # a group waits for its processes
+        self._bare_since: float | None = None
+        self._said_bare = 0.0
+        self._watching: asyncio.Future[None] | None = None
+        self._nodes: dict[str, Mapping[str, Any]] = {}
+        self._look()
+
+    # Called by drivers and trials
+
+    async def run(self, owner: str, requests: Sequence[TaskRequest]) -> list[Outcome]:
+        """Run tasks and return how they ended, in order.
+
+        A task that is under way, whoever asked for it, is waited for. One that was refused stays refused.
+
+        Parameters
+        ----------
+        owner : who asks; `release` names it
+        requests : the tasks
+        """
+        if self._watching is None:
+            self._watching = asyncio.ensure_future(self._watch())
+        futures = [self._ask(owner, request) for request in requests]
+        self._pump()
+        return list(await asyncio.gather(*futures))
+
+    async def release(self, owner: str) -> None:
+        """Take the tasks out of the queue that only ``owner`` waits for."""
+        gone = self._queue.release(owner)
+        for entry in gone:
+            self._futures.pop(entry.request.key).set_result(Outcome("released"))
+        if gone:
+            self._events.append(TasksQueued(-len(gone)))
+
+    async def events(self) -> list[Event]:
+        """Return what happened since the last call; of a task's progress the latest."""
+        events = [*self._events, *self._progress.values()]
+        self._events.clear()
+        self._progress.clear()
+        return events
+
+    async def status(self) -> dict[str, Any]:
+        """Return the tasks by state, those that run, the nodes, and what was tried again."""
+        running = self._running.values()
+        counts: dict[str, int] = {}
+        for entry in running:
+            counts[entry.node] = counts.get(entry.node, 0) + 1
+        return {
+            "waiting": len(self._queue),
+            "done": self._n_done,
+            "done_s": self._done_s,
+            "failed": self._n_failed,
+            "features": sum(not future.done() for future in self._features.values()),
+            "running": [
+                {
+                    "label": entry.request.label,
+                    "host": entry.host,
+                    "node": entry.node,
+                    "since_unix_s": entry.began_unix_s,
+                    "step": entry.step,
+                    "steps": entry.steps,
+                }
+                for entry in running
+            ],
+            "nodes": [
+                {
+                    "node": record.node,
+                    "host": record.host,
+                    "running": counts.get(record.node, 0),
+                    "done": record.done,
+                    "quarantined_unix_s": record.quarantined_unix_s,
+                    "reason": record.reason,
+                }
+                for record in self._health.records.values()
+            ],
+            "retries": list(self._retries),
+        }
+
+    # Called by workers
+
+    async def report(self, event: Event) -> bool:
+        """Take a worker's event; return whether its task may go on."""
+        entry = self._running.get(event.task) if isinstance(event, TaskStarted | TaskReport) else None
+        if isinstance(event, TaskStarted):
+            return entry is None or self._note_start(entry, event)
+        if isinstance(event, TaskReport) and isinstance(event.report, TrainingProgress):
+            self._progress[event.task] = event
+            if entry is not None:
+                entry.note_progress(event.report.step, event.report.steps)
+        else:
+            self._events.append(event)
+        return True
+
+    def _note_start(self, entry: Entry, event: TaskStarted) -> bool:
+        entry.node, entry.host, entry.began_unix_s = event.node, event.host, time.time()
+        self._forming = False
+        self._health.note_seen(event.node, event.host)
+        self._events.append(event)
+        if event.node not in self._nodes:
+            self._look()
+        self._pump()
+        gpus = self._nodes.get(event.node, {}).get("Resources", {}).get("GPU", 0)
+        return not gpus or entry.uses_gpu
+
+    # Tasks
+
+    def _ask(self, owner: str, request: TaskRequest) -> "asyncio.Future[Outcome]":
+        refused = self._refused.get(request.key)
+        if refused is not None:
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(refused)
+            return future
+        entry, is_new = self._queue.add(owner, request)
+        if is_new:
+            self._futures[request.key] = asyncio.get_running_loop().create_future()
+            self._events.append(TasksQueued(1))
+            if all(self._is_built(feature) for feature in request.features):
+                self._queue.push(entry)
+            else:
+                self._spawn(self._push_when_built(entry))
+        return self._futures[request.key]
+
+    def _is_built(self, feature: FeatureRequest) -> bool:
+        future = self._features.get(feature.key)
+        return future is not None and future.done() and future.result().kind == "ok"
+
+    async def _push_when_built(self, entry: Entry) -> None:
+        outcomes = await asyncio.gather(*map(self._built, entry.request.features))
+        failed = [outcome for outcome in outcomes if outcome.kind != "ok"]
+        if failed:
+            causes = (failure for outcome in failed for failure in outcome.failures)
+            failures = tuple(Failure(entry.request.label, c.message, c.bad_input) for c in causes)
+            self._finish(entry, Outcome(failed[0].kind, failures=failures, message=failed[0].message))
+        elif entry.owners:
+            self._queue.push(entry)
+        else:  # released meanwhile
+            self._finish(entry, Outcome("released"))
+        self._pump()
+
+    def _built(self, feature: FeatureRequest) -> "asyncio.Future[Outcome]":
+        future = self._features.get(feature.key)
+        if future is None or (future.done() and future.result().kind != "ok"):
+            future = self._features[feature.key] = asyncio.ensure_future(self._build(feature))
+        return future
+
+    async def _build(self, feature: FeatureRequest) -> Outcome:
+        on_driver, avoid = feature.on_driver, set[str]()
+        for attempt in range(1, _FAULTS + 1):
+            async with self._driver_builds if on_driver else contextlib.nullcontext():
+                build = self._launcher.build(feature, self._shape, self._excluded(avoid), on_driver=on_driver)
+                outcome = await _outcome(build)
+            if outcome.kind in ("ok", "user"):
+                break
+            if outcome.kind == "misplaced":
+                on_driver = True
+                continue
+            self._note_retry(feature.label, outcome)
+            avoid.add(outcome.node)
+            on_driver = on_driver or attempt >= _DEATHS
+        return outcome
+
+    def _pump(self) -> None:
+        """Submit tasks as long as there is room."""
+        if self._is_out_of_nodes():
+            self._give_up_waiting()
+        while not self._forming and (entry := self._queue.peek()) is not None:
+            if self._in_flight and self._in_flight + entry.processes > self._limit:
+                return
+            self._queue.pop()
+            self._forming = entry.processes > 1
+            entry.start_attempt(uses_gpu=self._shape.gpus > 0)
+            self._running[entry.request.key] = entry
+            self._in_flight += entry.processes
+            self._spawn(self._attempt(entry))
+
+    @property
+    def _limit(self) -> int:
+        """How many processes may be in flight: one more at least where waiting tasks bring nodes."""
+        capacity = self._shape.capacity
+        limit = 2 * capacity + 1 if self._may_grow else capacity
+        return min(limit, self._placement.workers or limit)
+
+    async def _attempt(self, entry: Entry) -> None:
+        copies = [self._features[feature.key].result().content for feature in entry.request.features]
+        excluded = self._excluded(entry.avoid)
+        outcome = await _outcome(self._launcher.train(entry, copies, self._shape, excluded))
+        if not outcome.node:
+            outcome = Outcome(outcome.kind, entry.node, entry.host, outcome.failures, outcome.message)
+        del self._running[entry.request.key]
+        if outcome.kind == "ok" and entry.host:
+            self._done_s += time.time() - entry.began_unix_s
+        self._in_flight -= entry.processes
+        self._forming = False
+        self._queue.end_attempt(entry)
+        self._progress.pop(entry.request.key, None)
+        await self._settle(entry, outcome)
+        self._pump()
+
+    async def _settle(self, entry: Entry, outcome: Outcome) -> None:
+        """Finish a task, or let it wait for another attempt."""
+        match outcome.kind:
+            case "ok" | "user":
+                self._health.note_success(outcome.node, outcome.host)
+                self._finish(entry, outcome)
+                return
+            case "death":
+                entry.deaths += 1
+            case "infrastructure":
+                entry.faults += 1
+            case "claimed":
+                self._events.append(TaskReport(entry.request.key, entry.request.label, Note(outcome.message)))
+                self._spawn(self._push_later(entry, _CLAIMED_S))
+                return
+            case "misplaced" | "preempted":
+                self._look()  # GPUs have joined
+                self._queue.push(entry)
+                return
+        self._note_fault(entry, outcome)
+        if self._is_out_of_nodes():
+            self._finish(entry, outcome)
+        elif entry.deaths >= _DEATHS or entry.faults >= _FAULTS:
+            self._finish(entry, _given_up(entry, outcome))
+        elif entry.avoid >= self._fit():
+            entry.avoid.clear()  # it was everywhere: begin again
+            await self._push_later(entry, _PAUSE_S * (entry.faults + entry.deaths))
+        else:
+            self._queue.push(entry)
+
+    async def _push_later(self, entry: Entry, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if entry.owners:
+            self._queue.push(entry)
+            self._pump()
+        else:
+            self._finish(entry, Outcome("released"))
+
+    def _note_fault(self, entry: Entry, outcome: Outcome) -> None:
+        """Remember that a task failed by the fault of a node, and take the node out if that is too much."""
+        self._note_retry(entry.request.label, outcome)
+        if not outcome.node:
+            return
+        entry.avoid.add(outcome.node)
+        others = self._fit() - {outcome.node}
+        out = self._health.strike(
+            outcome.node,
+            outcome.host,
+            entry.request.key,
+            outcome.message,
+            can_spare=bool(others) or outcome.kind == "infrastructure",
+        )
+        if out:
+            self._events.append(
+                Note(
+                    f"{outcome.host} gets no more tasks in this run, since three in a row failed there: "
+                    f"{outcome.message}"
+                )
+            )
+
+    def _note_retry(self, label: str, outcome: Outcome) -> None:
+        where = outcome.host or "a worker process"
+        self._events.append(Note(f"{label} is tried again; it failed on {where}: {outcome.message}"))
+        self._retries.append(
+            {"label": label, "host": outcome.host, "reason": outcome.message, "unix_s": time.time()}
+        )
+
+    def _is_out_of_nodes(self) -> bool:
+        return bool(self._health.quarantined) and not self._fit()
+
+    def _give_up_waiting(self) -> None:
+        """Give up all tasks that wait: no node is fit for them."""
+        why = f"no node is left to run it: {self._health.why_out()}"
+        for waiting in self._queue.drain():
+            failure = Failure(waiting.request.label, why, bad_input=False)
+            self._resolve(waiting, Outcome("infrastructure", failures=(failure,), message=why))
+
+    def _finish(self, entry: Entry, outcome: Outcome) -> None:
+        self._queue.finish(entry)
+        self._resolve(entry, outcome)
+
+    def _resolve(self, entry: Entry, outcome: Outcome) -> None:
+        request = entry.request
+        if outcome.kind == "user":
+            self._refused[request.key] = outcome
+        self._n_failed += outcome.kind not in ("ok", "released")
+        self._n_done += outcome.kind == "ok"
+        if outcome.kind == "released":
+            self._events.append(TasksQueued(-1))
+        else:
+            self._events.append(TaskFinished(request.key, request.label, outcome.failures))
+        self._futures.pop(request.key).set_result(outcome)
+
+    # Nodes
+
+    async def _watch(self) -> None:
+        """Look at the cluster's nodes from time to time."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            self._look()
+            self._note_bare()
+            self._pump()
+
+    def _look(self) -> None:
+        nodes = self._launcher.nodes()
+        self._nodes = {node["NodeID"]: node for node in nodes if node["Alive"]}
+        usable = [node for key, node in self._nodes.items() if key not in self._health.quarantined]
+        self._shape = WorkerShape.from_nodes(usable, self._placement, expected=self._expected)
+
+    def _fit(self) -> set[str]:
+        """Return the ids of the nodes that have CPUs or GPUs for tasks and are not taken out."""
+        able = [key for key, node in self._nodes.items() if node["Resources"].get("CPU", 0)]
+        return self._health.fit(able)
+
+    def _excluded(self, avoid: set[str]) -> set[str]:
+        """Return the nodes that a task must not run on: those taken out, and its own if others are left."""
+        fit = self._fit()
+        return self._health.quarantined | (avoid if fit - avoid else set())
+
+    def _note_bare(self) -> None:
+        """Say for what tasks wait while the cluster has nothing to run them on."""
+        if self._shape.capacity or not (self._running or len(self._queue)):
+            self._bare_since = None
+            return
+        now = time.monotonic()
+        if self._bare_since is None:
+            self._bare_since, self._said_bare = now, now - _BARE_S[1] + _BARE_S[0]
+        if now - self._said_bare >= _BARE_S[1]:
+            self._said_bare = now
+            per_type = self._placement.workers_per_type
+            what = f"{per_type} CPUs or GPUs at a time" if per_type else "a CPU or a GPU"
+            n_tasks = len(self._running) + len(self._queue)
+            what += f" now; {n_tasks} tasks have waited for one for {now - self._bare_since:.0f} s"
+            self._events.append(Note(f"the cluster has no node with {what}"))
+
+    def _spawn(self, work: Awaitable[object]) -> None:
+        future = asyncio.ensure_future(work)
+        self._background.add(future)
+        future.add_done_callback(self._background.discard)
+
+
+def _given_up(entry: Entry, outcome: Outcome) -> Outcome:
+    """Return the outcome of a task that is not tried again."""
+    if outcome.kind != "death":
+        return outcome
+    message = (
+        f"its worker process died {_DEATHS} times without getting further; it may need more memory than "
+        f"there is, or its code ends the process"
+    )
+    failures = (Failure(entry.request.label, message, bad_input=False),)
+    return Outcome("death", outcome.node, outcome.host, failures, message)
+
+
+async def _outcome(attempt: Awaitable[Outcome]) -> Outcome:
+    """Return how an attempt ended; a task that Ray could not bring to an end died."""
+    try:
+        return await attempt
+    except RuntimeEnvSetupError as error:
+        return Outcome("infrastructure", message=_line(error))
+    except RayError as error:
+        return Outcome("death", message=_line(error))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+class Launcher:
+    """Submits tasks to Ray; to be made in the scheduler's actor.
+
+    Parameters
+    ----------
+    context : of the run; its scheduler is replaced by this actor
+    """
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = replace(context, scheduler=ray.get_runtime_context().current_actor)
+        self._on_driver = NodeAffinitySchedulingStrategy(context.driver, soft=False)
+
+    def nodes(self) -> list[Mapping[str, Any]]:
+        """Return the nodes of the cluster, dead ones included."""
+        return ray.nodes()  # type: ignore[no-any-return, no-untyped-call]
+
+    def train(
+        self, entry: Entry, copies: Sequence[bytes], shape: WorkerShape, excluded: set[str]
+    ) -> Awaitable[Outcome]:
+        """Submit a task to any node but the excluded ones: to one process, or to a group that shares it."""
+        context = replace(self._context, threads=shape.threads)
+        if entry.processes > 1:
+            group = train_group.options(num_cpus=0, scheduling_strategy=self._on_driver)
+            return group.remote(entry.request, copies, entry.processes, shape, context)
+        single = train_task.options(num_cpus=shape.cpus, num_gpus=shape.gpus, **_elsewhere(excluded))
+        return single.remote(entry.request, copies, context)
+
+    def build(
+        self, feature: FeatureRequest, shape: WorkerShape, excluded: set[str], *, on_driver: bool
+    ) -> Awaitable[Outcome]:
+        """Submit a task that builds features: to the driver's node, or to any but the excluded ones."""
+        if on_driver:
+            options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": self._on_driver}
+        else:
+            options = {"num_cpus": shape.cpus, **_elsewhere(excluded)}
+        return prepare_features.options(**options).remote(feature, self._context)
+
+
+def _elsewhere(excluded: set[str]) -> dict[str, Any]:
+    """Return the options of a task that runs on no excluded node; Ray spreads it over the others."""
+    options: dict[str, Any] = {"scheduling_strategy": "SPREAD"}
+    if excluded:
+        options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(excluded))})"}
+    return options

@@ -1,0 +1,190 @@
+"""The tasks and searches of a run on a Ray cluster, seen from the driver.
+
+The scheduler, an actor, owns the tasks; Ray Tune owns the trials, which ask the scheduler for theirs. The
+driver asks for the plain tasks, shows what happens, and keeps the records of the searches.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import optuna
+
+from asdbench.cluster.connection import Connection
+from asdbench.cluster.experiment import Course, Experiment, optuna_search, trials_at_a_time
+from asdbench.cluster.messages import Outcome
+from asdbench.cluster.placement import Placement
+from asdbench.cluster.session import PendingTasks, Session
+from asdbench.cluster.tasks import WorkerContext
+from asdbench.data.node_copies import reads_over_network
+from asdbench.driver.progress import ProgressDisplay
+from asdbench.driver.run_status import RunMonitor, StatusWriter
+from asdbench.driver.search_progress import SearchProgress, name_of
+from asdbench.driver.task_requests import RequestBuilder
+from asdbench.driver.trial_work import StudyTrials
+from asdbench.engine.claims import wait_for_claim
+from asdbench.engine.events import Failure, Note
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import TrainingTask
+from asdbench.io.workspace import Workspace
+from asdbench.search.studies import Study, Trial
+
+_POLL_S = 0.2
+_OWNER = "run"  # of the plain tasks
+
+
+class ClusterRun:
+    """A run on a connected Ray cluster; a context manager, to be used by one thread.
+
+    Parameters
+    ----------
+    connection : to the cluster, entered
+    store, workspace : where results go, and where data is
+    placement : how tasks are spread
+    checkpoint_epochs : epochs between checkpoints
+    expected : number of tasks, if it is known
+    display : shows the progress, entered
+    monitor : collects what ``asdbench status`` shows
+    on_trial : called after each trial, in another thread
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        store: JobStore,
+        workspace: Workspace,
+        *,
+        placement: Placement,
+        checkpoint_epochs: int,
+        expected: int | None,
+        display: ProgressDisplay,
+        monitor: RunMonitor,
+        on_trial: Callable[[Study, Trial], None],
+    ) -> None:
+        self._store = store
+        self._display = display
+        self._on_trial = on_trial
+        self._run_id = monitor.run.run_id
+        home = workspace.home.resolve()
+        publishes = not connection.is_local or reads_over_network(home)
+        self._builder = RequestBuilder(publishes)
+        context = WorkerContext(
+            run=self._run_id,
+            scheduler=None,
+            workspace=replace(workspace, home=home),
+            store=store.uri,
+            driver=connection.node_id,
+            publishes=publishes,
+            threads=1,
+            checkpoint_epochs=checkpoint_epochs,
+        )
+        self._session = Session(context, placement, expected=expected, may_grow=connection.may_grow)
+        self._writer = StatusWriter(store.root, monitor.run, lambda: monitor.status(self._session.status()))
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            opening.enter_context(self._session)
+            opening.enter_context(self._writer)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def run(
+        self, tasks: Sequence[TrainingTask], *, studies: Sequence[Study] = (), trials: int = 0
+    ) -> list[Failure]:
+        """Run tasks, and each study to ``trials`` trials; return what failed.
+
+        A task that fails in a trial alone fails that trial.
+        """
+        requests = [self._builder.request(task, (0, place)) for place, task in enumerate(tasks)]
+        pending = self._session.submit(_OWNER, requests)
+        with ExitStack() as claims:
+            for study in studies:
+                claims.enter_context(self._claim(study))
+                study.load(self._store)  # the other run may have gone on
+            failures = self._search(studies, trials, pending)
+        return self._failures(tasks, pending.outcomes()) + failures
+
+    def _claim(self, study: Study) -> AbstractContextManager[object]:
+        """Wait until no other run works on a study: two would erase each other's trials."""
+        name = name_of(study)
+
+        def show(reason: str) -> None:
+            self._display.on_event(Note(f"the search of {name} waits: {reason}"))
+
+        return wait_for_claim(self._store.root, f"searches/{study.key}", run=self._run_id, on_wait=show)
+
+    def _search(self, studies: Sequence[Study], trials: int, pending: PendingTasks) -> list[Failure]:
+        """Run the studies, and follow the plain tasks meanwhile; return the trials that failed."""
+        progress = SearchProgress(studies, self._store, self._display, trials=trials, on_end=self._on_trial)
+        experiment = self._experiment(progress, trials)
+        try:
+            while not pending.wait(_POLL_S) or (experiment is not None and experiment.is_alive):
+                self._show_events()
+        finally:
+            if experiment is not None and experiment.is_alive:  # interrupted
+                experiment.stop()
+        self._show_events()
+        if experiment is not None and experiment.error is not None:
+            raise experiment.error
+        return progress.failures
+
+    def _show_events(self) -> None:
+        self._writer.check()
+        for event in self._session.events():
+            self._display.on_event(event)
+
+    def _experiment(self, progress: SearchProgress, trials: int) -> Experiment | None:
+        """Start the trials that the studies lack; ``None`` if they lack none."""
+        storage = optuna.storages.InMemoryStorage()
+        courses = [
+            _course(study, trials - len(study.finished), storage)
+            for study in progress.studies.values()
+            if len(study.finished) < trials
+        ]
+        if not courses:
+            return None
+        bare = {key: replace(study, trials=[], started=set()) for key, study in progress.studies.items()}
+        return Experiment(
+            courses,
+            StudyTrials(bare, self._store, self._builder),
+            progress,
+            self._session.scheduler,
+            node=self._session.node,
+            at_a_time=trials_at_a_time(self._session.capacity, courses, memory_bytes=_memory_bytes() / 2),
+        )
+
+    def _failures(self, tasks: Sequence[TrainingTask], outcomes: Sequence[Outcome]) -> list[Failure]:
+        """Return what failed, and what is said to be done and is not in the storage."""
+        snapshot = self._store.snapshot()
+        failures: list[Failure] = []
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            if outcome.kind != "ok":
+                failures += outcome.failures or (Failure(task.label, outcome.message, bad_input=False),)
+            elif not snapshot.is_done(task):
+                message = (
+                    f"its results were written and are not in the storage {str(self._store.root)!r}; see "
+                    f"that it is there, then run the same command again"
+                )
+                failures.append(Failure(task.label, message, bad_input=False))
+        return failures
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _course(study: Study, trials: int, storage: optuna.storages.BaseStorage) -> Course:
+    study.to_optuna(study.key, storage)
+    search = optuna_search(study.space.suggest, name=study.key, storage=storage, sampler=study.sampler())
+    return Course(study.key, search, trials, len(study.machine_types))

@@ -1,0 +1,61 @@
+"""What a trial of a search does: its tasks, and how they are judged. It is sent to the trial's process."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asdbench.cluster.messages import TaskRequest
+from asdbench.driver.task_requests import RequestBuilder
+from asdbench.engine.job_store import JobStore
+from asdbench.engine.jobs import ResolvedJob, by_training
+from asdbench.metrics import summary
+from asdbench.search.studies import Study
+from asdbench.search.trial_scores import jobs_with, mean_official_score, section_metrics_per_seed
+
+if TYPE_CHECKING:
+    from asdbench.cluster.trials import Judgment, TrialConfig
+
+
+@dataclass(frozen=True)
+class StudyTrials:
+    """What the trials of some studies do; see :class:`asdbench.cluster.trials.TrialWork`.
+
+    Attributes
+    ----------
+    studies : by key, without their trials
+    store : where results are
+    builder : makes the requests
+    """
+
+    studies: Mapping[str, Study]
+    store: JobStore
+    builder: RequestBuilder
+
+    def requests(self, config: "TrialConfig") -> list[list[TaskRequest]]:
+        """Return the tasks of each machine type that are not done; raise `InputError` for bad settings.
+
+        Those of earlier machine types of all trials come first, so that a trial is stopped before its last
+        ones are trained.
+        """
+        number = config["number"]
+        rungs = []
+        snapshot = self.store.snapshot()
+        for rung, jobs in enumerate(self._jobs_of(config).values(), start=1):
+            to_do = [task for task in by_training(jobs) if not snapshot.is_done(task)]
+            rungs.append([self.builder.request(task, (rung, number)) for task in to_do])
+        return rungs
+
+    def judge(self, config: "TrialConfig") -> "Iterator[Judgment]":
+        """Yield the judgment of each machine type, in the order of `requests`."""
+        from asdbench.cluster.trials import Judgment
+
+        rule = self.studies[config["study"]].data.rule
+        judged = []
+        for machine_type, jobs in self._jobs_of(config).items():
+            judged.append(section_metrics_per_seed(jobs, self.store))
+            flat = [metrics for of_seed in judged[-1] for metrics in of_seed]
+            yield Judgment(mean_official_score(judged, rule=rule), machine_type, summary(flat, rule=rule))
+
+    def _jobs_of(self, config: "TrialConfig") -> Mapping[str, Sequence[ResolvedJob]]:
+        study = self.studies[config["study"]]
+        return jobs_with(study, {**study.space.start, **config["parameters"]}, study.machine_types)

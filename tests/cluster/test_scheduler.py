@@ -1,0 +1,402 @@
+"""The scheduler with nodes that are played: what it submits, where, how often, and what it says."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from asdbench.cluster import scheduler as scheduler_module
+from asdbench.cluster.messages import FeatureRequest, Outcome, TaskRequest
+from asdbench.cluster.placement import Placement, WorkerShape
+from asdbench.cluster.scheduler import TrainingScheduler
+from asdbench.cluster.task_queue import Entry
+from asdbench.driver.run_status import status_from
+from asdbench.engine.events import (
+    Failure,
+    Note,
+    TaskFinished,
+    TaskReport,
+    TasksQueued,
+    TaskStarted,
+    TrainingProgress,
+)
+from asdbench.engine.run_record import RunStatus
+
+Behavior = Callable[[str, str], Outcome]  # of a task's key and a node's id
+
+
+class Nodes:
+    """Nodes that run tasks as told, each of one CPU; the first free one that is not excluded gets a task."""
+
+    def __init__(
+        self, behavior: Behavior, hosts: tuple[str, ...] = ("a", "b", "c"), **resources: float
+    ) -> None:
+        self.behavior = behavior
+        self.hosts = list(hosts)
+        self.resources = {"CPU": 1.0}
+        self.attempts: list[tuple[str, str]] = []
+        self.builds: list[tuple[str, bool]] = []
+        self.most = 0
+        self._busy: set[str] = set()
+        self.scheduler: TrainingScheduler | None = None
+        self.shapes: list[WorkerShape] = []
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": host, "Alive": True, "Resources": self.resources} for host in self.hosts]
+
+    async def train(
+        self, entry: Entry, copies: list[bytes], shape: WorkerShape, excluded: set[str]
+    ) -> Outcome:
+        self.shapes.append(shape)
+        while not (free := [h for h in self.hosts if h not in excluded and h not in self._busy]):
+            await asyncio.sleep(0.001)
+        node = free[0]
+        self._busy.add(node)
+        self.most = max(self.most, len(self._busy))
+        self.attempts.append((entry.request.key, node))
+        request = entry.request
+        assert self.scheduler is not None
+        go_on = await self.scheduler.report(TaskStarted(request.key, request.label, node, f"host {node}"))
+        await asyncio.sleep(0.002)
+        self._busy.discard(node)
+        if not go_on:
+            return Outcome("misplaced", node, f"host {node}")
+        outcome = self.behavior(request.key, node)
+        return Outcome(outcome.kind, node, f"host {node}", outcome.failures, outcome.message)
+
+    async def build(
+        self, feature: FeatureRequest, shape: WorkerShape, excluded: set[str], *, on_driver: bool
+    ) -> Outcome:
+        self.builds.append((feature.key, on_driver))
+        await asyncio.sleep(0.002)
+        return self.behavior(feature.key, "driver" if on_driver else "a")
+
+
+def ok(key: str, node: str) -> Outcome:
+    return Outcome("ok")
+
+
+def broken(message: str = "the disk is full") -> Outcome:
+    return Outcome("infrastructure", failures=(Failure("x", message, bad_input=False),), message=message)
+
+
+def requests(*keys: str, **more: Any) -> list[TaskRequest]:
+    return [
+        TaskRequest(key, key, f"task {key}", ("mse",), (0.0, i), b"", **more) for i, key in enumerate(keys)
+    ]
+
+
+def play(
+    nodes: Nodes,
+    story: Callable[[TrainingScheduler], Coroutine[Any, Any, Any]],
+    placement: Placement | None = None,
+    **options: Any,
+) -> Any:
+    """Run a story with a scheduler on these nodes."""
+
+    async def run() -> Any:
+        scheduler = TrainingScheduler(nodes, placement or Placement(), **options)  # type: ignore[arg-type]
+        nodes.scheduler = scheduler
+        return await asyncio.wait_for(story(scheduler), 20)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(scheduler_module, "_CLAIMED_S", 0.01)
+    monkeypatch.setattr(scheduler_module, "_WATCH_S", 0.01)
+
+
+def kinds(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.kind for outcome in outcomes]
+
+
+def test_all_tasks_are_run_in_order_and_no_more_at_a_time_than_the_nodes_hold() -> None:
+    nodes = Nodes(ok)
+    keys = [f"k{number}" for number in range(20)]
+    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests(*keys)))
+    assert kinds(outcomes) == ["ok"] * 20
+    assert [key for key, _ in nodes.attempts] == keys
+    assert nodes.most == 3
+
+
+def test_workers_are_a_ceiling() -> None:
+    nodes = Nodes(ok)
+    play(nodes, lambda s: s.run("run", requests(*"abcdef")), Placement(workers=2))
+    assert nodes.most == 2
+    more = Nodes(ok)
+    play(more, lambda s: s.run("run", requests(*"abcdef")), Placement(workers=64))
+    assert more.most == 3
+
+
+def test_the_same_task_asked_for_twice_is_run_once() -> None:
+    nodes = Nodes(ok)
+
+    async def story(scheduler: TrainingScheduler) -> list[list[Outcome]]:
+        return list(
+            await asyncio.gather(
+                scheduler.run("trial 1", requests("x", "y")), scheduler.run("trial 2", requests("x", "z"))
+            )
+        )
+
+    first, second = play(nodes, story)
+    assert kinds(first + second) == ["ok"] * 4
+    assert sorted(key for key, _ in nodes.attempts) == ["x", "y", "z"]
+
+
+def test_a_node_whose_disk_is_full_costs_a_few_attempts_and_no_task() -> None:
+    nodes = Nodes(lambda key, node: broken() if node == "a" else Outcome("ok"))
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Any], dict[str, Any]]:
+        outcomes = await scheduler.run("run", requests(*(f"k{n}" for n in range(24))))
+        return outcomes, await scheduler.events(), await scheduler.status()
+
+    outcomes, events, status = play(nodes, story)
+    assert kinds(outcomes) == ["ok"] * 24
+    bad = [key for key, node in nodes.attempts if node == "a"]
+    assert len(bad) == len(set(bad)) == 3
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert sum("host a gets no more tasks" in note and "the disk is full" in note for note in notes) == 1
+    (out,) = [node for node in status["nodes"] if node["quarantined_unix_s"] is not None]
+    assert (out["host"], out["reason"]) == ("host a", "the disk is full")
+    assert [retry["host"] for retry in status["retries"]] == ["host a"] * 3
+
+
+def test_a_node_that_kills_its_workers_does_not_end_the_healthy_ones() -> None:
+    nodes = Nodes(lambda key, node: Outcome("death", message="killed") if node == "a" else Outcome("ok"))
+    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests(*(f"k{n}" for n in range(24)))))
+    assert kinds(outcomes) == ["ok"] * 24
+    assert sum(node == "a" for _, node in nodes.attempts) == 3
+
+
+def test_a_task_that_kills_every_worker_is_given_up_and_stops_no_other() -> None:
+    nodes = Nodes(lambda key, node: Outcome("death", message="killed") if key == "bad" else Outcome("ok"))
+    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests("bad", *"bcdefg")))
+    assert kinds(outcomes) == ["death"] + ["ok"] * 6
+    assert [node for key, node in nodes.attempts if key == "bad"] == ["a", "b", "c"]
+    assert "died 3 times without getting further" in outcomes[0].failures[0].message
+
+
+def test_progress_between_deaths_is_forgiven() -> None:
+    deaths = iter(range(5))
+
+    def behavior(key: str, node: str) -> Outcome:
+        step = next(deaths, None)
+        assert nodes.scheduler is not None
+        if step is None:
+            return Outcome("ok")
+        entry = nodes.scheduler._queue.entry(key)
+        assert entry is not None
+        entry.note_progress(step + 1, 10)
+        return Outcome("death", message="the host is gone")
+
+    nodes = Nodes(behavior)
+    (outcome,) = play(nodes, lambda scheduler: scheduler.run("run", requests("a")))
+    assert outcome.kind == "ok"
+    assert len(nodes.attempts) == 6
+
+
+def test_bad_input_is_not_tried_again_nor_by_another_trial() -> None:
+    refusal = Outcome("user", failures=(Failure("x", "training diverged", bad_input=True),))
+    nodes = Nodes(lambda key, node: refusal)
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        return await scheduler.run("t1", requests("a")) + await scheduler.run("t2", requests("a"))
+
+    assert kinds(play(nodes, story)) == ["user", "user"]
+    assert len(nodes.attempts) == 1
+
+
+def test_if_every_node_fails_the_run_ends_and_says_why() -> None:
+    nodes = Nodes(lambda key, node: broken(f"no room on {node}"))
+    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests(*(f"k{n}" for n in range(50)))))
+    assert set(kinds(outcomes)) == {"infrastructure"}
+    assert len(nodes.attempts) < 20
+    last = outcomes[-1].failures[0].message
+    assert "no node is left" in last
+    assert "host b: no room on b" in last
+
+
+def test_a_single_node_is_tried_again_before_a_task_is_given_up() -> None:
+    faults = iter([True, True, False])
+    nodes = Nodes(lambda key, node: broken() if next(faults) else Outcome("ok"), hosts=("a",))
+    (outcome,) = play(nodes, lambda scheduler: scheduler.run("run", requests("only")))
+    assert outcome.kind == "ok"
+    hopeless = Nodes(lambda key, node: broken(), hosts=("a",))
+    (outcome,) = play(hopeless, lambda scheduler: scheduler.run("run", requests("only")))
+    assert outcome.kind == "infrastructure"
+    assert len(hopeless.attempts) == 5
+
+
+def test_what_a_pruned_trial_still_waits_for_is_withdrawn() -> None:
+    nodes = Nodes(ok, hosts=("a",))
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Any]]:
+        pruned = asyncio.ensure_future(scheduler.run("pruned", requests(*"abc")))
+        other = asyncio.ensure_future(scheduler.run("other", requests("c", "d")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await scheduler.release("pruned")
+        return await pruned + await other, await scheduler.events()
+
+    outcomes, events = play(nodes, story)
+    assert kinds(outcomes) == ["ok", "released", "ok", "ok", "ok"]  # the first one ran already
+    assert sum(event.count for event in events if isinstance(event, TasksQueued)) == 3
+
+
+def test_a_training_of_another_run_is_waited_for() -> None:
+    answers = iter([Outcome("claimed", message="host9 (pid 7) trains it"), Outcome("ok")])
+    nodes = Nodes(lambda key, node: next(answers) if key == "a" else Outcome("ok"))
+    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests(*"abc")))
+    assert kinds(outcomes) == ["ok"] * 3
+    assert [key for key, _ in nodes.attempts].count("a") == 2
+
+
+def test_a_task_waits_for_its_own_features_alone() -> None:
+    slow = FeatureRequest("slow", "fan features", b"", on_driver=True)
+    nodes = Nodes(ok)
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        waiting = requests("x", "y", features=(slow,))
+        ready = requests("z")
+        return await scheduler.run("run", [*waiting, *ready])
+
+    assert kinds(play(nodes, story)) == ["ok"] * 3
+    assert nodes.attempts[0][0] == "z"
+    assert nodes.builds == [("slow", True)]
+
+
+def test_features_that_only_the_driver_can_read_are_built_there() -> None:
+    feature = FeatureRequest("f", "fan features", b"", on_driver=False)
+    nodes = Nodes(lambda key, node: Outcome("misplaced") if (key, node) == ("f", "a") else Outcome("ok"))
+    assert kinds(play(nodes, lambda s: s.run("run", requests("x", features=(feature,))))) == ["ok"]
+    assert nodes.builds == [("f", False), ("f", True)]
+
+
+def test_tasks_whose_features_cannot_be_built_fail_with_the_reason() -> None:
+    feature = FeatureRequest("f", "fan features", b"", on_driver=True)
+    gone = Outcome("user", failures=(Failure("fan features", "a recording vanished", bad_input=True),))
+    nodes = Nodes(lambda key, node: gone if key == "f" else Outcome("ok"))
+    first, second = play(nodes, lambda s: s.run("run", [*requests("x", features=(feature,)), *requests("y")]))
+    assert first.failures == (Failure("task x", "a recording vanished", bad_input=True),)
+    assert second.kind == "ok"
+
+
+def test_waiting_tasks_are_demand_where_nodes_may_be_added_and_only_there() -> None:
+    def most_in_flight(**options: Any) -> int:
+        nodes = Nodes(ok)
+        scheduler_in_flight = []
+
+        async def story(scheduler: TrainingScheduler) -> None:
+            run = asyncio.ensure_future(scheduler.run("run", requests(*(f"k{n}" for n in range(30)))))
+            await asyncio.sleep(0)
+            scheduler_in_flight.append(scheduler._in_flight)
+            await run
+
+        play(nodes, story, **options)
+        return scheduler_in_flight[0]
+
+    assert most_in_flight() == 3
+    assert most_in_flight(may_grow=True) == 7
+
+
+def test_nodes_that_join_get_tasks_and_a_cluster_without_any_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scheduler_module, "_BARE_S", (0.02, 60.0))
+    nodes = Nodes(ok, hosts=())
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Any]]:
+        run = asyncio.ensure_future(scheduler.run("run", requests(*"abcd")))
+        await asyncio.sleep(0.1)
+        events = await scheduler.events()
+        nodes.hosts = ["late", "later"]
+        return await run, events
+
+    outcomes, events = play(nodes, story)
+    assert kinds(outcomes) == ["ok"] * 4
+    assert {node for _, node in nodes.attempts} == {"late", "later"}
+    (note,) = [event.message for event in events if isinstance(event, Note)]
+    assert "no node with a CPU or a GPU now; 4 tasks have waited" in note
+
+
+def test_a_task_without_a_gpu_does_not_start_on_a_node_that_has_one() -> None:
+    nodes = Nodes(ok, hosts=())
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        run = asyncio.ensure_future(scheduler.run("run", requests("a")))
+        await asyncio.sleep(0)
+        nodes.resources, nodes.hosts = {"CPU": 4.0, "GPU": 1.0}, ["gpu"]
+        return await run
+
+    assert kinds(play(nodes, story)) == ["ok"]
+    assert [shape.gpus for shape in nodes.shapes] == [0.0, 1.0]
+
+
+def test_a_group_waits_until_its_processes_fit_and_nothing_overtakes_it() -> None:
+    nodes = Nodes(ok, hosts=("a", "b", "c", "d"))
+    placement = Placement(workers_per_type=2)
+    assert kinds(play(nodes, lambda s: s.run("run", requests(*"abcdef")), placement)) == ["ok"] * 6
+    assert nodes.most == 2
+
+
+def test_events_keep_the_latest_progress_of_each_task() -> None:
+    nodes = Nodes(ok)
+
+    async def story(scheduler: TrainingScheduler) -> list[Any]:
+        for step in range(1000):
+            await scheduler.report(TaskReport("a", "fan", TrainingProgress(step, 1000, 1, {})))
+        return await scheduler.events()
+
+    (event,) = play(nodes, story)
+    assert event.report.step == 999
+
+
+def test_the_state_says_what_runs_where_and_what_is_done() -> None:
+    nodes = Nodes(ok, hosts=("a",))
+
+    async def story(scheduler: TrainingScheduler) -> tuple[dict[str, Any], dict[str, Any]]:
+        run = asyncio.ensure_future(scheduler.run("run", requests(*"ab")))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        during = await scheduler.status()
+        await run
+        return during, await scheduler.status()
+
+    during, after = play(nodes, story)
+    shown = status_from(during, run=RunStatus.from_command("asdbench run x"), now_unix_s=time.time())
+    assert (shown.waiting, [task.label for task in shown.running]) == (1, ["task a"])
+    assert (during["waiting"], [task["label"] for task in during["running"]]) == (1, ["task a"])
+    assert during["running"][0]["host"] == "host a"
+    assert (after["waiting"], after["done"], after["failed"], after["running"]) == (0, 2, 0, [])
+    assert [node["done"] for node in after["nodes"]] == [2]
+
+
+def test_an_attempt_that_ray_ends_is_a_death() -> None:
+    from ray.exceptions import WorkerCrashedError
+
+    nodes = Nodes(ok)
+    crashes = iter([True, False])
+    train = nodes.train
+
+    async def crashing(*arguments: Any) -> Outcome:
+        outcome = await train(*arguments)
+        if next(crashes, False):
+            raise WorkerCrashedError
+        return outcome
+
+    nodes.train = crashing  # type: ignore[method-assign]
+    assert kinds(play(nodes, lambda s: s.run("run", requests("a")))) == ["ok"]
+    assert [node for _, node in nodes.attempts] == ["a", "b"]  # elsewhere: where it began is known
+
+
+def test_finished_tasks_are_told_once() -> None:
+    async def story(scheduler: TrainingScheduler) -> list[Any]:
+        await scheduler.run("run", requests(*"ab"))
+        return [event for event in await scheduler.events() if isinstance(event, TaskFinished)]
+
+    assert [event.label for event in play(Nodes(ok), story)] == ["task a", "task b"]
