@@ -400,3 +400,70 @@ def test_finished_tasks_are_told_once() -> None:
         return [event for event in await scheduler.events() if isinstance(event, TaskFinished)]
 
     assert [event.label for event in play(Nodes(ok), story)] == ["task a", "task b"]
+
+
+# GPUs that stand idle
+
+
+class GpuNodes(Nodes):
+    """One node of four GPUs on which trainings take a step of two hours' work each time they are asked."""
+
+    def __init__(self, behavior: Behavior = ok) -> None:
+        super().__init__(behavior, hosts=("a",))
+        self.resources = {"CPU": 16.0, "GPU": 4.0}
+        self.groups: list[tuple[str, int]] = []
+
+    async def train(
+        self, entry: Entry, copies: list[bytes], shape: WorkerShape, excluded: set[str]
+    ) -> Outcome:
+        request = entry.request
+        self.groups.append((request.key, entry.processes))
+        assert self.scheduler is not None
+        await self.scheduler.report(TaskStarted(request.key, request.label, "a", "host a"))
+        for step in range(1, 4):
+            await asyncio.sleep(0.01)
+            progress = TrainingProgress(step, 1_000_000, 1, {})
+            if not await self.scheduler.report(TaskReport(request.key, request.label, progress)):
+                return Outcome("preempted", "a", "host a")
+        outcome = self.behavior(request.key, str(entry.processes))
+        return Outcome(outcome.kind, "a", "host a", outcome.failures, outcome.message)
+
+
+def test_a_long_training_goes_on_in_a_group_when_gpus_stand_idle() -> None:
+    nodes = GpuNodes()
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Any]]:
+        return await scheduler.run("run", requests("long")), await scheduler.events()
+
+    outcomes, events = play(nodes, story)
+    assert kinds(outcomes) == ["ok"]
+    assert nodes.groups == [("long", 1), ("long", 4)]
+    (note,) = [event.message for event in events if isinstance(event, Note)]
+    assert "3 GPUs are idle: it continues on 4 GPUs from its checkpoint" in note
+
+
+def test_idle_gpus_are_shared_by_the_trainings_that_are_left() -> None:
+    nodes = GpuNodes()
+    assert kinds(play(nodes, lambda s: s.run("run", requests("x", "y")))) == ["ok", "ok"]
+    assert nodes.groups[:2] == [("x", 1), ("y", 1)]
+    assert ("x", 2) in nodes.groups
+
+
+@pytest.mark.parametrize("placement", [Placement(workers_per_type=1), Placement(workers=1)])
+def test_who_says_how_gpus_are_shared_gets_that(placement: Placement) -> None:
+    nodes = GpuNodes()
+    assert kinds(play(nodes, lambda s: s.run("run", requests("long")), placement)) == ["ok"]
+    assert nodes.groups == [("long", 1)]
+
+
+def test_cpus_are_never_shared_unasked() -> None:
+    nodes = GpuNodes()
+    nodes.resources = {"CPU": 16.0}
+    assert kinds(play(nodes, lambda s: s.run("run", requests("long")))) == ["ok"]
+    assert nodes.groups == [("long", 1)]
+
+
+def test_what_a_group_of_our_choice_cannot_do_one_process_does() -> None:
+    nodes = GpuNodes(lambda key, processes: Outcome("ok") if processes == "1" else broken("no room"))
+    assert kinds(play(nodes, lambda s: s.run("run", requests("long")))) == ["ok"]
+    assert nodes.groups == [("long", 1), ("long", 4), ("long", 1)]

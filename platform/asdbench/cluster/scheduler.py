@@ -21,11 +21,12 @@ import ray
 from ray.exceptions import RayError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from asdbench.cluster.grouping import decide
 from asdbench.cluster.messages import FeatureRequest, Outcome, TaskRequest
 from asdbench.cluster.node_health import NodeHealth
 from asdbench.cluster.placement import Placement, WorkerShape
 from asdbench.cluster.task_queue import Entry, TaskQueue
-from asdbench.cluster.tasks import WorkerContext, prepare_features, train_group, train_task
+from asdbench.cluster.tasks import GroupRequest, WorkerContext, prepare_features, train_group, train_task
 from asdbench.engine.events import (
     Event,
     Failure,
@@ -170,9 +171,35 @@ class TrainingScheduler:
             self._progress[event.task] = event
             if entry is not None:
                 entry.note_progress(event.report.step, event.report.steps)
+                return not self._is_to_regroup(entry)
         else:
             self._events.append(event)
         return True
+
+    def _is_to_regroup(self, entry: Entry) -> bool:
+        """Return whether a training is to go on in more processes: it has long to go, and GPUs are idle."""
+        if entry.wanted_processes or not self._has_idle_gpus:
+            return entry.wanted_processes > 1 and entry.processes == 1
+        remaining_s = entry.remaining_s()
+        if remaining_s is None:
+            return False
+        share = (self._shape.capacity - self._in_flight) // len(self._running)
+        decision = decide(remaining_s, share)
+        if decision.size > 1:
+            entry.wanted_processes = decision.size
+            self._events.append(Note(decision.describe(entry.request.label)))
+        return decision.size > 1
+
+    @property
+    def _has_idle_gpus(self) -> bool:
+        """Whether nothing waits, GPUs are idle, and the user leaves it to us how they are shared."""
+        is_ours = self._placement.workers_per_type is None and self._placement.gpus_per_worker == 1
+        return (
+            is_ours
+            and self._shape.gpus == 1
+            and len(self._queue) == 0
+            and self._in_flight < self._shape.capacity
+        )
 
     def _note_start(self, entry: Entry, event: TaskStarted) -> bool:
         entry.node, entry.host, entry.began_unix_s = event.node, event.host, time.time()
@@ -294,11 +321,17 @@ class TrainingScheduler:
                 self._events.append(TaskReport(entry.request.key, entry.request.label, Note(outcome.message)))
                 self._spawn(self._push_later(entry, _CLAIMED_S))
                 return
-            case "misplaced" | "preempted":
+            case "misplaced":
                 self._look()  # GPUs have joined
                 self._queue.push(entry)
                 return
+            case "preempted":
+                entry.processes = max(1, entry.wanted_processes)
+                self._queue.push(entry)
+                return
         self._note_fault(entry, outcome)
+        if entry.wanted_processes > 1:  # what a group of our choice cannot do, one process can
+            entry.processes = entry.wanted_processes = 1
         if self._is_out_of_nodes():
             self._finish(entry, outcome)
         elif entry.deaths >= _DEATHS or entry.faults >= _FAULTS:
@@ -468,8 +501,13 @@ class Launcher:
         """Submit a task to any node but the excluded ones: to one process, or to a group that shares it."""
         context = replace(self._context, threads=shape.threads)
         if entry.processes > 1:
+            is_elastic = entry.wanted_processes > 1
             group = train_group.options(num_cpus=0, scheduling_strategy=self._on_driver)
-            return group.remote(entry.request, copies, entry.processes, shape, context)
+            return group.remote(
+                GroupRequest(entry.request, entry.processes, shape, is_elastic, tuple(sorted(excluded))),
+                copies,
+                context,
+            )
         single = train_task.options(num_cpus=shape.cpus, num_gpus=shape.gpus, **_elsewhere(excluded))
         return single.remote(entry.request, copies, context)
 

@@ -23,6 +23,7 @@ class Entry:
     owners : who waits for it
     priority : the lowest that anybody gave it
     processes : how many processes train it
+    wanted_processes : how many are to go on, once it has stopped for that; 0 if that was never considered
     deaths : of its process, without progress between them
     faults : attempts that ended by the fault of a node
     avoid : ids of nodes where an attempt failed
@@ -37,6 +38,7 @@ class Entry:
     owners: set[str]
     priority: tuple[float, ...]
     processes: int = 1
+    wanted_processes: int = 0
     deaths: int = 0
     faults: int = 0
     avoid: set[str] = field(default_factory=set)

@@ -58,8 +58,27 @@ class WorkerContext:
     checkpoint_epochs: int
 
 
-class Preempted(Exception):
-    """The scheduler wants a training to go on in another way."""
+@dataclass(frozen=True)
+class GroupRequest:
+    """A request to train a task in a group of processes.
+
+    Attributes
+    ----------
+    request : the task
+    size, shape : number of processes, and what each of them gets
+    is_elastic : whether fewer may go on if there is no room for all
+    avoid : ids of nodes that get none of them
+    """
+
+    request: TaskRequest
+    size: int
+    shape: "WorkerShape"
+    is_elastic: bool
+    avoid: tuple[str, ...]
+
+
+class Preempted(BaseException):
+    """The scheduler wants a training to stop, and to go on in more processes; no error of the training."""
 
 
 class Reporter:
@@ -104,17 +123,13 @@ def train_task(request: TaskRequest, copies: Sequence[bytes], context: WorkerCon
 
 
 @ray.remote(max_retries=0)
-def train_group(
-    request: TaskRequest,
-    copies: Sequence[bytes],
-    size: int,
-    shape: "WorkerShape",
-    context: WorkerContext,
-) -> Outcome:
-    """Train and score the jobs of a task in ``size`` processes: a Ray Train run, which this one waits for."""
+def train_group(group: GroupRequest, copies: Sequence[bytes], context: WorkerContext) -> Outcome:
+    """Train and score the jobs of a task in several processes: a Ray Train run, which this one waits for."""
     from asdbench.cluster.data_parallel import train_together
 
-    return _guarded(request.label, partial(train_together, request, copies, size, shape, context), context)
+    options = {"elastic": group.is_elastic, "avoid": group.avoid}
+    work = partial(train_together, group.request, copies, group.size, group.shape, context, **options)
+    return _guarded(group.request.label, work, context, ran_here=False)
 
 
 @ray.remote(max_retries=0, max_calls=0)
@@ -123,12 +138,15 @@ def prepare_features(request: FeatureRequest, context: WorkerContext) -> Outcome
     return _guarded(request.label, partial(_build, request, context), context)
 
 
-def _guarded(label: str, work: Callable[[], Outcome], context: WorkerContext) -> Outcome:
-    """Return the outcome of ``work`` here, whatever it raises."""
+def _guarded(
+    label: str, work: Callable[[], Outcome], context: WorkerContext, *, ran_here: bool = True
+) -> Outcome:
+    """Return the outcome of ``work``, whatever it raises; what it returns says where if not on this node."""
     here: dict[str, Any] = {"node": _node(), "host": socket.gethostname()}
     try:
         with forwarded_logs(context.scheduler.report.remote, label=label):
-            return replace(work(), **here)
+            outcome = work()
+            return replace(outcome, **here) if ran_here else outcome
     except Preempted:
         return Outcome("preempted", **here)
     except Exception as error:
