@@ -1,10 +1,12 @@
 """Results on any storage, and storages that are full or away."""
 
+import gc
 import os
 import pickle
 import shutil
 import subprocess
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -18,6 +20,7 @@ import torch.multiprocessing as mp
 
 from asdbench import registry
 from asdbench.data import feature_store
+from asdbench.data.loader import JobData
 from asdbench.data.node_copies import node_home, publish
 from asdbench.data.sets import catalog
 from asdbench.engine import run_task as running
@@ -97,6 +100,25 @@ def failing(monkeypatch: pytest.MonkeyPatch, suffix: str, *faults: StorageError)
 
     monkeypatch.setattr(Storage, "write", written)
     return names
+
+
+# Memory
+
+
+def test_a_task_lets_go_of_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds 600 tasks would hold 600 times the windows of a training."""
+    read: list[weakref.ref[JobData]] = []
+    train = training.train
+
+    def watched(system: Any, data: JobData, *args: Any, **options: Any) -> Any:
+        read.append(weakref.ref(data))
+        return train(system, data, *args, **options)
+
+    monkeypatch.setattr(training, "train", watched)
+    resolved, _ = done(JobStore(Storage.from_location(tmp_path)))
+    gc.collect()
+    assert [clips() for clips in read] == [None]
+    assert resolved.keys
 
 
 # Damaged files

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar, cast
@@ -51,7 +51,10 @@ def run_task(
     label = job_label(task.first.job, *task.systems)
     logger.info("start: %s (rank %d of %d)", label, runtime.rank, runtime.size)
     failed: list[tuple[ResolvedJob, Exception]] = []
-    with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
+    with (
+        _released_clips(task),
+        torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []),
+    ):
         trained = _trained(task, runtime, store, checkpoint_epochs)
         for resolved in task.jobs if runtime.is_rank_zero else ():
             if not retry_until_stored(
@@ -63,6 +66,16 @@ def run_task(
                     failed.append((resolved, error))
     logger.info("finish: %s, %d of %d jobs failed", label, len(failed), len(task.jobs))
     return failed
+
+
+@contextlib.contextmanager
+def _released_clips(task: TrainingTask) -> Iterator[None]:
+    """Let go of the clips at the end: who holds all tasks of a run would hold all their windows."""
+    try:
+        yield
+    finally:
+        for resolved in task.jobs:
+            vars(resolved).pop("clips", None)
 
 
 def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> System:

@@ -43,7 +43,7 @@ _OBJECT_STORES = ("s3", "gcs", "abfs")  # where a write appears once it is compl
 _AT_ONCE = 16  # reads; a folder may lie on a network, too
 _BATCH = 1024
 _CHUNK_BYTES = 1 << 24
-_CONNECT_S, _SILENCE_S, _ATTEMPTS = 5.0, 7.0, 3  # of requests to S3: a silent server is reported after 25 s
+_CONNECT_S, _SILENCE_S, _ATTEMPTS = 5.0, 6.0, 3  # of requests to S3: a silent server is reported after 20 s
 
 logger = logging.getLogger(__name__)
 
