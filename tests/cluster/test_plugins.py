@@ -11,7 +11,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from asdbench import registry
-from asdbench.cluster.plugins import plugins_for_workers
+from asdbench.cluster.plugins import plugins_for_workers, prefer_driver_plugins
 
 PLATFORM = Path(registry.__file__).parents[1]
 DRIVER = """
@@ -98,3 +98,19 @@ def test_the_runtime_environment_names_code_and_entry_points(
         assert (metadata / "entry_points.txt").read_text().endswith("theirs = their_package.inner\n")
         assert "Name: their_package\n" in (metadata / "METADATA").read_text()
     assert not metadata.exists()
+
+
+def test_a_folder_beside_the_plugins_hides_no_other_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "platform").mkdir()  # as in the project's folder, which `ray job submit` sends
+    (tmp_path / "their_module.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    prefer_driver_plugins()
+    finder = sys.meta_path[0]
+    assert finder.find_spec("platform", None) is None
+    spec = finder.find_spec("their_module", None)
+    assert spec is not None
+    assert spec.origin == str(tmp_path / "their_module.py")
+    assert finder.find_spec("their_module", ["elsewhere"]) is None

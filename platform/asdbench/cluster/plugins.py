@@ -51,7 +51,7 @@ def _written_metadata(folder: Path) -> list[Path]:
 
 
 class _FinderIn:
-    """Finds top-level modules in some folders."""
+    """Finds top-level modules in some folders, except namespace packages: any folder there looks like one."""
 
     def __init__(self, folders: Sequence[str]) -> None:
         self._folders = folders
@@ -59,7 +59,8 @@ class _FinderIn:
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return PathFinder.find_spec(name, self._folders, target) if path is None else None
+        spec = PathFinder.find_spec(name, self._folders, target) if path is None else None
+        return spec if spec is not None and spec.loader is not None else None
 
 
 def prefer_driver_plugins() -> None:
