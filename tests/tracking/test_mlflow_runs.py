@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,12 @@ def recorded(data: str = "demo") -> tuple[list[Any], list[Any]]:
     found = sorted(client().search_runs([experiment.experiment_id]), key=lambda run: run.info.run_name)
     nested = [run for run in found if "mlflow.parentRunId" in run.data.tags]
     return [run for run in found if run not in nested], nested
+
+
+@pytest.fixture
+def no_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call is stored at once, as on a tracking server."""
+    monkeypatch.setattr(mlflow_runs, "one_transaction", lambda client: nullcontext())
 
 
 def test_a_run_has_parameters_tags_metrics_and_times() -> None:
@@ -231,7 +238,23 @@ def test_a_run_with_more_machine_types_takes_the_place_of_a_partial_one() -> Non
     assert whole.info.run_id != partial.info.run_id
 
 
-def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_an_interrupted_recording_is_in_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    record([finished_run()])
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_terminated", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            record([finished_run(seed=1)])
+    assert len(recorded()[0]) == 1
+    record([finished_run(seed=1)])
+    assert [run.info.status for run in recorded()[0]] == ["FINISHED"] * 2
+
+
+def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch, no_transactions: None) -> None:
     from mlflow import MlflowClient
 
     log_batch = MlflowClient.log_batch
@@ -282,6 +305,15 @@ def test_losses_that_are_not_finite_are_recorded() -> None:
     )
     _, [fan] = recorded()
     assert math.isnan(fan.data.metrics["loss/s/total"])
+
+
+def test_a_metric_that_is_there_twice_is_recorded() -> None:
+    entry = finished_run().entry({})
+    twice = [("loss", math.nan, 1), ("loss", math.nan, 1), ("score", 0.5, 1)]
+    record = dataclasses.replace(entry.run, metrics=twice, nested=())
+    Store(Workspace.from_environment()).write([dataclasses.replace(entry, run=record)])
+    [outer], _ = recorded()
+    assert (outer.info.status, outer.data.metrics["score"]) == ("FINISHED", 0.5)
 
 
 def test_a_tuned_run_is_another_than_the_untuned_one_with_its_settings() -> None:

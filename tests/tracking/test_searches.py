@@ -1,4 +1,5 @@
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 
 from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
-from asdbench.tracking.mlflow_runs import Store, tracking_uri
+from asdbench.tracking.mlflow_runs import NotWritten, Store, tracking_uri
 from asdbench.tracking.runs import OutboxEntry, SearchRecord, TrialRecord, TrialState, trial_entry
 
 SEARCH = SearchRecord(
@@ -132,10 +133,46 @@ def test_a_trial_that_is_there_is_not_written_twice() -> None:
     assert search.data.metrics["trials_complete"] == 2
 
 
+def test_a_search_is_read_once_unless_another_process_writes_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read_search = Store._read_search
+    monkeypatch.setattr(Store, "_read_search", lambda *of: reads.append(1) or read_search(*of))
+    entries = [trial_entry(SEARCH, trial(number), {}) for number in range(6)]
+    first, second = (Store(Workspace.from_environment()) for _ in range(2))
+    first.write(entries[:1])
+    first.write(entries[1:2])
+    first.write(entries[1:3])  # one of them again, as after a failure
+    assert len(reads) == 2
+    second.write(entries[3:4])
+    first.write(entries[4:5])
+    second.write(entries[4:6])
+    assert len(reads) == 5
+    [search], trials = recorded()
+    assert [run.data.tags["asdbench.trial"] for run in trials] == list("012345")
+    assert search.data.metrics["trials_complete"] == 6
+
+
+def test_a_trial_that_another_process_wrote_before_it_was_killed_is_not_written_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entries = [trial_entry(SEARCH, trial(number), {}) for number in range(2)]
+    first, second = (Store(Workspace.from_environment()) for _ in range(2))
+    first.write(entries[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr("asdbench.tracking.mlflow_runs.one_transaction", lambda client: nullcontext())
+        patch.setattr(Store, "_update_search", lambda *_: 1 / 0)
+        with pytest.raises(NotWritten):
+            second.write(entries[1:])
+    first.write(entries[1:])
+    assert len(recorded()[1]) == 2
+
+
 def test_a_trial_whose_writing_was_interrupted_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
     log_batch = MlflowClient.log_batch
+    # every call is stored at once, as on a tracking server
+    monkeypatch.setattr("asdbench.tracking.mlflow_runs.one_transaction", lambda client: nullcontext())
 
     def interrupted(*arguments: Any, **keywords: Any) -> None:
         log_batch(*arguments, **keywords)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import asdbench
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.tracking.database import alone_with_tables, is_conflict, one_transaction
 from asdbench.tracking.runs import IS_DEFAULT, KEY, RESULTS, TRIAL, TRIALS, OutboxEntry, RunRecord
 
 if TYPE_CHECKING:
@@ -132,8 +133,10 @@ class Store:
 
         mlflow.store.db.utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
         self.experiments: dict[str, str] = {}
-        with _failures(self._workspace, of_store=True):
-            self._client = MlflowClient(tracking_uri(workspace))
+        uri = tracking_uri(workspace)
+        self._searches: dict[str, _StoredSearch] = {}
+        with _failures(workspace, of_store=True), alone_with_tables(uri, workspace):
+            self._client = MlflowClient(uri)
 
     def write(self, entries: Sequence[OutboxEntry]) -> None:
         """Write the entries of one group, the oldest first; runs that are already stored stay unchanged.
@@ -149,11 +152,21 @@ class Store:
         with _failures(self._workspace, of_store=True):
             experiment = self._experiment(name)
         with _failures(self._workspace, of_store=False):
-            if entries[-1].trial is None:
-                self._write_run(experiment, entries[-1].run)
-            else:
-                self._write_trials(experiment, entries)
+            try:
+                with one_transaction(self._client):
+                    self._write_entries(experiment, entries)
+            except Exception as error:
+                self._searches.clear()
+                if not is_conflict(error):
+                    raise
+                self._write_entries(experiment, entries)  # MLflow resolves it, in transactions of its own
         self.experiments[name] = experiment
+
+    def _write_entries(self, experiment: str, entries: Sequence[OutboxEntry]) -> None:
+        if entries[-1].trial is None:
+            self._write_run(experiment, entries[-1].run)
+        else:
+            self._write_trials(experiment, entries)
 
     def _experiment(self, experiment: str) -> str:
         """Return the id of an experiment, which is created if necessary."""
@@ -173,14 +186,13 @@ class Store:
             )
         return str(existing.experiment_id)
 
-    def _runs_with(self, experiment: str, key: str) -> "list[MlflowRun]":
-        """Return all runs with a key, outer and nested."""
+    def _runs_with(self, experiment: str, key: str, *, trial: str | None = None) -> "list[MlflowRun]":
+        """Return all runs with a key, outer and nested, or those of one trial."""
+        query = f"tags.`{KEY}` = '{key}'" + (f" and tags.`{TRIAL}` = '{trial}'" if trial else "")
         runs: list[MlflowRun] = []
         token = None
         while True:
-            page = self._client.search_runs(
-                [experiment], f"tags.`{KEY}` = '{key}'", max_results=1000, page_token=token
-            )
+            page = self._client.search_runs([experiment], query, max_results=1000, page_token=token)
             runs += page
             token = page.token
             if not token:
@@ -204,26 +216,51 @@ class Store:
         """Write the trials of a search that are not stored yet, and update the search."""
         search = entries[-1].run
         trials = {entry.trial.tags[TRIAL]: entry.trial for entry in entries if entry.trial is not None}
+        stored = self._known_search(experiment, search, trials) or self._read_search(experiment, search)
+        if stored is None:
+            began_ms = min(trial.began_ms for trial in trials.values())
+            stored = _StoredSearch(self._create(experiment, replace(search, began_ms=began_ms)), {})
+        for number, trial in trials.items():
+            if number not in stored.trials:
+                self._write(experiment, trial, stored.parent.info.run_id)
+                stored.trials[number] = _StoredTrial(
+                    trial.status, trial.last("score"), trial.tags[IS_DEFAULT] == "true", trial.ended_ms
+                )
+        self._update_search(stored.parent, search, list(stored.trials.values()))
+        self._searches[search.tags[KEY]] = stored
+
+    def _known_search(
+        self, experiment: str, search: RunRecord, trials: Mapping[str, RunRecord]
+    ) -> "_StoredSearch | None":
+        """Return a search as this store left it, ``None`` if another process may have written to it since.
+
+        A search of thousands of trials is thus read once, not for each trial.
+        """
+        known = self._searches.pop(search.tags[KEY], None)
+        if known is None:
+            return None
+        parent = self._client.get_run(known.parent.info.run_id)
+        counted = sum(parent.data.metrics.get(f"trials_{state}", 0) for state in _STATES.values())
+        if counted != len(known.trials) or parent.info.lifecycle_stage != "active":
+            return None
+        if any(self._runs_with(experiment, search.tags[KEY], trial=number) for number in trials):
+            return None
+        return _StoredSearch(parent, known.trials)
+
+    def _read_search(self, experiment: str, search: RunRecord) -> "_StoredSearch | None":
+        """Return a search with its trials; delete those whose writing was interrupted."""
         existing = self._runs_with(experiment, search.tags[KEY])
         parent = next((run for run in existing if _PARENT not in run.data.tags), None)
         if parent is None:
-            began_ms = min(trial.began_ms for trial in trials.values())
-            parent = self._create(experiment, replace(search, began_ms=began_ms))
-        parent_id = parent.info.run_id
-        done = {}
+            return None
+        stored = _StoredSearch(parent, {})
         for run in existing:
-            if run.data.tags.get(_PARENT) == parent_id:
+            if run.data.tags.get(_PARENT) == parent.info.run_id:
                 if run.info.status in _STATES:
-                    done[run.data.tags[TRIAL]] = _StoredTrial.from_run(run)
-                else:  # its writing was interrupted
+                    stored.trials[run.data.tags[TRIAL]] = _StoredTrial.from_run(run)
+                else:
                     self._client.delete_run(run.info.run_id)
-        for number, trial in trials.items():
-            if number not in done:
-                self._write(experiment, trial, parent_id)
-                done[number] = _StoredTrial(
-                    trial.status, trial.last("score"), trial.tags[IS_DEFAULT] == "true", trial.ended_ms
-                )
-        self._update_search(parent, search, list(done.values()))
+        return stored
 
     def _update_search(self, parent: "MlflowRun", search: RunRecord, done: Sequence["_StoredTrial"]) -> None:
         """Update name, metrics and status of a search to its trials; MLflow cannot change parameters."""
@@ -292,6 +329,14 @@ class Store:
             params=[Param(name, value) for name, value in params.items()],
             tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         )
+
+
+@dataclass(frozen=True)
+class _StoredSearch:
+    """A search in the store: its outer run, and its trials by number."""
+
+    parent: "MlflowRun"
+    trials: "dict[str, _StoredTrial]"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from functools import cached_property
 
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-from asdbench.tracking.mlflow_runs import NotWritten, Store, shown_uri, source_tags
+from asdbench.tracking.mlflow_runs import NotWritten, Store, shown_uri, source_tags, tracking_uri
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord, trial_entry
 
@@ -150,6 +150,8 @@ class _Delivery:
         self._workspace = workspace
         self.outbox = Outbox(workspace.home / "outbox")
         self.experiments: dict[str, str] = {}
+        self._store: Store | None = None
+        self._store_uri = ""
         self._refused: set[str] = set()  # failed for a permanent reason
         self._reasons: dict[str, str] = {}
 
@@ -171,7 +173,7 @@ class _Delivery:
             return 0, again
         delivered = done = 0
         try:
-            store = Store(self._workspace)
+            store = self._connected()
             for group, names in groups.items():
                 if until():
                     break
@@ -189,10 +191,18 @@ class _Delivery:
                 if progress is not None:
                     progress(done, len(waiting))
         except NotWritten as error:
+            self._store = None
             self._note_failure(waiting, error)
             again = again or error.transient
         logger.debug("delivered %d of %d entries to MLflow", delivered, len(waiting))
         return delivered, again
+
+    def _connected(self) -> Store:
+        """Return the store that the environment names now."""
+        uri = tracking_uri(self._workspace)
+        if self._store is None or self._store_uri != uri:
+            self._store, self._store_uri = Store(self._workspace), uri
+        return self._store
 
     def _note_failure(self, names: Sequence[str], error: Exception) -> None:
         logger.info("could not deliver %d entries to MLflow: %s", len(names), error)
