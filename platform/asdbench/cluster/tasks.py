@@ -230,15 +230,14 @@ def prepared_task(
     """
     from asdbench.data.sets import catalog
     from asdbench.engine.jobs import ResolvedJob, TrainingTask
-    from asdbench.errors import InputError
 
-    jobs = pickle.loads(request.content)
     workspace = replace(context.workspace, home=_home(copies, context, runtime))
     try:
+        jobs = pickle.loads(request.content)
         data = catalog.load(workspace, jobs[0][0].data)
         task = TrainingTask(tuple(ResolvedJob.from_job(job, data) for job, _ in jobs))
         keys = [resolved.keys for resolved in task.jobs]
-    except (InputError, ImportError, SyntaxError) as error:
+    except Exception as error:
         message = f"{request.label} cannot run on {socket.gethostname()!r}: {error}"
         raise InfrastructureError(message) from error
     if keys != [expected for _, expected in jobs]:

@@ -4,17 +4,13 @@ The scheduler, an actor, owns the tasks; Ray Tune owns the trials, which ask the
 driver asks for the plain tasks, shows what happens, and keeps the records of the searches.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
-
-import optuna
+from typing import TYPE_CHECKING, Self
 
 from asdbench.cluster.connection import Connection
-from asdbench.cluster.experiment import Course, Experiment, optuna_search, trials_at_a_time
 from asdbench.cluster.messages import Outcome
 from asdbench.cluster.placement import Placement
 from asdbench.cluster.session import PendingTasks, Session
@@ -24,13 +20,15 @@ from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.run_status import RunMonitor, StatusWriter
 from asdbench.driver.search_progress import SearchProgress, name_of
 from asdbench.driver.task_requests import RequestBuilder
-from asdbench.driver.trial_work import StudyTrials
 from asdbench.engine.claims import wait_for_claim
 from asdbench.engine.events import Failure, Note
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import TrainingTask
 from asdbench.io.workspace import Workspace
 from asdbench.search.studies import Study, Trial
+
+if TYPE_CHECKING:
+    from asdbench.cluster.experiment import Experiment
 
 _POLL_S = 0.2
 _OWNER = "run"  # of the plain tasks
@@ -144,25 +142,13 @@ class ClusterRun:
         for event in self._session.events():
             self._display.on_event(event)
 
-    def _experiment(self, progress: SearchProgress, trials: int) -> Experiment | None:
+    def _experiment(self, progress: SearchProgress, trials: int) -> "Experiment | None":
         """Start the trials that the studies lack; ``None`` if they lack none."""
-        storage = optuna.storages.InMemoryStorage()
-        courses = [
-            _course(study, trials - len(study.finished), storage)
-            for study in progress.studies.values()
-            if len(study.finished) < trials
-        ]
-        if not courses:
+        if all(len(study.finished) >= trials for study in progress.studies.values()):
             return None
-        bare = {key: replace(study, trials=[], started=set()) for key, study in progress.studies.items()}
-        return Experiment(
-            courses,
-            StudyTrials(bare, self._store, self._builder),
-            progress,
-            self._session.scheduler,
-            node=self._session.node,
-            at_a_time=trials_at_a_time(self._session.capacity, courses, memory_bytes=_memory_bytes() / 2),
-        )
+        from asdbench.driver.trial_work import start_trials  # Ray Tune takes a second to import
+
+        return start_trials(progress, self._session, self._store, self._builder, trials=trials)
 
     def _failures(self, tasks: Sequence[TrainingTask], outcomes: Sequence[Outcome]) -> list[Failure]:
         """Return what failed, and what is said to be done and is not in the storage."""
@@ -178,13 +164,3 @@ class ClusterRun:
                 )
                 failures.append(Failure(task.label, message, bad_input=False))
         return failures
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _course(study: Study, trials: int, storage: optuna.storages.BaseStorage) -> Course:
-    study.to_optuna(study.key, storage)
-    search = optuna_search(study.space.suggest, name=study.key, storage=storage, sampler=study.sampler())
-    return Course(study.key, search, trials, len(study.machine_types))

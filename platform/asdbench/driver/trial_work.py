@@ -1,8 +1,11 @@
-"""What a trial of a search does: its tasks, and how they are judged. It is sent to the trial's process."""
+"""Trials of searches: what each does, which is sent to its process, and the experiment that starts them."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import optuna
 
 from asdbench.cluster.messages import TaskRequest
 from asdbench.driver.task_requests import RequestBuilder
@@ -13,7 +16,10 @@ from asdbench.search.studies import Study
 from asdbench.search.trial_scores import jobs_with, mean_official_score, section_metrics_per_seed
 
 if TYPE_CHECKING:
+    from asdbench.cluster.experiment import Course, Experiment
+    from asdbench.cluster.session import Session
     from asdbench.cluster.trials import Judgment, TrialConfig
+    from asdbench.driver.search_progress import SearchProgress
 
 
 @dataclass(frozen=True)
@@ -59,3 +65,38 @@ class StudyTrials:
     def _jobs_of(self, config: "TrialConfig") -> Mapping[str, Sequence[ResolvedJob]]:
         study = self.studies[config["study"]]
         return jobs_with(study, {**study.space.start, **config["parameters"]}, study.machine_types)
+
+
+def start_trials(
+    progress: "SearchProgress", session: "Session", store: JobStore, builder: RequestBuilder, *, trials: int
+) -> "Experiment":
+    """Start the trials that the studies lack up to ``trials`` each, in one Ray Tune experiment."""
+    from asdbench.cluster.experiment import Experiment, trials_at_a_time
+
+    storage = optuna.storages.InMemoryStorage()
+    courses = [
+        _course(study, trials - len(study.finished), storage)
+        for study in progress.studies.values()
+        if len(study.finished) < trials
+    ]
+    bare = {key: replace(study, trials=[], started=set()) for key, study in progress.studies.items()}
+    return Experiment(
+        courses,
+        StudyTrials(bare, store, builder),
+        progress,
+        session.scheduler,
+        node=session.node,
+        at_a_time=trials_at_a_time(session.capacity, courses, memory_bytes=_memory_bytes() / 2),
+    )
+
+
+def _course(study: Study, trials: int, storage: optuna.storages.BaseStorage) -> "Course":
+    from asdbench.cluster.experiment import Course, optuna_search
+
+    study.to_optuna(study.key, storage)
+    search = optuna_search(study.space.suggest, name=study.key, storage=storage, sampler=study.sampler())
+    return Course(study.key, search, trials, len(study.machine_types))
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
