@@ -382,6 +382,26 @@ def test_a_damaged_file_is_built_again(
     assert caplog.text.count("are damaged; they are built again") == 1
 
 
+@pytest.mark.parametrize("is_mel", [True, False])
+def test_a_damaged_copy_on_a_node_without_recordings_is_a_fault_of_the_node(
+    data: DataSet, tmp_path: Path, is_mel: bool
+) -> None:
+    def read() -> feature_store.Shard:
+        if is_mel:
+            return feature_store.mels(data, "fan", SPEC, min_frames=1)
+        return feature_store.waveforms(data, "fan")
+
+    path = read().path
+    (tmp_path / "clips").rename(tmp_path / "elsewhere")
+    zero(path)
+    if is_mel:
+        feature_store.waveform_path(data, "fan").unlink()
+    with pytest.raises(InfrastructureError, match=r"damaged and are removed, and cannot be built here"):
+        read()
+    with pytest.raises(InputError, match="changed or vanished"):
+        read()
+
+
 def test_damaged_waveforms_give_no_spectrogram(data: DataSet) -> None:
     expected = feature_store.mels(data, "fan", SPEC, min_frames=1).rows.copy()
     zero(feature_store.waveform_path(data, "fan"))

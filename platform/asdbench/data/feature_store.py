@@ -187,10 +187,12 @@ def waveforms(
     Raises :class:`InputError` if a recording has vanished or changed since the data set was indexed.
     """
     path = waveform_path(data, machine_type)
+    was_there = path.exists()
     if (existing := stored(path, thorough=True)) is not None:
         return existing
     clips = _clips_of(data, machine_type)
-    check_unchanged(data, clips)
+    with _rebuilding(path, was_there):
+        check_unchanged(data, clips)
     lengths = _stored_samples(clips, data.channels)
 
     def read(row: int) -> NDArray[np.int16]:
@@ -216,13 +218,15 @@ def mels(
     A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
     """
     path = mel_path(data, machine_type, spec, min_frames=min_frames)
+    was_there = path.exists()
     if (existing := stored(path, thorough=True)) is not None:
         return existing
     import torch
 
     from asdbench.features.mel import log_mel
 
-    source = waveforms(data, machine_type, workers=workers)
+    with _rebuilding(path, was_there):
+        source = waveforms(data, machine_type, workers=workers)
     lengths = np.maximum(1 + np.diff(source.starts) // spec.hop_samples, min_frames)
 
     def compute(row: int) -> NDArray[np.float16]:
@@ -297,6 +301,20 @@ def bytes_to_build(data: DataSet, specs: Iterable[FeatureSpec]) -> int:
         sizes[mel] = int(frames.sum()) * spec.mel.n_mels * 2
         sizes[waveform_path(data, spec.machine_type)] = int(samples.sum()) * 2
     return sum(n_bytes for path, n_bytes in sizes.items() if stored(path) is None)
+
+
+@contextmanager
+def _rebuilding(path: Path, is_damaged: bool) -> Iterator[None]:
+    """Let a damaged copy whose recordings are on another node be a fault of this one: it is copied again."""
+    try:
+        yield
+    except InputError as error:
+        if not is_damaged:
+            raise
+        raise InfrastructureError(
+            f"the features in {str(path)!r} were damaged and are removed, and cannot be built here ({error})"
+            f"; run the same command again"
+        ) from error
 
 
 def _clips_of(data: DataSet, machine_type: str) -> pl.DataFrame:
