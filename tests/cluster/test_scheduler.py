@@ -249,11 +249,26 @@ def test_what_a_pruned_trial_still_waits_for_is_withdrawn() -> None:
 
 
 def test_a_training_of_another_run_is_waited_for() -> None:
-    answers = iter([Outcome("claimed", message="host9 (pid 7) trains it"), Outcome("ok")])
+    claimed = Outcome("claimed", message="host9 (pid 7) trains it")
+    answers = iter([claimed, claimed, Outcome("ok")])
     nodes = Nodes(lambda key, node: next(answers) if key == "a" else Outcome("ok"))
-    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests(*"abc")))
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Any]]:
+        return await scheduler.run("run", requests(*"abc")), await scheduler.events()
+
+    outcomes, events = play(nodes, story)
     assert kinds(outcomes) == ["ok"] * 3
-    assert [key for key, _ in nodes.attempts].count("a") == 2
+    assert [key for key, _ in nodes.attempts].count("a") == 3
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert notes == ["task a waits: host9 (pid 7) trains it"]
+
+
+def test_a_mistake_of_ours_fails_a_task_and_is_not_lost() -> None:
+    nodes = Nodes(lambda key, node: Outcome("ok") if key == "a" else {}["no such key"])
+    first, second = play(nodes, lambda scheduler: scheduler.run("run", requests(*"ab")))
+    assert first.kind == "ok"
+    assert second.kind == "infrastructure"
+    assert "KeyError: 'no such key'" in second.failures[0].message
 
 
 def test_a_task_waits_for_its_own_features_alone() -> None:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,7 +83,7 @@ class TrainingScheduler:
         self._n_done = self._n_failed = self._in_flight = 0
         self._done_s = 0.0
         self._driver_builds = asyncio.Semaphore(1)  # each has all threads of the driver's node
-        self._forming = False  # a group waits for its processes
+        self._forming: Entry | None = None  # the group that waits for its processes
         self._bare_since: float | None = None
         self._said_bare = 0.0
         self._watching: asyncio.Future[None] | None = None
@@ -203,7 +203,8 @@ class TrainingScheduler:
 
     def _note_start(self, entry: Entry, event: TaskStarted) -> bool:
         entry.node, entry.host, entry.began_unix_s = event.node, event.host, time.time()
-        self._forming = False
+        if self._forming is entry:
+            self._forming = None
         self._health.note_seen(event.node, event.host)
         self._events.append(event)
         if event.node not in self._nodes:
@@ -227,7 +228,7 @@ class TrainingScheduler:
             if all(self._is_built(feature) for feature in request.features):
                 self._queue.push(entry)
             else:
-                self._spawn(self._push_when_built(entry))
+                self._spawn(self._push_when_built(entry), entry)
         return self._futures[request.key]
 
     def _is_built(self, feature: FeatureRequest) -> bool:
@@ -273,15 +274,15 @@ class TrainingScheduler:
         """Submit tasks as long as there is room."""
         if self._is_out_of_nodes():
             self._give_up_waiting()
-        while not self._forming and (entry := self._queue.peek()) is not None:
+        while self._forming is None and (entry := self._queue.peek()) is not None:
             if self._in_flight and self._in_flight + entry.processes > self._limit:
                 return
             self._queue.pop()
-            self._forming = entry.processes > 1
+            self._forming = entry if entry.processes > 1 else None
             entry.start_attempt(uses_gpu=self._shape.gpus > 0)
             self._running[entry.request.key] = entry
             self._in_flight += entry.processes
-            self._spawn(self._attempt(entry))
+            self._spawn(self._attempt(entry), entry)
 
     @property
     def _limit(self) -> int:
@@ -300,7 +301,8 @@ class TrainingScheduler:
         if outcome.kind == "ok" and entry.host:
             self._done_s += time.time() - entry.began_unix_s
         self._in_flight -= entry.processes
-        self._forming = False
+        if self._forming is entry:
+            self._forming = None
         self._queue.end_attempt(entry)
         self._progress.pop(entry.request.key, None)
         await self._settle(entry, outcome)
@@ -318,8 +320,10 @@ class TrainingScheduler:
             case "infrastructure":
                 entry.faults += 1
             case "claimed":
-                self._events.append(TaskReport(entry.request.key, entry.request.label, Note(outcome.message)))
-                self._spawn(self._push_later(entry, _CLAIMED_S))
+                if not entry.is_claimed:
+                    entry.is_claimed = True
+                    self._events.append(Note(f"{entry.request.label} waits: {outcome.message}"))
+                self._spawn(self._push_later(entry, _CLAIMED_S), entry)
                 return
             case "misplaced":
                 self._look()  # GPUs have joined
@@ -395,7 +399,7 @@ class TrainingScheduler:
 
     def _resolve(self, entry: Entry, outcome: Outcome) -> None:
         request = entry.request
-        if outcome.kind == "user":
+        if outcome.kind in ("user", "death"):
             self._refused[request.key] = outcome
         self._n_failed += outcome.kind not in ("ok", "released")
         self._n_done += outcome.kind == "ok"
@@ -447,10 +451,19 @@ class TrainingScheduler:
             what += f" now; {n_tasks} tasks have waited for one for {now - self._bare_since:.0f} s"
             self._events.append(Note(f"the cluster has no node with {what}"))
 
-    def _spawn(self, work: Awaitable[object]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object], entry: Entry) -> None:
+        """Run ``work`` on an entry in the background; a mistake in it fails the entry, and is not lost."""
         future = asyncio.ensure_future(work)
         self._background.add(future)
-        future.add_done_callback(self._background.discard)
+
+        def end(done: "asyncio.Future[object]") -> None:
+            self._background.discard(done)
+            error = None if done.cancelled() else done.exception()
+            if isinstance(error, Exception) and entry.request.key in self._futures:
+                failure = Failure.from_error(entry.request.label, error)
+                self._finish(entry, Outcome("infrastructure", failures=(failure,), message=_line(error)))
+
+        future.add_done_callback(end)
 
 
 def _given_up(entry: Entry, outcome: Outcome) -> Outcome:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from asdbench.cluster.messages import Outcome, TaskRequest
@@ -17,7 +17,7 @@ from asdbench.engine.events import Event
 from asdbench.engine.run_record import SchedulerStatus
 from asdbench.errors import InfrastructureError
 
-_STATUS_S = 10.0  # for the scheduler to tell its state
+_STATUS_S = 30.0  # for the scheduler to tell its state
 _CALLERS = 1_000_000  # calls of the scheduler under way: trials, workers and the driver
 
 
@@ -107,6 +107,8 @@ class PendingTasks:
 def _get(ref: Any, *, timeout_s: float | None = None) -> Any:
     try:
         return ray.get(ref, timeout=timeout_s)
+    except GetTimeoutError:
+        raise InfrastructureError(f"the scheduler of this run has not answered for {timeout_s:g} s") from None
     except RayError as error:
         reason = " ".join(str(error).split())[:200]
         raise InfrastructureError(

@@ -29,6 +29,7 @@ class Entry:
     avoid : ids of nodes where an attempt failed
     node, host, began_unix_s : where the present attempt runs, and since when
     uses_gpu : whether it was given a GPU
+    is_claimed : whether another run was seen to work on its training
     step, steps : finished training steps, and all; 0 before the first report
     first_report : when the present attempt reported first, and which step
     is_waiting : whether it waits for its turn
@@ -45,6 +46,7 @@ class Entry:
     node: str = ""
     host: str = ""
     uses_gpu: bool = False
+    is_claimed: bool = False
     step: int = 0
     steps: int = 0
     began_unix_s: float = 0.0

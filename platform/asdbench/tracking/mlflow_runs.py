@@ -16,6 +16,7 @@ off unless the user's environment sets them.
 Source: MLflow 3, https://mlflow.org/docs/latest/ml/tracking.
 """
 
+import logging
 import os
 import re
 import shlex
@@ -132,6 +133,7 @@ class Store:
         from mlflow import MlflowClient
 
         mlflow.store.db.utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # Ray Tune may have imported it before
         self.experiments: dict[str, str] = {}
         uri = tracking_uri(workspace)
         self._searches: dict[str, _StoredSearch] = {}
