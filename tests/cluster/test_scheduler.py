@@ -409,6 +409,29 @@ def test_an_attempt_that_ray_ends_is_a_death() -> None:
     assert [node for _, node in nodes.attempts] == ["a", "b"]  # elsewhere: where it began is known
 
 
+def test_a_process_that_ends_itself_after_a_fault_of_its_gpu_has_told_the_outcome() -> None:
+    from ray.exceptions import WorkerCrashedError
+
+    nodes = Nodes(ok)
+    train, faults = nodes.train, iter([True, False])
+
+    async def ending(*arguments: Any) -> Outcome:
+        outcome = await train(*arguments)
+        if next(faults, False):
+            assert nodes.scheduler is not None
+            await nodes.scheduler.end("a", Outcome("infrastructure", outcome.node, outcome.host, (), "CUDA"))
+            raise WorkerCrashedError
+        return outcome
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], dict[str, Any]]:
+        return await scheduler.run("run", requests("a")), await scheduler.status()
+
+    nodes.train = ending  # type: ignore[method-assign]
+    outcomes, status = play(nodes, story)
+    assert kinds(outcomes) == ["ok"]
+    assert [retry["reason"] for retry in status["retries"]] == ["CUDA"]
+
+
 def test_finished_tasks_are_told_once() -> None:
     async def story(scheduler: TrainingScheduler) -> list[Any]:
         await scheduler.run("run", requests(*"ab"))

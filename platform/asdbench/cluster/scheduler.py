@@ -76,6 +76,7 @@ class TrainingScheduler:
         self._features: dict[str, asyncio.Future[Outcome]] = {}
         self._refused: dict[str, Outcome] = {}
         self._running: dict[str, Entry] = {}
+        self._told: dict[str, Outcome] = {}  # by processes that ended themselves
         self._background: set[asyncio.Future[Any]] = set()
         self._events: deque[Event] = deque()
         self._progress: dict[str, TaskReport] = {}
@@ -175,6 +176,10 @@ class TrainingScheduler:
         else:
             self._events.append(event)
         return True
+
+    async def end(self, key: str, outcome: Outcome) -> None:
+        """Take the outcome of a task whose process ends itself, since its GPU cannot be used any longer."""
+        self._told[key] = outcome
 
     def _is_to_regroup(self, entry: Entry) -> bool:
         """Return whether a training is to go on in more processes: it has long to go, and GPUs are idle."""
@@ -295,6 +300,7 @@ class TrainingScheduler:
         copies = [self._features[feature.key].result().content for feature in entry.request.features]
         excluded = self._excluded(entry.avoid)
         outcome = await _outcome(self._launcher.train(entry, copies, self._shape, excluded))
+        outcome = self._told.pop(entry.request.key, outcome)
         if not outcome.node:
             outcome = Outcome(outcome.kind, entry.node, entry.host, outcome.failures, outcome.message)
         del self._running[entry.request.key]

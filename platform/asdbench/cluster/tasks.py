@@ -4,6 +4,7 @@ They never raise: an `Outcome` says how an attempt ended, and where. What a work
 imported inside the tasks, so that a process that dies of an import has told before on which node it is.
 """
 
+import os
 import pickle
 import socket
 import time
@@ -119,7 +120,12 @@ def train_task(request: TaskRequest, copies: Sequence[bytes], context: WorkerCon
     copies : the content of the outcomes of the tasks that built its features
     context : of the run
     """
-    return _guarded(request.label, partial(_train, request, copies, context), context)
+    outcome = _guarded(request.label, partial(_train, request, copies, context), context)
+    if outcome.kind == "infrastructure" and ray.get_gpu_ids():
+        # a process that met an error of CUDA cannot use it any longer: no other task must get this one
+        ray.get(context.scheduler.end.remote(request.key, outcome))
+        os._exit(1)
+    return outcome
 
 
 @ray.remote(max_retries=0)

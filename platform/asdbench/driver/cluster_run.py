@@ -107,7 +107,7 @@ class ClusterRun:
         requests = [self._builder.request(task, (0, place)) for place, task in enumerate(tasks)]
         pending = self._session.submit(_OWNER, requests)
         with ExitStack() as claims:
-            for study in studies:
+            for study in sorted(studies, key=lambda study: study.key):  # the same order in every run
                 claims.enter_context(self._claim(study))
                 study.load(self._store)  # the other run may have gone on
             failures = self._search(studies, trials, pending)
