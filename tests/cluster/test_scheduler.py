@@ -505,3 +505,43 @@ def test_what_a_group_of_our_choice_cannot_do_one_process_does() -> None:
     nodes = GpuNodes(lambda key, processes: Outcome("ok") if processes == "1" else broken("no room"))
     assert kinds(play(nodes, lambda s: s.run("run", requests("long")))) == ["ok"]
     assert nodes.groups == [("long", 1), ("long", 4), ("long", 1)]
+
+
+def test_features_whose_process_dies_are_built_on_another_node_and_nobody_waits_for_ever() -> None:
+    from ray.exceptions import WorkerCrashedError
+
+    feature = FeatureRequest("f", "fan features", b"", on_driver=False)
+    avoided: list[set[str]] = []
+
+    class Dying(Nodes):
+        async def build(
+            self, feature: FeatureRequest, shape: WorkerShape, excluded: set[str], *, on_driver: bool
+        ) -> Outcome:
+            avoided.append(excluded)
+            if "a" in excluded:
+                return Outcome("ok", "b", "host b")
+            if len(avoided) > 1:  # the first one dies before it says where it is
+                assert self.scheduler is not None
+                await self.scheduler.report(TaskStarted(feature.key, feature.label, "a", "host a"))
+            raise WorkerCrashedError
+
+    (outcome,) = play(Dying(ok), lambda s: s.run("run", requests("x", features=(feature,))))
+    assert outcome.kind == "ok"
+    assert avoided == [set(), set(), {"a"}]
+
+
+def test_a_retry_whose_last_node_vanishes_goes_back_to_where_it_failed() -> None:
+    """Ray would wait for a node that the selector admits, for ever."""
+    faults = iter([True])
+    nodes = Nodes(lambda key, node: broken() if next(faults, False) else Outcome("ok"), hosts=("a", "b"))
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        nodes._busy.add("b")
+        run = asyncio.ensure_future(scheduler.run("run", requests("x")))
+        while not scheduler._health.records or not next(iter(scheduler._attempts.values()), ((), ()))[1]:
+            await asyncio.sleep(0.001)
+        nodes.hosts.remove("b")
+        return await run
+
+    assert kinds(play(nodes, story)) == ["ok"]
+    assert [node for _, node in nodes.attempts] == ["a", "a"]

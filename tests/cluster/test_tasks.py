@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import psutil
 import pytest
 
+from asdbench.cluster import tasks
+from asdbench.errors import InfrastructureError
 from asdbench.testing.tiny import write_tiny
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -192,3 +195,13 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
+
+
+def test_a_node_that_cannot_report_to_the_scheduler_is_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def remote(self, event: object) -> None:
+            raise TypeError("too many positional arguments")
+
+    monkeypatch.setattr(tasks, "_node", lambda: "n1")
+    with pytest.raises(InfrastructureError, match=r"cannot report from .* too many positional arguments"):
+        tasks.Reporter("key", "fan mine seed 0", SimpleNamespace(report=Refusing())).start()

@@ -74,9 +74,11 @@ class TrainingScheduler:
         self._health = NodeHealth()
         self._futures: dict[str, asyncio.Future[Outcome]] = {}
         self._features: dict[str, asyncio.Future[Outcome]] = {}
+        self._building: dict[str, TaskStarted] = {}
         self._refused: dict[str, Outcome] = {}
         self._running: dict[str, Entry] = {}
         self._told: dict[str, Outcome] = {}  # by processes that ended themselves
+        self._attempts: dict[str, tuple[asyncio.Future[Outcome], set[str]]] = {}
         self._background: set[asyncio.Future[Any]] = set()
         self._events: deque[Event] = deque()
         self._progress: dict[str, TaskReport] = {}
@@ -167,6 +169,8 @@ class TrainingScheduler:
         """Take a worker's event; return whether its task may go on."""
         entry = self._running.get(event.task) if isinstance(event, TaskStarted | TaskReport) else None
         if isinstance(event, TaskStarted):
+            if entry is None:
+                self._building[event.task] = event
             return entry is None or self._note_start(entry, event)
         if isinstance(event, TaskReport) and isinstance(event.report, TrainingProgress):
             self._progress[event.task] = event
@@ -207,6 +211,8 @@ class TrainingScheduler:
         )
 
     def _note_start(self, entry: Entry, event: TaskStarted) -> bool:
+        if entry.host and event.node != entry.node and entry.processes == 1:
+            return False  # an attempt that was given up, since a node that it may run on has joined
         entry.node, entry.host, entry.began_unix_s = event.node, event.host, time.time()
         if self._forming is entry:
             self._forming = None
@@ -263,17 +269,26 @@ class TrainingScheduler:
         on_driver, avoid = feature.on_driver, set[str]()
         for attempt in range(1, _FAULTS + 1):
             async with self._driver_builds if on_driver else contextlib.nullcontext():
-                build = self._launcher.build(feature, self._shape, self._excluded(avoid), on_driver=on_driver)
-                outcome = await _outcome(build)
+                excluded = set() if on_driver else self._excluded(avoid)
+                build = self._launcher.build(feature, self._shape, excluded, on_driver=on_driver)
+                outcome = self._placed(feature.key, await self._outcome(feature.key, build, excluded))
             if outcome.kind in ("ok", "user"):
                 break
             if outcome.kind == "misplaced":
                 on_driver = True
                 continue
             self._note_retry(feature.label, outcome)
-            avoid.add(outcome.node)
+            if outcome.node:
+                avoid.add(outcome.node)
             on_driver = on_driver or attempt >= _DEATHS
         return outcome
+
+    def _placed(self, feature: str, outcome: Outcome) -> Outcome:
+        """Return the outcome of building features; one whose process died does not say where it ran."""
+        place = self._building.pop(feature, None)
+        if outcome.node or place is None:
+            return outcome
+        return replace(outcome, node=place.node, host=place.host)
 
     def _pump(self) -> None:
         """Submit tasks as long as there is room."""
@@ -299,7 +314,8 @@ class TrainingScheduler:
     async def _attempt(self, entry: Entry) -> None:
         copies = [self._features[feature.key].result().content for feature in entry.request.features]
         excluded = self._excluded(entry.avoid)
-        outcome = await _outcome(self._launcher.train(entry, copies, self._shape, excluded))
+        train = self._launcher.train(entry, copies, self._shape, excluded)
+        outcome = await self._outcome(entry.request.key, train, excluded)
         outcome = self._told.pop(entry.request.key, outcome)
         if not outcome.node:
             outcome = Outcome(outcome.kind, entry.node, entry.host, outcome.failures, outcome.message)
@@ -313,6 +329,26 @@ class TrainingScheduler:
         self._progress.pop(entry.request.key, None)
         await self._settle(entry, outcome)
         self._pump()
+
+    async def _outcome(self, key: str, submitted: Awaitable[Outcome], excluded: set[str]) -> Outcome:
+        """Return how an attempt ended; it was misplaced if the nodes that it may run on are gone."""
+        attempt = asyncio.ensure_future(_outcome(submitted))
+        self._attempts[key] = attempt, excluded
+        try:
+            return await attempt
+        except asyncio.CancelledError:
+            return Outcome("misplaced")
+        finally:
+            del self._attempts[key]
+
+    def _recall_stranded(self) -> None:
+        """Wait no longer for attempts that have not begun and whose nodes are gone: Ray would for ever."""
+        fit = self._fit()
+        for key, (attempt, excluded) in self._attempts.items():
+            entry = self._running.get(key)
+            has_begun = key in self._building if entry is None else bool(entry.host)
+            if excluded and not has_begun and fit and fit <= excluded:
+                attempt.cancel()
 
     async def _settle(self, entry: Entry, outcome: Outcome) -> None:
         """Finish a task, or let it wait for another attempt."""
@@ -430,6 +466,7 @@ class TrainingScheduler:
         self._nodes = {node["NodeID"]: node for node in nodes if node["Alive"]}
         usable = [node for key, node in self._nodes.items() if key not in self._health.quarantined]
         self._shape = WorkerShape.from_nodes(usable, self._placement, expected=self._expected)
+        self._recall_stranded()
 
     def _fit(self) -> set[str]:
         """Return the ids of the nodes that have CPUs or GPUs for tasks and are not taken out."""
@@ -437,8 +474,13 @@ class TrainingScheduler:
         return self._health.fit(able)
 
     def _excluded(self, avoid: set[str]) -> set[str]:
-        """Return the nodes that a task must not run on: those taken out, and its own if others are left."""
+        """Return the nodes that a task must not run on: those taken out, and its own if others are left.
+
+        Where none is left, none is excluded: Ray would wait for ever, and whatever ends a task is noticed.
+        """
         fit = self._fit()
+        if not fit:
+            return set()
         return self._health.quarantined | (avoid if fit - avoid else set())
 
     def _note_bare(self) -> None:

@@ -96,9 +96,20 @@ class Reporter:
         self._answer: Any = None
 
     def start(self) -> bool:
-        """Tell where the task runs; return whether it may go on here."""
+        """Tell where the task runs; return whether it may go on here.
+
+        Raises
+        ------
+        InfrastructureError
+            The scheduler cannot be reached from here, or this node has another version of it.
+        """
         event = TaskStarted(self._key, self._label, _node(), socket.gethostname())
-        return bool(ray.get(self._scheduler.report.remote(event)))
+        try:
+            return bool(ray.get(self._scheduler.report.remote(event)))
+        except Exception as error:
+            raise InfrastructureError(
+                f"{self._label} cannot report from {socket.gethostname()!r} to the scheduler: {error}"
+            ) from error
 
     def __call__(self, report: Report) -> None:
         """Send a report; raise `Preempted` if the answer to an earlier one was to stop."""
@@ -256,6 +267,8 @@ def prepared_task(
 
 
 def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
+    reporter = Reporter(request.key, request.label, context.scheduler)
+    reporter.start()
     from asdbench.data import feature_store, node_copies
     from asdbench.data.feature_store import FeatureSpec
     from asdbench.data.sets import catalog
@@ -264,7 +277,6 @@ def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
     on_driver = _node() == context.driver
     if not on_driver and not _sees_home(context):
         return Outcome("misplaced")
-    reporter = Reporter(request.key, request.label, context.scheduler)
     data = catalog.load(context.workspace, spec.data)
     feature_store.build(data, spec, progress=_rarely(reporter))
     if not context.publishes:
