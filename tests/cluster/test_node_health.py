@@ -29,3 +29,17 @@ def test_a_node_that_cannot_be_spared_stays() -> None:
     health = NodeHealth()
     assert strikes(health, "a", "b", "c", "d", can_spare=False) == [False] * 4
     assert health.quarantined == set()
+
+
+def test_a_node_that_is_gone_is_out_since_it_was_missed_first() -> None:
+    health = NodeHealth()
+    health.note_success("n1", "host of n1")
+    health.note_success("n2", "host of n2")
+    health.note_gone({"n2"})
+    since = health.records["n1"].quarantined_unix_s
+    assert since is not None
+    assert health.records["n1"].reason == "it has left the cluster"
+    assert health.records["n2"].quarantined_unix_s is None
+    health.note_gone({"n2"})
+    assert health.records["n1"].quarantined_unix_s == since
+    assert health.quarantined == set()  # it is not to blame

@@ -221,6 +221,38 @@ def test_if_every_node_fails_the_run_ends_and_says_why() -> None:
     assert "host b: no room on b" in last
 
 
+def test_no_task_excludes_all_nodes_if_the_last_ones_are_taken_out_at_the_same_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = Nodes(ok)
+    running: dict[str, asyncio.Future[Outcome]] = {}
+    excluded: list[set[str]] = []
+
+    async def train(entry: Entry, copies: list[bytes], shape: WorkerShape, without: set[str]) -> Outcome:
+        excluded.append(without)
+        running[entry.request.key] = asyncio.get_running_loop().create_future()
+        return await running[entry.request.key]
+
+    async def fail(**on: str) -> None:
+        for key, node in on.items():
+            running.pop(key).set_result(Outcome("infrastructure", node, node, message="the disk is full"))
+        await asyncio.sleep(0.01)
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        run = asyncio.ensure_future(scheduler.run("run", requests(*"tuvwxyz")))
+        await asyncio.sleep(0.01)
+        await fail(t="a", u="a", v="b", w="b", x="c", y="c")
+        await fail(v="b", z="a", t="b", u="c")  # v is submitted again, and each node fails its third task
+        while not run.done():
+            await fail(**dict.fromkeys(running, "b"))
+        return run.result()
+
+    monkeypatch.setattr(nodes, "train", train)
+    assert set(kinds(play(nodes, story, may_grow=True))) == {"infrastructure"}
+    assert {"b"} in excluded
+    assert {"a", "b", "c"} not in excluded
+
+
 def test_a_single_node_is_tried_again_before_a_task_is_given_up() -> None:
     faults = iter([True, True, False])
     nodes = Nodes(lambda key, node: broken() if next(faults) else Outcome("ok"), hosts=("a",))
@@ -369,6 +401,25 @@ def test_events_keep_the_latest_progress_of_each_task() -> None:
 
     (event,) = play(nodes, story)
     assert event.report.step == 999
+
+
+def test_the_state_says_that_a_node_is_gone_and_since_when() -> None:
+    nodes = Nodes(ok, hosts=("a", "b"))
+
+    async def story(scheduler: TrainingScheduler) -> dict[str, Any]:
+        await scheduler.run("run", requests(*"vw"))
+        nodes.hosts.remove("a")
+        await scheduler.run("run", requests(*"xyz"))
+        await asyncio.sleep(5 * scheduler_module._WATCH_S)
+        return await scheduler.status()
+
+    status = status_from(
+        play(nodes, story), run=RunStatus.from_command("asdbench run"), now_unix_s=time.time()
+    )
+    gone, used = sorted(status.nodes, key=lambda node: node.host)
+    assert (gone.host, gone.reason) == ("host a", "it has left the cluster")
+    assert gone.quarantined_unix_s is not None
+    assert used.quarantined_unix_s is None
 
 
 def test_the_state_says_what_runs_where_and_what_is_done() -> None:

@@ -1,7 +1,7 @@
 """Which nodes of a cluster are fit for tasks: one where task after task fails is taken out and named."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import dataclass, field
 
 _STRIKES = 3  # different tasks that fail on a node, none succeeding between them
@@ -17,7 +17,7 @@ class NodeRecord:
     done : tasks that ended well on it
     strikes : keys of the tasks that failed by its fault since one ended well
     quarantined_unix_s : since when it gets no tasks
-    reason : of the last failure
+    reason : of the last failure, or that the node is gone
     """
 
     node: str
@@ -72,6 +72,12 @@ class NodeHealth:
         record.quarantined_unix_s = time.time()
         self.quarantined.add(node)
         return True
+
+    def note_gone(self, alive: Container[str]) -> None:
+        """Note which nodes are no longer among those that are ``alive``."""
+        for record in self.records.values():
+            if record.node not in alive and record.quarantined_unix_s is None:
+                record.quarantined_unix_s, record.reason = time.time(), "it has left the cluster"
 
     def fit(self, nodes: Collection[str]) -> set[str]:
         """Return those of ``nodes`` that are not taken out."""

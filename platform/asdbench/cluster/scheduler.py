@@ -464,6 +464,7 @@ class TrainingScheduler:
     def _look(self) -> None:
         nodes = self._launcher.nodes()
         self._nodes = {node["NodeID"]: node for node in nodes if node["Alive"]}
+        self._health.note_gone(self._nodes)
         usable = [node for key, node in self._nodes.items() if key not in self._health.quarantined]
         self._shape = WorkerShape.from_nodes(usable, self._placement, expected=self._expected)
         self._recall_stranded()
