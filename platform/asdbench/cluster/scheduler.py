@@ -317,7 +317,7 @@ class TrainingScheduler:
         train = self._launcher.train(entry, copies, self._shape, excluded)
         outcome = await self._outcome(entry.request.key, train, excluded)
         outcome = self._told.pop(entry.request.key, outcome)
-        if not outcome.node:
+        if not outcome.node and entry.processes == 1:  # of a group any node may be to blame
             outcome = Outcome(outcome.kind, entry.node, entry.host, outcome.failures, outcome.message)
         del self._running[entry.request.key]
         if outcome.kind == "ok" and entry.host:

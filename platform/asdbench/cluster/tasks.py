@@ -144,8 +144,16 @@ def train_group(group: GroupRequest, copies: Sequence[bytes], context: WorkerCon
     """Train and score the jobs of a task in several processes: a Ray Train run, which this one waits for."""
     from asdbench.cluster.data_parallel import train_together
 
-    options = {"elastic": group.is_elastic, "avoid": group.avoid}
-    work = partial(train_together, group.request, copies, group.size, group.shape, context, **options)
+    work = partial(
+        train_together,
+        group.request,
+        copies,
+        group.size,
+        group.shape,
+        context,
+        elastic=group.is_elastic,
+        avoid=group.avoid,
+    )
     return _guarded(group.request.label, work, context, ran_here=False)
 
 
