@@ -218,6 +218,32 @@ def test_a_node_that_has_what_a_job_names_builds_nothing(
     next(iter(there.clips.scoring_batches(there.clips.test_ids)))
 
 
+def test_a_training_that_is_stopped_at_a_checkpoint_goes_on_there(
+    tmp_path: Path, undisturbed: tuple[ResolvedJob, JobStore]
+) -> None:
+    def stop() -> None:
+        raise Interruption
+
+    store, steps = JobStore(Storage.from_location(tmp_path)), list[int]()
+
+    def report(event: Report) -> None:
+        if isinstance(event, TrainingProgress):
+            steps.append(event.step)
+
+    resolved = ResolvedJob.from_workspace(JOB, Workspace.from_environment())
+    with pytest.raises(Interruption):
+        run_task(
+            TrainingTask((resolved,)),
+            Runtime(after_checkpoint=stop, report=report),
+            store,
+            checkpoint_epochs=1,
+        )
+    stopped = len(steps)
+    assert stopped == 1
+    assert_same(done(store, report=report), undisturbed)
+    assert steps[stopped:][0] > steps[0]  # no step is done twice
+
+
 # Storages that are full or away
 
 

@@ -188,7 +188,7 @@ class TrainingScheduler:
     def _is_to_regroup(self, entry: Entry) -> bool:
         """Return whether a training is to go on in more processes: it has long to go, and GPUs are idle."""
         if entry.wanted_processes or not self._has_idle_gpus:
-            return entry.wanted_processes > 1 and entry.processes == 1
+            return entry.wanted_processes > 1 == entry.processes
         remaining_s = entry.remaining_s()
         if remaining_s is None:
             return False

@@ -83,7 +83,7 @@ class Preempted(BaseException):
 
 
 class Reporter:
-    """Sends the reports of a task to the scheduler, and learns from it whether the task is to stop.
+    """Sends the reports of a task to the scheduler, and learns from the answers whether the task is to stop.
 
     Parameters
     ----------
@@ -112,13 +112,13 @@ class Reporter:
             ) from error
 
     def __call__(self, report: Report) -> None:
-        """Send a report; raise `Preempted` if the answer to an earlier one was to stop."""
-        if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
-            answer, self._answer = self._answer, None
-            if not ray.get(answer):
-                raise Preempted
-        answer = self._scheduler.report.remote(TaskReport(self._key, self._label, report))
-        self._answer = self._answer or answer
+        """Send a report; the answer to the last one is looked at when a checkpoint is stored."""
+        self._answer = self._scheduler.report.remote(TaskReport(self._key, self._label, report))
+
+    def stop_if_asked(self) -> None:
+        """Raise `Preempted` if the answer to the last report was to stop."""
+        if self._answer is not None and not ray.get(self._answer):
+            raise Preempted
 
 
 @ray.remote(max_retries=0, max_calls=0)
@@ -206,7 +206,7 @@ def _train(request: TaskRequest, copies: Sequence[bytes], context: WorkerContext
 
     torch.set_num_threads(context.threads)
     device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
-    runtime = Runtime(device=device, report=reporter)
+    runtime = Runtime(device=device, report=reporter, after_checkpoint=reporter.stop_if_asked)
     store = job_store(context)
     task = prepared_task(request, copies, context, runtime)
     if store.is_done(task):

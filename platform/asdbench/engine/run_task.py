@@ -98,6 +98,8 @@ def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_e
             store.save_tensors(f"{folder}/checkpoint.pt", state)
         except StorageError as error:
             runtime.report(Note(f"training continues without a checkpoint for now: {error}"))
+        else:
+            runtime.after_checkpoint()
 
     outcome = training.train(
         system,

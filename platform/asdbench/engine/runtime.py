@@ -23,6 +23,10 @@ def _ignore(_: Report) -> None:
     return None
 
 
+def _nothing() -> None:
+    return None
+
+
 def _same(value: T, /) -> T:
     return value
 
@@ -37,6 +41,8 @@ class Runtime:
     rank, size : rank in the group, and the number of its processes
     group : torch.distributed process group; ``None`` for the default group or a single process
     report : receives progress reports, in the process of rank 0 only
+    after_checkpoint : called when a checkpoint is stored, in the process of rank 0 only; what it raises ends
+        the training, which can resume there
     broadcast : gives every process of the group the value that rank 0 calls it with
 
     Examples
@@ -52,6 +58,7 @@ class Runtime:
     size: int = 1
     group: dist.ProcessGroup | None = None
     report: Callable[[Report], object] = _ignore
+    after_checkpoint: Callable[[], object] = _nothing
     broadcast: Broadcast = _same
 
     @property
