@@ -69,13 +69,9 @@ def render(
     InputError
         The format does not exist.
     """
-    return rendering.render(
-        rows,
-        _terminal_table(rows, title, rule),
-        markdown=_markdown_table(rows, title, rule),
-        format=format,
-        console=console,
-    )
+    table = _markdown_table if format == "markdown" else _terminal_table
+    shown = [] if format in ("csv", "json") else rows  # these have no table
+    return rendering.render(rows, table(shown, title, rule), format=format, console=console)
 
 
 def _terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, is_narrow: bool = False) -> DisplayTable:
