@@ -43,6 +43,7 @@ def filled_in(**fields: str) -> str:
         "worker_ips: [192.168.1.11, 192.168.1.12]": f"worker_ips: [{', '.join(WORKERS)}]",
         "ssh_user: ubuntu": "ssh_user: root",
         "/shared/asdbench": fields["shared"],
+        "cluster_name: asdbench": f"cluster_name: {fields['name']}",  # Ray keeps ssh connections by this name
     }
     for before, after in wanted.items():
         assert text.count(before) == 1, before
@@ -107,19 +108,19 @@ class Lab:
     def hosts(self, *arguments: str) -> None:
         subprocess.run([HOSTS, *arguments], env=self.environment, cwd=ROOT, check=True, timeout=60)
 
-    def begin(self, host: str, *command: str) -> "subprocess.Popen[str]":
+    def begin(self, host: str, *command: str, folder: Path = ROOT) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [HOSTS, "run", host, *command],
             env=self.environment,
-            cwd=ROOT,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, host: str, *command: str, fails: bool = False) -> str:
-        process = self.begin(host, *command)
+    def run(self, host: str, *command: str, fails: bool = False, folder: Path = ROOT) -> str:
+        process = self.begin(host, *command, folder=folder)
         try:
             output, _ = process.communicate(timeout=240)
         except subprocess.TimeoutExpired:
@@ -206,7 +207,7 @@ def lab() -> Iterator[Lab]:
         lab.shared.mkdir()
         furnish(lab.folder / "skel", lab.home)
         write_tiny(lab.folder / "recordings", machine_types=MACHINE_TYPES)
-        lab.file.write_text(filled_in(shared=str(lab.shared)))
+        lab.file.write_text(filled_in(shared=str(lab.shared), name=lab.folder.name))
         lab.hosts("up", "3")
         token = " ".join(lab.ray_command("get-auth-token", "--generate"))
         lab.run("laptop", "bash", "-c", f"(umask 077; {token} >/dev/null)")
@@ -328,6 +329,76 @@ def test_the_head_dies_in_a_sweep_and_the_same_command_goes_on(
     assert_equal(leaderboard(lab.shared), undisturbed("0", "1"))
     after = lab.finished()
     assert {file: after[file] for file in done} == done
+
+
+@pytest.fixture
+def project(lab: Lab) -> Path:
+    """The project's folder on the laptop, with a system that was written after `ray up`."""
+    folder = lab.folder / "project"
+    for name in ("platform", "sweeps", "systems"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored, dirs_exist_ok=True)
+    for name in ("Makefile", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copy(lab.file, folder)
+    write_system(folder, "the first version")
+    return folder
+
+
+def write_system(project: Path, greeting: str) -> None:
+    """Write the system of the README, which also prints something while it is fitted."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    fit = "def fit_backend(self, batches: Iterable[ClipBatch]) -> None:\n"
+    assert code.count(fit) == 1
+    code = code.replace(fit, f'{fit}        print("{greeting}")\n        time.sleep(4)\n')
+    code = code.replace("import torch\n", "import time\n\nimport torch\n", 1)
+    (project / "systems" / "my_system.py").write_text(code)
+
+
+MY_SWEEP = ("--data", "tiny", "--systems", "my-system", "--trials", "0")
+
+
+def greetings(output: str) -> dict[str, str]:
+    """Return what workers printed for each machine type, and see that the head was not the only one."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", output)  # `ray submit` shows a terminal's progress bars
+    lines = re.findall(r"^\[(host\d+) (\w+) my-system seed 0\] (.*)$", text, flags=re.MULTILINE)
+    assert {host for host, _, _ in lines} - {"host1"}, output
+    return {machine_type: printed for _, machine_type, printed in lines}
+
+
+@cluster
+@patient
+def test_a_system_written_after_ray_up_runs_in_a_job_that_survives_its_terminal(
+    lab: Lab, project: Path
+) -> None:
+    tunnel = lab.begin("laptop", *lab.ray_command("dashboard", str(lab.file)))
+    job = ["env", "RAY_AUTH_MODE=token", *lab.ray_command("job")]
+    address = ("--address", "http://localhost:8265")
+    submit = [*job, "submit", *address, "--working-dir", ".", "--submission-id"]
+    statement = ("--", "python", "sweeps/all_types.py", *MY_SWEEP)
+    try:
+        until(lambda: http_status(lab, "laptop", "localhost:8265/api/jobs/") == 401, 30)
+        output = lab.run("laptop", *submit, "first", *statement, folder=project)
+        assert greetings(output) == dict.fromkeys(MACHINE_TYPES, "the first version"), output
+        write_system(project, "the second version")
+        lab.run("laptop", *submit, "second", "--no-wait", *statement, folder=project)
+        asked = [*job, "status", *address, "second"]
+        until(lambda: re.search("succeeded|failed", lab.run("laptop", *asked)), 240)
+        output = lab.run("laptop", *job, "logs", *address, "second")
+        assert greetings(output) == dict.fromkeys(MACHINE_TYPES, "the second version"), output
+    finally:
+        tunnel.kill()
+        tunnel.wait()
+
+
+@cluster
+@patient
+def test_ray_submit_runs_a_new_system_once_the_project_was_copied_again(lab: Lab, project: Path) -> None:
+    write_system(project, "the third version")
+    lab.run("laptop", *lab.ray_command("rsync-up", str(lab.file)), folder=project)
+    submit = lab.ray_command("submit", str(lab.file), "sweeps/all_types.py", "--", *MY_SWEEP)
+    output = lab.run("laptop", *submit, folder=project)
+    assert greetings(output) == dict.fromkeys(MACHINE_TYPES, "the third version"), output
 
 
 @cluster
