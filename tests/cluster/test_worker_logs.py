@@ -22,7 +22,7 @@ def test_a_record_reaches_the_driver_with_the_name_of_its_host(caplog: pytest.Lo
     assert events == [LogLine(host, "asdbench.engine.run_task", logging.INFO, "training fan")]
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        ProgressDisplay({}, Console(file=io.StringIO())).on_event(events[0])
+        ProgressDisplay(Console(file=io.StringIO())).on_event(events[0])
     assert caplog.record_tuples == [("asdbench.engine.run_task", logging.INFO, f"[{host}] training fan")]
 
 
@@ -35,7 +35,7 @@ def test_a_print_in_a_task_is_shown_with_host_and_task_and_a_log_record_only_wit
         print("12 clips are silent [all]")
         logging.getLogger("asdbench.engine.run_task").info("a detail")
     host = socket.gethostname()
-    with caplog.at_level(logging.INFO), ProgressDisplay({}, Console(file=shown)) as display:
+    with caplog.at_level(logging.INFO), ProgressDisplay(Console(file=shown)) as display:
         for event in events:
             display.on_event(event)
     assert shown.getvalue() == f"[{host} fan my-system seed 0] 12 clips are silent [all]\n"
