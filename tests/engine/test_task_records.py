@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asdbench.engine.job_store import JobStore
+from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.task_records import scoring_from_json, to_json, training_from_json
 from asdbench.io.records import RecordError
 
@@ -23,21 +23,38 @@ def test_records_come_back_as_they_were_written(folder: Path, store: JobStore) -
     assert scoring.description["system"] == "baseline-mse"
 
 
-@pytest.mark.parametrize("kind", ["another version", "missing key", "cut short"])
-def test_a_record_that_does_not_fit_is_reported_with_its_path(
-    folder: Path, store: JobStore, kind: str
+RECORDS = [("trainings", "training.json"), ("scores", "scoring.json")]
+
+
+@pytest.mark.parametrize(("place", "file"), RECORDS)
+def test_a_record_of_another_version_is_reported_with_its_path(
+    folder: Path, store: JobStore, place: str, file: str
 ) -> None:
-    for place, read in (("trainings", store.training_record), ("scores", store.scoring_record)):
-        key = key_in(folder, place)
-        path = folder / place / key / ("training.json" if place == "trainings" else "scoring.json")
-        content = json.loads(path.read_text())
-        if kind == "another version":
-            content["schema_version"] = 9
-        elif kind == "missing key":
-            del content["description"]
-        text = json.dumps(content)
-        path.write_text(text[:40] if kind == "cut short" else text)
-        with pytest.raises(RecordError, match="the same 'asdbench run' makes it again") as caught:
-            read(key)
-        assert caught.value.path == str(path)
+    read = store.training_record if place == "trainings" else store.scoring_record
+    path = folder / place / key_in(folder, place) / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 9}))
+    with pytest.raises(RecordError, match="the same 'asdbench run' makes it again") as caught:
+        read(path.parent.name)
+    assert caught.value.path == str(path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(("place", "file"), RECORDS)
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [("missing key", "missing required field `description`"), ("cut short", "truncated")],
+)
+def test_a_damaged_record_is_set_aside_and_the_reason_said(
+    folder: Path, store: JobStore, place: str, file: str, damage: str, reason: str
+) -> None:
+    read = store.training_record if place == "trainings" else store.scoring_record
+    path = folder / place / key_in(folder, place) / file
+    content = json.loads(path.read_text())
+    del content["description"]
+    path.write_text(json.dumps(content) if damage == "missing key" else path.read_text()[:40])
+    with pytest.raises(DamagedFileError, match=reason) as caught:
+        read(path.parent.name)
+    assert str(caught.value).count(str(path)) == 1
+    assert not path.exists()
+    assert path.with_name(f"{file}.damaged").exists()
     assert store.training_speeds().keys() == {"baseline-mse"}  # from the other records

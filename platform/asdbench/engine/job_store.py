@@ -178,7 +178,8 @@ class JobStore:
             raise self._set_aside(name, error) from error
 
     def _set_aside(self, name: str, error: BaseException) -> DamagedFileError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        cause = error.__cause__ if isinstance(error, RecordError) and error.__cause__ else error
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0][:120]
         self.root.set_aside(name, reason)
         return DamagedFileError(
             f"{self.root}/{name} was damaged ({reason}) and is renamed; the same command makes it again"
