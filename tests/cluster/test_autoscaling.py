@@ -36,12 +36,12 @@ def until(condition):
         assert time.monotonic() < deadline, (pending_demand(), ray.nodes())
         time.sleep(0.2)
 
-@ray.remote(num_cpus=1)
-def work():
-    time.sleep(3)
-
 def n_nodes():
     return sum(node["Alive"] for node in ray.nodes())
+
+@ray.remote(num_cpus=1)
+def work():  # until the cluster has grown, however long a node takes to start
+    until(lambda: n_nodes() == 3)
 
 with Connection({address!r}) as connection:
     {body}
@@ -53,7 +53,6 @@ GROWS = """
     assert n_nodes() == 1
     refs = [work.remote() for _ in range(3)]
     until(lambda: pending_demand() == [({"CPU": 1.0}, 3)])
-    until(lambda: n_nodes() == 3)
     ray.get(refs, timeout=150)
     until(lambda: pending_demand() == [])
     until(lambda: n_nodes() == 1)
