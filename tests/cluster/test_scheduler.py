@@ -355,10 +355,18 @@ def test_nodes_that_join_get_tasks_and_a_cluster_without_any_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scheduler_module, "_BARE_S", (0.02, 60.0))
-    nodes = Nodes(ok, hosts=())
+    feature = FeatureRequest("f", "fan features", b"", on_driver=False)
+
+    class Late(Nodes):
+        async def build(self, *arguments: Any, **more: Any) -> Outcome:
+            while not self.hosts:
+                await asyncio.sleep(0.001)
+            return Outcome("ok")
+
+    nodes = Late(ok, hosts=())
 
     async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Any]]:
-        run = asyncio.ensure_future(scheduler.run("run", requests(*"abcd")))
+        run = asyncio.ensure_future(scheduler.run("run", requests(*"abcd", features=(feature,))))
         await asyncio.sleep(0.1)
         events = await scheduler.events()
         nodes.hosts = ["late", "later"]

@@ -486,7 +486,7 @@ class TrainingScheduler:
 
     def _note_bare(self) -> None:
         """Say for what tasks wait while the cluster has nothing to run them on."""
-        if self._shape.capacity or not (self._running or len(self._queue)):
+        if self._shape.capacity or not self._futures:
             self._bare_since = None
             return
         now = time.monotonic()
@@ -496,7 +496,7 @@ class TrainingScheduler:
             self._said_bare = now
             per_type = self._placement.workers_per_type
             what = f"{per_type} CPUs or GPUs at a time" if per_type else "a CPU or a GPU"
-            n_tasks = len(self._running) + len(self._queue)
+            n_tasks = len(self._futures)  # those that wait for their features, too
             what += f" now; {n_tasks} tasks have waited for one for {now - self._bare_since:.0f} s"
             self._events.append(Note(f"the cluster has no node with {what}"))
 
