@@ -166,8 +166,9 @@ def run_systems(
     from asdbench.driver.pipeline import run as run_pipeline
 
     execution = cluster.to_execution(local=local)
-    workspace = workspace_of_results(cluster.storage)
+    workspace = Workspace.from_environment(storage=cluster.storage)
     workspace.check_home()
+    workspace.check_storage()
     request = options.to_request(systems, data)
     return run_pipeline(request, execution, workspace, search=search.to_search(trials), console=new_console())
 
