@@ -22,7 +22,7 @@ from asdbench.testing.tiny import write_tiny
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-EPOCHS = 200
+EPOCHS = 120
 WORKERS = ("ray::train_task", "RayTrainWorker")  # of one process a type, and of several
 
 
@@ -150,16 +150,11 @@ def test_two_processes_sharing_each_type_train_what_one_trains(home: Home, undis
     assert home.scores().keys() == undisturbed.scores().keys()
 
 
-def test_a_killed_driver_and_then_a_killed_worker_cost_nothing_but_time(
+def test_an_interrupted_run_and_then_a_killed_worker_cost_nothing_but_time(
     home: Home, undisturbed: Home
 ) -> None:
-    """The same command resumes after the first, the run by itself after the second."""
-    process = home.start("--workers", "2")
-    home.wait_for_checkpoint(process)
-    process.kill()
-    process.communicate(timeout=60)
-    until(lambda: not home.workers())
-    assert home.checkpoints()
+    """The same command resumes after the first, the run by itself after the second; to the bit."""
+    interrupt(home, "--workers", "2")
     process = home.start("--workers", "2")
     home.wait_for_checkpoint(process)
     victims = home.workers()
@@ -170,11 +165,14 @@ def test_a_killed_driver_and_then_a_killed_worker_cost_nothing_but_time(
     assert_equal_scores(home, undisturbed)
 
 
-@pytest.mark.parametrize("mode", [("--workers", "2"), ("--local",)], ids=["ray", "local"])
-def test_an_interrupted_run_resumes_with_the_same_command(
-    home: Home, undisturbed: Home, mode: tuple[str, ...]
-) -> None:
-    """It ends with the scores of one process to the bit."""
+def test_an_interrupted_local_run_resumes_with_the_same_command(home: Home, undisturbed: Home) -> None:
+    interrupt(home, "--local")
+    home.finish("--local")
+    assert_equal_scores(home, undisturbed)
+
+
+def interrupt(home: Home, *mode: str) -> None:
+    """Type a command and, while it trains, Ctrl-C."""
     process = home.start(*mode)
     home.wait_for_checkpoint(process)
     process.send_signal(signal.SIGINT)
@@ -186,8 +184,6 @@ def test_an_interrupted_run_resumes_with_the_same_command(
     until(lambda: not home.workers())
     assert home.checkpoints()
     assert not list((home.folder / "jobs").rglob("*.part"))
-    home.finish(*mode)
-    assert_equal_scores(home, undisturbed)
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:

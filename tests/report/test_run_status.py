@@ -81,6 +81,11 @@ def test_a_run_shows_tasks_nodes_searches_and_the_time_left() -> None:
     assert retry.endswith("(5 min ago): disk full")
 
 
+def test_a_retry_of_a_task_that_died_before_it_began_names_no_host() -> None:
+    shown = lines(replace(RUN, retries=(Retry("fan mine seed 0", "", "its node died", NOW_S - 300),)))
+    assert [line for line in shown if line.startswith("retried: fan mine seed 0, failed at ")]
+
+
 @pytest.mark.parametrize("steps", [None, 0])
 def test_a_task_has_no_steps_before_its_first_report(steps: int | None) -> None:
     task = RunningTask("fan mine seed 0", "gpu1", "n1", NOW_S - 90, steps, steps)

@@ -176,7 +176,8 @@ def _running_table(running: Sequence[RunningTask], now_unix_s: float) -> Display
 
 def _retry_line(retry: Retry, now_unix_s: float) -> Text:
     when = _when(retry.unix_s, now_unix_s)
-    return Text(f"retried: {retry.label}, failed on {retry.host} at {when}: {retry.reason}")
+    where = f" on {retry.host}" if retry.host else ""
+    return Text(f"retried: {retry.label}, failed{where} at {when}: {retry.reason}")
 
 
 def _more(number: int) -> str:
