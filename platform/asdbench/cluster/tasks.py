@@ -286,6 +286,8 @@ def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
     if not on_driver and not _sees_home(context):
         return Outcome("misplaced")
     data = catalog.load(context.workspace, spec.data)
+    if not on_driver and not data.root.is_dir():  # the recordings are not shared, as the home is
+        return Outcome("misplaced")
     feature_store.build(data, spec, progress=_rarely(reporter))
     if not context.publishes:
         return Outcome("ok")
