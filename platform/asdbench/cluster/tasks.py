@@ -288,6 +288,11 @@ def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
     data = catalog.load(context.workspace, spec.data)
     if not on_driver and not data.root.is_dir():  # the recordings are not shared, as the home is
         return Outcome("misplaced")
+    if feature_store.key_of(data, spec) != request.key:
+        raise InfrastructureError(
+            f"the version of asdbench on {socket.gethostname()!r} builds other features than the one that began "
+            f"the run; bring the same version to all nodes, then run the same command again"
+        )
     feature_store.build(data, spec, progress=_rarely(reporter))
     if not context.publishes:
         return Outcome("ok")

@@ -263,6 +263,11 @@ def paths(data: DataSet, spec: FeatureSpec) -> list[Path]:
     return [mel, waveform_path(data, spec.machine_type)] if spec.waveform else [mel]
 
 
+def key_of(data: DataSet, spec: FeatureSpec) -> str:
+    """Return what names some features: it differs where their content would."""
+    return " ".join(path.name for path in paths(data, spec))
+
+
 def is_built(data: DataSet, spec: FeatureSpec) -> bool:
     """Return whether all files of some features are stored, whole."""
     return all(stored(path) is not None for path in paths(data, spec))

@@ -48,7 +48,7 @@ class RequestBuilder:
 def _feature_request(data: DataSet, spec: FeatureSpec) -> FeatureRequest:
     home, storage = data.workspace.home.resolve(), data.workspace.storage.folder
     return FeatureRequest(
-        key=" ".join(path.name for path in feature_store.paths(data, spec)),
+        key=feature_store.key_of(data, spec),
         label=f"{spec.machine_type} features",
         content=pickle.dumps(spec),
         on_driver=storage is None or storage.resolve() != home,
