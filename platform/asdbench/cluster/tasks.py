@@ -290,8 +290,8 @@ def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
         return Outcome("misplaced")
     if feature_store.key_of(data, spec) != request.key:
         raise InfrastructureError(
-            f"the version of asdbench on {socket.gethostname()!r} builds other features than the one that began "
-            f"the run; bring the same version to all nodes, then run the same command again"
+            f"the version of asdbench on {socket.gethostname()!r} builds other features than the one that "
+            f"began the run; bring the same version to all nodes, then run the same command again"
         )
     feature_store.build(data, spec, progress=_rarely(reporter))
     if not context.publishes:
