@@ -9,7 +9,7 @@ from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.record_index import indexed_records
-from asdbench.engine.result_index import RESULTS, IndexedResults
+from asdbench.engine.result_index import RESULTS, IndexedResults, values
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.engine.stored_results import current_results
 from asdbench.io.workspace import Workspace
@@ -40,6 +40,16 @@ def test_records_come_back_as_they_are_in_their_files(folder: Path, store: JobSt
     assert len(found) == 4
     first, second = list(found)[:2]
     assert first.rule is second.rule  # decoded once
+
+
+def test_some_values_of_results_are_those_of_the_records(folder: Path, store: JobStore) -> None:
+    evaluated(store)
+    table = IndexedResults(indexed_records(store.root, RESULTS).rows)
+    names = ("official_metrics", "tuned", "settings", "seed")
+    expected = [
+        ([section.official for section in r.sections.values()], r.tuned, r.settings, r.seed) for r in table
+    ]
+    assert list(values(table, *names)) == list(values(list(table), *names)) == expected
 
 
 def test_a_leaderboard_is_that_of_the_files(folder: Path, store: JobStore) -> None:

@@ -43,6 +43,35 @@ def test_cells_have_units_and_missing_values_a_dash() -> None:
     assert line == "| mine |  | 60.00 ± 1.00 | 60.00 | 2 | 1,234,567 | 2.5 M | 10 min | – | 1,234 |"
 
 
+def test_a_terminal_shows_the_best_of_very_many_rows_and_says_what_has_the_others() -> None:
+    rows = [row(f"system{n:04}", 1 - n / 10_000) for n in range(1_500)]
+    rows.append(row("theirs", 0.1, reference=REFERENCE))
+    shown = " ".join(printed(rows, 200).split())
+    assert "system0099" in shown
+    assert "system0100" not in shown
+    assert "theirs" in shown
+    assert "Shown are 101 of 1,501 rows, the best; --format csv has all of them." in shown
+    assert (render(rows, format="csv", title="Board") or "").count("system") == 1 + 1_500
+    assert (render(rows, format="markdown", title="Board") or "").count("system") >= 1_500
+    assert "Shown are" not in printed(rows[:100], 200)
+
+
+def test_a_terminal_shows_as_many_rows_of_each_machine_type() -> None:
+    rows = [
+        row(f"{machine_type}{n:03}", 0.9 - n / 1_000, machine_type=machine_type)
+        for machine_type in ("fan", "valve")
+        for n in range(200)
+    ]
+    shown = printed(rows, 200)
+    assert ("fan049" in shown, "fan050" in shown, "valve049" in shown, "valve050" in shown) == (
+        True,
+        False,
+        True,
+        False,
+    )
+    assert "the best of each machine type" in " ".join(shown.split())
+
+
 def test_costs_are_shown_only_where_the_terminal_is_wide_enough() -> None:
     assert "1,234,567" in printed([row()], 140)
     narrow = printed([row()], 60)

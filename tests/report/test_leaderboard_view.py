@@ -43,7 +43,7 @@ def test_published_results_are_shown_for_their_own_data_only(
     assert "not comparable with the official rule" in said
 
 
-def test_the_leaderboard_imports_neither_the_driver_nor_ray_nor_mlflow(home: Path) -> None:
+def test_the_leaderboard_imports_neither_the_driver_nor_ray_nor_mlflow_nor_statistics(home: Path) -> None:
     code = (
         "import sys\n"
         "from asdbench.cli.main import main\n"
@@ -51,7 +51,8 @@ def test_the_leaderboard_imports_neither_the_driver_nor_ray_nor_mlflow(home: Pat
         "    main(['leaderboard', '--data', 'tiny', '--intervals', '--reference', '--format', 'json'])\n"
         "except SystemExit as stop:\n"
         "    assert stop.code == 0, stop.code\n"
-        "rooms = ('asdbench.driver', 'asdbench.cluster', 'asdbench.tracking', 'ray', 'mlflow', 'optuna')\n"
+        "rooms = ('asdbench.driver', 'asdbench.cluster', 'asdbench.tracking', 'ray', 'mlflow', 'optuna',\n"
+        "         'scipy.stats')\n"
         "print([name for name in sys.modules if name.startswith(rooms)], file=sys.stderr)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -43,5 +43,5 @@ def means_by_name(mappings: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """
     names = dict.fromkeys(name for mapping in mappings for name in mapping)
     return {
-        name: statistics.fmean(mapping[name] for mapping in mappings if name in mapping) for name in names
+        name: statistics.fmean([mapping[name] for mapping in mappings if name in mapping]) for name in names
     }

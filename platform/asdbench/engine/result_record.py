@@ -112,6 +112,11 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     finished: str
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def official_metrics(self) -> list[dict[str, float]]:
+        """The official metrics of each section."""
+        return [section.official for section in self.sections.values()]
+
 
 def to_json(record: ResultRecord) -> bytes:
     """Return a result record as the content of its file."""

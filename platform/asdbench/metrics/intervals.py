@@ -23,7 +23,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.official import OFFICIAL, Rule, metric_clips
@@ -197,6 +196,8 @@ def _half_width(left_out: FloatArray, confidence: float, scale: Scale) -> float:
         raise InputError(f"confidence is {confidence}; give a fraction between 0 and 1, such as 0.95")
     if scale not in ("evaluator", "textbook"):
         raise unknown_name("scale of a jackknife interval", scale, ("evaluator", "textbook"))
+    from scipy import special  # here, because a leaderboard does without it
+
     n = left_out.size
     squares = float(np.square(left_out - left_out.mean()).sum())
     variance = squares / (n * (n - 1)) if scale == "evaluator" else squares * (n - 1) / n

@@ -302,21 +302,20 @@ def _named(metric: str, clips: str) -> str:
 
 
 def _values(sections: Iterable[Mapping[str, float]], rule: Rule) -> list[float]:
-    values = []
+    values: list[float] = []
     known = rule.metrics
+    names = set(known)
     for section in sections:
-        for metric, value in section.items():
-            if metric not in known:
-                raise unknown_name("metric of this rule", metric, known)
-            if not math.isfinite(value):
-                raise InputError(
-                    f"{metric} is {value}; a mean needs finite values, so score that section again"
-                )
-            values.append(float(value))
+        if not section.keys() <= names:
+            raise unknown_name("metric of this rule", next(m for m in section if m not in known), known)
+        if not all(map(math.isfinite, section.values())):
+            metric, value = next(item for item in section.items() if not math.isfinite(item[1]))
+            raise InputError(f"{metric} is {value}; a mean needs finite values, so score that section again")
+        values += map(float, section.values())
     if not values:
         raise InputError("there are no metrics to average; give those of at least one section")
     return values
 
 
 def _mean(values: list[float], kind: str, floor: float) -> float:
-    return MEANS[kind]([max(value, floor) for value in values])
+    return MEANS[kind]([value if value > floor else floor for value in values])

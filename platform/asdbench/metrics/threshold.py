@@ -39,7 +39,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.roc import FloatArray, clip_scores
@@ -78,6 +77,8 @@ def gamma_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
     spread = scored.max() - lowest
     if spread == 0:
         return float(lowest)
+    from scipy import stats  # here, because it takes half a second, which a leaderboard does without
+
     # In units of the spread first: the squares of the scores themselves could overflow or vanish.
     relative = (scored - lowest) / spread
     deviation = relative.std()
@@ -240,5 +241,7 @@ def binomial_interval(count: int, n_trials: int, *, confidence: float = 0.95) ->
     >>> round(low, 3), round(high, 3)
     (0.049, 0.176)
     """
+    from scipy import stats
+
     interval = stats.binomtest(count, n_trials).proportion_ci(confidence)
     return float(interval.low), float(interval.high)

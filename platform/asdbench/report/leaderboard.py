@@ -16,13 +16,16 @@ A row whose settings a search has chosen with labels is marked as dev-tuned. It 
 row, even one with the same settings.
 """
 
+import contextlib
+import gc
 import json
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from asdbench.config import assignments
+from asdbench.engine.result_index import values
 from asdbench.engine.result_metrics import machine_type_metrics, means_by_name
 from asdbench.engine.result_record import ResultRecord, SearchProvenance
 from asdbench.errors import InputError
@@ -77,9 +80,11 @@ def rows(
     InputError
         The records belong to several data sets, or to both subsets of one.
     """
-    wanted = (record for record in records if record.machine_type in machine_types)
+    entries = _entries_of_types(records, machine_types, threshold) if by_type else _entries(records)
     groups: dict[tuple[str, ...], list[_Entry]] = {}
-    for entry in _newest(_entries(wanted, threshold if by_type else None)):
+    with _paused_collector():
+        newest = _newest(entry for entry in entries if entry.machine_type in machine_types)
+    for entry in newest:
         machine_type = (entry.machine_type,) if by_type else ()
         groups.setdefault((*entry.row_key, *machine_type), []).append(entry)
     if by_type:
@@ -156,8 +161,7 @@ def _published_columns(reference: Reference) -> Row:
 # Grouping and sorting
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """What a row needs of a result, which is much smaller than the result.
 
     Attributes
@@ -169,14 +173,14 @@ class _Entry:
 
     row_key: tuple[str, str, str]
     settings: dict[str, Any]
+    metrics: Sequence[Mapping[str, float]]
+    tuned: SearchProvenance | None
     machine_type: str
     seed: int
     data: str
     subset: str
-    tuned: SearchProvenance | None
     finished: str
     rule: Rule
-    metrics: Sequence[Mapping[str, float]]
     parameters: int
     macs_per_clip: int
     training_seconds: float
@@ -188,34 +192,47 @@ class _Entry:
         return self.finished, self.tuned.trials if self.tuned else 0
 
 
-def _entries(records: Iterable[ResultRecord], threshold: str | None) -> Iterator[_Entry]:
-    """Yield entries for rows of a system, or of a machine type if a threshold method is given."""
+_FIELDS = ("system", "changed_settings", "pseudo_anomaly_data", *_Entry._fields[3:])
+
+
+def _entries(records: Iterable[ResultRecord]) -> Iterator[_Entry]:
+    """Yield entries for rows of a system."""
+    return _from_values(values(records, "official_metrics", *_FIELDS))
+
+
+def _entries_of_types(
+    records: Iterable[ResultRecord], machine_types: Sequence[str], threshold: str
+) -> Iterator[_Entry]:
+    """Yield entries for rows of a machine type."""
+    fields = attrgetter(*_FIELDS)
+    return _from_values(
+        ([machine_type_metrics(record, threshold=threshold)], *fields(record))
+        for record in records
+        if record.machine_type in machine_types
+    )
+
+
+def _from_values(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Entry]:
     texts: dict[tuple[int, str | None], tuple[object, dict[str, Any], str]] = {}
-    for record in records:
-        choice = (id(record.changed_settings), record.pseudo_anomaly_data)
+    for metrics, system, changed_settings, pseudo_anomaly_data, tuned, *others in rows:
+        choice = (id(changed_settings), pseudo_anomaly_data)
         if choice not in texts:  # stored results share objects of equal settings, which stay alive here
-            settings = _settings(record)
-            texts[choice] = record.changed_settings, settings, json.dumps(settings, sort_keys=True)
+            settings = _settings(changed_settings, pseudo_anomaly_data)
+            texts[choice] = changed_settings, settings, json.dumps(settings, sort_keys=True)
         _, settings, text = texts[choice]
-        yield _Entry(
-            (record.system, text, record.tuned.search if record.tuned else ""),
-            settings,
-            record.machine_type,
-            record.seed,
-            record.data,
-            record.subset,
-            record.tuned,
-            record.finished,
-            record.rule,
-            [section.official for section in record.sections.values()]
-            if threshold is None
-            else [machine_type_metrics(record, threshold=threshold)],
-            record.parameters,
-            record.macs_per_clip,
-            record.training_seconds,
-            record.scoring_seconds,
-            record.clips_per_second,
-        )
+        yield _Entry((system, text, tuned.search if tuned else ""), settings, metrics, tuned, *others)
+
+
+@contextlib.contextmanager
+def _paused_collector() -> Iterator[None]:
+    """Pause the garbage collector, which would look again and again at 10^5 entries that have no cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _newest(entries: Iterable[_Entry]) -> list[_Entry]:
@@ -238,10 +255,8 @@ def _tuned(group: Sequence[_Entry]) -> dict[str, Any] | None:
     return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
 
 
-def _settings(record: ResultRecord) -> dict[str, Any]:
-    return dict(record.changed_settings) | (
-        {"pseudo_anomaly_data": record.pseudo_anomaly_data} if record.pseudo_anomaly_data else {}
-    )
+def _settings(changed: Mapping[str, Any], pseudo_anomaly_data: str | None) -> dict[str, Any]:
+    return dict(changed) | ({"pseudo_anomaly_data": pseudo_anomaly_data} if pseudo_anomaly_data else {})
 
 
 def _sorted_by_score(rows: Sequence[Row]) -> list[Row]:
@@ -304,7 +319,8 @@ def _mean_total(seeds: Collection[Sequence[_Entry]], name: str) -> float | None:
     """Return the sum of a column over the entries of a seed, averaged over seeds."""
     if not seeds:
         return None
-    return statistics.fmean(sum(getattr(entry, name) for entry in entries) for entries in seeds)
+    value = attrgetter(name)
+    return statistics.fmean([sum(map(value, entries)) for entries in seeds])
 
 
 def _type_row(group: Sequence[_Entry], threshold: str) -> Row:

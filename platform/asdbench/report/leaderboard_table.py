@@ -31,6 +31,9 @@ _METRICS = {  # the display name of every metric that a rule may have
 }
 
 
+_MOST_ROWS = 100  # on a terminal
+
+
 @dataclass(frozen=True)
 class _Measure:
     """A column of numbers: its cell, the key by which its best value is found, and whether it is optional."""
@@ -56,7 +59,7 @@ def render(
     rows : sequence of dict
         As `asdbench.report.leaderboard.rows` returns them, of either kind.
     format : "table", "csv", "json" or "markdown"
-        The table shows as many columns as fit on the console.
+        The table shows as many columns as fit on the console, and the best 100 of very many rows.
     title : str
         Heading of the table and of the Markdown.
     rule : Rule
@@ -80,7 +83,8 @@ def _terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, is_narrow: b
     best = _best_values(rows, measures)
     display_rows: list[DisplayRow] = []
     machine_type = None
-    for row in rows:
+    shown = _first_rows(rows)
+    for row in shown:
         if by_type and row["machine_type"] != machine_type:
             machine_type = row["machine_type"]
             heading = Text(machine_type, style="underline")
@@ -96,9 +100,32 @@ def _terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, is_narrow: b
         ],
         display_rows,
         title,
-        _caption(rows, rule, half_widths=by_type and not is_narrow),
+        _caption(shown, rule, half_widths=by_type and not is_narrow) + _left_out(rows, shown),
         narrow=None if is_narrow else _terminal_table(rows, title, rule, is_narrow=True),
     )
+
+
+def _first_rows(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows that a terminal shows: of very many the first of each type, and the published."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    by_type: dict[str, list[Row]] = {}
+    for row in rows:
+        by_type.setdefault(row.get("machine_type", ""), []).append(row)
+    share = max(1, _MOST_ROWS // len(by_type))
+    return [
+        row
+        for of_type in by_type.values()
+        for place, row in enumerate(of_type)
+        if place < share or row.get("reference")
+    ]
+
+
+def _left_out(rows: Sequence[Row], shown: Sequence[Row]) -> str:
+    if len(shown) == len(rows):
+        return ""
+    best = "the best of each machine type" if _is_by_type(rows) else "the best"
+    return f" Shown are {len(shown)} of {len(rows):,} rows, {best}; --format csv has all of them."
 
 
 def _markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
