@@ -7,12 +7,13 @@ there are.
 
 - ``queue``: tasks through the scheduler of a run (`asdbench.cluster.scheduler.TrainingScheduler`), with nodes
   that finish a task at once: what the scheduler's process does itself, without Ray's own cost
+- ``requests``: requests for tasks, made from jobs as a driver makes them, all kept at once
 - ``stored``: whether tasks are done, from one listing of a job store
 - ``index``: the first leaderboard of a store, which makes its index and checks every result
 - ``board``: every later one, without its output; ``table`` and ``csv`` are the output
 - ``fingerprint``, ``labels``: of a data set of so many clips
 
-    python benchmarks/bench_scale.py [queue stored results clips] [--largest 100000]
+    python benchmarks/bench_scale.py [queue requests stored results clips] [--largest 100000]
 """
 
 import argparse
@@ -95,6 +96,25 @@ def queue(size: int, timed: Timed) -> None:
         assert all(outcome.kind == "ok" for outcome in outcomes)
 
     timed("queue", lambda: asyncio.run(run()))
+
+
+def requests(size: int, timed: Timed) -> None:
+    """Make so many requests and keep them, with their tasks, as a driver does."""
+    from asdbench.driver.task_requests import RequestBuilder
+
+    with tempfile.TemporaryDirectory() as folder:
+        data, _ = small_data_set(Workspace.from_home(folder))
+        configured = ResolvedJob.from_job(Job("baseline-mse", SMALL, data.name, "fan", 0), data).configured
+        builder = RequestBuilder(publishes=False)
+
+        def build() -> list[Any]:
+            tasks = (
+                TrainingTask((ResolvedJob(configured, data, TYPES[n % 7], 1 + n // 7),)) for n in range(size)
+            )
+            return [(task, builder.request(task, (0.0, n))) for n, task in enumerate(tasks)]
+
+        made: Any = timed("requests", build)
+        assert len({request.key for _, request in made}) == size
 
 
 def stored(size: int, timed: Timed) -> None:
@@ -224,6 +244,7 @@ def clips(size: int, timed: Timed) -> None:
 
 PARTS: Mapping[str, tuple[Callable[[int, Timed], None], tuple[str, ...], int]] = {
     "queue": (queue, ("queue",), 1),
+    "requests": (requests, ("requests",), 1),
     "stored": (stored, ("stored",), 1),
     "results": (results, ("index", "board", "table", "csv"), 1),
     "clips": (clips, ("fingerprint", "labels"), 10),
