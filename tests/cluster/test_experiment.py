@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,22 +18,17 @@ import pytest
 from asdbench.testing.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SMALL = ("batch_size=64", "hidden=16", "n_mels=32")
 TUNE = ("-m", "asdbench", "tune", "baseline-mse", "--data", "tiny", "--workers", "2")
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recordings")
-    return write_tiny(folder, machine_types=("fan", "pump", "valve"), test_clips_per_cell=4)
+TRIALS, EPOCHS = 3, 100  # of the search that is disturbed
 
 
 class Home:
-    """A data home of its own with the tiny data set registered."""
+    """A data home of its own."""
 
-    def __init__(self, folder: Path, recordings: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {
             **os.environ,
@@ -41,7 +37,6 @@ class Home:
             "COLUMNS": "200",
         }
         self.environment.pop("MLFLOW_TRACKING_URI", None)
-        self.python("-m", "asdbench", "data", "add", "tiny", str(recordings))
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -79,6 +74,35 @@ class Home:
         return [json.loads(file.read_text()) for file in found]
 
 
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which the tiny data set is registered."""
+    folder = tmp_path_factory.mktemp("recordings")
+    recordings = write_tiny(folder, machine_types=("fan", "pump", "valve"), test_clips_per_cell=4)
+    home = Home(tmp_path_factory.mktemp("registered"))
+    home.python("-m", "asdbench", "data", "add", "tiny", str(recordings))
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, registered: Home) -> Home:
+    """A home with that data set only."""
+    return copied(registered, tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory, registered: Home) -> Home:
+    """A home in which a search ran undisturbed."""
+    home = copied(registered, tmp_path_factory.mktemp("quiet"))
+    home.python(*tune(TRIALS, EPOCHS))
+    return home
+
+
+def copied(home: Home, folder: Path) -> Home:
+    shutil.copytree(home.folder, folder, dirs_exist_ok=True)
+    return Home(folder)
+
+
 def until(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -97,19 +121,16 @@ def tune(trials: int, epochs: int, *more: str) -> Sequence[str]:
     return (*TUNE, "--trials", str(trials), *more, "--set", f"epochs={epochs}", *SMALL)
 
 
-def test_a_search_survives_a_worker_and_then_its_driver(tmp_path: Path, recordings: Path) -> None:
-    command = tune(4, 150)
-    quiet = Home(tmp_path / "quiet", recordings)
-    quiet.python(*command)
-    home = Home(tmp_path / "disturbed", recordings)
+def test_a_search_survives_a_worker_and_then_its_driver(home: Home, quiet: Home) -> None:
+    command = tune(TRIALS, EPOCHS)
     process = home.start(*command)
     until(lambda: len(home.trainings()) >= 1, process)
     mine = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in mine if "ray::train_task" in " ".join(child.cmdline())]
     assert workers
     workers[0].kill()
-    until(lambda: len(home.trainings()) >= 5, process)
-    assert len(home.trainings()) < 12, "the trainings are too short for a search to be interrupted"
+    until(lambda: len(home.trainings()) >= 4, process)
+    assert len(home.trainings()) < 3 * TRIALS, "the trainings are too short for a search to be interrupted"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     before = home.trainings()
@@ -121,15 +142,14 @@ def test_a_search_survives_a_worker_and_then_its_driver(tmp_path: Path, recordin
     assert home.leaderboard() == quiet.leaderboard()
     rows = {row["tuned"] is not None: row for row in home.leaderboard()}
     assert rows.keys() == {True, False}
-    assert rows[True]["tuned"]["trials"] == 4
+    assert rows[True]["tuned"]["trials"] == TRIALS
     assert rows[True]["official_score"] >= rows[False]["official_score"]
     again = home.python(*command)
     assert "Ray" not in again
     assert home.trainings().keys() == quiet.trainings().keys()
 
 
-def test_a_sweep_tunes_fuses_and_records_all(tmp_path: Path, recordings: Path) -> None:
-    home = Home(tmp_path, recordings)
+def test_a_sweep_tunes_fuses_and_records_all(home: Home) -> None:
     members = "members=baseline-mse,baseline-maha"
     output = home.python(
         *("sweeps/all_types.py", "--data", "tiny", "--workers", "2", "--trials", "2"),
@@ -156,10 +176,7 @@ def test_a_sweep_tunes_fuses_and_records_all(tmp_path: Path, recordings: Path) -
         assert run["metrics.best_score"] == max(trial["metrics.score"] for trial in trials)
 
 
-def test_leaving_a_type_out_judges_it_with_settings_found_without_it(
-    tmp_path: Path, recordings: Path
-) -> None:
-    home = Home(tmp_path, recordings)
+def test_leaving_a_type_out_judges_it_with_settings_found_without_it(home: Home) -> None:
     output = home.python(*tune(2, 2, "--protocol", "leave-one-type-out"))
     assert "leave-one-type-out, 2 trials each" in output
     searches = home.searches()
@@ -189,13 +206,13 @@ def experiments(home: Home) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     return found[0], found[1]
 
 
-def test_scores_do_not_depend_on_who_did_the_work(tmp_path: Path, recordings: Path) -> None:
+def test_scores_do_not_depend_on_who_did_the_work(tmp_path: Path, quiet: Home) -> None:
     """A trial's jobs are those of a plain run with the same settings, in the same store."""
-    home = Home(tmp_path, recordings)
-    home.python(*tune(2, 2))
+    home = copied(quiet, tmp_path / "home")
     (search,) = home.searches()
     before = home.trainings()
-    drawn = {**search["trials"][1]["parameters"], "epochs": 2, "batch_size": 64, "hidden": 16, "n_mels": 32}
+    drawn = {**search["trials"][1]["parameters"], "epochs": EPOCHS}
+    drawn |= {"batch_size": 64, "hidden": 16, "n_mels": 32}
     settings = [f"{name}={value}" for name, value in drawn.items()]
     home.python("-m", "asdbench", "run", "baseline-mse", "--data", "tiny", "--local", "--set", *settings)
     assert home.trainings() == before
