@@ -232,7 +232,7 @@ def clips(size: int, timed: Timed) -> None:
         workspace = Workspace.from_home(home)
         catalog.add(workspace, "large", write_tiny(Path(home) / "recordings", machine_types=("fan",)))
         small = catalog.load(workspace, "large")
-        data = DataSet(workspace, "large", small.root, table, "mono", datetime.now(UTC), None, (), ())
+        data = DataSet(workspace, "large", small.root, table, "mean", datetime.now(UTC), None, (), ())
         timed("fingerprint", lambda: [data.fingerprint(machine_type) for machine_type in TYPES])
         truth = table.filter(pl.col("split") == "test").select("clip_id", anomaly=pl.col("clip_id") % 4 < 2)
         catalog.truth, asked = (lambda data: truth), catalog.truth
