@@ -45,9 +45,8 @@ class StudyTrials:
         """
         number = config["number"]
         rungs = []
-        snapshot = self.store.snapshot()
         for rung, jobs in enumerate(self._jobs_of(config).values(), start=1):
-            to_do = [task for task in by_training(jobs) if not snapshot.is_done(task)]
+            to_do = [task for task in by_training(jobs) if not self.store.is_done(task)]
             rungs.append([self.builder.request(task, (rung, number)) for task in to_do])
         return rungs
 
