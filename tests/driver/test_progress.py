@@ -7,6 +7,7 @@ import pytest
 
 from asdbench.driver.progress import ProgressDisplay
 from asdbench.engine.events import (
+    Failure,
     FeatureProgress,
     Note,
     TaskFinished,
@@ -30,6 +31,14 @@ def test_a_finished_task_is_a_line_and_its_progress_is_none(output: Any) -> None
         display.on_event(TaskFinished("a", FAN))
         display.on_event(TaskFinished("b", VALVE))  # it was scored only, so it never reported progress
     assert output.lines == [f"done 1/2: {FAN}", f"done 2/2: {VALVE}"]
+
+
+def test_a_task_that_failed_is_not_called_done(output: Any) -> None:
+    failure = Failure(FAN, "Traceback ...\nValueError: shapes differ", bad_input=False)
+    with ProgressDisplay(output) as display:
+        display.on_event(TasksQueued(1))
+        display.on_event(TaskFinished("a", FAN, (failure,)))
+    assert output.lines == [f"failed 1/1: {FAN}: ValueError: shapes differ"]
 
 
 def test_tasks_of_a_pruned_trial_are_no_longer_counted(output: Any) -> None:

@@ -92,6 +92,8 @@ class Connection:
                 f"no Ray cluster answers at {self._address!r} ({why}); start one, correct --address (or "
                 f"RAY_ADDRESS), or use --address local to start one on this machine"
             )
+            if not isinstance(self._error, OSError):  # something listens there
+                message += "; if it requires a token, as Ray 2.60 does, set RAY_AUTH_MODE=token"
         raise InputError(message) from self._error
 
     def __exit__(self, *_: object) -> None:

@@ -133,7 +133,7 @@ class TrainingScheduler:
         for entry in running:
             counts[entry.node] = counts.get(entry.node, 0) + 1
         return {
-            "waiting": len(self._queue),
+            "waiting": len(self._futures) - len(self._running),
             "done": self._n_done,
             "done_s": self._done_s,
             "failed": self._n_failed,

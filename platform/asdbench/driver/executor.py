@@ -104,6 +104,8 @@ class Executor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is KeyboardInterrupt:
+            print_message(self._console, "stopping; this takes some seconds")
         self._open.__exit__(kind, error, traceback)
 
     def warm_up(self) -> None:

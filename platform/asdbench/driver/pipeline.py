@@ -132,7 +132,8 @@ def _train(
     to_do = plan(data, tasks, to_do, store, console=console)
     expected = None if studies else len(tasks)
     failures = executor.run(to_do, expected=expected, studies=studies, trials=search.trials)
-    results = [StudyResult.from_study(study, data.machine_types) for study in studies]
+    machine_types = list(dict.fromkeys(resolved.machine_type for resolved in jobs))
+    results = [StudyResult.from_study(study, machine_types) for study in studies]
     study_results = [result for result in results if result is not None]
     best = by_training(resolved for result in study_results for resolved in result.jobs)
     return failures + executor.run(_undone(best, store)), study_results

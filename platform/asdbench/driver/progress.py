@@ -72,7 +72,7 @@ class ProgressDisplay:
             case TaskReport():
                 self._show_report(event.task, event.label, event.report)
             case TaskFinished():
-                self._show_finished(event.task, event.label)
+                self._show_finished(event)
 
     def _show_line(self, line: LogLine) -> None:
         """Show what a worker's code printed; a log record goes to its logger, which -v shows."""
@@ -106,13 +106,17 @@ class ProgressDisplay:
             self._bars[task] = self._progress.add_task(label, total=None, detail="")
         self._progress.update(self._bars[task], total=total, completed=done, detail=detail)
 
-    def _show_finished(self, task: str, label: str) -> None:
+    def _show_finished(self, event: TaskFinished) -> None:
         self._n_done += 1
         self._progress.update(self._total, completed=self._n_done)
-        if task in self._bars:
-            self._progress.remove_task(self._bars.pop(task))
-        if not self._console.is_terminal:
-            print_message(self._console, f"done {self._n_done}/{self._n_tasks}: {label}")
+        if event.task in self._bars:
+            self._progress.remove_task(self._bars.pop(event.task))
+        of = f"{self._n_done}/{self._n_tasks}"
+        if event.failures:
+            reason = event.failures[0].message.splitlines()[-1]
+            print_message(self._console, f"failed {of}: {event.label}: {reason}", style="red")
+        elif not self._console.is_terminal:
+            print_message(self._console, f"done {of}: {event.label}")
 
     def update_search(
         self,

@@ -59,14 +59,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.since_unix_s))
-        return f"run {self.run} of {self.user} on {self.host} (process {self.pid}), since {since}"
+        return f"run {self.run[:8]} of {self.user} on {self.host}, since {since},"
 
 
 class ClaimedError(InfrastructureError):
     """A live claim of another run, the ``holder``."""
 
     def __init__(self, holder: Claim) -> None:
-        super().__init__(f"{holder} works on this; wait for that run, or stop it")
+        super().__init__(f"{holder} works on this; 'asdbench status' shows that run")
         self.holder = holder
 
     def __reduce__(self) -> tuple[type["ClaimedError"], tuple[Claim]]:
