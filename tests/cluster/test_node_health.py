@@ -43,3 +43,14 @@ def test_a_node_that_is_gone_is_out_since_it_was_missed_first() -> None:
     health.note_gone({"n2"})
     assert health.records["n1"].quarantined_unix_s == since
     assert health.quarantined == set()  # it is not to blame
+
+
+def test_a_task_that_is_itself_to_blame_is_no_strike() -> None:
+    health = NodeHealth()
+    strikes(health, "a", "b", "c")
+    strikes(health, "a", node="n2")
+    assert health.forgive("z") == []
+    assert health.forgive("a") == ["host of n1"]
+    assert health.fit(["n1", "n2"]) == {"n1", "n2"}
+    assert health.records["n1"].quarantined_unix_s is None
+    assert strikes(health, "d") == [True]

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ class Nodes:
         if not go_on:
             return Outcome("misplaced", node, f"host {node}")
         outcome = self.behavior(request.key, node)
-        return Outcome(outcome.kind, node, f"host {node}", outcome.failures, outcome.message)
+        return replace(outcome, node=node, host=f"host {node}")
 
     async def build(
         self, feature: FeatureRequest, shape: WorkerShape, excluded: set[str], *, on_driver: bool
@@ -604,3 +605,161 @@ def test_a_retry_whose_last_node_vanishes_goes_back_to_where_it_failed() -> None
 
     assert kinds(play(nodes, story)) == ["ok"]
     assert [node for _, node in nodes.attempts] == ["a", "a"]
+
+
+class GpuNodesBesideAHead(Nodes):
+    """Nodes of one GPU each, and a head of CPUs alone, which runs nothing that needs a GPU."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        gpu = {"CPU": 4.0, "GPU": 1.0}
+        return [
+            {"NodeID": host, "Alive": True, "Resources": {"CPU": 4.0} if host == "head" else gpu}
+            for host in self.hosts
+        ]
+
+    async def train(
+        self, entry: Entry, copies: list[bytes], shape: WorkerShape, excluded: set[str]
+    ) -> Outcome:
+        return await super().train(entry, copies, shape, excluded | ({"head"} if shape.gpus else set()))
+
+
+def test_a_head_without_a_gpu_is_no_other_node_for_a_task_that_needs_one() -> None:
+    """Ray would wait for ever for a node with a GPU that is not the only one there is."""
+    faults = iter([True])
+    nodes = GpuNodesBesideAHead(
+        lambda key, node: broken() if next(faults, False) else Outcome("ok"), hosts=("head", "gpu")
+    )
+    assert kinds(play(nodes, lambda s: s.run("run", requests("x")))) == ["ok"]
+    assert [node for _, node in nodes.attempts] == ["gpu", "gpu"]
+
+
+def test_once_the_last_gpu_is_taken_out_nodes_of_cpus_go_on() -> None:
+    nodes = GpuNodesBesideAHead(
+        lambda key, node: broken() if node == "gpu" else Outcome("ok"), hosts=("head", "gpu")
+    )
+    assert kinds(play(nodes, lambda s: s.run("run", requests(*"abcdef"))))[3:] == ["ok"] * 3
+
+
+def test_a_group_does_not_avoid_a_node_that_it_needs() -> None:
+    """Ray Train would look ten minutes for room that the other nodes do not have."""
+    excluded: list[set[str]] = []
+    nodes = Nodes(lambda key, node: broken() if len(excluded) == 1 else Outcome("ok"), hosts=("a", "b"))
+    train = nodes.train
+
+    async def noted(entry: Entry, copies: list[bytes], shape: WorkerShape, without: set[str]) -> Outcome:
+        excluded.append(without)
+        return await train(entry, copies, shape, without)
+
+    nodes.train = noted  # type: ignore[method-assign]
+    nodes.resources = {"CPU": 4.0, "GPU": 1.0}
+    assert kinds(play(nodes, lambda s: s.run("run", requests("x")), Placement(workers_per_type=2))) == ["ok"]
+    assert excluded == [set(), set()]
+
+
+def test_after_a_mistake_of_ours_the_other_tasks_go_on() -> None:
+    nodes = Nodes(lambda key, node: Outcome("ok") if key == "b" else {}["no such key"], hosts=("a",))
+    assert kinds(play(nodes, lambda s: s.run("run", requests(*"ab")))) == ["infrastructure", "ok"]
+
+
+def test_features_whose_request_is_a_mistake_of_ours_fail_their_tasks_each_time() -> None:
+    feature = FeatureRequest("f", "fan features", b"", on_driver=True)
+    nodes = Nodes(lambda key, node: Outcome("ok") if key != "f" else {}["no such key"])
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        wanted = requests("x", features=(feature,))
+        return await scheduler.run("trial", wanted) + await scheduler.run("trial", wanted)
+
+    assert kinds(play(nodes, story)) == ["infrastructure"] * 2
+
+
+def test_nodes_that_were_taken_out_and_are_gone_do_not_end_the_run() -> None:
+    nodes = Nodes(lambda key, node: broken() if node == "a" else Outcome("ok"), hosts=("a", "b"))
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        await scheduler.run("run", requests(*"stuvw"))
+        assert scheduler._health.quarantined == {"a"}
+        nodes.hosts.clear()
+        await asyncio.sleep(0.05)
+        late = asyncio.ensure_future(scheduler.run("run", requests("late")))
+        await asyncio.sleep(0.05)
+        nodes.hosts.append("c")
+        return await late
+
+    assert kinds(play(nodes, story, may_grow=True)) == ["ok"]
+
+
+def test_a_trial_that_needs_more_memory_than_any_node_has_takes_no_node_out() -> None:
+    memory = replace(broken("CUDA out of memory"), is_memory=True)
+    nodes = Nodes(lambda key, node: memory if key.startswith("large") else Outcome("ok"))
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Outcome], set[str]]:
+        trial = asyncio.ensure_future(scheduler.run("trial", requests(*(f"large{n}" for n in range(7)))))
+        await asyncio.sleep(0)
+        others = await scheduler.run("run", requests(*(f"k{n}" for n in range(20))))
+        return await trial, others, scheduler._health.quarantined
+
+    trial, others, quarantined = play(nodes, story)
+    assert kinds(trial) == ["infrastructure"] * 7
+    assert kinds(others) == ["ok"] * 20
+    assert not quarantined
+
+
+def test_nodes_where_tasks_died_that_die_everywhere_get_tasks_again() -> None:
+    nodes = Nodes(lambda key, node: Outcome("death", message="killed") if key[0] == "x" else Outcome("ok"))
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Any], dict[str, Any]]:
+        await scheduler.run("run", requests(*(f"x{n}" for n in range(7))))
+        return await scheduler.events(), await scheduler.status()
+
+    events, status = play(nodes, story)
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert any("gets no more tasks" in note for note in notes)
+    assert any("gets tasks again" in note for note in notes)
+    assert [node["quarantined_unix_s"] for node in status["nodes"]] == [None] * 3
+
+
+def test_what_failed_is_told_as_failed_whatever_is_known_of_it() -> None:
+    feature = FeatureRequest("f", "fan features", b"", on_driver=True)
+    nodes = Nodes(lambda key, node: Outcome("death", message="killed") if key == "f" else Outcome("ok"))
+
+    async def story(scheduler: TrainingScheduler) -> list[Any]:
+        await scheduler.run("run", requests("x", features=(feature,)))
+        return [event for event in await scheduler.events() if isinstance(event, TaskFinished)]
+
+    (finished,) = play(nodes, story)
+    assert finished.failures == (Failure("task x", "killed", bad_input=False),)
+
+
+def test_a_look_at_the_nodes_that_fails_is_not_the_last_one() -> None:
+    looks = iter(range(1000))
+    nodes = Nodes(ok, hosts=())
+    listed = nodes.nodes
+
+    def failing() -> list[dict[str, Any]]:
+        if next(looks) == 1:
+            raise ConnectionError("the head restarts")
+        return listed()
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        run = asyncio.ensure_future(scheduler.run("run", requests(*"ab")))
+        await asyncio.sleep(0.1)
+        nodes.hosts.append("late")
+        await run
+        return [Outcome("ok") for _ in range(scheduler._shape.capacity)]
+
+    nodes.nodes = failing  # type: ignore[method-assign]
+    assert len(play(nodes, story)) == 1
+
+
+def test_a_task_that_fails_after_its_trial_was_pruned_is_not_tried_again() -> None:
+    nodes = Nodes(lambda key, node: broken())
+
+    async def story(scheduler: TrainingScheduler) -> list[Outcome]:
+        trial = asyncio.ensure_future(scheduler.run("trial", requests("x")))
+        while not nodes.attempts:
+            await asyncio.sleep(0)
+        await scheduler.release("trial")
+        return await trial
+
+    assert kinds(play(nodes, story)) == ["released"]
+    assert len(nodes.attempts) == 1

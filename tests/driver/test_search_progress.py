@@ -1,6 +1,7 @@
 """What the driver keeps of trials: their records, states and failures."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.search_progress import SearchProgress, name_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
+from asdbench.errors import InfrastructureError
 from asdbench.io.retry import _RETRY_S
 from asdbench.io.storage import StorageError
 from asdbench.search.plan import Search, studies_for_system
@@ -131,3 +133,19 @@ def test_a_storage_that_is_away_for_a_moment_does_not_end_a_search(
 def test_a_study_is_called_by_its_system_and_what_it_leaves_out(study: Study) -> None:
     assert name_of(study) == "baseline-mse"
     assert name_of(Study(**{**vars(study), "held_out": "fan"})) == "baseline-mse without fan"
+
+
+def test_a_study_that_another_run_has_taken_over_is_not_written(
+    study: Study, store: JobStore, output: Any
+) -> None:
+    claim = SimpleNamespace(is_lost=False)
+    with ProgressDisplay(output) as display:
+        claims: Any = {study.key: claim}
+        progress = SearchProgress([study], store, display, trials=4, on_end=lambda *_: None, claims=claims)
+    progress.begin(study.key, "t1", {"hidden": 12})
+    progress.check()
+    claim.is_lost = True
+    progress.begin(study.key, "t2", {"hidden": 16})
+    assert len(stored(study, store)) == 1
+    with pytest.raises(InfrastructureError, match="another run has taken over the search of baseline-mse"):
+        progress.check()

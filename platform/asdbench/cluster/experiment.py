@@ -119,7 +119,7 @@ class Experiment:
             tune.with_parameters(run_trial, work=work, scheduler=scheduler), resources
         )
         search = _Searches(courses, observer.begin, self._stop)
-        fit = partial(self._fit, trainable, search, courses, _Callback(observer), at_a_time)
+        fit = partial(self._fit, trainable, search, courses, _Callback(observer, scheduler), at_a_time)
         self._thread = threading.Thread(target=fit, daemon=True)
         self._thread.start()
 
@@ -170,8 +170,8 @@ class Experiment:
 class _Callback(tune.Callback):
     """Tells the observer what Tune tells."""
 
-    def __init__(self, observer: TrialObserver) -> None:
-        self._observer = observer
+    def __init__(self, observer: TrialObserver, scheduler: Any) -> None:
+        self._observer, self._scheduler = observer, scheduler
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Tune keeps a copy to resume from
@@ -186,14 +186,18 @@ class _Callback(tune.Callback):
         self, iteration: int, trials: list["TuneTrial"], trial: "TuneTrial", **_: object
     ) -> None:
         """Note the end of a trial that was complete or stopped."""
-        self._observer.end(trial.trial_id, None)
+        self._end(trial, None)
 
     def on_trial_error(
         self, iteration: int, trials: list["TuneTrial"], trial: "TuneTrial", **_: object
     ) -> None:
         """Note the end of a trial that is not tried again."""
         error = trial.get_error()
-        self._observer.end(trial.trial_id, str(getattr(error, "cause", None) or error))
+        self._end(trial, str(getattr(error, "cause", None) or error))
+
+    def _end(self, trial: "TuneTrial", error: str | None) -> None:
+        self._scheduler.release.remote(trial.trial_id)  # a process that was killed has not
+        self._observer.end(trial.trial_id, error)
 
 
 class _Searches(Searcher):

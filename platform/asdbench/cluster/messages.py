@@ -69,6 +69,7 @@ class Outcome:
     failures : what failed, for the user
     message : the reason in one line, for logs
     content : pickled result of a task that builds features: the list of copies that other nodes need
+    is_memory : whether memory was used up, for which the task may be to blame as well as the node
     """
 
     kind: Kind
@@ -77,3 +78,4 @@ class Outcome:
     failures: tuple[Failure, ...] = ()
     message: str = ""
     content: bytes = b""
+    is_memory: bool = False

@@ -73,6 +73,19 @@ class NodeHealth:
         self.quarantined.add(node)
         return True
 
+    def forgive(self, task: str) -> list[str]:
+        """Take back the strikes of a task that was itself to blame; return the hosts that are fit again."""
+        back = []
+        for record in self.records.values():
+            if task not in record.strikes:
+                continue
+            record.strikes.discard(task)
+            if record.node in self.quarantined and len(record.strikes) < _STRIKES:
+                self.quarantined.discard(record.node)
+                record.quarantined_unix_s = None
+                back.append(record.host)
+        return back
+
     def note_gone(self, alive: Container[str]) -> None:
         """Note which nodes are no longer among those that are ``alive``."""
         for record in self.records.values():

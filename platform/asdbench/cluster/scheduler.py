@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -244,7 +244,7 @@ class TrainingScheduler:
 
     def _is_built(self, feature: FeatureRequest) -> bool:
         future = self._features.get(feature.key)
-        return future is not None and future.done() and future.result().kind == "ok"
+        return future is not None and future.done() and _is_ok(future)
 
     async def _push_when_built(self, entry: Entry) -> None:
         outcomes = await asyncio.gather(*map(self._built, entry.request.features))
@@ -253,15 +253,13 @@ class TrainingScheduler:
             causes = (failure for outcome in failed for failure in outcome.failures)
             failures = tuple(Failure(entry.request.label, c.message, c.bad_input) for c in causes)
             self._finish(entry, Outcome(failed[0].kind, failures=failures, message=failed[0].message))
-        elif entry.owners:
-            self._queue.push(entry)
-        else:  # released meanwhile
-            self._finish(entry, Outcome("released"))
+        else:
+            self._push(entry)
         self._pump()
 
     def _built(self, feature: FeatureRequest) -> "asyncio.Future[Outcome]":
         future = self._features.get(feature.key)
-        if future is None or (future.done() and future.result().kind != "ok"):
+        if future is None or (future.done() and not _is_ok(future)):
             future = self._features[feature.key] = asyncio.ensure_future(self._build(feature))
         return future
 
@@ -312,23 +310,29 @@ class TrainingScheduler:
         return min(limit, self._placement.workers or limit)
 
     async def _attempt(self, entry: Entry) -> None:
+        try:
+            outcome = await self._tried(entry)
+        finally:  # a mistake in it must not keep its place from the others
+            del self._running[entry.request.key]
+            self._in_flight -= entry.processes
+            if self._forming is entry:
+                self._forming = None
+            self._queue.end_attempt(entry)
+            self._progress.pop(entry.request.key, None)
+        if outcome.kind == "ok" and entry.host:
+            self._done_s += time.time() - entry.began_unix_s
+        await self._settle(entry, outcome)
+        self._pump()
+
+    async def _tried(self, entry: Entry) -> Outcome:
         copies = [self._features[feature.key].result().content for feature in entry.request.features]
-        excluded = self._excluded(entry.avoid)
+        excluded = self._excluded(entry.avoid, processes=entry.processes)
         train = self._launcher.train(entry, copies, self._shape, excluded)
         outcome = await self._outcome(entry.request.key, train, excluded)
         outcome = self._told.pop(entry.request.key, outcome)
         if not outcome.node and entry.processes == 1:  # of a group any node may be to blame
-            outcome = Outcome(outcome.kind, entry.node, entry.host, outcome.failures, outcome.message)
-        del self._running[entry.request.key]
-        if outcome.kind == "ok" and entry.host:
-            self._done_s += time.time() - entry.began_unix_s
-        self._in_flight -= entry.processes
-        if self._forming is entry:
-            self._forming = None
-        self._queue.end_attempt(entry)
-        self._progress.pop(entry.request.key, None)
-        await self._settle(entry, outcome)
-        self._pump()
+            return replace(outcome, node=entry.node, host=entry.host)
+        return outcome
 
     async def _outcome(self, key: str, submitted: Awaitable[Outcome], excluded: set[str]) -> Outcome:
         """Return how an attempt ended; it was misplaced if the nodes that it may run on are gone."""
@@ -369,11 +373,11 @@ class TrainingScheduler:
                 return
             case "misplaced":
                 self._look()  # GPUs have joined
-                self._queue.push(entry)
+                self._push(entry)
                 return
             case "preempted":
                 entry.processes = max(1, entry.wanted_processes)
-                self._queue.push(entry)
+                self._push(entry)
                 return
         self._note_fault(entry, outcome)
         if entry.wanted_processes > 1:  # what a group of our choice cannot do, one process can
@@ -381,18 +385,24 @@ class TrainingScheduler:
         if self._is_out_of_nodes():
             self._finish(entry, outcome)
         elif entry.deaths >= _DEATHS or entry.faults >= _FAULTS:
+            if entry.deaths >= _DEATHS:
+                self._forgive(entry)
             self._finish(entry, _given_up(entry, outcome))
         elif entry.avoid >= self._fit():
             entry.avoid.clear()  # it was everywhere: begin again
-            await self._push_later(entry, _PAUSE_S * (entry.faults + entry.deaths))
+            self._spawn(self._push_later(entry, _PAUSE_S * (entry.faults + entry.deaths)), entry)
         else:
-            self._queue.push(entry)
+            self._push(entry)
 
     async def _push_later(self, entry: Entry, seconds: float) -> None:
         await asyncio.sleep(seconds)
+        self._push(entry)
+        self._pump()
+
+    def _push(self, entry: Entry) -> None:
+        """Let an entry wait for its turn, unless nobody waits for it any longer."""
         if entry.owners:
             self._queue.push(entry)
-            self._pump()
         else:
             self._finish(entry, Outcome("released"))
 
@@ -402,6 +412,8 @@ class TrainingScheduler:
         if not outcome.node:
             return
         entry.avoid.add(outcome.node)
+        if outcome.is_memory:  # the task may be to blame: it needs more than there is
+            return
         others = self._fit() - {outcome.node}
         out = self._health.strike(
             outcome.node,
@@ -411,11 +423,20 @@ class TrainingScheduler:
             can_spare=bool(others) or outcome.kind == "infrastructure",
         )
         if out:
+            if not self._fit():
+                self._look()  # where the last GPU is out, nodes of CPUs alone may be left
             self._events.append(
                 Note(
                     f"{outcome.host} gets no more tasks in this run, since three in a row failed there: "
                     f"{outcome.message}"
                 )
+            )
+
+    def _forgive(self, entry: Entry) -> None:
+        """Blame no node for a task whose process dies wherever it is."""
+        for host in self._health.forgive(entry.request.key):
+            self._events.append(
+                Note(f"{host} gets tasks again, since {entry.request.label} failed elsewhere, too")
             )
 
     def _note_retry(self, label: str, outcome: Outcome) -> None:
@@ -426,7 +447,8 @@ class TrainingScheduler:
         )
 
     def _is_out_of_nodes(self) -> bool:
-        return bool(self._health.quarantined) and not self._fit()
+        """Return whether those nodes that are there are taken out; if none is there, others may join."""
+        return not self._health.quarantined.isdisjoint(self._nodes) and not self._fit()
 
     def _give_up_waiting(self) -> None:
         """Give up all tasks that wait: no node is fit for them."""
@@ -441,6 +463,9 @@ class TrainingScheduler:
 
     def _resolve(self, entry: Entry, outcome: Outcome) -> None:
         request = entry.request
+        if outcome.kind not in ("ok", "released") and not outcome.failures:
+            failure = Failure(request.label, outcome.message or outcome.kind, bad_input=False)
+            outcome = replace(outcome, failures=(failure,))
         if outcome.kind in ("user", "death"):
             self._refused[request.key] = outcome
         self._n_failed += outcome.kind not in ("ok", "released")
@@ -457,7 +482,8 @@ class TrainingScheduler:
         """Look at the cluster's nodes from time to time."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            self._look()
+            with contextlib.suppress(Exception):  # Ray's head may be restarting; the next look may succeed
+                self._look()
             self._note_bare()
             self._pump()
 
@@ -470,19 +496,23 @@ class TrainingScheduler:
         self._recall_stranded()
 
     def _fit(self) -> set[str]:
-        """Return the ids of the nodes that have CPUs or GPUs for tasks and are not taken out."""
-        able = [key for key, node in self._nodes.items() if node["Resources"].get("CPU", 0)]
-        return self._health.fit(able)
+        """Return the ids of the nodes that hold a worker process and are not taken out."""
+        return self._health.fit([key for key in self._nodes if self._room([key])])
 
-    def _excluded(self, avoid: set[str]) -> set[str]:
-        """Return the nodes that a task must not run on: those taken out, and its own if others are left.
+    def _room(self, nodes: Iterable[str]) -> int:
+        """Return how many worker processes some nodes hold: where GPUs are used, only nodes with one do."""
+        name, share = ("GPU", self._shape.gpus) if self._shape.gpus else ("CPU", self._shape.cpus)
+        return sum(int(self._nodes[key]["Resources"].get(name, 0) / share + 1e-9) for key in nodes)
+
+    def _excluded(self, avoid: set[str], *, processes: int = 1) -> set[str]:
+        """Return the nodes that a task must not run on: those taken out, and its own if the others hold it.
 
         Where none is left, none is excluded: Ray would wait for ever, and whatever ends a task is noticed.
         """
         fit = self._fit()
         if not fit:
             return set()
-        return self._health.quarantined | (avoid if fit - avoid else set())
+        return self._health.quarantined | (avoid if self._room(fit - avoid) >= processes else set())
 
     def _note_bare(self) -> None:
         """Say for what tasks wait while the cluster has nothing to run them on."""
@@ -511,8 +541,13 @@ class TrainingScheduler:
             if isinstance(error, Exception) and entry.request.key in self._futures:
                 failure = Failure.from_error(entry.request.label, error)
                 self._finish(entry, Outcome("infrastructure", failures=(failure,), message=_line(error)))
+                self._pump()
 
         future.add_done_callback(end)
+
+
+def _is_ok(ended: "asyncio.Future[Outcome]") -> bool:
+    return ended.exception() is None and ended.result().kind == "ok"
 
 
 def _given_up(entry: Entry, outcome: Outcome) -> Outcome:

@@ -181,7 +181,7 @@ def _guarded(
 def outcome_of(errors: Sequence[tuple[str, Exception]]) -> Outcome:
     """Return the outcome of a task in which these errors were met, each of the job with that label."""
     from asdbench.engine.claims import ClaimedError
-    from asdbench.engine.failures import failure_kind
+    from asdbench.engine.failures import failure_kind, is_out_of_memory
 
     if not errors:
         return Outcome("ok")
@@ -191,7 +191,10 @@ def outcome_of(errors: Sequence[tuple[str, Exception]]) -> Outcome:
         return Outcome("claimed", failures=failures, message=message)
     kinds = {failure_kind(error) for _, error in errors}
     return Outcome(
-        "infrastructure" if "infrastructure" in kinds else "user", failures=failures, message=message
+        "infrastructure" if "infrastructure" in kinds else "user",
+        failures=failures,
+        message=message,
+        is_memory=any(is_out_of_memory(error) for _, error in errors),
     )
 
 

@@ -20,7 +20,7 @@ from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.run_status import RunMonitor, StatusWriter
 from asdbench.driver.search_progress import SearchProgress, name_of
 from asdbench.driver.task_requests import RequestBuilder
-from asdbench.engine.claims import wait_for_claim
+from asdbench.engine.claims import HeldClaim, wait_for_claim
 from asdbench.engine.events import Failure, Note
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import TrainingTask
@@ -107,13 +107,17 @@ class ClusterRun:
         requests = [self._builder.request(task, (0, place)) for place, task in enumerate(tasks)]
         pending = self._session.submit(_OWNER, requests)
         with ExitStack() as claims:
+            held = {}
             for study in sorted(studies, key=lambda study: study.key):  # the same order in every run
-                claims.enter_context(self._claim(study))
+                held[study.key] = claims.enter_context(self._claim(study))
                 study.load(self._store)  # the other run may have gone on
-            failures = self._search(studies, trials, pending)
+            progress = SearchProgress(
+                studies, self._store, self._display, trials=trials, on_end=self._on_trial, claims=held
+            )
+            failures = self._search(progress, trials, pending)
         return self._failures(tasks, pending.outcomes()) + failures
 
-    def _claim(self, study: Study) -> AbstractContextManager[object]:
+    def _claim(self, study: Study) -> AbstractContextManager[HeldClaim]:
         """Wait until no other run works on a study: two would erase each other's trials."""
         name = name_of(study)
 
@@ -122,13 +126,13 @@ class ClusterRun:
 
         return wait_for_claim(self._store.root, f"searches/{study.key}", run=self._run_id, on_wait=show)
 
-    def _search(self, studies: Sequence[Study], trials: int, pending: PendingTasks) -> list[Failure]:
+    def _search(self, progress: SearchProgress, trials: int, pending: PendingTasks) -> list[Failure]:
         """Run the studies, and follow the plain tasks meanwhile; return the trials that failed."""
-        progress = SearchProgress(studies, self._store, self._display, trials=trials, on_end=self._on_trial)
         experiment = self._experiment(progress, trials)
         try:
             while not pending.wait(_POLL_S) or (experiment is not None and experiment.is_alive):
                 self._show_events()
+                progress.check()
         finally:
             if experiment is not None and experiment.is_alive:  # interrupted
                 experiment.stop()

@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any, cast
 
 from asdbench.driver.progress import ProgressDisplay
+from asdbench.engine.claims import HeldClaim
 from asdbench.engine.events import Failure, Note
 from asdbench.engine.job_store import JobStore
+from asdbench.errors import InfrastructureError
 from asdbench.io.retry import retry_until_stored
 from asdbench.report.formatting import format_percent
 from asdbench.search.space import Parameters
@@ -40,6 +42,7 @@ class SearchProgress:
     display : shows the progress
     trials : how many each study is to have
     on_end : called with each trial that has ended
+    claims : by key of the study; one that is lost is not written any longer, since another run writes it
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class SearchProgress:
         *,
         trials: int,
         on_end: Callable[[Study, Trial], None],
+        claims: Mapping[str, HeldClaim] | None = None,
     ) -> None:
         self.studies = {study.key: study for study in studies}
         self.failures: list[Failure] = []
@@ -57,6 +61,7 @@ class SearchProgress:
         self._display = display
         self._trials = trials
         self._on_end = on_end
+        self._claims = claims or {}
         self._running: dict[str, _Running] = {}
         for study in studies:
             self._show(study)
@@ -105,7 +110,25 @@ class SearchProgress:
             finished += f" ({of.message.splitlines()[-1]})"
         self._show(study, ended_trial=finished)
 
+    def check(self) -> None:
+        """Check that no other run has taken over a study.
+
+        Raises
+        ------
+        InfrastructureError
+            One has.
+        """
+        for key, claim in self._claims.items():
+            if claim.is_lost:
+                raise InfrastructureError(
+                    f"another run has taken over the search of {name_of(self.studies[key])}, since this one "
+                    f"stood still for too long; run the same command again to resume"
+                )
+
     def _save(self, study: Study) -> None:
+        claim = self._claims.get(study.key)
+        if claim is not None and claim.is_lost:
+            return
         retry_until_stored(
             partial(study.save, self._store),
             on_wait=lambda reason: self._display.on_event(Note(reason)),

@@ -38,6 +38,16 @@ def failure_kind(error: BaseException) -> FailureKind:
     return "user"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory, of the host or of a GPU, was used up.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory")), is_out_of_memory(OSError("disk full"))
+    (True, False)
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or "CUDA out of memory" in str(error)
+
+
 def _is_of_torch(error: RuntimeError) -> bool:
     return any(
         kind.__name__ in _TORCH_ERRORS and kind.__module__.partition(".")[0] == "torch"
