@@ -59,7 +59,9 @@ class Nodes:
         self.attempts.append((entry.request.key, node))
         request = entry.request
         assert self.scheduler is not None
-        go_on = await self.scheduler.report(TaskStarted(request.key, request.label, node, f"host {node}"))
+        go_on = await self.scheduler.report(
+            TaskStarted(request.key, request.label, node, f"host {node}", entry.attempt)
+        )
         await asyncio.sleep(0.002)
         self._busy.discard(node)
         if not go_on:
@@ -492,6 +494,34 @@ def test_a_process_that_ends_itself_after_a_fault_of_its_gpu_has_told_the_outcom
     assert [retry["reason"] for retry in status["retries"]] == ["CUDA"]
 
 
+def test_an_attempt_that_begins_after_it_was_replaced_does_not_run() -> None:
+    nodes = Nodes(ok)
+
+    async def story(scheduler: TrainingScheduler) -> tuple[bool, bool, list[Outcome]]:
+        run = asyncio.ensure_future(scheduler.run("run", requests("a")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        stale = TaskStarted("a", "task a", "b", "host b", attempt=0)
+        during = await scheduler.report(stale)
+        outcomes = await run
+        return during, await scheduler.report(stale), outcomes
+
+    during, after, outcomes = play(nodes, story)
+    assert not during
+    assert not after
+    assert kinds(outcomes) == ["ok"]
+
+
+def test_a_system_that_breaks_every_node_takes_none_from_the_others() -> None:
+    """It may meet an error that looks like the node's, such as a file that it cannot read."""
+    nodes = Nodes(
+        lambda key, node: broken("permission denied") if "bad" in key else Outcome("ok"), ("a", "b", "c", "d")
+    )
+    keys = [f"good {n}" for n in range(4)] + [f"bad {n}" for n in range(7)] + [f"late {n}" for n in range(40)]
+    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests(*keys)))
+    assert kinds(outcomes) == ["ok"] * 4 + ["infrastructure"] * 7 + ["ok"] * 40
+
+
 def test_finished_tasks_are_told_once() -> None:
     async def story(scheduler: TrainingScheduler) -> list[Any]:
         await scheduler.run("run", requests(*"ab"))
@@ -517,7 +547,7 @@ class GpuNodes(Nodes):
         request = entry.request
         self.groups.append((request.key, entry.processes))
         assert self.scheduler is not None
-        await self.scheduler.report(TaskStarted(request.key, request.label, "a", "host a"))
+        await self.scheduler.report(TaskStarted(request.key, request.label, "a", "host a", entry.attempt))
         for step in range(1, 4):
             await asyncio.sleep(0.01)
             progress = TrainingProgress(step, 1_000_000, 1, {})

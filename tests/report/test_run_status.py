@@ -71,7 +71,7 @@ def lines(run: RunStatus, now_unix_s: float = NOW_S) -> list[str]:
 def test_a_run_shows_tasks_nodes_searches_and_the_time_left() -> None:
     shown = lines(RUN)
     assert shown[0] == "asdbench tune mine --data tiny"
-    assert shown[1].startswith("ann on head, process 4711: began ")
+    assert shown[1].startswith(f"run {RUN.run_id[:8]} of ann on head, process 4711: began ")
     assert shown[1].endswith("(10 min ago), about 30 min left")
     assert shown[2] == "tasks: 3 waiting, 2 running, 2 done, 0 failed; features to build: 4"
     assert "mine on tiny 2/8 1 70.00 –" in shown
@@ -108,7 +108,11 @@ def test_a_time_of_another_day_has_its_date() -> None:
     ("left_s", "text"), [(None, "time left not known yet"), (0.0, "no tasks left"), (90.0, "about 90 s left")]
 )
 def test_the_time_left_is_in_words(left_s: float | None, text: str) -> None:
-    assert lines(replace(RUN, left_s=left_s))[1].endswith(f", {text}")
+    assert lines(replace(RUN, left_s=left_s, features=0))[1].endswith(f", {text}")
+
+
+def test_a_run_that_builds_features_has_tasks_left() -> None:
+    assert lines(replace(RUN, left_s=0.0, features=2))[1].endswith(", time left not known yet")
 
 
 def test_of_a_silent_run_nothing_is_said_to_run() -> None:

@@ -193,7 +193,7 @@ def _member(request: TaskRequest, copies: Sequence[bytes], context: WorkerContex
     node = str(ray.get_runtime_context().get_node_id())
     torch.set_num_threads(context.threads)
     talk = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    reporter = Reporter(request.key, request.label, context.scheduler)
+    reporter = Reporter(request.key, request.label, context.scheduler, attempt=request.attempt)
     runtime = _runtime(talk, reporter)
     if runtime.is_rank_zero:
         guard_group(context.driver)

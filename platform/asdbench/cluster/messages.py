@@ -42,6 +42,7 @@ class TaskRequest:
     priority : the lowest runs first
     content : pickled list of the jobs, each with its keys in the job store
     features : what the task reads; it waits until these are built
+    attempt : number of the attempt at it
     """
 
     key: str
@@ -51,6 +52,7 @@ class TaskRequest:
     priority: tuple[float, ...]
     content: bytes
     features: tuple[FeatureRequest, ...] = ()
+    attempt: int = 0
 
 
 @dataclass(frozen=True)

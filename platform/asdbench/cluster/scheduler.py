@@ -40,6 +40,7 @@ from asdbench.engine.events import (
 
 _DEATHS = 3  # of a task's process, without progress between them, until the task is given up
 _FAULTS = 5  # attempts at a task that may end by the fault of a node
+_NODES = 3  # on which a task fails until it is itself to blame
 _CLAIMED_S = 5.0  # until a training that another run works on is tried again
 _PAUSE_S = 1.0  # before another attempt on the only node there is
 _WATCH_S = 2.0  # between looks at the cluster's nodes
@@ -169,9 +170,11 @@ class TrainingScheduler:
         """Take a worker's event; return whether its task may go on."""
         entry = self._running.get(event.task) if isinstance(event, TaskStarted | TaskReport) else None
         if isinstance(event, TaskStarted):
-            if entry is None:
+            if event.task in self._features:
                 self._building[event.task] = event
-            return entry is None or self._note_start(entry, event)
+                return True
+            # an attempt that was recalled may begin late, beside the one that replaced it
+            return entry is not None and entry.attempt == event.attempt and self._note_start(entry, event)
         if isinstance(event, TaskReport) and isinstance(event.report, TrainingProgress):
             self._progress[event.task] = event
             if entry is not None:
@@ -412,7 +415,11 @@ class TrainingScheduler:
         if not outcome.node:
             return
         entry.avoid.add(outcome.node)
+        entry.failed_on.add(outcome.node)
         if outcome.is_memory:  # the task may be to blame: it needs more than there is
+            return
+        if self._is_itself_to_blame(entry):
+            self._forgive(entry)
             return
         others = self._fit() - {outcome.node}
         out = self._health.strike(
@@ -420,7 +427,7 @@ class TrainingScheduler:
             outcome.host,
             entry.request.key,
             outcome.message,
-            can_spare=bool(others) or outcome.kind == "infrastructure",
+            can_spare=bool(others) or (outcome.kind == "infrastructure" and not self._n_done),
         )
         if out:
             if not self._fit():
@@ -431,6 +438,10 @@ class TrainingScheduler:
                     f"{outcome.message}"
                 )
             )
+
+    def _is_itself_to_blame(self, entry: Entry) -> bool:
+        """Return whether a task failed on three nodes, or all, in a run in which others have succeeded."""
+        return self._n_done > 0 and 1 < len(entry.failed_on) >= min(_NODES, len(self._nodes))
 
     def _forgive(self, entry: Entry) -> None:
         """Blame no node for a task whose process dies wherever it is."""
@@ -597,16 +608,17 @@ class Launcher:
     ) -> Awaitable[Outcome]:
         """Submit a task to any node but the excluded ones: to one process, or to a group that shares it."""
         context = replace(self._context, threads=shape.threads)
+        request = replace(entry.request, attempt=entry.attempt)
         if entry.processes > 1:
             is_elastic = entry.wanted_processes > 1
             group = train_group.options(num_cpus=0, scheduling_strategy=self._on_driver)
             return group.remote(
-                GroupRequest(entry.request, entry.processes, shape, is_elastic, tuple(sorted(excluded))),
+                GroupRequest(request, entry.processes, shape, is_elastic, tuple(sorted(excluded))),
                 copies,
                 context,
             )
         single = train_task.options(num_cpus=shape.cpus, num_gpus=shape.gpus, **_elsewhere(excluded))
-        return single.remote(entry.request, copies, context)
+        return single.remote(request, copies, context)
 
     def build(
         self, feature: FeatureRequest, shape: WorkerShape, excluded: set[str], *, on_driver: bool

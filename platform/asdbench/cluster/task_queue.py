@@ -26,7 +26,9 @@ class Entry:
     wanted_processes : how many are to go on, once it has stopped for that; 0 if that was never considered
     deaths : of its process, without progress between them
     faults : attempts that ended by the fault of a node
-    avoid : ids of nodes where an attempt failed
+    avoid : ids of nodes where an attempt failed, until it failed on all
+    failed_on : ids of all nodes where an attempt failed
+    attempt : number of the present attempt
     node, host, began_unix_s : where the present attempt runs, and since when
     uses_gpu : whether it was given a GPU
     is_claimed : whether another run was seen to work on its training
@@ -43,6 +45,8 @@ class Entry:
     deaths: int = 0
     faults: int = 0
     avoid: set[str] = field(default_factory=set)
+    failed_on: set[str] = field(default_factory=set)
+    attempt: int = 0
     node: str = ""
     host: str = ""
     uses_gpu: bool = False
@@ -55,6 +59,7 @@ class Entry:
 
     def start_attempt(self, *, uses_gpu: bool) -> None:
         """Forget where the last attempt ran; `step` stays, since a training resumes."""
+        self.attempt += 1
         self.node = self.host = ""
         self.began_unix_s = 0.0
         self.uses_gpu, self.first_report = uses_gpu, None

@@ -89,10 +89,11 @@ class Reporter:
     ----------
     key, label : of the task
     scheduler : handle of the scheduler
+    attempt : number of the attempt at the task
     """
 
-    def __init__(self, key: str, label: str, scheduler: SchedulerHandle) -> None:
-        self._key, self._label, self._scheduler = key, label, scheduler
+    def __init__(self, key: str, label: str, scheduler: SchedulerHandle, *, attempt: int = 0) -> None:
+        self._key, self._label, self._scheduler, self._attempt = key, label, scheduler, attempt
         self._answer: Any = None
 
     def start(self) -> bool:
@@ -103,7 +104,7 @@ class Reporter:
         InfrastructureError
             The scheduler cannot be reached from here, or this node has another version of it.
         """
-        event = TaskStarted(self._key, self._label, _node(), socket.gethostname())
+        event = TaskStarted(self._key, self._label, _node(), socket.gethostname(), self._attempt)
         try:
             return bool(ray.get(self._scheduler.report.remote(event)))
         except Exception as error:
@@ -199,7 +200,7 @@ def outcome_of(errors: Sequence[tuple[str, Exception]]) -> Outcome:
 
 
 def _train(request: TaskRequest, copies: Sequence[bytes], context: WorkerContext) -> Outcome:
-    reporter = Reporter(request.key, request.label, context.scheduler)
+    reporter = Reporter(request.key, request.label, context.scheduler, attempt=request.attempt)
     if not reporter.start():
         return Outcome("misplaced")
     import torch

@@ -130,12 +130,14 @@ class TaskStarted:
     task : key of the task
     label : the task, for people
     node, host : id and host name of the node
+    attempt : number of the attempt at the task
     """
 
     task: str
     label: str
     node: str
     host: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True)

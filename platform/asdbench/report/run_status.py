@@ -102,12 +102,14 @@ def _status_now(root: Storage) -> RenderableType:
 
 def _origin(run: RunStatus, now_unix_s: float) -> Text:
     """Return whose run it is, how long it has been running and how long it still takes."""
-    start = f"run {run.run_id[:8]} of {run.user} on {run.host}, process {run.pid}: began {_when(run.began_unix_s, now_unix_s)}"
+    who = f"run {run.run_id[:8]} of {run.user} on {run.host}, process {run.pid}"
+    start = f"{who}: began {_when(run.began_unix_s, now_unix_s)}"
     unheard_s = run.unheard_s(now_unix_s)
     if unheard_s is not None:
         reason = "its process may have been killed; the same command resumes it"
         return Text(f"{start}, not heard from for {format_duration(unheard_s)} ({reason})", style="red")
-    return Text(f"{start}, {_left(None if run.features else run.left_s)}")
+    is_building = run.features and not run.left_s  # then its tasks are not known by their steps yet
+    return Text(f"{start}, {_left(None if is_building else run.left_s)}")
 
 
 def _left(left_s: float | None) -> str:
