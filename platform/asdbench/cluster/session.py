@@ -18,6 +18,7 @@ from asdbench.engine.run_record import SchedulerStatus
 from asdbench.errors import InfrastructureError
 
 _STATUS_S = 30.0  # for the scheduler to tell its state
+_GROWN = 16  # workers that an autoscaler is expected to bring, at least
 _CALLERS = 1_000_000  # calls of the scheduler under way: trials, workers and the driver
 
 
@@ -66,8 +67,10 @@ class Session:
 
     @property
     def capacity(self) -> int:
-        """How many worker processes the cluster holds now."""
-        return WorkerShape.from_nodes(ray.nodes(), self._placement, expected=self._expected).capacity  # type: ignore[no-untyped-call]
+        """How many worker processes the cluster holds, or may hold soon where an autoscaler adds nodes."""
+        shape = WorkerShape.from_nodes(ray.nodes(), self._placement, expected=self._expected)  # type: ignore[no-untyped-call]
+        soon = (self._placement.workers or _GROWN) if self._may_grow else 0
+        return max(shape.capacity, soon)
 
     def submit(self, owner: str, requests: Sequence[TaskRequest]) -> "PendingTasks":
         """Ask for tasks; ``owner`` says for whom."""

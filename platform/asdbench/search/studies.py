@@ -155,6 +155,7 @@ class Study:
                 if trial.state == "running":
                     trial.rungs.clear()
                     trial.types.clear()
+                    trial.message = None
 
     def save(self, store: JobStore) -> None:
         """Store the record."""
