@@ -408,6 +408,11 @@ def test_a_sweep_on_failing_machines_ends_as_if_nothing_had_happened(
     lab.wait_for_nodes()  # the machines have joined, and nobody typed anything
 
 
+def hosts_out(status: dict[str, Any]) -> dict[str, str]:
+    """Return the hosts that get no tasks, each with the reason."""
+    return {node["host"]: node["reason"] for node in status["nodes"] if node["quarantined_unix_s"]}
+
+
 def disturb(lab: Lab, sweep: "subprocess.Popen[str]", hold: Path) -> str:
     """Kill host3 while trials wait on it, start the late host, kill the driver; return what was printed."""
 
@@ -420,8 +425,9 @@ def disturb(lab: Lab, sweep: "subprocess.Popen[str]", hold: Path) -> str:
     lab.hosts("start", LATE)
     wait_for(Path(f"{hold}-{LATE}").exists)
     wait_for(lambda: any(node["host"] == LATE for node in lab.status()["nodes"]))
+    wait_for(lambda: len(hosts_out(lab.status())) == 2)  # Ray notices within a minute that a host is gone
     status = lab.status()
-    out = {node["host"]: node["reason"] for node in status["nodes"] if node["quarantined_unix_s"]}
+    out = hosts_out(status)
     assert out.keys() == {"host2", "host3"}
     assert "No space left on device" in out["host2"]
     assert "left the cluster" in out["host3"]

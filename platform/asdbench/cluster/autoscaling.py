@@ -61,7 +61,10 @@ def _status() -> ClusterStatus:
 def _v1_node_types(timeout_s: float) -> set[str]:
     """Return the types of the nodes that the older autoscaler has, starts or waits for."""
     deadline = time.monotonic() + timeout_s
-    while not (reported := _internal_kv_get(_V1_STATUS)) and time.monotonic() < deadline:
+    while True:
+        report: dict[str, Any] = json.loads(_internal_kv_get(_V1_STATUS) or b"{}")
+        nodes = report.get("autoscaler_report") or {}
+        types = {*nodes.get("active_nodes", {}), *nodes.get("pending_launches", {})}
+        if types or time.monotonic() >= deadline:  # its first report may name no node yet
+            return types
         time.sleep(_POLL_S)
-    report: dict[str, Any] = json.loads(reported or b"{}").get("autoscaler_report") or {}
-    return {*report.get("active_nodes", {}), *report.get("pending_launches", {})}
