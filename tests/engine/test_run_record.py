@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_files_of_dead_runs_are_removed(
 ) -> None:
     run = replace(
         RUN,
-        heartbeat_unix_s=RUN.heartbeat_unix_s - age_s,
+        heartbeat_unix_s=time.time() - age_s,
         host=socket.gethostname() if host == "here" else host,
         pid=os.getpid() if is_alive else dead_pid,
     )
