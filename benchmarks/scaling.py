@@ -43,7 +43,7 @@ class Parts:
     """
 
     task_s: dict[str, float]
-    start_s: float = 24.0
+    start_s: float = 9.0
     copy_s: float = 10.0
     scheduler_task_s: float = 0.0045
     tune_trial_s: float = 0.6

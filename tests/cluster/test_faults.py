@@ -187,6 +187,20 @@ def test_a_search_on_bad_hosts_alone_fails_and_the_same_command_resumes_it(
     assert min(began) < max(built)  # who has its features trains
 
 
+def test_two_drivers_do_nothing_twice_and_lose_nothing(
+    hosts: Hosts, cluster_home: Path, drive: Callable[..., Driver]
+) -> None:
+    hosts.only("a")
+    searches = [drive(*TUNE, "--trials", "3") for _ in range(2)]
+    runs = [drive(*RUN, *TWO_TYPES)]  # the trainings of the first trial
+    codes = [driver.end() for driver in (*searches, *runs)]
+    said = "\n".join(driver.said() for driver in (*searches, *runs))
+    assert codes == [0, 0, 0], said
+    assert hosts.count_trainings() == len(trainings(cluster_home)) >= 6, said
+    assert [trial["state"] for trial in trials(cluster_home)] == ["complete"] * 3
+    assert "Traceback" not in said
+
+
 def test_what_a_storage_that_vanishes_takes_along_is_a_failure(
     hosts: Hosts, cluster_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +223,17 @@ def test_what_a_storage_that_vanishes_takes_along_is_a_failure(
     assert len(trainings(gone)) >= 4
     assert str(storage) in err  # what is lost, and what to do
     assert "run the same command again" in err
+
+
+def test_an_exception_in_a_system_is_the_users_and_strikes_no_host(
+    hosts: Hosts, cluster_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts.only("a")
+    assert asdbench(*RUN, "--set", "fails=true") in (1, 2)
+    said = capsys.readouterr().out
+    assert said.count("an exception in the system") >= len(MACHINE_TYPES)
+    assert "gets no more tasks" not in said
+    assert hosts.count_trainings() == len(MACHINE_TYPES)  # none was tried again
 
 
 def test_one_stale_handle_in_the_driver_is_waited_out(
