@@ -215,7 +215,7 @@ def test_an_elastic_group_goes_on_with_fewer_processes_when_a_node_is_lost(lab: 
     outcome = group.end()
     assert outcome.kind == "ok", outcome
     notes = [event.report for event in group.reports() if isinstance(event, TaskReport)]
-    assert Note("there is no room for all processes: it goes on with 1") in notes
+    assert Note("the cluster has no room for all processes; the training continues with 1") in notes
     first, second = trained_steps(group)
     assert second[0] > first[0]
     assert store.training_record(task.first.training_key).processes == 1

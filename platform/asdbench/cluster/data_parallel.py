@@ -113,7 +113,7 @@ def train_together(
                     if not may_shrink:
                         return Outcome("infrastructure", message=_line(error))
                     size //= 2
-                    note = f"there is no room for all processes: it goes on with {size}"
+                    note = f"the cluster has no room for all processes; the training continues with {size}"
                     context.scheduler.report.remote(TaskReport(request.key, request.label, Note(note)))
                 except WorkerGroupError as error:
                     return outcome_of_group(request.label, error)

@@ -2,8 +2,9 @@
 
 One async actor without a CPU on the driver's node owns every task, so that the end of a trial ends none. It
 submits no more tasks than the cluster holds, so that the order is its own, and a few more where an
-autoscaler may add nodes, to which waiting tasks are demand. Tasks that nobody needs any longer are taken out
-of the queue; one that runs goes on, since canceling a task that is about to end aborts the process that asks.
+autoscaler may add nodes, because it acts on tasks that wait in Ray. Tasks that nobody needs any longer are
+removed from the queue. A running task is never canceled: Ray aborts a process that cancels a task just as it
+ends.
 
 A task that fails by the fault of its node is tried on another one. A node on which three different tasks
 fail, none succeeding between them, gets no more.
@@ -173,7 +174,7 @@ class TrainingScheduler:
             if event.task in self._features:
                 self._building[event.task] = event
                 return True
-            # an attempt that was recalled may begin late, beside the one that replaced it
+            # a recalled attempt may still start later, while the one that replaced it is running
             return entry is not None and entry.attempt == event.attempt and self._note_start(entry, event)
         if isinstance(event, TaskReport) and isinstance(event.report, TrainingProgress):
             self._progress[event.task] = event

@@ -65,7 +65,7 @@ class Entry:
         self.uses_gpu, self.first_report = uses_gpu, None
 
     def note_progress(self, step: int, steps: int) -> None:
-        """Note how far the training is; a task that gets further has not died in vain."""
+        """Note how far the training is; progress resets the count of deaths."""
         if step > self.step:
             self.deaths = 0
         self.step, self.steps = step, steps

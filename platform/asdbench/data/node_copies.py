@@ -6,7 +6,7 @@ the size and the BLAKE2b digest of each file. A worker creates a data home from 
 process of a node copies a file while the others wait for it; the copy is compared with the digest before it
 gets its name. Recordings are never copied.
 
-Digests are noted beside the files (see `digests`). Where two
+The digests of files are stored next to them (see `digests`). Where two
 drivers publish the same Arrow file, the first one's bytes are kept: its name says that the content is equal,
 but the last bits of a spectrogram may differ from processor to processor.
 """

@@ -45,7 +45,7 @@ def show_status(root: Storage, *, console: Console, format: Literal["table", "js
 
 
 def watch_status(root: Storage, *, console: Console, wait: Callable[[float], object] = time.sleep) -> None:
-    """Show the runs under way, every two seconds anew, until the user interrupts.
+    """Show the runs under way and refresh them every two seconds, until the user interrupts.
 
     Parameters
     ----------
