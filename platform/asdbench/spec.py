@@ -11,11 +11,16 @@ class MelSpec:
 
     Attributes
     ----------
-    n_fft : window and transform length, in samples
-    hop_samples : distance between frames; frame t covers samples [hop·t − n_fft/2, hop·t + n_fft/2)
-    n_mels : number of mel bands
-    f_min_hz, f_max_hz : edges of the filter bank
-    floor : lower bound of the mel power before the logarithm
+    n_fft
+        Window and transform length, in samples.
+    hop_samples
+        Distance between frames; frame t covers samples [hop·t − n_fft/2, hop·t + n_fft/2).
+    n_mels
+        Number of mel bands.
+    f_min_hz, f_max_hz
+        Edges of the filter bank.
+    floor
+        Lower bound of the mel power before the logarithm.
 
     Examples
     --------

@@ -32,11 +32,16 @@ class InputSpec:
 
     Attributes
     ----------
-    mel : parameters of the log-mel spectrogram
-    window_frames : length of the windows that a clip is cut into, in frames
-    window_hop_frames : distance between window starts at scoring; the last window always ends with the clip
-    standardize : z-score every mel bin with the mean and deviation over the job's training normals
-    waveform : also provide the samples that the window's frames are computed from
+    mel
+        Parameters of the log-mel spectrogram.
+    window_frames
+        Length of the windows that a clip is cut into, in frames.
+    window_hop_frames
+        Distance between window starts at scoring; the last window always ends with the clip.
+    standardize
+        Z-score every mel bin with the mean and deviation over the job's training normals.
+    waveform
+        Also provide the samples that the window's frames are computed from.
 
     Examples
     --------
@@ -58,16 +63,23 @@ class BatchPlan:
 
     Attributes
     ----------
-    size : rows of the global batch, regardless of how many processes share it
-    draw : ``"every-window"``: an epoch is one pass over all windows (hop 1) of the job's clips;
-        ``"window-per-clip"``: an epoch is one pass over its source clips, one random window per clip
-    pseudo_anomaly_share : share of the rows drawn from the training normals of other machine types
-    target_rows : rows of each batch drawn round robin from target-domain clips (if the machine type has any)
-    validation_share : share of the windows excluded from training steps and kept for validation
-    augmentations : names of transforms (``asdbench.features.augment.TRANSFORMS``); each row of a training
-        step passes through one of them, drawn uniformly
-    hold_out : exclude the platform's hold-out of source normals from training (False only to reproduce
-        the figures of systems that had none)
+    size
+        Rows of the global batch, regardless of how many processes share it.
+    draw
+        ``"every-window"``: an epoch is one pass over all windows (hop 1) of the job's clips;
+        ``"window-per-clip"``: an epoch is one pass over its source clips, one random window per clip.
+    pseudo_anomaly_share
+        Share of the rows drawn from the training normals of other machine types.
+    target_rows
+        Rows of each batch drawn round robin from target-domain clips (if the machine type has any).
+    validation_share
+        Share of the windows excluded from training steps and kept for validation.
+    augmentations
+        Names of transforms (``asdbench.features.augment.TRANSFORMS``); each row of a training step passes
+        through one of them, drawn uniformly.
+    hold_out
+        Exclude the platform's hold-out of source normals from training (False only to reproduce the figures
+        of systems that had none).
 
     Examples
     --------
@@ -90,21 +102,31 @@ class ClipBatch:
 
     Attributes
     ----------
-    windows : Float[Tensor, "row frame mel"], log-mel in dB (or z-scores, see ``InputSpec.standardize``)
-    clip : Long[Tensor, "row"], the clip of each row, from 0 to ``n_clips - 1``
-    n_clips : number of clips in the batch
-    machine : Long[Tensor, "row"], 0 for the job's machine type, k for the k-th of the other types; rows of
-        other types serve as pseudo-anomalies
-    section : Long[Tensor, "row"], index into ``TrainingFacts.sections`` or ``UNKNOWN``
-    domain : Long[Tensor, "row"], 0 source, 1 target; only in training
-    attributes : Long[Tensor, "row column"], class index in each column of ``TrainingFacts.attributes`` or
-        ``UNKNOWN``; only in training
-    row_keys : Long[Tensor, "row"], seeds for the random numbers of a row: equal for equal (seed, step, row),
-        regardless of how the batch is spread over processes; only in training
-    augmentation : Long[Tensor, "row"], index into ``BatchPlan.augmentations`` of the transform applied to the
-        row; only in training steps of a plan that has augmentations
-    waveform : Float[Tensor, "row sample"], full scale 1, ``n_fft + hop · (frames − 1)`` samples: frame t of
-        the window is computed from samples [hop·t, hop·t + n_fft); only if ``InputSpec.waveform``
+    windows
+        Float[Tensor, "row frame mel"], log-mel in dB (or z-scores, see ``InputSpec.standardize``).
+    clip
+        Long[Tensor, "row"], the clip of each row, from 0 to ``n_clips - 1``.
+    n_clips
+        Number of clips in the batch.
+    machine
+        Long[Tensor, "row"], 0 for the job's machine type, k for the k-th of the other types; rows of other
+        types serve as pseudo-anomalies.
+    section
+        Long[Tensor, "row"], index into ``TrainingFacts.sections`` or ``UNKNOWN``.
+    domain
+        Long[Tensor, "row"], 0 source, 1 target; only in training.
+    attributes
+        Long[Tensor, "row column"], class index in each column of ``TrainingFacts.attributes`` or ``UNKNOWN``;
+        only in training.
+    row_keys
+        Long[Tensor, "row"], seeds for the random numbers of a row: equal for equal (seed, step, row),
+        regardless of how the batch is spread over processes; only in training.
+    augmentation
+        Long[Tensor, "row"], index into ``BatchPlan.augmentations`` of the transform applied to the row; only
+        in training steps of a plan that has augmentations.
+    waveform
+        Float[Tensor, "row sample"], full scale 1, ``n_fft + hop · (frames − 1)`` samples: frame t of the
+        window is computed from samples [hop·t, hop·t + n_fft); only if ``InputSpec.waveform``.
     """
 
     windows: Tensor
@@ -157,9 +179,11 @@ class TrainingFacts:
 
     Attributes
     ----------
-    sections : sections of the machine type, sorted
-    attributes : training values of each attribute column by its name, sorted; columns with a single value
-        carry no information and are omitted
+    sections
+        Sections of the machine type, sorted.
+    attributes
+        Training values of each attribute column by its name, sorted; columns with a single value carry no
+        information and are omitted.
     """
 
     sections: tuple[str, ...]
@@ -195,9 +219,12 @@ class Losses:
 
     Attributes
     ----------
-    parts : the terms of the loss by name
-    weights : weight of each part by name; 1 for parts that are not listed
-    monitors : further quantities to record, which do not contribute to the loss
+    parts
+        The terms of the loss by name.
+    weights
+        Weight of each part by name; 1 for parts that are not listed.
+    monitors
+        Further quantities to record, which do not contribute to the loss.
     """
 
     parts: Mapping[str, Mean]
@@ -221,11 +248,16 @@ class Stage:
 
     Attributes
     ----------
-    name : its name in the training curve
-    updates : the optimizer steps of each training step
-    epochs, steps : its length; give exactly one of the two
-    precision : precision of matrix products; ``"auto"`` is bfloat16 where the hardware is faster with it
-    plan : composition of the batches of this stage (default: ``System.batch_plan``)
+    name
+        Its name in the training curve.
+    updates
+        The optimizer steps of each training step.
+    epochs, steps
+        Its length; give exactly one of the two.
+    precision
+        Precision of matrix products; ``"auto"`` is bfloat16 where the hardware is faster with it.
+    plan
+        Composition of the batches of this stage (default: ``System.batch_plan``).
 
     Examples
     --------
@@ -254,9 +286,11 @@ class Fusion:
 
     Attributes
     ----------
-    weights : weight of each component by name; ``None`` weights all equally
-    scale : ``"linear"`` adds the z-scores z with respect to the hold-out normals; ``"log"`` adds
-        sign(z)·log(1 + |z|), which preserves the order within a component and keeps any one from dominating
+    weights
+        Weight of each component by name; ``None`` weights all equally.
+    scale
+        ``"linear"`` adds the z-scores z with respect to the hold-out normals; ``"log"`` adds
+        sign(z)·log(1 + |z|), which preserves the order within a component and keeps any one from dominating.
     """
 
     weights: Mapping[str, float] | None = None
@@ -280,8 +314,10 @@ class MemberScores:
 
     Attributes
     ----------
-    score : Float[Tensor, "clip"], the member's fused anomaly score
-    components : Float[Tensor, "clip"] by name, the components that the member's fusion uses
+    score
+        Float[Tensor, "clip"], the member's fused anomaly score.
+    components
+        Float[Tensor, "clip"] by name, the components that the member's fusion uses.
     """
 
     score: Tensor
@@ -294,17 +330,21 @@ class System(nn.Module, Generic[ConfigT]):
     ``class MySystem(System[Config])`` has the settings ``Config``, a frozen dataclass whose fields are
     declared with :func:`asdbench.tunable`.
 
-    Class attributes
-    ----------------
-    Config : the class of settings
-    citation : BibTeX of the method
-    presets : named settings, none of which changes the architecture. ``report``: as published,
-        ``fast``: a shorter training, for CPUs, ``demo``: quick on the embedded data
-    training_of : name of the system whose trained model this one scores; ``None`` if it trains its own
-
     The constructor takes ``(config, facts)``. A system with ``training_of`` takes the trained system as
     a third argument and reads that system's settings from ``trained.config``. A system with ``members`` is
     never constructed.
+
+    Attributes
+    ----------
+    Config
+        The class of settings.
+    citation
+        BibTeX of the method.
+    presets
+        Named settings, none of which changes the architecture. ``report``: as published, ``fast``: a shorter
+        training, for CPUs, ``demo``: quick on the embedded data.
+    training_of
+        Name of the system whose trained model this one scores; ``None`` if it trains its own.
     """
 
     Config: type[ConfigT]
