@@ -140,9 +140,11 @@ def test_all_bad_rows_and_files_are_listed_at_once(folder: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("clips.txt", "path", "is neither a .csv nor a .parquet file"),
-        ("clips.csv", "path,machine_type\n", r"has no column 'split'; it needs path, machine_type, split"),
+        ("clips.xlsx", "path", "ends neither in .csv, .tsv, .txt nor in .parquet; save it as one of these"),
+        ("clips.csv", "path,machine_type\n", r"no column 'split', .*'path,machine_type'; it needs path"),
         ("clips.csv", "path,machine_type,split,lable\n", "no column 'lable'; did you mean 'label'"),
+        ("clips.csv", "path|split\n", r"its header is 'path\|split'"),
+        ("clips.csv", "path,machine_type,split,a,b\n", "unknown columns 'a', 'b'; remove them, or rename"),
         ("clips.csv", "path,machine_type,split,path\n", "repeats a column"),
         ("clips.csv", "path,machine_type,split\n", "has no rows"),
         ("clips.csv", "", "has no column 'path'"),
@@ -209,3 +211,26 @@ def test_the_command_line_takes_a_manifest(
         main(both)
     assert stop.value.code == 2
     assert "--layout sections exclude each other; give one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("clips.csv", ";"), ("clips.tsv", "\t")])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_a_manifest_of_a_spreadsheet_gives_the_same_clips(
+    folder: Path, tmp_path: Path, name: str, delimiter: str, encoding: str
+) -> None:
+    rows = [tuple(value.replace("press", "Püree") for value in row) for row in ROWS]
+    expected = index_manifest(folder, write(tmp_path / "plain.csv", rows))
+    with (tmp_path / name).open("w", newline="", encoding=encoding) as file:
+        csv.writer(file, delimiter=delimiter).writerows([HEADER, *rows])
+    index = index_manifest(folder, tmp_path / name)
+    assert index.clips.equals(expected.clips)
+    assert index.bad == []
+    assert [note.partition(",")[0].partition(" and ")[0] for note in index.notes] == (
+        [f"{name} is not UTF-8"] if encoding == "cp1252" else []
+    )
+
+
+def test_unquoted_semicolons_in_a_table_of_semicolons_are_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("path;machine_type;split;attributes\na/1.wav;press;train;a=1;b=2\n")
+    (bad,) = index_manifest(folder, tmp_path / "clips.csv").bad
+    assert bad.reason == "it has 5 fields, the header 4; put values that contain ';' in quotes"

@@ -4,9 +4,11 @@ A folder and a manifest give the same kind of entries, and problems of either ar
 findings, so that a user can repair a data set in one go.
 """
 
+import codecs
 import csv
+import io
 import os
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from asdbench.data.sets.filenames import Attributes
 from asdbench.errors import InputError
 
 _REASONS_SHOWN = 3
+_DELIMITERS = (",", ";", "\t")  # the first of equals
+_DECLARED_DELIMITER = re.compile("sep=([,;\t])")
 
 
 @dataclass(frozen=True, order=True)
@@ -85,8 +89,33 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 
-def csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and fields of every line that is not blank.
+@dataclass(frozen=True)
+class CsvText:
+    """The content of a CSV file, and how it was read.
+
+    Attributes
+    ----------
+    lines : number and fields of every line that is not blank
+    encoding : ``"UTF-8"``, ``"UTF-16"`` or ``"Windows-1252"``
+    delimiter : the character between fields: comma, semicolon or tab
+    """
+
+    lines: list[tuple[int, list[str]]]
+    encoding: str
+    delimiter: str
+
+
+def csv_lines(table: Path) -> list[tuple[int, list[str]]]:
+    """Return line number and fields of every line that is not blank; raises as `read_csv` does."""
+    return read_csv(table).lines
+
+
+def read_csv(table: Path) -> CsvText:
+    """Read a CSV file as spreadsheets write it.
+
+    The text is UTF-8 or UTF-16 by its byte order mark, else UTF-8 if it is valid UTF-8, else Windows-1252,
+    which contains the letters of Latin-1. Of comma, semicolon and tab, the one that splits the header into
+    the most fields separates fields, unless the first line is ``sep=`` and the character, as Excel writes it.
 
     Raises
     ------
@@ -94,10 +123,40 @@ def csv_lines(table: Path) -> Iterator[tuple[int, list[str]]]:
         The file cannot be read as CSV text.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, strict=True)
-            for fields in reader:
-                if any(fields):
-                    yield reader.line_num, [value.strip() for value in fields]
+        text, encoding = _decoded(table.read_bytes())
+        delimiter, n_skipped = _delimiter(text)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        lines = [
+            (reader.line_num, [value.strip() for value in fields])
+            for fields in reader
+            if any(fields) and reader.line_num > n_skipped
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"it cannot be read as CSV text ({error})") from error
+    return CsvText(lines, encoding, delimiter)
+
+
+def _decoded(content: bytes) -> tuple[str, str]:
+    """Return text and encoding."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16"), "UTF-16"
+    if b"\0" in content:
+        raise InputError("it cannot be read as CSV text (it contains zero bytes; save it as CSV in UTF-8)")
+    try:
+        return content.decode("utf-8-sig"), "UTF-8"
+    except UnicodeDecodeError:
+        try:
+            return content.decode("cp1252"), "Windows-1252"
+        except UnicodeDecodeError as error:
+            raise InputError(
+                "it cannot be read as CSV text (it is neither UTF-8, UTF-16 nor Latin-1; save it in UTF-8)"
+            ) from error
+
+
+def _delimiter(text: str) -> tuple[str, int]:
+    """Return the character that separates fields, and the number of lines before the header."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    if declared := _DECLARED_DELIMITER.fullmatch(header.strip("\r\n")):
+        return declared[1], 1
+    n_fields = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in _DELIMITERS}
+    return max(_DELIMITERS, key=lambda mark: n_fields[mark]), 0

@@ -2,7 +2,8 @@
 
 Conventions
 -----------
-A manifest is a CSV file with a header, or a Parquet file. Columns, in any order:
+A manifest is a CSV file with a header, as spreadsheets write it (see `asdbench.data.sets.entries.read_csv`),
+or a Parquet file. Columns, in any order:
 
 - ``path``: relative to the folder of the recordings, ``.wav`` or ``.flac``;
 - ``machine_type``: the machine type;
@@ -10,7 +11,7 @@ A manifest is a CSV file with a header, or a Parquet file. Columns, in any order
 - ``label`` (optional): normal or anomaly; empty if unknown. Training clips are normal;
 - ``domain`` (optional): source or target; empty if there are none or it is unknown;
 - ``section`` (optional): a machine or condition within a machine type, ``00`` if empty;
-- ``attributes`` (optional): ``name=value``, separated by ``;``;
+- ``attributes`` (optional): ``name=value``, separated by ``;`` (in quotes where ``;`` separates columns);
 - ``group`` (optional): clips of one group were cut from one recording, and the hold-out does not split
   groups;
 - ``subset`` (optional): dev or eval; if empty, it follows from the labels, as for a folder.
@@ -24,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from asdbench.data.sets.entries import ClipEntry, Findings, Listing, csv_lines
+from asdbench.data.sets.entries import ClipEntry, Findings, Listing, read_csv
 from asdbench.data.sets.filenames import Attributes
 from asdbench.data.sets.layouts import AUDIO_SUFFIXES, SPLITS, SUBSETS
 from asdbench.errors import InputError, unknown_name
@@ -38,6 +39,7 @@ _CHOICES = {
     "domain": ("source", "target"),
     "subset": SUBSETS,
 }
+_TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 _FILE_NAME = re.compile(r"[^./\\][^/\\]*")  # machine types and sections become parts of file names
 
 Row = dict[str, str]
@@ -49,7 +51,7 @@ def list_manifest(manifest: Path, folder: Path, findings: Findings) -> Listing:
     Parameters
     ----------
     manifest
-        A ``.csv`` or ``.parquet`` file.
+        A ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` file.
     folder
         The folder to which its paths are relative.
     findings
@@ -86,19 +88,29 @@ def _rows(manifest: Path, findings: Findings) -> Iterator[tuple[str, Row]]:
     if manifest.suffix.lower() == ".parquet":
         yield from _parquet_rows(manifest)
         return
-    if manifest.suffix.lower() != ".csv":
-        raise InputError(f"the manifest {str(manifest)!r} is neither a .csv nor a .parquet file")
+    if manifest.suffix.lower() not in _TEXT_SUFFIXES:
+        endings = ", ".join(_TEXT_SUFFIXES)
+        raise InputError(
+            f"the manifest {str(manifest)!r} ends neither in {endings} nor in .parquet; save it as one of these"
+        )
     try:
-        (_, header), *lines = list(csv_lines(manifest)) or [(1, [])]
+        table = read_csv(manifest)
     except InputError as error:
         raise InputError(f"the manifest {str(manifest)!r} cannot be used: {error}") from error
+    (_, header), *lines = table.lines or [(1, [])]
     _check_columns(manifest, header)
+    if table.encoding == "Windows-1252":
+        findings.notes.append(
+            f"{manifest.name} is not UTF-8 and was read as Windows-1252 (Latin-1); if names look wrong, save "
+            f"it in UTF-8"
+        )
+    quoting = "; put values that contain ';' in quotes" if table.delimiter == ";" else ""
     for line, fields in lines:
         shown = f"{manifest.name} line {line}"
         if len(fields) == len(header):
             yield shown, _row(dict(zip(header, fields, strict=True)))
         else:
-            findings.bad(shown, f"it has {len(fields)} fields, the header {len(header)}")
+            findings.bad(shown, f"it has {len(fields)} fields, the header {len(header)}{quoting}")
 
 
 def _parquet_rows(manifest: Path) -> Iterator[tuple[str, Row]]:
@@ -117,11 +129,18 @@ def _parquet_rows(manifest: Path) -> Iterator[tuple[str, Row]]:
 def _check_columns(manifest: Path, columns: list[str]) -> None:
     for name in REQUIRED:
         if name not in columns:
-            needed = ", ".join(REQUIRED)
-            raise InputError(f"the manifest {str(manifest)!r} has no column {name!r}; it needs {needed}")
-    for name in columns:
-        if name not in COLUMNS:
-            raise InputError(f"the manifest {str(manifest)!r}: {unknown_name('column', name, COLUMNS)}")
+            raise InputError(
+                f"the manifest {str(manifest)!r} has no column {name!r}, its header is {','.join(columns)!r}; "
+                f"it needs {', '.join(REQUIRED)}"
+            )
+    unknown = [name for name in columns if name not in COLUMNS]
+    if len(unknown) == 1:
+        raise InputError(f"the manifest {str(manifest)!r}: {unknown_name('column', unknown[0], COLUMNS)}")
+    if unknown:
+        raise InputError(
+            f"the manifest {str(manifest)!r} has unknown columns {', '.join(map(repr, unknown))}; "
+            f"remove them, or rename them to some of {', '.join(COLUMNS)}"
+        )
     if len(set(columns)) < len(columns):
         raise InputError(
             f"the manifest {str(manifest)!r} repeats a column; its header is {','.join(columns)}"
