@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from asdbench.data.sets import catalog
+from asdbench.engine.run_record import RunStatus, save_run
 from asdbench.io.workspace import Workspace
 from asdbench.testing import write_tiny
 from tests.commands import asdbench
@@ -51,3 +52,39 @@ def test_the_embedded_data_set_is_written_and_registered(
     assert catalog.load(Workspace.from_environment(), "demo").machine_types == (
         *("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve"),
     )
+
+
+def test_a_data_set_is_removed_after_a_confirmation_and_its_recordings_stay(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asdbench("data", "remove", tiny) == 2
+    assert "add --yes" in capsys.readouterr().err
+    assert catalog.names(Workspace.from_environment()) == ["tiny"]
+    assert asdbench("data", "remove", tiny, "--yes") == 0
+    said = capsys.readouterr().out
+    assert f"the recordings in {tmp_path}/recordings stay\n" in said
+    assert (
+        "tiny is removed\nits results stay; to remove them, too: 'asdbench results remove --data tiny'"
+        in said
+    )
+    assert catalog.names(Workspace.from_environment()) == []
+    assert (tmp_path / "recordings" / "fan").exists()
+
+
+def test_a_removal_says_what_it_deletes_and_how_much(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
+    folder = home / "recordings" / "demo-20-seed0"
+    size = sum(path.stat().st_size for path in folder.rglob("*.*"))
+    assert asdbench("data", "remove", "demo", "--yes") == 0
+    assert (
+        f"demo: the recordings in {folder} ({size / 1e6:.1f} MB) will be deleted\n" in capsys.readouterr().out
+    )
+    assert not folder.exists()
+
+
+def test_a_data_set_that_a_run_uses_is_not_removed(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Workspace.from_environment().job_storage
+    save_run(root, RunStatus.from_command("asdbench run ensemble --data tiny"))
+    assert asdbench("data", "remove", tiny, "--yes") == 2
+    assert "is under way and may use 'tiny'; wait for its end" in capsys.readouterr().err
+    assert catalog.names(Workspace.from_environment()) == ["tiny"]

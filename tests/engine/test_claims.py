@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from asdbench.engine import claims
-from asdbench.engine.claims import Claim, ClaimedError, claim, wait_for_claim
+from asdbench.engine.claims import Claim, ClaimedError, claim, live_claims, wait_for_claim
 from asdbench.io.records import RecordError, record_to_json
 from asdbench.io.storage import Storage, StorageError
 
@@ -213,3 +213,23 @@ def wait_until(holds: object, seconds: float = 10.0) -> None:
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_live_claims_are_those_of_living_processes(storage: Storage, dead_process: int) -> None:
+    assert live_claims(storage) == {}
+    other = put(storage)
+    assert live_claims(storage) == {"studies/x": other}
+    put(storage, pid=dead_process)
+    assert live_claims(storage) == {}
+    put(storage, heartbeat_unix_s=0.0)
+    assert live_claims(storage) == {}
+
+
+def test_a_claim_of_a_host_with_another_clock_lives_if_its_heartbeat_moves(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = {"host": "elsewhere", "processes": "others", "heartbeat_unix_s": 0.0}
+    put(storage, **elsewhere)
+    assert live_claims(storage) == {}
+    monkeypatch.setattr(time, "sleep", lambda _: put(storage, **elsewhere | {"heartbeat_unix_s": 5.0}))
+    assert list(live_claims(storage)) == ["studies/x"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from asdbench.cli.confirm import is_confirmed
 from asdbench.cli.options import Flag, Integer, Strings, Subset, new_console, print_line
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
@@ -77,7 +78,7 @@ def demo(*, name: str = "demo", clips_per_type: Integer | None = None, seed: Int
     name
         Name of the data set.
     clips_per_type
-        Number of training clips per machine type.
+        Number of training clips per machine type, at least 20 (default: 100).
     seed
         Random seed of the generator.
     """
@@ -203,6 +204,45 @@ def labels(
     n_anomalies = int(matched.table["anomaly"].sum())
     print_line(f"{name}: {matched.table.height} evaluation clips labeled, {n_anomalies} of them anomalies")
     print_line(f"to evaluate stored scores on them, repeat the run: 'asdbench run SYSTEM --data {name}'")
+
+
+@data_app.command
+def remove(name: str, *, yes: Flag = False) -> None:
+    """Remove a data set: its registration, its features, and recordings that asdbench has written.
+
+    Recordings are deleted only if 'asdbench data get' or 'asdbench data demo' has put them into the data
+    home; others stay where they are. Results stay and count again once the same recordings are registered
+    under the same name; 'asdbench results remove' removes them.
+
+    Parameters
+    ----------
+    name
+        Name of a registered data set.
+    yes
+        Remove without asking.
+    """
+    from asdbench.data import removal
+    from asdbench.data.sets.download import shown_bytes
+    from asdbench.engine.usage import check_unused
+
+    workspace = Workspace.from_environment()
+    plan = removal.plan_removal(workspace, name)
+    check_unused(workspace.job_storage, [name])
+    print_line(f"{name}: the registration in {plan.registration} will be removed")
+    if plan.features:
+        size = shown_bytes(plan.n_feature_bytes)
+        print_line(f"{name}: {len(plan.features)} files of features ({size}) will be deleted")
+    if plan.recordings is not None:
+        size = shown_bytes(plan.n_recording_bytes)
+        print_line(f"{name}: the recordings in {plan.recordings} ({size}) will be deleted")
+    if plan.kept_recordings is not None:
+        print_line(f"{name}: the recordings in {plan.kept_recordings} stay")
+    if not is_confirmed(f"Remove the data set {name}?", yes=yes):
+        print_line("nothing was removed")
+        return
+    removal.remove(plan)
+    print_line(f"{name} is removed")
+    print_line(f"its results stay; to remove them, too: 'asdbench results remove --data {name}'")
 
 
 @data_app.command(name="list")

@@ -130,33 +130,28 @@ class HeldClaim:
         return current is not None and current.token == self.record.token
 
     def _is_live(self, other: Claim) -> bool:
-        if other.processes == self.record.processes and not Path(f"/proc/{other.pid}").exists():
-            return False
-        if abs(time.time() - other.heartbeat_unix_s) <= _DEAD_S:
-            return True
-        if other.host == self.record.host:
-            return False
-        time.sleep(2 * _HEARTBEAT_S)
-        return self._read() not in (None, other)
+        is_live = _is_live(other)
+        if is_live is None:
+            time.sleep(2 * _HEARTBEAT_S)
+            return self._read() not in (None, other)
+        return is_live
 
     def _read(self) -> Claim | None:
-        try:
-            content = self._storage.read(self._name)
-        except FileNotFoundError:
-            return None
-        try:
-            return record_from_json(
-                content,
-                Claim,
-                schema_version=SCHEMA_VERSION,
-                path=f"{self._storage}/{self._name}",
-                cure=_CURE,
-            )
-        except RecordError as error:
-            if error.is_other_version:
-                raise
-            self._storage.delete(self._name)  # nobody can hold a damaged claim
-            return None
+        return _read(self._storage, self._name)
+
+
+def live_claims(storage: Storage) -> dict[str, Claim]:
+    """Return the claims that living processes hold, by name; a storage may be watched for ten seconds."""
+    live: dict[str, Claim] = {}
+    unsure: dict[str, Claim] = {}
+    for file in storage.names("claims", ".json"):
+        record = _read(storage, file)
+        if record is not None and (is_live := _is_live(record)) is not False:
+            (unsure if is_live is None else live)[file] = record
+    if unsure:
+        time.sleep(2 * _HEARTBEAT_S)
+        live |= {file: old for file, old in unsure.items() if _read(storage, file) not in (None, old)}
+    return {file.removeprefix("claims/").removesuffix(".json"): record for file, record in live.items()}
 
 
 @contextmanager
@@ -217,6 +212,31 @@ def wait_for_claim(
         yield held
     finally:
         held.release()
+
+
+def _is_live(record: Claim) -> bool | None:
+    """Return whether the holder of a claim lives, ``None`` if only watching its heartbeat can tell."""
+    if record.processes == _processes() and not Path(f"/proc/{record.pid}").exists():
+        return False
+    if abs(time.time() - record.heartbeat_unix_s) <= _DEAD_S:
+        return True
+    return False if record.host == socket.gethostname() else None
+
+
+def _read(storage: Storage, file: str) -> Claim | None:
+    try:
+        content = storage.read(file)
+    except FileNotFoundError:
+        return None
+    try:
+        return record_from_json(
+            content, Claim, schema_version=SCHEMA_VERSION, path=f"{storage}/{file}", cure=_CURE
+        )
+    except RecordError as error:
+        if error.is_other_version:
+            raise
+        storage.delete(file)  # nobody can hold a damaged claim
+        return None
 
 
 def _new_claim(run: str) -> Claim:

@@ -91,7 +91,8 @@ def _rows(manifest: Path, findings: Findings) -> Iterator[tuple[str, Row]]:
     if manifest.suffix.lower() not in _TEXT_SUFFIXES:
         endings = ", ".join(_TEXT_SUFFIXES)
         raise InputError(
-            f"the manifest {str(manifest)!r} ends neither in {endings} nor in .parquet; save it as one of these"
+            f"the manifest {str(manifest)!r} ends neither in {endings} nor in .parquet; save it as one of "
+            f"these"
         )
     try:
         table = read_csv(manifest)
@@ -130,8 +131,8 @@ def _check_columns(manifest: Path, columns: list[str]) -> None:
     for name in REQUIRED:
         if name not in columns:
             raise InputError(
-                f"the manifest {str(manifest)!r} has no column {name!r}, its header is {','.join(columns)!r}; "
-                f"it needs {', '.join(REQUIRED)}"
+                f"the manifest {str(manifest)!r} has no column {name!r}, its header is "
+                f"{','.join(columns)!r}; it needs {', '.join(REQUIRED)}"
             )
     unknown = [name for name in columns if name not in COLUMNS]
     if len(unknown) == 1:

@@ -228,7 +228,7 @@ def write_demo(
     if not chosen:
         raise InputError(f"machine_types is empty; name at least one of {', '.join(MACHINE_TYPES)}")
     if clips_per_type < FEWEST_CLIPS:
-        raise InputError(f"clips_per_type is {clips_per_type}; it must be at least {FEWEST_CLIPS}")
+        raise InputError(f"{clips_per_type} clips per type are too few; give at least {FEWEST_CLIPS}")
     if not SHORTEST_S <= duration_s <= LONGEST_S:
         raise InputError(f"duration_s is {duration_s}; it must lie between {SHORTEST_S} and {LONGEST_S}")
     if seed < 0:
