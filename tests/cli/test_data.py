@@ -44,7 +44,7 @@ def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFix
         assert word in said
 
 
-def test_the_embedded_data_set_is_written_and_registered(
+def test_the_embedded_data_set_is_written_registered_and_removed(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert asdbench("data", "demo", "--clips-per-type", "20") == 0
@@ -52,6 +52,12 @@ def test_the_embedded_data_set_is_written_and_registered(
     assert catalog.load(Workspace.from_environment(), "demo").machine_types == (
         *("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve"),
     )
+    folder = home / "recordings" / "demo-20-seed0"
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*.*"))
+    assert asdbench("data", "remove", "demo", "--yes") == 0
+    said = capsys.readouterr().out
+    assert f"demo: the recordings in {folder} ({n_bytes / 1e6:.1f} MB) will be deleted\n" in said
+    assert not folder.exists()
 
 
 def test_a_data_set_is_removed_after_a_confirmation_and_its_recordings_stay(
@@ -69,17 +75,6 @@ def test_a_data_set_is_removed_after_a_confirmation_and_its_recordings_stay(
     )
     assert catalog.names(Workspace.from_environment()) == []
     assert (tmp_path / "recordings" / "fan").exists()
-
-
-def test_a_removal_says_what_it_deletes_and_how_much(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asdbench("data", "demo", "--clips-per-type", "20") == 0
-    folder = home / "recordings" / "demo-20-seed0"
-    size = sum(path.stat().st_size for path in folder.rglob("*.*"))
-    assert asdbench("data", "remove", "demo", "--yes") == 0
-    assert (
-        f"demo: the recordings in {folder} ({size / 1e6:.1f} MB) will be deleted\n" in capsys.readouterr().out
-    )
-    assert not folder.exists()
 
 
 def test_a_data_set_that_a_run_uses_is_not_removed(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:

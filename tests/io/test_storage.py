@@ -67,6 +67,14 @@ def test_versions_tell_what_was_written_again(storage: Storage) -> None:
     assert storage.versions("none") == {}
 
 
+def test_sizes_are_those_of_all_files_in_a_folder(storage: Storage) -> None:
+    storage.write("a/b/c.json", b"123")
+    storage.write("a/d", b"")
+    storage.write("e", b"1")
+    assert storage.sizes_bytes("a") == {"a/b/c.json": 3, "a/d": 0}
+    assert storage.sizes_bytes("nowhere") == {}
+
+
 def test_a_linked_folder_is_no_file(tmp_path: Path) -> None:
     storage = Storage.from_location(tmp_path / "place")
     storage.write("a/one", b"1")

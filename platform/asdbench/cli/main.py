@@ -9,6 +9,7 @@ from asdbench import __version__
 from asdbench.cli import reports, run
 from asdbench.cli.data import data_app
 from asdbench.cli.exit import EXIT_CODES, guarded
+from asdbench.cli.results import results_app
 
 app = App(
     name="asdbench",
@@ -29,6 +30,7 @@ app.command(reports.compare)
 app.command(reports.submission)
 app.command(reports.evaluate)
 app.command(reports.systems)
+app.command(results_app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

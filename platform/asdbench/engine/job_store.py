@@ -5,6 +5,7 @@ so that the job is no longer finished, and whoever runs it makes the file again.
 """
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,15 +41,41 @@ class DamagedFileError(InfrastructureError):
 
 def _training_row(content: bytes, path: str) -> dict[str, object]:
     record = training_from_json(content, path=path)
-    return {"system": record.description["system"], "steps": record.steps, "seconds": record.seconds}
+    description = record.description
+    return {
+        "system": description["system"],
+        "data": record.data,
+        "seed": description["seed"],
+        "settings": json.dumps(description["settings"], sort_keys=True),
+        "steps": record.steps,
+        "seconds": record.seconds,
+    }
+
+
+def _scoring_row(content: bytes, path: str) -> dict[str, object]:
+    return {"training": scoring_from_json(content, path=path).description["training"]}
 
 
 TRAININGS = RecordKind(
     folder="trainings",
     suffix="/training.json",
-    version=f"1-{SCHEMA_VERSION}",
-    columns={"system": pl.String(), "steps": pl.Int64(), "seconds": pl.Float64()},
+    version=f"2-{SCHEMA_VERSION}",
+    columns={
+        "system": pl.String(),
+        "data": pl.String(),
+        "seed": pl.Int64(),
+        "settings": pl.String(),
+        "steps": pl.Int64(),
+        "seconds": pl.Float64(),
+    },
     to_row=_training_row,
+)
+SCORINGS = RecordKind(
+    folder="scores",
+    suffix="/scoring.json",
+    version=f"1-{SCHEMA_VERSION}",
+    columns={"training": pl.String()},
+    to_row=_scoring_row,
 )
 
 

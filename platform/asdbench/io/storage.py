@@ -156,6 +156,13 @@ class Storage:
             infos = ((name, f"{info.size}-{info.mtime_ns}") for name, info in self._select(folder, suffix))
             return dict(sorted(infos))
 
+    def sizes_bytes(self, folder: str) -> dict[str, int]:
+        """Return the size of each file in a folder, at any depth, by the files' names."""
+        with self._reaching():
+            if self.folder is not None:
+                return {name: _size_bytes(entry) for name, entry in self._walk(folder, "")}
+            return {name: info.size for name, info in self._select(folder, "")}
+
     def _walk(self, folder: str, suffix: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
         folders = [(f"{folder}/" if folder else "", str(self._fresh(folder)))]
         while folders:
@@ -404,6 +411,13 @@ def _version(entry: "os.DirEntry[str]") -> str:
     except FileNotFoundError:
         return "removed"
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _size_bytes(entry: "os.DirEntry[str]") -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # it was removed
+        return 0
 
 
 def _impatient(system: Any) -> Any:

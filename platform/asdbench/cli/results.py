@@ -1,0 +1,167 @@
+"""The commands of ``asdbench results``: list and remove stored results."""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from asdbench.cli.confirm import is_confirmed
+from asdbench.cli.options import (
+    Flag,
+    Integers,
+    Strings,
+    TableFormat,
+    new_console,
+    print_line,
+    print_text,
+    workspace_of_results,
+)
+from asdbench.errors import InputError
+
+if TYPE_CHECKING:
+    from asdbench.engine.result_removal import ResultRemoval
+    from asdbench.engine.result_selection import ResultSelection
+
+results_app = App(name="results", help="List and remove stored results.")
+
+
+@results_app.command(name="list")
+def list_results(
+    *,
+    data: str | None = None,
+    systems: Strings = (),
+    outdated: Flag = False,
+    storage: str | None = None,
+    format: TableFormat = "table",
+) -> None:
+    """List the stored results, and whether they match the current recordings, labels and code.
+
+    Parameters
+    ----------
+    data
+        Name of a data set (default: all).
+    systems
+        Names of systems (default: all).
+    outdated
+        List only results that are out of date: recordings, labels or code have changed since.
+    storage
+        Storage of the results (default: ASDBENCH_STORAGE, or the data home).
+    format
+        Output format.
+    """
+    from asdbench.engine.job_store import JobStore
+    from asdbench.engine.result_selection import ResultSelection, select_results
+    from asdbench.report import rendering
+    from asdbench.report.formatting import print_note
+    from asdbench.report.result_list import list_rows, list_table
+
+    workspace = workspace_of_results(storage)
+    selection = ResultSelection(data, systems, outdated=outdated)
+    found = select_results(workspace, JobStore.from_workspace(workspace), selection)
+    console = new_console(stderr=format != "table")
+    for error in found.unreadable:
+        print_note(console, str(error))
+    rows = list_rows(found.selected)
+    if not rows and format == "table":
+        print_line("there are no such results" if outdated else "there are no results yet")
+        return
+    print_text(rendering.render(rows, list_table(rows), format=format, console=console))
+
+
+@results_app.command
+def remove(
+    *,
+    data: str | None = None,
+    systems: Strings = (),
+    seeds: Integers = (),
+    preset: str | None = None,
+    set: Strings = (),
+    outdated: Flag = False,
+    searches: Flag = False,
+    storage: str | None = None,
+    yes: Flag = False,
+) -> None:
+    """Remove stored results, with the scores and trainings that no other result needs.
+
+    Several options narrow the choice: a result is removed if it meets all of them. Nothing is removed while a
+    run under way may need it.
+
+    Parameters
+    ----------
+    data
+        Remove results on this data set.
+    systems
+        Remove results of these systems.
+    seeds
+        Remove results of these random seeds.
+    preset
+        Remove results with these named settings.
+    set
+        Remove results with these settings, as key=value.
+    outdated
+        Remove only results that are out of date: recordings, labels or code have changed since.
+    searches
+        Also remove the searches of these systems, with the trainings of their trials.
+    storage
+        Storage of the results (default: ASDBENCH_STORAGE, or the data home).
+    yes
+        Remove without asking.
+    """
+    from asdbench.config import parse_assignments
+    from asdbench.engine import result_removal
+    from asdbench.engine.job_store import JobStore
+    from asdbench.engine.result_selection import ResultSelection, select_results
+
+    selection = ResultSelection(data, systems, seeds, preset, parse_assignments(set), outdated)
+    _check_narrowed(selection, searches)
+    workspace = workspace_of_results(storage)
+    store = JobStore.from_workspace(workspace)
+    found = select_results(workspace, store, selection)
+    matching = result_removal.matching_searches(store, selection)
+    plan = result_removal.plan_removal(store, found.selected, found.others, matching if searches else {})
+    if not (plan.results or plan.searches):
+        print_line("there are no such results; nothing was removed")
+        return
+    result_removal.check(store, plan)
+    print_line(f"to remove: {_described(plan, found.selected['system'].unique())}")
+    if plan.n_shared:
+        print_line(f"{_count(plan.n_shared, 'training')} will stay, because other results need them")
+    if matching and not searches:
+        print_line(
+            f"{_count(len(matching), 'search', 'searches')} of these systems will stay, with the trainings "
+            f"of their trials; --searches removes them, too"
+        )
+    if not is_confirmed("Remove this?", yes=yes):
+        print_line("nothing was removed")
+        return
+    result_removal.remove(store, plan)
+    print_line("removed; MLflow follows at the next run")
+
+
+def _check_narrowed(selection: "ResultSelection", searches: bool) -> None:
+    if not (selection.data or selection.systems or selection.outdated):
+        raise InputError(
+            "nothing says which results to remove; give --data, --systems or --outdated, and see with "
+            "'asdbench results list' what there is"
+        )
+    if searches and selection.outdated:
+        raise InputError(
+            "--searches removes whole searches, and --outdated only some results; drop one of them"
+        )
+
+
+def _described(plan: "ResultRemoval", systems: Collection[str]) -> str:
+    from asdbench.data.sets.download import shown_bytes
+
+    parts = [
+        _count(len(plan.results), "result") + (f" of {', '.join(sorted(systems))}" if plan.results else ""),
+        _count(len(plan.scores), "set of scores", "sets of scores"),
+        _count(len(plan.trainings), "training"),
+        _count(len(plan.searches), "search", "searches"),
+    ]
+    shown: Sequence[str] = [part for part in parts if not part.startswith("0 ")]
+    return f"{', '.join(shown)}, on {', '.join(sorted(plan.data))} ({shown_bytes(plan.n_bytes)})"
+
+
+def _count(number: int, singular: str, plural: str | None = None) -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
