@@ -19,6 +19,7 @@ from asdbench.io.workspace import Workspace
 from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
 from asdbench.testing.conformance import run_job
+from tests.plugins import install, run_suite
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,6 +60,18 @@ def test_the_system_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     )
     result = evaluate(done.resolved, done.store)
     assert result.record.sections["00"].official["auc_source"] > 0.5
+
+
+def test_the_system_of_the_readme_passes_the_conformance_suite(tmp_path: Path) -> None:
+    (tmp_path / "my_system.py").write_text(plugin())
+    install(tmp_path, "my-system", "my_system:MySystem")
+    (tmp_path / "test_my_system.py").write_text(
+        "from asdbench.testing import SystemConformance\n\n\n"
+        'class TestMySystem(SystemConformance):\n    system = "my-system"\n'
+    )
+    code, output = run_suite(tmp_path, "test_my_system.py", tmp_path)
+    assert code == 0, output
+    assert re.search(r"^11 passed in", output, flags=re.MULTILINE), output
 
 
 @pytest.fixture(scope="module")

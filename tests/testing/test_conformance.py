@@ -177,6 +177,41 @@ def test_a_fault_is_caught(build: Build, tmp_path: Path, caught_by: str, old: st
         checks_of(bench, tmp_path)[caught_by]()
 
 
+UNTRAINED = ("epochs=self.config.epochs)]", "epochs=self.config.epochs)][:0]")
+FIT = "self.mean = torch.cat(errors).mean(0)"
+
+
+@pytest.mark.parametrize("fit", [FIT, f"{FIT} + torch.rand(8)"], ids=["exact", "random"])
+def test_a_system_that_trains_nothing_passes(build: Build, tmp_path: Path, fit: str) -> None:
+    finished = checks_of(build(UNTRAINED, (FIT, fit)), tmp_path)
+    del finished["epochs"]  # of which there are none
+    for test in finished.values():
+        test()
+
+
+@pytest.mark.parametrize(
+    ("caught_by", "fit", "message"),
+    [
+        ("other seed", f"torch.manual_seed(7); {FIT} + torch.rand(8)", "seeds torch's generator; leave that"),
+        ("other seed", f"{FIT} + __import__('random').random()", "not through torch's generator"),
+        ("resumed", "self.seen.append(1); " + FIT + " * sum(self.seen)", "theirs differs for"),
+        ("same seed", f"{FIT} + __import__('random').random()", "theirs differs for"),
+        ("state", FIT.replace("mean", "kept", 1), "theirs differs for"),
+    ],
+)
+def test_a_fault_of_a_system_that_trains_nothing_is_caught(
+    build: Build, tmp_path: Path, caught_by: str, fit: str, message: str
+) -> None:
+    finished = build(
+        UNTRAINED,
+        ("    def forward", "    kept = 0\n    seen: list[int] = []\n\n    def forward"),
+        (FIT, fit),
+        ("- self.mean\n", "- self.mean - self.kept\n"),
+    )
+    with pytest.raises(AssertionError, match=message):
+        checks_of(finished, tmp_path)[caught_by]()
+
+
 def test_a_leak_of_the_domain_is_caught(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,8 @@ A subclass names its system and settings that make training quick::
         settings = {"epochs": 2, "hidden": 16}
 
 Training and scoring run through the same functions as a real job, with a data home and a tiny data set
-(:mod:`asdbench.testing.tiny`) of the class's own.
+(:mod:`asdbench.testing.tiny`) of the class's own. A system without stages trains nothing: where a test is
+about training, it checks the fit of the back end instead.
 """
 
 import contextlib
@@ -276,8 +277,18 @@ class SystemConformance(Conformance):
         again = component_scores(finished.restored(), finished.resolved.clips, device=torch.device("cpu"))
         _assert_same(again, finished.components)
 
+    def test_another_seed_gives_other_scores(self, finished: FinishedJob, job: Job) -> None:
+        """Train with another seed; scores differ. Without training, only torch's generator may do that."""
+        if _trains(finished):
+            super().test_another_seed_gives_other_scores(finished, job)
+        else:
+            _assert_seed_acts_through_torch(finished.resolved)
+
     def test_the_first_stage_lowers_its_loss(self, finished: FinishedJob) -> None:
         """Repeat the first update on one batch with the same random numbers in each step."""
+        if not _trains(finished):
+            assert (finished.training_record.steps, finished.training_record.curve) == (0, ())
+            return
         data, runtime = finished.resolved.clips, Runtime()
         with torch.random.fork_rng(devices=[]):
             training.seed_initial_weights(finished.resolved.job.seed)
@@ -299,7 +310,10 @@ class SystemConformance(Conformance):
         assert losses[-1] < losses[0]
 
     def test_an_interrupted_training_resumes(self, finished: FinishedJob, job: Job, tmp_path: Path) -> None:
-        """Interrupt the training after every epoch, before that epoch is in the checkpoint."""
+        """Interrupt the training after every epoch, or else the back end's fit; the result is the same."""
+        if not _trains(finished):
+            _assert_an_interrupted_fit_is_repeated(finished, job, JobStore(Storage.from_location(tmp_path)))
+            return
         curve = finished.training_record.curve
         assert len(curve) >= 2, "the quick settings must train for at least two epochs"
         store, reached, interruptions = JobStore(Storage.from_location(tmp_path)), set(), 0
@@ -338,6 +352,57 @@ class EnsembleConformance(Conformance):
             anomaly_scores(finished.resolved, finished.store),
         )
         _assert_same(again.components, finished.components)
+
+
+def _trains(finished: FinishedJob) -> bool:
+    """Return whether the system, or the one that it scores, has a stage of training."""
+    data = finished.resolved.clips
+    with torch.random.fork_rng(devices=[]):
+        return bool(finished.resolved.build_trained(data.facts).stages(data.steps_per_epoch))
+
+
+def _assert_seed_acts_through_torch(resolved: ResolvedJob) -> None:
+    """Fit on the same clips with two seeds: scores differ only if the fit uses torch's generator."""
+    (first, state, drew), (second, other_state, _) = (_fitted(resolved, fit_seed) for fit_seed in (1, 2))
+    assert not torch.equal(state, other_state), (
+        "fit_backend seeds torch's generator; leave that to the platform, which seeds it by the job's seed"
+    )
+    if not drew:
+        for name, values in first.items():
+            assert np.array_equal(values, second[name]), (
+                f"{name} is random, but not through torch's generator, which the platform seeds"
+            )
+
+
+def _fitted(
+    resolved: ResolvedJob, fit_seed: int
+) -> tuple[dict[str, NDArray[np.float64]], torch.Tensor, bool]:
+    """Fit with a seed; return the test scores, the generator's last state, and whether the fit used it."""
+    data = resolved.clips
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        training.seed_initial_weights(resolved.job.seed)
+        scorer = resolved.build_scorer(resolved.build_trained(data.facts)).eval()
+        training.seed_back_end(fit_seed)
+        initial = torch.get_rng_state()
+        scorer.fit_backend(data.backend_batches())
+        state = torch.get_rng_state()
+        return _scores(scorer, data.scoring_batches(data.test_ids)), state, not torch.equal(state, initial)
+
+
+def _assert_an_interrupted_fit_is_repeated(finished: FinishedJob, job: Job, store: JobStore) -> None:
+    """Interrupt the fit of the back end after its first batch, and run the job again."""
+    resolved = ResolvedJob.from_workspace(job, finished.workspace)
+    (task,) = by_training([resolved])
+
+    def interrupted() -> Iterator[ClipBatch]:
+        yield next(finished.resolved.clips.backend_batches())
+        raise _Interruption
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(_Interruption):
+        patch.setattr(resolved.clips, "backend_batches", interrupted)
+        run_task(task, Runtime(), store)
+    again = run_job(job, finished.workspace, store)
+    _assert_same(again.components, finished.components)
 
 
 def _scores(scorer: System, batches: Iterator[ClipBatch]) -> dict[str, NDArray[np.float64]]:
