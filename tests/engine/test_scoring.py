@@ -5,9 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from torch import Tensor
 
-from asdbench.engine.scoring import _scores_of, _table, fuse_components, join_members, standardized
+from asdbench.engine.scoring import _scores_of, fuse_components, join_members, standardized
 from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System
@@ -101,21 +100,43 @@ def test_members_of_another_hold_out_cannot_be_joined() -> None:
             join_members(Mean, None, {"one": (one, Fusion()), "two": (wrong, Fusion())})
 
 
-def test_scores_that_are_not_finite_are_refused() -> None:
-    with pytest.raises(InputError, match="component 'a' has 2 scores that are not finite"):
-        _table("test", [1, 2, 3], {"a": np.array([np.nan, 1.0, np.inf])})
+def scores_of(*outputs: object) -> dict[str, Any]:
+    """Return the scores of a system that returns one of these outputs for each batch of two clips."""
+    left = list(outputs)
 
-
-def test_a_system_must_give_one_value_a_clip() -> None:
     class Wrong:
-        def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-            return {"a": torch.zeros(batch.n_clips, 1)}
+        def components(self, batch: ClipBatch) -> object:
+            return left.pop(0)
 
     zeros = torch.zeros(4, dtype=torch.int64)
     batch = ClipBatch(torch.zeros(4, 1, 1), zeros, 2, zeros, zeros)
     wrong: Any = Wrong()
+    return _scores_of(wrong, [batch] * len(outputs), torch.device("cpu"))
+
+
+def test_scores_of_several_batches_are_joined() -> None:
+    found = scores_of({"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, 4.0]).half()})
+    assert found["a"].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_system_must_give_one_value_a_clip() -> None:
     with pytest.raises(InputError, match=r"Wrong.components returns \(2, 1\) values of 'a' for 2 clips"):
-        _scores_of(wrong, [batch], torch.device("cpu"))
+        scores_of({"a": torch.zeros(2, 1)})
+
+
+def test_a_system_must_give_the_same_components_for_every_batch() -> None:
+    with pytest.raises(InputError, match="the components 'a' for one batch and 'a', 'b' for another"):
+        scores_of({"a": torch.zeros(2)}, {"a": torch.zeros(2), "b": torch.zeros(2)})
+
+
+def test_an_ensemble_must_give_one_value_a_clip() -> None:
+    class Wrong(Mean):
+        @classmethod
+        def combine(cls, config: Any, scores: Mapping[str, MemberScores]) -> dict[str, torch.Tensor]:
+            return {"all": torch.zeros(3)}
+
+    with pytest.raises(InputError, match=r"Wrong.combine returns \(3,\) values of 'all' for 4 clips"):
+        join_members(Wrong, None, {"one": (table(a=[1.0, 3.0, 5.0, 9.0]), Fusion())})
 
 
 def test_the_back_ends_state_is_what_training_did_not_leave() -> None:

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from asdbench.data.loader import JobData
+from asdbench.engine.system_output import check_same_names, checked_components
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System, on_scale
 
@@ -56,24 +57,15 @@ def macs_per_clip(system: System, data: JobData, *, device: torch.device) -> int
 
 
 def _scores_of(system: System, batches: Iterable[ClipBatch], device: torch.device) -> Scores:
-    scores: dict[str, list[torch.Tensor]] = {}
+    parts: list[dict[str, torch.Tensor]] = []
     for batch in batches:
-        for name, values in system.components(batch.to(device)).items():
-            if values.shape != (batch.n_clips,):
-                raise InputError(
-                    f"{type(system).__name__}.components returns {tuple(values.shape)} values of {name!r} "
-                    f"for {batch.n_clips} clips; return one value per clip"
-                )
-            scores.setdefault(name, []).append(values.double().cpu())
-    return {name: torch.cat(values).numpy() for name, values in scores.items()}
+        output = system.components(batch.to(device))
+        parts.append(checked_components(system, "components", output, batch.n_clips))
+        check_same_names(system, parts[0], parts[-1])
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
 def _table(use: str, ids: Sequence[int | None] | NDArray[np.int64], scores: Scores) -> pl.DataFrame:
-    for name, values in scores.items():
-        if not np.isfinite(values).all():
-            raise InputError(
-                f"component {name!r} has {int((~np.isfinite(values)).sum())} scores that are not finite"
-            )
     return pl.DataFrame(
         {"clip_id": pl.Series(ids, dtype=pl.Int64), "use": [use] * len(ids), **scores},
         schema_overrides={"clip_id": pl.Int64},
@@ -142,11 +134,5 @@ def join_members(
             {part: torch.from_numpy(standardized(table, part)) for part in weights_of(table, fusion)},
         )
     assert clips is not None
-    combined = system.combine(config, scores)
-    for part, values in combined.items():
-        if values.shape != (clips.height,):
-            raise InputError(
-                f"{system.__name__}.combine returns {tuple(values.shape)} values of {part!r} for "
-                f"{clips.height} clips; return one value per clip"
-            )
+    combined = checked_components(system, "combine", system.combine(config, scores), clips.height)
     return clips.with_columns(pl.Series(part, values.numpy()) for part, values in combined.items())

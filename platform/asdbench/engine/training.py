@@ -25,6 +25,7 @@ from asdbench.engine.distributed import distribute, total_loss
 from asdbench.engine.events import TrainingProgress
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import load_whole
+from asdbench.engine.system_output import check_finite, check_losses
 from asdbench.engine.task_records import CurvePoint
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
@@ -122,7 +123,7 @@ def train(
 
     Raises
     ------
-    InputError : a loss is no longer finite
+    InputError : a loss is not finite, or ``forward`` returns something else than losses
     """
     stages = list(system.stages(data.steps_per_epoch))
     drawn = [data.with_plan(stage.plan) for stage in stages]
@@ -142,7 +143,10 @@ def train(
         batches = _batches(drawn[index], range(done, done + length - first_step), runtime)
         for step, batch in zip(range(first_step, length), batches, strict=True):
             seed_torch(seed, done, rank=runtime.rank)
-            for name, value in _step(model, stage, batch, step / length, runtime).items():
+            means = _step(system, model, stage, batch, step / length, runtime)
+            if step == 0:
+                check_finite(system, stage.name, means)
+            for name, value in means.items():
                 running[name] = running[name] + value if name in running else value
             done += 1
             since += 1
@@ -232,7 +236,7 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 def _step(
-    model: nn.Module, stage: Stage, batch: ClipBatch, progress: float, runtime: Runtime
+    system: System, model: nn.Module, stage: Stage, batch: ClipBatch, progress: float, runtime: Runtime
 ) -> dict[str, torch.Tensor]:
     means: dict[str, torch.Tensor] = {}
     for update in stage.updates:
@@ -241,6 +245,7 @@ def _step(
         )
         with torch.autocast(runtime.device.type, torch.bfloat16) if bfloat16 else nullcontext():
             losses = model(batch, update.name, progress)
+        check_losses(system, update.name, losses)
         total, parts = total_loss(losses, runtime)
         update.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]

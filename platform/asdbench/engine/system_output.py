@@ -1,0 +1,146 @@
+"""Checks of what a system returns: its losses, its component scores, and what it keeps of a fit.
+
+A message names the class, the method and the value, and says what to return instead.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from asdbench.errors import InputError
+from asdbench.system import Losses, Mean, System
+
+_RESERVED = ("clip_id", "use")  # other columns of a table of component scores
+_NAMED = 5
+
+
+def checked_components(
+    system: System | type[System], method: str, output: object, n_clips: int
+) -> dict[str, Tensor]:
+    """Return the components that ``method`` of a system has returned, Float64[Tensor, "clip"] on the CPU.
+
+    Raises
+    ------
+    InputError
+        They are not a dict of tensors with one finite number per clip.
+
+    Examples
+    --------
+    >>> checked_components(System, "components", {"a": Tensor(2, 1)}, 2)
+    Traceback (most recent call last):
+    ...
+    asdbench.errors.InputError: System.components returns (2, 1) values of 'a' for 2 clips; return one value \
+per clip
+    """
+    where = f"{_name(system)}.{method}"
+    if not isinstance(output, Mapping):
+        raise InputError(f"{where} returns {_kind(output)}; return a dict of tensors by component name")
+    if not output:
+        raise InputError(f"{where} returns an empty dict; return at least one component")
+    for name in output:
+        if not isinstance(name, str) or not name or name in _RESERVED:
+            raise InputError(f"{where} returns a component named {name!r}; choose another name")
+    return {name: _checked_scores(where, name, values, n_clips) for name, values in output.items()}
+
+
+def _checked_scores(where: str, name: str, values: object, n_clips: int) -> Tensor:
+    for_clips = f"for {n_clips} clip{'' if n_clips == 1 else 's'}"
+    if not isinstance(values, Tensor):
+        raise InputError(
+            f"{where} returns {_kind(values)} as {name!r} {for_clips}; return a tensor with one value per "
+            f"clip"
+        )
+    if values.shape != (n_clips,):
+        raise InputError(
+            f"{where} returns {tuple(values.shape)} values of {name!r} {for_clips}; return one value per clip"
+        )
+    if not values.is_floating_point():
+        raise InputError(
+            f"{where} returns values of {name!r} of type {values.dtype}; return floating-point values"
+        )
+    scores = values.detach().double().cpu()
+    n_bad = int((~scores.isfinite()).sum())
+    if n_bad:
+        raise InputError(
+            f"{where} returns {n_bad} values of {name!r} {for_clips} that are not finite; return a finite "
+            f"value for every clip, silent ones included"
+        )
+    return scores
+
+
+def check_same_names(system: System, first: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
+    """Raise :class:`InputError` unless two batches have components of the same names."""
+    if first.keys() != other.keys():
+        raise InputError(
+            f"{_name(system)}.components returns the components {_listed(first)} for one batch and "
+            f"{_listed(other)} for another; return the same components for every batch"
+        )
+
+
+def check_losses(system: System, update: str, losses: object) -> None:
+    """Raise :class:`InputError` unless ``forward`` has returned :class:`~asdbench.system.Losses` that train.
+
+    It compares types and shapes only, so that a GPU need not wait; see `check_finite` for the values.
+    """
+    where = f"{_name(system)}.forward"
+    if not isinstance(losses, Losses):
+        raise InputError(
+            f"{where} returns {_kind(losses)} for update {update!r}; return Losses({{name: Mean(...)}})"
+        )
+    if not losses.parts:
+        raise InputError(f"{where} returns Losses without parts for update {update!r}; return at least one")
+    unknown = sorted(losses.weights.keys() - losses.parts.keys())
+    if unknown:
+        raise InputError(
+            f"{where} weights the loss {unknown[0]!r}, which is not a part; the parts are "
+            f"{_listed(losses.parts)}"
+        )
+    for name, mean in (*losses.parts.items(), *losses.monitors.items()):
+        _check_mean(where, name, mean)
+    if not any(mean.sum.requires_grad for mean in losses.parts.values()):
+        raise InputError(
+            f"{where} returns losses that depend on no parameter for update {update!r}; compute them without "
+            f"detach(), item(), numpy() and no_grad()"
+        )
+
+
+def _check_mean(where: str, name: str, mean: object) -> None:
+    if not isinstance(mean, Mean):
+        raise InputError(f"{where} returns {_kind(mean)} as {name!r}; return Mean.from_values(values)")
+    if not isinstance(mean.sum, Tensor) or mean.sum.dim() or not mean.sum.is_floating_point():
+        raise InputError(
+            f"{where} returns {_kind(mean.sum)} as the sum of {name!r}; return Mean.from_values(values) or a "
+            f"floating-point tensor without dimensions"
+        )
+    if not isinstance(mean.count, int | Tensor) or (isinstance(mean.count, Tensor) and mean.count.dim()):
+        raise InputError(
+            f"{where} returns {_kind(mean.count)} as the count of {name!r}; return the number of terms"
+        )
+
+
+def check_finite(system: System, stage: str, losses: Mapping[str, Tensor]) -> None:
+    """Raise :class:`InputError` if one of the mean losses of a stage's first step is not finite."""
+    for name, value in losses.items():
+        if not value.isfinite():
+            raise InputError(
+                f"{_name(system)}.forward returns {float(value)} as {name!r} in the first step of stage "
+                f"{stage!r}; return a finite loss (look for divisions by 0 and logarithms of 0)"
+            )
+
+
+def _name(system: System | type[System]) -> str:
+    return (system if isinstance(system, type) else type(system)).__name__
+
+
+def _kind(value: object) -> str:
+    """Return what a value is, for people."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
+    return "None" if value is None else f"a value of type {name}"
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    shown = ", ".join(map(repr, list(names)[:_NAMED]))
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
