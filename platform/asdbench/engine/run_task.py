@@ -18,6 +18,7 @@ import torch
 
 from asdbench.engine import scoring, training
 from asdbench.engine.events import Note
+from asdbench.engine.fit_check import check_fit
 from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask, job_label
 from asdbench.engine.runtime import Runtime
@@ -188,6 +189,7 @@ def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobS
     components = scoring.component_scores(scorer, resolved.clips, device=runtime.device)
     scored = time.perf_counter()
     state = backend_state(scorer, trained.state_dict())
+    check_fit(scorer, resolved, trained.state_dict(), state, device=runtime.device)
     retry_until_stored(
         lambda: store.save_tensors(f"{folder}/backend.pt", state), on_wait=runtime.report_waiting
     )
