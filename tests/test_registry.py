@@ -162,7 +162,7 @@ def test_a_name_defined_twice_names_both_places(install: Install) -> None:
         (code("One", "Two"), "their_module", "must define exactly one subclass of System; it defines 2"),
         ("", "their_module", "it defines 0"),
         ("import no_such_module_anywhere", "their_module:Theirs", "cannot be imported: ModuleNotFoundError"),
-        ("1 / 0", "their_module:Theirs", "cannot be imported: ZeroDivisionError"),
+        ("\n1 / 0", "their_module:Theirs", r"cannot be imported: ZeroDivisionError\(.*\), in line 2$"),
         (code("One"), "their_module:Theirs", "is not a subclass"),
         ("Theirs = int", "their_module:Theirs", "is not a subclass"),
     ],

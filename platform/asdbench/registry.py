@@ -18,6 +18,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -110,7 +111,8 @@ def get(name: str) -> "type[System]":
     try:
         module = importlib.import_module(origin.module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}") from error
+        line = _failing_line(error, origin.module)
+        raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}{line}") from error
     for seen, tree in _code_of(origin.module, (origin.module.partition(".")[0],)):
         for room in sorted(_imported(tree, _package_of(seen), ("asdbench",))):
             if room == "asdbench" or _within(room, _OPEN_ROOMS):
@@ -164,6 +166,14 @@ def plugin_metadata() -> dict[str, str]:
         for entry in _entry_points()
         if entry.dist and (text := entry.dist.read_text("entry_points.txt"))
     }
+
+
+def _failing_line(error: BaseException, module: str) -> str:
+    """Return the line of a module's file in which its import failed, for a message; empty if unknown."""
+    spec = importlib.util.find_spec(module)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if spec and frame.filename == spec.origin]
+    return f", in line {lines[-1]}" if lines else ""
 
 
 def _class_in(module: ModuleType, name: str, origin: SystemSource) -> "type[System]":

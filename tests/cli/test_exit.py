@@ -1,8 +1,11 @@
 """Exit codes, and one sentence for bad input and interruptions."""
 
+from pathlib import Path
+
 import pytest
 from cyclopts import App
 
+from asdbench import registry
 from asdbench.cli.exit import guarded
 from asdbench.errors import InfrastructureError, InputError
 
@@ -34,6 +37,26 @@ def test_an_error_becomes_a_code_and_a_message(
 
     assert guarded(app, []) == code
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.usefixtures("home")
+def test_an_error_in_a_system_shows_the_systems_code_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App()
+
+    @app.default
+    def fail() -> None:
+        raise KeyError("n_mels")
+
+    with pytest.raises(KeyError):  # the platform's own errors keep all frames
+        guarded(app, [])
+    monkeypatch.setattr(registry, "plugin_modules", lambda: [Path(__file__)])
+    assert guarded(app, []) == 1
+    shown = capsys.readouterr().err
+    assert 'File "test_exit.py", line' in shown
+    assert "exit.py" not in shown.replace("test_exit.py", "")
+    assert shown.endswith("KeyError: 'n_mels'\nasdbench: this is an error in a system's code\n")
 
 
 @pytest.mark.usefixtures("home")

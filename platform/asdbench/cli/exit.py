@@ -40,4 +40,12 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except Exception as error:
+        from asdbench.engine.tracebacks import plugin_traceback
+
+        text = plugin_traceback(error)
+        if text is None:
+            raise
+        print(f"{text}\nasdbench: this is an error in a system's code", file=sys.stderr)
+        return 1
     return code if isinstance(code, int) else 0

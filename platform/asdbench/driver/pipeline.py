@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from asdbench.driver.executor import ExecutionOptions, Executor
+from asdbench.driver.failures import show_failures
 from asdbench.driver.fusion import fuse_ensembles
 from asdbench.driver.fusion_search import FusionResult
 from asdbench.driver.judging import judge
@@ -82,8 +83,7 @@ def run(
     for subset in sorted({finished.subset for finished in runs}):
         show_leaderboard(data.name, workspace, console=console, subset=subset)
     failures += not_evaluated
-    for failure in failures:
-        print_message(console, f"failed: {failure.label}: {failure.message}", style="red")
+    show_failures(failures, console=console)
     show_recorded(recorder, workspace, console=console)
     print_message(console, f"finished in {format_duration(time.perf_counter() - start_s)}")
     return max((2 if failure.bad_input else 1 for failure in failures), default=0)

@@ -1,6 +1,5 @@
 """What running tasks report, and what becomes of them: one class for each kind of event."""
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -106,12 +105,16 @@ class Failure:
     def from_error(cls, label: str, error: Exception) -> "Failure":
         """Return the failure for ``error``: its message if it is made for users, else the traceback.
 
+        The traceback of an error in a system begins in the system's code.
+
         >>> Failure.from_error("fan baseline-mse seed 0", InputError("no data set 'x'")).message
         "no data set 'x'"
         """
         if isinstance(error, InputError | InfrastructureError):
             return cls(label, str(error), bad_input=isinstance(error, InputError))
-        return cls(label, "".join(traceback.format_exception(error)).rstrip(), bad_input=False)
+        from asdbench.engine.tracebacks import traceback_of
+
+        return cls(label, traceback_of(error), bad_input=False)
 
 
 @dataclass(frozen=True)
