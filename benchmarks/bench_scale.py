@@ -222,6 +222,7 @@ def clips(size: int, timed: Timed) -> None:
             "sample_rate_hz": [16_000] * size,
             "channels": [1] * size,
             "duration_s": [10.0] * size,
+            "fault": [None] * size,
             "content_hash": number.cast(pl.String),
             "size_bytes": number,
             "mtime_ns": number,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asdbench.data import audio
 from asdbench.data.audio import BadAudio, facts_or_reason, inspect_clip, kept_channels, read_clip
 from asdbench.errors import InputError
 
@@ -189,3 +190,41 @@ def test_a_wav_file_from_a_pipe_promises_no_length(tmp_path: Path) -> None:
     content[at : at + 4] = b"\xff\xff\xff\xff"
     (tmp_path / "a.wav").write_bytes(content)
     assert inspect_clip(tmp_path / "a.wav").samples == 1000
+
+
+def uniform(*, high: float = 0.1, offset: float = 0.0, channels: int = 1, count: int = 40_000) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-high, high, (count, channels)) + offset
+
+
+def dead_channel() -> np.ndarray:
+    wave = uniform(channels=2)
+    wave[:, 1] = 0
+    return wave
+
+
+SUSPICIOUS = [
+    ("silent", np.zeros((40_000, 1)), "PCM_16"),
+    ("silent", np.zeros((40_000, 2)), "FLOAT"),
+    ("constant", np.full((40_000, 1), 0.3), "PCM_16"),
+    ("silent channel", dead_channel(), "PCM_16"),
+    ("beyond full scale", uniform(high=300), "FLOAT"),
+    ("clipped", np.clip(uniform(high=1.01), -1, 1), "PCM_16"),
+    ("clipped", np.clip(uniform(high=1.01), -1, 1), "PCM_24"),
+    ("clipped", np.clip(uniform(high=1.01), -1, 1), "FLOAT"),
+    ("offset", uniform(offset=-0.2), "PCM_16"),
+    (None, uniform(high=0.9999), "PCM_16"),
+    (None, uniform(high=1.0), "FLOAT"),
+    (None, uniform(high=0.0005), "PCM_16"),
+    (None, uniform(offset=0.05), "FLOAT"),
+    (None, np.clip(uniform(high=1.0002), -1, 1), "PCM_16"),
+]
+
+
+@pytest.mark.parametrize(("fault", "wave", "subtype"), SUSPICIOUS, ids=lambda value: str(value)[:20])
+def test_suspicious_samples_are_a_fact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None, wave: np.ndarray, subtype: str
+) -> None:
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype=subtype)
+    assert inspect_clip(tmp_path / "a.wav").fault == fault
+    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 1 << 12)
+    assert inspect_clip(tmp_path / "a.wav").fault == fault

@@ -44,6 +44,10 @@ CHANNEL_POLICIES: tuple[ChannelPolicy, ...] = get_args(ChannelPolicy)
 _FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
 _BLOCK_FRAMES = 1 << 20
 _FULL_SCALE = 32768.0
+_HIGHEST = 32767 / _FULL_SCALE  # of 16 bits
+_CONSTANT = 2 / _FULL_SCALE
+_CLIPPED_SHARE = 1e-3
+_OFFSET = 0.1
 _UNKNOWN_LENGTH_BYTES = 0x7FFF_F000
 
 
@@ -55,16 +59,74 @@ class BadAudio(InputError):
         self.reason = reason
 
 
+Fault = Literal["silent", "constant", "silent channel", "beyond full scale", "clipped", "offset"]
+
+
 @dataclass(frozen=True)
 class ClipAudio:
-    """Facts of one audio file: ``samples`` per channel, and the BLAKE2b hash of the file's bytes (hex)."""
+    """Facts of one audio file.
+
+    Attributes
+    ----------
+    samples : number per channel
+    sample_rate_hz, channels : of the file
+    fault : what is suspicious about the samples, None if nothing (see :class:`SignalCheck`)
+    content_hash : BLAKE2b hash of the file's bytes (hex)
+    size_bytes, mtime_ns : of the file
+    """
 
     samples: int
     sample_rate_hz: int
     channels: int
+    fault: Fault | None
     content_hash: str
     size_bytes: int
     mtime_ns: int
+
+
+class SignalCheck:
+    """Looks block by block for what is suspicious about the samples of a clip.
+
+    A channel is constant if its samples stay within two steps of 16 bits, and silent if they stay at zero. A
+    clip is clipped if one in a thousand of its samples is at full scale; float samples may be beyond it. It
+    has an offset if the mean of a channel is more than a tenth of full scale.
+
+    Examples
+    --------
+    >>> check = SignalCheck()
+    >>> check.add(np.zeros((100, 1), np.int16))
+    >>> check.fault()
+    'silent'
+    """
+
+    def __init__(self) -> None:
+        self._low = self._high = self._sum = np.zeros(0)
+        self._n_samples = self._n_at_full_scale = 0
+
+    def add(self, block: npt.NDArray[Any]) -> None:
+        """Take a block (sample, channel) into account, int16 or float32."""
+        scale = _FULL_SCALE if block.dtype == np.int16 else 1.0
+        low, high = block.min(axis=0) / scale, block.max(axis=0) / scale
+        total = block.sum(axis=0, dtype=np.float64) / scale
+        if self._n_samples:
+            low, high = np.minimum(low, self._low), np.maximum(high, self._high)
+            total = total + self._sum
+        self._low, self._high, self._sum = low, high, total
+        self._n_samples += len(block)
+        if high.max() >= _HIGHEST or low.min() <= -1:  # rarely, so that counting costs nothing
+            self._n_at_full_scale += np.count_nonzero((block >= _HIGHEST * scale) | (block <= -scale))
+
+    def fault(self) -> Fault | None:
+        """Return what is suspicious, None if nothing is."""
+        mean = self._sum / self._n_samples
+        is_constant = self._high - self._low <= _CONSTANT
+        if is_constant.all():
+            return "silent" if np.abs(mean).max() <= _CONSTANT else "constant"
+        if is_constant.any():
+            return "silent channel"
+        if self._n_at_full_scale >= _CLIPPED_SHARE * self._n_samples * len(mean):
+            return "beyond full scale" if max(self._high.max(), -self._low.min()) > 1.01 else "clipped"
+        return "offset" if np.abs(mean).max() > _OFFSET else None
 
 
 def inspect_clip(path: Path) -> ClipAudio:
@@ -76,12 +138,21 @@ def inspect_clip(path: Path) -> ClipAudio:
         Empty, without samples, truncated, damaged, NaN or infinite samples, not WAV or FLAC, or unreadable.
     """
     with _opened(path) as (file, sound):
-        samples = sum(len(block) for block in _blocks(path, sound, integer="int16"))
+        samples, check = 0, SignalCheck()
+        for block in _blocks(path, sound, integer="int16"):
+            samples += len(block)
+            check.add(block)
         file.seek(0)
         content_hash = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
         status = os.fstat(file.fileno())
         return ClipAudio(
-            samples, sound.samplerate, sound.channels, content_hash, status.st_size, status.st_mtime_ns
+            samples,
+            sound.samplerate,
+            sound.channels,
+            check.fault(),
+            content_hash,
+            status.st_size,
+            status.st_mtime_ns,
         )
 
 

@@ -171,7 +171,7 @@ def test_all_defects_are_listed_at_once(tmp_path: Path) -> None:
     rows.append(["fan/train/x.wav", "spd"])
     write_table(tmp_path / "fan" / "attributes_00.csv", [["file_name", "d1p", "d1v", "d2p", "d2v"], *rows])
     write_table(tmp_path / "fan" / "attributes_01.csv", [["file", "spd"], ["fan/train/x.wav", "1"]])
-    (tmp_path / "fan" / "attributes_02.csv").write_bytes(b"file_name,d1p,d1v\n\xff\xfe,a,b\n")
+    (tmp_path / "fan" / "attributes_02.csv").write_bytes(b"file_name,d1p,d1v\n\0,a,b\n")
 
     index = index_folder(tmp_path)
     found = {bad.path: bad.reason for bad in index.bad}

@@ -7,7 +7,7 @@ that it names (clips and truth). The JSON file is written last and atomically: u
 holds, whatever happens. Recordings stay in place and are only read.
 
 A clip table without the column ``subset`` comes from an older version: all of its clips are development
-clips.
+clips. One without the column ``fault`` does not tell which clips are suspicious.
 
 A data set's fingerprint covers what a score can depend on (content, machine type, section, split, domain,
 attributes, recording, channel policy) and nothing else: not file names, paths, times, labels or subsets, nor
@@ -73,6 +73,7 @@ _RECORD_TYPES = {
     "layout": str | None,
     "manifest": str | None,
 }
+_COLUMNS_ADDED_LATER = {"subset": "dev", "fault": None}  # of the clip table
 _ADDED_LATER = {"layout": None, "manifest": None}  # keys that older registrations lack
 _LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "domain": pl.Utf8()})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -414,8 +415,9 @@ def _load(workspace: Workspace, name: str, record: _Record) -> DataSet:
         clips = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _damaged(name, error, record) from error
-    if "subset" not in clips.columns:  # registered by an older version
-        clips = clips.with_columns(subset=pl.lit("dev"))
+    for column, value in _COLUMNS_ADDED_LATER.items():
+        if column not in clips.columns:  # registered by an older version
+            clips = clips.with_columns(pl.lit(value, pl.Utf8()).alias(column))
     if set(clips.columns) == set(CLIP_SCHEMA):
         clips = clips.select(list(CLIP_SCHEMA))
     if clips.schema != CLIP_SCHEMA:

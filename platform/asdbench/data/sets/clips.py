@@ -14,7 +14,8 @@ Paths are POSIX and relative to the folder. Two clips have equal content if thei
 ``split`` is train, test or supplemental; supplemental clips are neither trained on nor scored unless a system
 asks for them. ``subset`` is dev or eval, as given by the folder or the manifest; otherwise eval for a section
 (of a machine type) whose test clips all lack labels, and dev for all others. Tuning must not see eval clips.
-``domain`` is null if there are no domains or the name does not contain one.
+``domain`` is null if there are no domains or the name does not contain one. ``fault`` is what is suspicious
+about the samples (see `asdbench.data.audio.SignalCheck`), null if nothing is.
 
 Known departures
 ----------------
@@ -37,6 +38,7 @@ from asdbench.data.sets.entries import BadFile, ClipEntry, Findings, Listing
 from asdbench.data.sets.folders import list_folder
 from asdbench.data.sets.layouts import Layout
 from asdbench.data.sets.manifest import list_manifest
+from asdbench.data.sets.recording_notes import duration_notes, signal_notes
 from asdbench.data.sets.truth import TRUTH_SCHEMA
 from asdbench.errors import InputError
 
@@ -55,6 +57,7 @@ CLIP_SCHEMA = pl.Schema(
         "sample_rate_hz": pl.Int64(),
         "channels": pl.Int64(),
         "duration_s": pl.Float64(),
+        "fault": pl.Utf8(),
         "content_hash": pl.Utf8(),
         "size_bytes": pl.Int64(),
         "mtime_ns": pl.Int64(),
@@ -80,6 +83,7 @@ class _ClipRow(TypedDict):
     sample_rate_hz: int
     channels: int
     duration_s: float
+    fault: str | None
     content_hash: str
     size_bytes: int
     mtime_ns: int
@@ -198,6 +202,7 @@ def _indexed(
     for row, clip_id in zip(rows, _clip_ids([row["content_hash"] for row in rows]), strict=True):
         row["clip_id"] = clip_id
     clips = pl.DataFrame(rows, schema=CLIP_SCHEMA).sort("machine_type", "section", "split", "clip_id")
+    findings.notes += [*signal_notes(clips), *duration_notes(clips)]
     labeled = [row for row in rows if row["path"] in anomalous]
     truth = pl.DataFrame(
         {
@@ -258,7 +263,7 @@ def _inspect(
 def _known_facts(previous: pl.DataFrame | None) -> dict[str, ClipAudio]:
     if previous is None:
         return {}
-    columns = ("samples", "sample_rate_hz", "channels", "content_hash", "size_bytes", "mtime_ns")
+    columns = ("samples", "sample_rate_hz", "channels", "fault", "content_hash", "size_bytes", "mtime_ns")
     return {path: ClipAudio(*values) for path, *values in previous.select("path", *columns).iter_rows()}
 
 
@@ -284,6 +289,7 @@ def _row(entry: ClipEntry, audio: ClipAudio, subset: str) -> _ClipRow:
         "sample_rate_hz": audio.sample_rate_hz,
         "channels": audio.channels,
         "duration_s": audio.samples / audio.sample_rate_hz,
+        "fault": audio.fault,
         "content_hash": audio.content_hash,
         "size_bytes": audio.size_bytes,
         "mtime_ns": audio.mtime_ns,
