@@ -7,6 +7,7 @@ import pytest
 
 from asdbench.data.sets import catalog
 from asdbench.io.workspace import Workspace
+from asdbench.metrics import chance
 from tests.commands import asdbench, leaderboard
 
 pytestmark = pytest.mark.usefixtures("at_home")
@@ -24,6 +25,18 @@ def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFix
     said = " ".join(capsys.readouterr().out.split())
     assert "Interval: bootstrap over clips and seeds." in said
     assert f"{100 * rows[0]['official_score_low']:.2f} to {100 * rows[0]['official_score_high']:.2f}" in said
+
+
+def test_aucs_far_below_chance_are_a_note(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_type = ("leaderboard", "--data", "tiny", "--by", "type")
+    assert asdbench(*by_type) == 0
+    assert "far below chance" not in capsys.readouterr().out
+    monkeypatch.setattr(chance, "is_far_below_chance", lambda *_, **__: True)
+    assert asdbench(*by_type) == 0
+    said = capsys.readouterr().out
+    assert "and 5 more are far below chance; are the labels swapped?" in said
 
 
 def test_published_results_are_shown_for_their_own_data_only(

@@ -358,3 +358,16 @@ def test_a_section_that_cannot_be_scored_is_named(tmp_path):
     submit(tmp_path, section, np.arange(40.0), np.ones(40, dtype=int))
     with pytest.raises(InputError, match="fan section 00: there is no anomaly among the 40 clips"):
         evaluate_folder(tmp_path, [section], rule=OFFICIAL)
+
+
+def test_an_auc_far_below_chance_is_a_note(tmp_path):
+    section = true_section(np.random.default_rng(0), clips=200)
+    swapped = np.where(section.anomalous, 0.0, 1.0)
+    submit(tmp_path, section, swapped, swapped.astype(int))
+    (note,) = evaluate_folder(tmp_path, [section]).notes
+    assert note == (
+        "AUC source 0.0 % of fan section 00 and AUC target 0.0 % of fan section 00 are far below chance; "
+        "are the labels swapped?"
+    )
+    submit(tmp_path, section, 1 - swapped, 1 - swapped.astype(int))
+    assert evaluate_folder(tmp_path, [section]).notes == ()

@@ -114,7 +114,8 @@ class SignalCheck:
         self._low, self._high, self._sum = low, high, total
         self._n_samples += len(block)
         if high.max() >= _HIGHEST or low.min() <= -1:  # rarely, so that counting costs nothing
-            self._n_at_full_scale += np.count_nonzero((block >= _HIGHEST * scale) | (block <= -scale))
+            is_at_full_scale = (block >= _HIGHEST * scale) | (block <= -scale)
+            self._n_at_full_scale += int(np.count_nonzero(is_at_full_scale))
 
     def fault(self) -> Fault | None:
         """Return what is suspicious, None if nothing is."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.executor import ExecutionOptions, Executor
 from asdbench.driver.failures import show_failures
 from asdbench.driver.fusion import fuse_ensembles
@@ -19,12 +20,15 @@ from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.driver.study_results import StudyResult, left_out_tables, record_trial, studies_for_run
+from asdbench.engine.evaluation import labeled_clips
 from asdbench.engine.events import Failure
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask, by_training
+from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-from asdbench.report.formatting import format_duration, print_message
+from asdbench.report.chance_notes import low_auc_notes, low_aucs
+from asdbench.report.formatting import format_duration, print_message, print_note
 from asdbench.report.leaderboard_view import show_leaderboard
 from asdbench.search.plan import NoSteeringLabels, Search
 from asdbench.search.studies import Study
@@ -82,6 +86,8 @@ def run(
         console.print(table)
     for subset in sorted({finished.subset for finished in runs}):
         show_leaderboard(data.name, workspace, console=console, subset=subset)
+        for note in _notes_on_labels([run for run in runs if run.subset == subset], data):
+            print_note(console, note)
     failures += not_evaluated
     show_failures(failures, console=console)
     show_recorded(recorder, workspace, console=console)
@@ -137,6 +143,18 @@ def _train(
     study_results = [result for result in results if result is not None]
     best = by_training(resolved for result in study_results for resolved in result.jobs)
     return failures + executor.run(_undone(best, store)), study_results
+
+
+def _notes_on_labels(runs: "Sequence[Run]", data: DataSet) -> list[str]:
+    """Return notes on AUCs of runs on one subset that suggest swapped labels."""
+    if not runs:
+        return []
+    results = (
+        (machine_type, run.system, machine_type_metrics(record))
+        for run in runs
+        for machine_type, record in run.records.items()
+    )
+    return low_auc_notes(low_aucs(results, labeled_clips(data, subset=runs[0].subset), rule=data.rule))
 
 
 def _undone(tasks: Sequence[TrainingTask], store: JobStore) -> list[TrainingTask]:

@@ -9,6 +9,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.stored_results import current_results
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD
+from asdbench.report.chance_notes import low_auc_notes, low_aucs
 from asdbench.report.compare import with_intervals
 from asdbench.report.formatting import print_message, print_note
 from asdbench.report.leaderboard import rows, with_references
@@ -72,6 +73,10 @@ def show_leaderboard(
                 console, f"no test clip of {machine_type} has a known label; it is not on the leaderboard"
             )
     table = rows(records, machine_types=labeled, by_type=by_type, threshold=threshold)
+    if by_type:
+        results = ((row["machine_type"], row["system"], row) for row in table)
+        for note in low_auc_notes(low_aucs(results, labeled_clips(data, subset=subset), rule=data.rule)):
+            print_note(console, note)
     if intervals:
         table = with_intervals(table, data, store, subset=subset)
     if reference:

@@ -47,8 +47,10 @@ from asdbench.data.sets.ground_truth import read_ground_truth
 from asdbench.engine.evaluation import labeled_clips
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
+from asdbench.metrics.chance import aucs_far_below_chance
 from asdbench.metrics.evaluator import jackknife, roc_area
 from asdbench.metrics.official import DOMAINS, OFFICIAL, Rule, metric_clips
+from asdbench.report.chance_notes import LowAuc, low_auc_notes
 from asdbench.report.formatting import MISSING, print_message, print_note
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric, to_json
 
@@ -195,6 +197,7 @@ def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = 
     rows: dict[str, dict[str, dict[str, float]]] = {}
     pooled: tuple[list[FloatArray], list[BoolArray]] = ([], [])
     notes: list[str] = []
+    lowest: list[LowAuc] = []
     for section in sections:
         scores = _values(folder, section, "anomaly_score", _score)
         decisions = None
@@ -206,6 +209,8 @@ def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = 
         except InputError as error:
             raise InputError(f"{section.name}: {error}") from error
         rows.setdefault(section.machine_type, {})[section.section] = row
+        low = aucs_far_below_chance(row, section.anomalous, section.target, rule=rule)
+        lowest += [LowAuc(name, row[name], section.name) for name in low]
         pooled[0].append(scores)
         pooled[1].append(section.anomalous)
     all_rows = [row for by_section in rows.values() for row in by_section.values()]
@@ -221,7 +226,7 @@ def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = 
             for machine_type, by_section in rows.items()
         },
     }
-    return Evaluation(rule, figures, tuple(notes))
+    return Evaluation(rule, figures, (*notes, *low_auc_notes(lowest)))
 
 
 def render(
