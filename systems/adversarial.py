@@ -61,6 +61,7 @@ from asdbench.system import (
     System,
     TrainingFacts,
     Update,
+    once_per_batch,
 )
 
 FRAMES, MEL_BINS = 256, 128
@@ -118,8 +119,11 @@ class Discriminator(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return logits in float32."""
-        pooled = self.layers(windows.unsqueeze(1))
-        with torch.autocast(windows.device.type, enabled=False):  # bfloat16 would give equal logits
+        return self.logits(self.layers(windows.unsqueeze(1)))
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Return the logits of the output of ``layers``, in float32."""
+        with torch.autocast(pooled.device.type, enabled=False):  # bfloat16 would give equal logits
             logits: Tensor = self.head(pooled.float())
         return logits.squeeze(1)
 
@@ -225,10 +229,17 @@ class Adversarial(System[Config]):
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``discriminator``: the negative mean of the logit over windows."""
-        windows = batch.windows.transpose(1, 2)
-        parts = windows.split(_SCORING_ROWS)  # type: ignore[no-untyped-call]
-        logits = torch.cat([self.discriminator(part) for part in parts])
-        return {"discriminator": -batch.mean_over_clips(logits)}
+        return {"discriminator": -batch.mean_over_clips(self.discriminator.logits(self.embed(batch)))}
+
+    @once_per_batch
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """Return what the discriminator's last layer sees of each window, Float[Tensor, "row dim"]."""
+        parts = batch.windows.transpose(1, 2).split(_SCORING_ROWS)  # type: ignore[no-untyped-call]
+        return torch.cat([self.discriminator.layers(part.unsqueeze(1)) for part in parts])
+
+    def embeddings(self, batch: ClipBatch) -> Tensor:
+        """Return the mean of what the discriminator's last layer sees over a clip's windows."""
+        return batch.mean_over_clips(self.embed(batch).float())
 
     def _cvae_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
         mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])

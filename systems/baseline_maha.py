@@ -86,3 +86,8 @@ class BaselineMaha(System[Config]):
         frames = torch.einsum("rfi,dij,rfj->dr", residuals, self.precision, residuals)
         per_frame = released.new_zeros(2, batch.n_clips).index_add_(1, batch.clip, frames) / count
         return {"released": released.amin(dim=0), "per_frame": per_frame.amin(dim=0)}
+
+    def embeddings(self, batch: ClipBatch) -> Tensor:
+        """Return those of the autoencoder: the mean bottleneck of a clip's vectors."""
+        embeddings: Tensor = self.trained.embeddings(batch)
+        return embeddings

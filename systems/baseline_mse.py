@@ -29,6 +29,7 @@ from asdbench.system import (
     System,
     TrainingFacts,
     Update,
+    once_per_batch,
 )
 
 
@@ -73,6 +74,7 @@ class BaselineMse(System[Config]):
                 nn.ReLU(inplace=True),
             ]
         self.network = nn.Sequential(*layers, nn.Linear(inner[-1], width))
+        self.n_encoding = len(layers) * 5 // 9  # layers up to the bottleneck, the fifth of nine
 
     @classmethod
     def input_spec(cls, config: Config) -> InputSpec:
@@ -105,11 +107,21 @@ class BaselineMse(System[Config]):
         error = nn.functional.mse_loss(self.network(vectors).float(), vectors, reduction="sum")
         return Losses({"reconstruction": Mean(error, vectors.numel())})
 
+    @once_per_batch
+    def encode(self, batch: ClipBatch) -> Tensor:
+        """Return the bottleneck of each vector, Float[Tensor, "row dim"]."""
+        bottleneck: Tensor = self.network[: self.n_encoding](batch.windows.flatten(1))
+        return bottleneck
+
     def residuals(self, batch: ClipBatch) -> Tensor:
         """Return input minus reconstruction, Float[Tensor, "row frame mel"]."""
-        rebuilt: Tensor = self.network(batch.windows.flatten(1)).view_as(batch.windows)
+        rebuilt: Tensor = self.network[self.n_encoding :](self.encode(batch)).view_as(batch.windows)
         return batch.windows - rebuilt
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``mse``: the mean squared error over all vectors and dimensions of a clip."""
         return {"mse": batch.mean_over_clips(self.residuals(batch).square().mean(dim=(1, 2)))}
+
+    def embeddings(self, batch: ClipBatch) -> Tensor:
+        """Return the mean bottleneck of a clip's vectors."""
+        return batch.mean_over_clips(self.encode(batch))

@@ -45,6 +45,7 @@ from asdbench.system import (
     System,
     TrainingFacts,
     Update,
+    once_per_batch,
 )
 
 _ALTERING = [TRANSFORMS.index(name) for name in ("noise", "stretch", "pitch")]
@@ -195,6 +196,7 @@ class MultitaskMel(System[Config]):
         """Return the input of the conformer, Float[Tensor, "row frame feature"]."""
         return batch.windows
 
+    @once_per_batch
     def embed(self, batch: ClipBatch) -> Tensor:
         """Return Float[Tensor, "row dim"], the embedding of each window, in float32."""
         features, stride = self.features(batch), min(self.config.time_stride, self.config.window_frames)
@@ -261,6 +263,10 @@ class MultitaskMel(System[Config]):
             **self.backends.score(embedding),
         }
         return {name: batch.mean_over_clips(values) for name, values in scores.items()}
+
+    def embeddings(self, batch: ClipBatch) -> Tensor:
+        """Return the mean embedding of a clip's windows."""
+        return batch.mean_over_clips(self.embed(batch))
 
 
 def _binary(logit: Tensor, labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from asdbench.config import tunable
-from asdbench.system import ClipBatch, Mean, Stage, System, TrainingFacts, Update, on_scale
+from asdbench.system import ClipBatch, Mean, Stage, System, TrainingFacts, Update, on_scale, once_per_batch
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,39 @@ def test_a_batch_has_no_label_name_or_path() -> None:
 def test_means_are_over_the_rows_of_each_clip() -> None:
     values = torch.tensor([[1.0, 10.0], [3.0, 10.0], [1.0, 0.0], [2.0, 0.0], [6.0, 3.0]])
     assert batch().mean_over_clips(values).tolist() == [[2.0, 10.0], [3.0, 1.0]]
+
+
+class Counting(nn.Module):
+    calls = 0
+
+    @once_per_batch
+    def embed(self, batch: ClipBatch) -> Tensor:
+        self.calls += 1
+        return batch.windows.sum(dim=(1, 2))
+
+    @once_per_batch
+    def other(self, batch: ClipBatch) -> Tensor:
+        return self.embed(batch) + 1
+
+
+def test_a_method_runs_once_per_batch_and_module_at_scoring() -> None:
+    first, second, given = Counting(), Counting(), batch()
+    with torch.no_grad():
+        for module in (first, second, first):
+            assert module.embed(given).tolist() == [0.0] * 5
+            assert module.other(given).tolist() == [1.0] * 5
+        first.embed(batch())
+    assert (first.calls, second.calls) == (2, 1)
+
+
+def test_a_method_runs_at_every_call_of_training() -> None:
+    module, given = Counting(), batch()
+    assert module.embed(given) is not module.embed(given)
+    assert module.calls == 2
+    with torch.no_grad():
+        module.embed(given)
+        module.embed(given.to(torch.device("cpu")))  # the same batch
+    assert module.calls == 3
 
 
 def test_a_batch_moves_with_all_its_tensors() -> None:

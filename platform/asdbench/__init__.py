@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TrainingFacts,
         Update,
         on_scale,
+        once_per_batch,
     )
 
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ __all__ = [
     "Update",
     "__version__",
     "on_scale",
+    "once_per_batch",
     "tunable",
 ]
 
@@ -61,7 +63,7 @@ _NAMES = {
     "asdbench.spec": ("SAMPLE_RATE_HZ", "MelSpec"),
     "asdbench.system": (
         "UNKNOWN", "BatchPlan", "ClipBatch", "Fusion", "InputSpec", "Losses", "Mean", "MemberScores", "Stage",
-        "System", "TrainingFacts", "Update", "on_scale",
+        "System", "TrainingFacts", "Update", "on_scale", "once_per_batch",
     ),
 }  # fmt: skip
 MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -9,6 +9,7 @@ metrics. An ensemble combines the scores of other systems: it names its ``member
 A system never sees a label, a file name or a path. At scoring it sees no domain and no attributes either.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, get_args, get_origin
@@ -22,6 +23,7 @@ from asdbench.spec import MelSpec
 Scale = Literal["linear", "log"]
 Precision = Literal["auto", "bfloat16", "float32"]
 ConfigT = TypeVar("ConfigT", default=Any)
+SystemT = TypeVar("SystemT", bound=nn.Module)
 
 UNKNOWN = -1  # class index of an attribute value that is missing or did not occur in training
 
@@ -171,6 +173,42 @@ class ClipBatch:
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ClipBatch":
         mapped = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **mapped)  # type: ignore[arg-type]
+
+
+def once_per_batch(method: Callable[[SystemT, ClipBatch], Tensor]) -> Callable[[SystemT, ClipBatch], Tensor]:
+    """Decorate a method of a system that takes a batch, so that it runs once per batch at scoring.
+
+    The result is kept with the batch and returned to every further call with it. While gradients are
+    recorded, every call runs the method.
+
+    Examples
+    --------
+    >>> class Mean(nn.Module):
+    ...     @once_per_batch
+    ...     def embed(self, batch: ClipBatch) -> Tensor:
+    ...         print("computed")
+    ...         return batch.windows.mean(dim=1)
+    >>> zeros = torch.zeros(1, dtype=torch.long)
+    >>> batch = ClipBatch(torch.ones(1, 64, 2), clip=zeros, n_clips=1, machine=zeros, section=zeros)
+    >>> mean = Mean()
+    >>> with torch.inference_mode():
+    ...     mean.embed(batch) is mean.embed(batch)
+    computed
+    True
+    """
+
+    @functools.wraps(method)
+    def wrapper(self: SystemT, batch: ClipBatch) -> Tensor:
+        if torch.is_grad_enabled():
+            return method(self, batch)
+        results = vars(batch).setdefault("_results", {})
+        key = (self, method)
+        if key not in results:
+            results[key] = method(self, batch)
+        result: Tensor = results[key]
+        return result
+
+    return wrapper
 
 
 @dataclass(frozen=True)
@@ -409,3 +447,12 @@ class System(nn.Module, Generic[ConfigT]):
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return named anomaly scores, each Float[Tensor, "clip"], higher = more anomalous."""
         raise NotImplementedError(f"{type(self).__name__} must define components(self, batch)")
+
+    def embeddings(self, batch: ClipBatch) -> Tensor | None:
+        """Return the embedding of each clip, Float[Tensor, "clip dim"]; ``None`` if the system has none.
+
+        Embeddings are stored with the scores of hold-out and test clips, for maps of the clips; they change
+        no score. They are asked for with the same batch as ``components``: decorate what both compute with
+        :func:`once_per_batch`, so that it is computed once.
+        """
+        return None

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,6 +83,28 @@ def test_a_damaged_file_is_set_aside(
         assert not path.exists()
     assert path.with_name(f"{file}.damaged").exists()
     assert caplog.text.count(f"it is renamed to {file}.damaged and made again") == 1
+
+
+def test_embeddings_come_back(store: JobStore) -> None:
+    key = resolve().scoring_key
+    embeddings = store.embeddings(key)
+    assert embeddings is not None
+    assert embeddings.shape == (store.components(key).height, 8)  # the bottleneck of the autoencoder
+    assert embeddings.dtype == np.float16
+    store.root.delete(f"scores/{key}/embeddings.npy")
+    assert store.embeddings(key) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def test_damaged_embeddings_are_made_again_with_the_scores(store: JobStore, damage: str) -> None:
+    job = resolve()
+    spoil(store.root.folder / f"scores/{job.scoring_key}/embeddings.npy", damage)
+    with pytest.raises(
+        DamagedFileError, match=r"embeddings.npy was damaged .* the same command makes it again"
+    ):
+        store.embeddings(job.scoring_key)
+    assert not store.is_scored(job)
+    assert store.embeddings(job.scoring_key) is None
 
 
 def spoil(path: Path, damage: str) -> None:

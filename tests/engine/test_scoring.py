@@ -5,11 +5,18 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch import Tensor
 
-from asdbench.engine.scoring import _scores_of, fuse_components, join_members, standardized
+from asdbench.engine.scoring import (
+    _scores_of,
+    clip_scores,
+    fuse_components,
+    join_members,
+    standardized,
+)
 from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch, Fusion, MemberScores, System
+from asdbench.system import ClipBatch, Fusion, MemberScores, System, once_per_batch
 
 
 def table(**components: list[float]) -> pl.DataFrame:
@@ -108,10 +115,13 @@ def scores_of(*outputs: object) -> dict[str, Any]:
         def components(self, batch: ClipBatch) -> object:
             return left.pop(0)
 
+        def embeddings(self, batch: ClipBatch) -> None:
+            return None
+
     zeros = torch.zeros(4, dtype=torch.int64)
     batch = ClipBatch(torch.zeros(4, 1, 1), zeros, 2, zeros, zeros)
     wrong: Any = Wrong()
-    return _scores_of(wrong, [batch] * len(outputs), torch.device("cpu"))
+    return _scores_of(wrong, [batch] * len(outputs), torch.device("cpu"))[0]
 
 
 def test_scores_of_several_batches_are_joined() -> None:
@@ -137,6 +147,69 @@ def test_an_ensemble_must_give_one_value_a_clip() -> None:
 
     with pytest.raises(InputError, match=r"Wrong.combine returns \(3,\) values of 'all' for 4 clips"):
         join_members(Wrong, None, {"one": (table(a=[1.0, 3.0, 5.0, 9.0]), Fusion())})
+
+
+class Embedding(System):
+    """Scores and embeds; ``embedding`` is the first clip's of each batch."""
+
+    def __init__(self, embedding: list[float]) -> None:
+        torch.nn.Module.__init__(self)
+        self.embedding = embedding
+        self.calls = 0
+
+    @once_per_batch
+    def embed(self, batch: ClipBatch) -> Tensor:
+        self.calls += 1
+        return torch.tensor([self.embedding, *[[1.0, 2.0]] * (batch.n_clips - 1)])
+
+    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        return {"a": self.embed(batch)[:, 0].clamp(0, 1)}
+
+    def embeddings(self, batch: ClipBatch) -> Tensor:
+        return self.embed(batch)
+
+
+class TwoClips:
+    """Stands for a job's clips: one hold-out batch of two clips, one test batch of two clips."""
+
+    hold_out_ids, test_ids = np.array([5, 6]), np.array([7, 8])
+
+    def scoring_batches(self, ids: Any) -> list[ClipBatch]:
+        zeros = torch.zeros(4, dtype=torch.int64)
+        return [ClipBatch(torch.zeros(4, 1, 1), zeros, len(ids), zeros, zeros)]
+
+
+def test_embeddings_come_from_the_pass_that_scores() -> None:
+    system, clips = Embedding([3.0, 1e9]), TwoClips()
+    found = clip_scores(system, clips, device=torch.device("cpu"))  # type: ignore[arg-type]
+    assert found.components["clip_id"].to_list() == [5, 6, 7, 8]
+    assert found.embeddings is not None
+    assert found.embeddings.dtype == np.float16
+    assert found.embeddings.tolist() == [[3.0, 65504.0], [1.0, 2.0]] * 2
+    assert system.calls == 2  # one for each batch
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "message"),
+    [
+        (torch.zeros(3, 2), r"returns shape \(3, 2\) for 2 clips; return one vector per clip"),
+        (np.zeros((2, 2)), "returns a value of type numpy.ndarray for 2 clips; return a tensor"),
+        (torch.zeros(2), r"returns shape \(2,\) for 2 clips"),
+        (torch.zeros(2, 0), r"returns shape \(2, 0\) for 2 clips"),
+        (torch.tensor([[0.0, np.nan], [1.0, np.inf]]), "returns 2 values that are not finite"),
+    ],
+)
+def test_embeddings_of_a_wrong_shape_or_value_are_refused(embeddings: Any, message: str) -> None:
+    system = Embedding([0.0, 0.0])
+    system.embeddings = lambda batch: embeddings  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=f"Embedding.embeddings {message}"):
+        clip_scores(system, TwoClips(), device=torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def test_a_system_without_embeddings_stores_none() -> None:
+    system = Embedding([0.0, 0.0])
+    system.embeddings = lambda batch: None  # type: ignore[method-assign]
+    assert clip_scores(system, TwoClips(), device=torch.device("cpu")).embeddings is None  # type: ignore[arg-type]
 
 
 def test_the_back_ends_state_is_what_training_did_not_leave() -> None:

@@ -407,7 +407,7 @@ def test_the_score_is_minus_the_mean_logit_of_a_clips_windows() -> None:
 
 def test_many_windows_are_scored_in_several_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     system, sizes = build().eval(), []
-    system.discriminator.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    system.discriminator.layers.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     monkeypatch.setattr("systems.adversarial._SCORING_ROWS", 3)
     with torch.inference_mode():
         in_goes = system.components(training_batch())["discriminator"]

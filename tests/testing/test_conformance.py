@@ -153,6 +153,8 @@ def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:
     [
         ("batches", "score = error.abs()", "score = (error - error.mean(0)).abs()"),
         ("batches", "/ rows}", "* batch.n_clips}"),
+        ("batches", "    def components", "    def embeddings(self, batch):\n        "
+         "return batch.mean_over_clips(batch.windows[:, 0] - batch.windows.mean())\n\n    def components"),
         ("state", "self.mean = torch.cat", "self.kept = torch.cat"),
         ("state", "/ rows}", "/ rows + torch.rand(batch.n_clips)}"),
         ("silence", "score = error", "flat = batch.windows.std(1).mean(1); score = (flat / flat) * error"),

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.record_index import RecordKind, indexed_records
@@ -79,6 +81,11 @@ SCORINGS = RecordKind(
 )
 
 
+def _embeddings_of(content: bytes) -> NDArray[np.float16]:
+    embeddings: NDArray[np.float16] = np.load(io.BytesIO(content), allow_pickle=False)
+    return embeddings
+
+
 @dataclass(frozen=True)
 class JobStore:
     """The results of jobs. Every file is written whole or not at all.
@@ -140,6 +147,28 @@ class JobStore:
         Raises :class:`DamagedFileError` if the file is damaged.
         """
         return self._parsed(f"{self.scores(key)}/components.parquet", pl.read_parquet)
+
+    def save_embeddings(self, key: str, embeddings: NDArray[np.float16]) -> None:
+        """Write embeddings of hold-out and test clips, shape (clip, dim), in the order of the components."""
+        self.root.write(
+            f"{self.scores(key)}/embeddings.npy",
+            lambda stream: np.save(stream, embeddings, allow_pickle=False),
+        )
+
+    def embeddings(self, key: str) -> NDArray[np.float16] | None:
+        """Return what :meth:`save_embeddings` wrote; ``None`` if the system has no embeddings.
+
+        A damaged file raises :class:`DamagedFileError`; the record of the scores is then set aside too, so
+        that the next run of the job makes both again.
+        """
+        folder = self.scores(key)
+        try:
+            return self._parsed(f"{folder}/embeddings.npy", _embeddings_of)
+        except FileNotFoundError:
+            return None
+        except DamagedFileError as error:
+            self._set_aside(f"{folder}/scoring.json", error)
+            raise
 
     def save_tensors(self, name: str, content: Any) -> None:
         """Write tensors and plain values with ``torch.save``."""

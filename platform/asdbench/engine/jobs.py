@@ -4,8 +4,8 @@ A job is (system, settings, data set, machine type, seed). Its results are store
 by a hash of *all* that the content depends on, so that a stored result is valid and never computed again:
 
 - ``trainings/<key>/``: checkpoint, final model, timing. Training settings, seed, code, training clips.
-- ``scores/<key>/``: every component score of hold-out and test clips. The training, scoring settings, code,
-  test clips.
+- ``scores/<key>/``: every component score of hold-out and test clips, and their embeddings. The training,
+  scoring settings, code, test clips.
 - ``results/<key>.json``: fused scores' metrics. The scores, fusion settings, the truth table.
 
 Systems that score the same training share it. An ensemble trains and scores nothing; it has results only.

@@ -186,7 +186,7 @@ def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobS
     with torch.no_grad():  # inference mode would make tensors that no state can be loaded into
         scorer.fit_backend(batch.to(runtime.device) for batch in resolved.clips.backend_batches())
     fitted = time.perf_counter()
-    components = scoring.component_scores(scorer, resolved.clips, device=runtime.device)
+    scores = scoring.clip_scores(scorer, resolved.clips, device=runtime.device)
     scored = time.perf_counter()
     state = backend_state(scorer, trained.state_dict())
     check_fit(scorer, resolved, trained.state_dict(), state, device=runtime.device)
@@ -194,15 +194,20 @@ def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobS
         lambda: store.save_tensors(f"{folder}/backend.pt", state), on_wait=runtime.report_waiting
     )
     retry_until_stored(
-        lambda: store.root.write(f"{folder}/components.parquet", components.write_parquet),
+        lambda: store.root.write(f"{folder}/components.parquet", scores.components.write_parquet),
         on_wait=runtime.report_waiting,
     )
+    embeddings = scores.embeddings
+    if embeddings is not None:
+        retry_until_stored(
+            lambda: store.save_embeddings(resolved.scoring_key, embeddings), on_wait=runtime.report_waiting
+        )
     record = ScoringRecord(
         description=resolved.scoring_description,
         data=resolved.job.data,
         backend_seconds=fitted - began,
         scoring_seconds=scored - fitted,
-        clips_scored=components.height,
+        clips_scored=scores.components.height,
         macs_per_clip=scoring.macs_per_clip(scorer, resolved.clips, device=runtime.device),
         finished=now(),
     )
@@ -210,7 +215,9 @@ def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobS
     retry_until_stored(
         lambda: store.save_scoring_record(resolved.scoring_key, record), on_wait=runtime.report_waiting
     )
-    logger.debug("scored %s: %d clips in %.2f s", resolved.scoring_key, components.height, scored - fitted)
+    logger.debug(
+        "scored %s: %d clips in %.2f s", resolved.scoring_key, scores.components.height, scored - fitted
+    )
 
 
 def now() -> str:

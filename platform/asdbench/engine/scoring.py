@@ -5,6 +5,7 @@ over the hold-out clips, then weighted. Without a hold-out nothing is standardiz
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -14,32 +15,52 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from asdbench.data.loader import JobData
-from asdbench.engine.system_output import check_same_names, checked_components
+from asdbench.engine.system_output import check_same_names, checked_components, checked_embeddings
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System, on_scale
 
 Scores = dict[str, NDArray[np.float64]]
 
 
-def component_scores(system: System, data: JobData, *, device: torch.device) -> pl.DataFrame:
-    """Return all component scores of a job.
+@dataclass(frozen=True, eq=False)
+class ClipScores:
+    """What a system says of clips.
 
-    Returns
-    -------
-    DataFrame with columns ``clip_id``, ``use`` (``"hold-out"``, ``"training"`` or ``"test"``) and one
-    column per component. Rows with use ``training`` come from :meth:`JobData.threshold_batches`, with a
-    null ``clip_id``; they exist only without a hold-out.
+    Attributes
+    ----------
+    components
+        DataFrame with columns ``clip_id``, ``use`` (``"hold-out"``, ``"training"`` or ``"test"``) and one
+        column per component. Rows with use ``training`` come from :meth:`JobData.threshold_batches`, with a
+        null ``clip_id``; they exist only without a hold-out.
+    embeddings
+        Shape (clip, dim), float16, of the hold-out and test clips in the order of ``components``; ``None`` if
+        the system has no embeddings.
     """
+
+    components: pl.DataFrame
+    embeddings: NDArray[np.float16] | None
+
+
+def component_scores(system: System, data: JobData, *, device: torch.device) -> pl.DataFrame:
+    """Return all component scores of a job, as in `ClipScores`."""
+    return clip_scores(system, data, device=device).components
+
+
+def clip_scores(system: System, data: JobData, *, device: torch.device) -> ClipScores:
+    """Return all component scores of a job, and the embeddings that the system has, from one pass."""
     system.eval()
-    tables = []
+    tables, embeddings = [], []
     with torch.inference_mode():
         for use, ids in (("hold-out", data.hold_out_ids), ("test", data.test_ids)):
             if len(ids):
-                tables.append(_table(use, ids, _scores_of(system, data.scoring_batches(ids), device)))
+                scores, of_clips = _scores_of(system, data.scoring_batches(ids), device)
+                tables.append(_table(use, ids, scores))
+                embeddings.append(of_clips)
         if not len(data.hold_out_ids):
-            scores = _scores_of(system, data.threshold_batches(), device)
+            scores, _ = _scores_of(system, data.threshold_batches(), device)
             tables.append(_table("training", [None] * len(next(iter(scores.values()))), scores))
-    return pl.concat(tables)
+    known = [part for part in embeddings if part is not None]
+    return ClipScores(pl.concat(tables), np.concatenate(known) if known else None)
 
 
 def macs_per_clip(system: System, data: JobData, *, device: torch.device) -> int:
@@ -56,13 +77,21 @@ def macs_per_clip(system: System, data: JobData, *, device: torch.device) -> int
     return int(counter.get_total_flops()) // 2
 
 
-def _scores_of(system: System, batches: Iterable[ClipBatch], device: torch.device) -> Scores:
+def _scores_of(
+    system: System, batches: Iterable[ClipBatch], device: torch.device
+) -> tuple[Scores, NDArray[np.float16] | None]:
     parts: list[dict[str, torch.Tensor]] = []
+    embeddings: list[torch.Tensor] = []
     for batch in batches:
-        output = system.components(batch.to(device))
-        parts.append(checked_components(system, "components", output, batch.n_clips))
+        on_device = batch.to(device)
+        parts.append(checked_components(system, "components", system.components(on_device), batch.n_clips))
         check_same_names(system, parts[0], parts[-1])
-    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+        of_clips = checked_embeddings(system, system.embeddings(on_device), batch.n_clips)
+        embeddings += [] if of_clips is None else [of_clips]
+    return (
+        {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]},
+        torch.cat(embeddings).numpy() if embeddings else None,
+    )
 
 
 def _table(use: str, ids: Sequence[int | None] | NDArray[np.int64], scores: Scores) -> pl.DataFrame:

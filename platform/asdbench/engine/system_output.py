@@ -12,6 +12,7 @@ from asdbench.system import Losses, Mean, System
 
 _RESERVED = ("clip_id", "use")  # other columns of a table of component scores
 _NAMED = 5
+_FLOAT16_MAX = 65504.0
 
 
 def checked_components(
@@ -66,6 +67,41 @@ def _checked_scores(where: str, name: str, values: object, n_clips: int) -> Tens
             f"value for every clip, silent ones included"
         )
     return scores
+
+
+def checked_embeddings(system: System, output: object, n_clips: int) -> Tensor | None:
+    """Return the embeddings that a system has returned as they are stored, Float16[Tensor, "clip dim"].
+
+    ``None`` is returned as it is. Values beyond the range of float16 become its ends.
+
+    Raises
+    ------
+    InputError
+        They are not a tensor with one vector of finite numbers per clip.
+
+    Examples
+    --------
+    >>> checked_embeddings(object.__new__(System), Tensor([[1.0, 1e9]]), 1)
+    tensor([[1.0000e+00, 6.5504e+04]], dtype=torch.float16)
+    """
+    if output is None:
+        return None
+    where = f"{_name(system)}.embeddings"
+    for_clips = f"for {n_clips} clip{'' if n_clips == 1 else 's'}"
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"{where} returns {_kind(output)} {for_clips}; return a tensor with one vector per clip, or None"
+        )
+    if output.dim() != 2 or len(output) != n_clips or not output.shape[1]:
+        raise InputError(
+            f"{where} returns shape {tuple(output.shape)} {for_clips}; return one vector per clip, of shape "
+            f"({n_clips}, dim)"
+        )
+    embeddings = output.detach().float().cpu()
+    n_bad = int((~embeddings.isfinite()).sum())
+    if n_bad:
+        raise InputError(f"{where} returns {n_bad} values that are not finite; return finite values")
+    return embeddings.clamp(-_FLOAT16_MAX, _FLOAT16_MAX).half()
 
 
 def check_same_names(system: System, first: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:

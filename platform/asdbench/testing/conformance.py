@@ -260,7 +260,7 @@ class SystemConformance(Conformance):
     """Tests of a system that scores clips."""
 
     def test_scores_do_not_depend_on_batches(self, finished: FinishedJob) -> None:
-        """Score clips in reverse order and one by one; scores are equal up to rounding."""
+        """Score clips in reverse order and one by one; scores and embeddings are equal up to rounding."""
         scorer, data = finished.restored(), finished.resolved.clips
         ids = finished.components["clip_id"].to_numpy()
         together = _scores(scorer, data.scoring_batches(ids))
@@ -406,12 +406,17 @@ def _assert_an_interrupted_fit_is_repeated(finished: FinishedJob, job: Job, stor
 
 
 def _scores(scorer: System, batches: Iterator[ClipBatch]) -> dict[str, NDArray[np.float64]]:
-    """Return the component scores, by name and in the order of the clips."""
+    """Return the component scores by name, and ``embeddings`` if there are any, in the order of the clips."""
     parts: dict[str, list[torch.Tensor]] = {}
     with torch.inference_mode():
         for batch in batches:
             for name, values in scorer.components(batch).items():
                 parts.setdefault(name, []).append(values)
+            embeddings = scorer.embeddings(batch)
+            if embeddings is not None:
+                assert embeddings.shape[:1] == (batch.n_clips,), "embeddings must return one vector per clip"
+                assert embeddings.isfinite().all(), "embeddings must be finite"
+                parts.setdefault("embeddings", []).append(embeddings)
     return {name: torch.cat(values).double().numpy() for name, values in parts.items()}
 
 
