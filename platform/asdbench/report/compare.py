@@ -17,13 +17,14 @@ from rich.console import Console
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.evaluation import first_subset, judged_scores, labeled_clips, labeled_types
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
 from asdbench.metrics import OFFICIAL, Rule
 from asdbench.metrics.bootstrap import Resampled, SectionScores, bootstrap
 from asdbench.report import rendering
 from asdbench.report.formatting import format_percent
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
+from asdbench.report.row_scores import row_jobs
 from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 
 ALL = "all"  # machine type of the row over all machine types
@@ -134,19 +135,7 @@ def with_intervals(
 def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple[float | None, float | None]:
     if row["official_score"] is None:
         return None, None
-    settings = {name: value for name, value in row["settings"].items() if name != "pseudo_anomaly_data"}
-    pseudo_anomaly_data = row["settings"].get("pseudo_anomaly_data")
-    machine_types = [row["machine_type"]] if "machine_type" in row else row["machine_types_done"]
-    runs = [
-        {
-            machine_type: ResolvedJob.from_job(
-                Job(row["system"], settings, data.name, machine_type, seed, pseudo_anomaly_data),
-                data,
-            )
-            for machine_type in machine_types
-        }
-        for seed in row["seeds"]
-    ]
+    runs = list(row_jobs(row, data).values())
     return score_interval(runs, store, rule=data.rule, subset=subset)
 
 
