@@ -1,5 +1,6 @@
 # make bench: environment, embedded data, all systems, leaderboard.    make test: everything that CI checks.
 # make test-fast: the same without the tests that start a cluster, within six minutes on two cores.
+# make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(shell command -v uv >/dev/null 2>&1 \
@@ -9,7 +10,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: bench test test-fast lint clean
+.PHONY: bench test test-fast docs lint clean
 
 bench: .venv/.installed
 	$(BIN)/python sweeps/all_types.py --preset demo
@@ -19,6 +20,10 @@ test: .venv/.installed-dev lint
 
 test-fast: .venv/.installed-dev lint
 	$(BIN)/python -m pytest -m 'not cluster'
+
+docs: .venv/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -40,4 +45,4 @@ $(BIN)/python:
 	@touch $@ .venv/.installed
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -144,7 +144,8 @@ class ResolvedJob:
     @property
     def input_spec(self) -> InputSpec:
         """What the trained system reads of each clip."""
-        return self.configured.input_spec
+        trainer = self.configured.trainer
+        return trainer.system.input_spec(trainer.config)
 
     @property
     def plan(self) -> BatchPlan:
@@ -250,11 +251,14 @@ class ResolvedJob:
 
     def build_trained(self, facts: TrainingFacts) -> System:
         """Return the system that is trained, with initial weights from the current random state."""
-        return self.configured.build_trained(facts)
+        trainer = self.configured.trainer
+        return trainer.system(trainer.config, facts)
 
     def build_scorer(self, trained: System) -> System:
         """Return the system that scores ``trained``: itself, or the job's own around it."""
-        return self.configured.build_scorer(trained)
+        if self.configured.trained is None:
+            return trained
+        return self.configured.system(self.configured.config, trained.facts, trained)  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def tail_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9, tail_share
     return float(start + spread * _pareto_quantile(excess, beyond))
 
 
-DEFAULT_THRESHOLD = "empirical"  # the best calibrated of them: see docs/thresholds.md
+DEFAULT_THRESHOLD = "empirical"  # the best calibrated of them: see docs/metrics.md
 
 THRESHOLDS: dict[str, Callable[..., float]] = {
     "gamma": gamma_threshold,

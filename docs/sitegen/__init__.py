@@ -1,0 +1,1 @@
+"""What the documentation site generates: pages from the code, diagrams and formulas."""
