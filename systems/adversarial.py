@@ -227,9 +227,9 @@ class Adversarial(System[Config]):
         """Return the standard deviation of the discriminator's input noise; it falls to 0 over the stage."""
         return float(self.config.instance_noise * (1.0 - progress))
 
-    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Return ``discriminator``: the negative mean of the logit over windows."""
-        return {"discriminator": -batch.mean_over_clips(self.discriminator.logits(self.embed(batch)))}
+    def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return ``discriminator``: the negated logit."""
+        return {"discriminator": -self.discriminator.logits(self.embed(batch))}
 
     @once_per_batch
     def embed(self, batch: ClipBatch) -> Tensor:

@@ -118,9 +118,9 @@ class BaselineMse(System[Config]):
         rebuilt: Tensor = self.network[self.n_encoding :](self.encode(batch)).view_as(batch.windows)
         return batch.windows - rebuilt
 
-    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Return ``mse``: the mean squared error over all vectors and dimensions of a clip."""
-        return {"mse": batch.mean_over_clips(self.residuals(batch).square().mean(dim=(1, 2)))}
+    def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return ``mse``: the mean squared error over all dimensions of a vector."""
+        return {"mse": self.residuals(batch).square().mean(dim=(1, 2))}
 
     def embeddings(self, batch: ClipBatch) -> Tensor:
         """Return the mean bottleneck of a clip's vectors."""

@@ -252,17 +252,16 @@ class MultitaskMel(System[Config]):
         seed = int(torch.randint(2**31, ()))
         self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
 
-    def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Return three forms of the classifier's score and one score per back end, averaged over windows."""
+    def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return three forms of the classifier's score and one score per back end."""
         embedding = self.embed(batch)
         logit = self.own_machine(embedding).squeeze(1).double()
-        scores = {
+        return {
             "logit": -logit,
             "probability": torch.sigmoid(-logit),
             "log-probability": nn.functional.softplus(-logit),
             **self.backends.score(embedding),
         }
-        return {name: batch.mean_over_clips(values) for name, values in scores.items()}
 
     def embeddings(self, batch: ClipBatch) -> Tensor:
         """Return the mean embedding of a clip's windows."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from asdbench.io.storage import Storage
+from tests.exported import AUTOENCODER, Exported, export_tiny, tiny_workspace
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,10 @@ def s3_bucket(s3_server: str) -> str:
 def s3(s3_bucket: str) -> Storage:
     """An empty storage in that bucket."""
     return Storage.from_location(s3_bucket.replace("FOLDER", uuid.uuid4().hex))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """An autoencoder that was exported with both machine types; never changed."""
+    base = tmp_path_factory.mktemp("exported")
+    return export_tiny(tiny_workspace(base), base / "detector", "baseline-mse", AUTOENCODER)

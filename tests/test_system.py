@@ -112,3 +112,20 @@ def test_what_a_system_must_define_names_itself(method: str) -> None:
 
     with pytest.raises(NotImplementedError, match=rf"Empty must define {method}\(cls, config\)"):
         getattr(Empty, method)(Config())
+
+
+class _Windows(System[None]):
+    def window_components(self, batch: ClipBatch) -> dict[str, torch.Tensor]:
+        return {"level": batch.windows.mean(dim=(1, 2))}
+
+
+def test_clip_scores_are_by_default_the_means_of_window_scores() -> None:
+    clip, zeros = torch.tensor([0, 0, 1]), torch.zeros(3, dtype=torch.long)
+    windows = torch.tensor([1.0, 3.0, 5.0])[:, None, None].expand(3, 4, 2)
+    batch = ClipBatch(windows, clip, n_clips=2, machine=zeros, section=zeros)
+    system = _Windows(None, TrainingFacts((), {}))
+    assert _Windows.has_window_components()
+    assert system.components(batch)["level"].tolist() == [2.0, 5.0]
+    assert not System.has_window_components()
+    with pytest.raises(NotImplementedError, match="must define components"):
+        System(None, TrainingFacts((), {})).components(batch)

@@ -32,7 +32,7 @@ from asdbench.config import Setting, checked, make_config, settings_of, values_o
 from asdbench.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from asdbench.system import System
+    from asdbench.system import InputSpec, System, TrainingFacts
 
 ENTRY_POINTS = "asdbench.systems"
 _ROOMS_IN_SOURCE_HASH = (
@@ -219,6 +219,8 @@ def _flaw(system: "type[System]") -> str | None:
     elif system.training_of:
         required = ("components",)
     for member in required:
+        if member == "components" and system.has_window_components():
+            continue
         if inspect.getattr_static(system, member) is inspect.getattr_static(System, member):
             return f"{system.__name__} must define {member}, see asdbench.system.System"
         if member in ("input_spec", "batch_plan", "members", "combine") and not inspect.ismethod(
@@ -242,6 +244,21 @@ class Configured:
     def trainer(self) -> "Configured":
         """The system whose training this one uses: its own or that of ``training_of``."""
         return self.trained or self
+
+    @property
+    def input_spec(self) -> "InputSpec":
+        """What the trained system reads of each clip."""
+        return self.trainer.system.input_spec(self.trainer.config)
+
+    def build_trained(self, facts: "TrainingFacts") -> "System":
+        """Return the system that is trained, with initial weights from the current random state."""
+        return self.trainer.system(self.trainer.config, facts)
+
+    def build_scorer(self, trained: "System") -> "System":
+        """Return the system that scores ``trained``: itself, or this one around it."""
+        if self.trained is None:
+            return trained
+        return self.system(self.config, trained.facts, trained)  # type: ignore[call-arg]
 
     def own_values(self, *affects: Any) -> dict[str, Any]:
         """Return the settings, those of the trained system included, that affect what is named (or all)."""

@@ -444,9 +444,27 @@ class System(nn.Module, Generic[ConfigT]):
         it is part of ``state_dict()``.
         """
 
+    def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Return named anomaly scores of the windows, each Float[Tensor, "row"], higher = more anomalous.
+
+        A system whose clip scores are the means of its window scores defines this instead of ``components``.
+        A detector can then show which part of a clip is anomalous.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define window_components(self, batch)")
+
+    @classmethod
+    def has_window_components(cls) -> bool:
+        """Return whether the system defines ``window_components``."""
+        return cls.window_components is not System.window_components
+
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Return named anomaly scores, each Float[Tensor, "clip"], higher = more anomalous."""
-        raise NotImplementedError(f"{type(self).__name__} must define components(self, batch)")
+        """Return named anomaly scores, each Float[Tensor, "clip"], higher = more anomalous.
+
+        By default, the means of ``window_components`` over the windows of each clip.
+        """
+        if not self.has_window_components():
+            raise NotImplementedError(f"{type(self).__name__} must define components(self, batch)")
+        return {name: batch.mean_over_clips(values) for name, values in self.window_components(batch).items()}
 
     def embeddings(self, batch: ClipBatch) -> Tensor | None:
         """Return the embedding of each clip, Float[Tensor, "clip dim"]; ``None`` if the system has none.

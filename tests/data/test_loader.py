@@ -9,7 +9,8 @@ import pytest
 import soundfile
 import torch
 
-from asdbench.data.loader import JobData, window_starts
+from asdbench.data.clip_windows import window_starts
+from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError
@@ -523,7 +524,7 @@ def test_row_keys_differ(data: DataSet) -> None:
 def test_scoring_batches_hold_every_window_and_no_hint(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asdbench.data.loader.SCORING_FRAMES", 300)
+    monkeypatch.setattr("asdbench.data.clip_windows.SCORING_FRAMES", 300)
     found = job(data, input_spec=replace(NEEDS, window_hop_frames=3))
     ids = [*found.test_ids, *found.hold_out_ids]
     scored = []

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from asdbench import registry
-from asdbench.data.loader import window_starts
+from asdbench.data.clip_windows import window_starts
 from asdbench.system import ClipBatch, Fusion, System, TrainingFacts
 
 FACTS = TrainingFacts(sections=("00",), attributes={})

@@ -177,14 +177,56 @@ def read_clip(
     """
     if channels not in CHANNEL_POLICIES:
         raise unknown_name("channel policy", channels, CHANNEL_POLICIES)
-    with _opened(path) as (_, sound):
-        parts = [_kept_channels(block, channels) for block in _blocks(path, sound, integer="float32")]
-        wave = np.concatenate(parts)
-        if sound.samplerate != sample_rate_hz:
-            wave = soxr.resample(wave, sound.samplerate, sample_rate_hz, quality="HQ")
+    with decoded(path) as recording:
+        wave = np.concatenate([reduce_channels(block, channels) for block in recording.blocks])
+        wave = resampled(wave, recording.sample_rate_hz, sample_rate_hz)
     if not len(wave):
         raise BadAudio(path, f"too short to leave a sample at {sample_rate_hz} Hz")
-    joined = wave.T.reshape(-1)  # one channel after the other
+    return joined_channels(wave)
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """An open recording.
+
+    Attributes
+    ----------
+    sample_rate_hz, channels, frames : of the file; a frame has one sample per channel
+    blocks : its samples in blocks, Float32[ndarray, "sample channel"], full scale 1
+    """
+
+    sample_rate_hz: int
+    channels: int
+    frames: int
+    blocks: Iterator[npt.NDArray[np.float32]]
+
+
+@contextmanager
+def decoded(path: Path) -> Iterator[DecodedAudio]:
+    """Open a recording to read it in blocks, however long it is.
+
+    Raises
+    ------
+    BadAudio
+        The file is bad in a way that :func:`inspect_clip` names; on opening, or at the bad block.
+    """
+    with _opened(path) as (_, sound):
+        blocks = _blocks(path, sound, integer="float32")
+        yield DecodedAudio(sound.samplerate, sound.channels, sound.frames, blocks)
+
+
+def resampled(
+    wave: npt.NDArray[np.float32], from_hz: int, to_hz: int = SAMPLE_RATE_HZ
+) -> npt.NDArray[np.float32]:
+    """Return (sample, channel) at another sample rate; unchanged if it is the same."""
+    if from_hz == to_hz:
+        return wave
+    return soxr.resample(wave, from_hz, to_hz, quality="HQ")  # type: ignore[no-any-return]
+
+
+def joined_channels(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Return the kept channels of (sample, channel), one after the other, as 16-bit samples."""
+    joined = wave.T.reshape(-1)
     clipped: npt.NDArray[np.float32] = np.clip(np.rint(joined * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
     return clipped.astype(np.int16)
 
@@ -194,7 +236,7 @@ def kept_channels(channels: int, policy: ChannelPolicy) -> int:
     return min(channels, 2) if policy == "both" else 1
 
 
-def _kept_channels(block: npt.NDArray[np.float32], policy: ChannelPolicy) -> npt.NDArray[np.float32]:
+def reduce_channels(block: npt.NDArray[np.float32], policy: ChannelPolicy) -> npt.NDArray[np.float32]:
     """Reduce (sample, channel) to (sample, kept channel)."""
     if policy == "mean":
         return np.asarray(block.mean(axis=1, keepdims=True))

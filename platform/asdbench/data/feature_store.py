@@ -221,18 +221,15 @@ def mels(
     was_there = path.exists()
     if (existing := stored(path, thorough=True)) is not None:
         return existing
-    import torch
-
-    from asdbench.features.mel import log_mel
+    from asdbench.data.clip_windows import stored_mel
 
     with _rebuilding(path, was_there):
         source = waveforms(data, machine_type, workers=workers)
     lengths = np.maximum(1 + np.diff(source.starts) // spec.hop_samples, min_frames)
 
     def compute(row: int) -> NDArray[np.float16]:
-        samples = source.rows[source.starts[row] : source.starts[row + 1]].astype(np.float32)
-        mel = log_mel(torch.from_numpy(samples).mul_(1 / 32768), spec, min_frames=min_frames)
-        return mel.half().numpy()
+        samples = source.rows[source.starts[row] : source.starts[row + 1]]
+        return stored_mel(samples, spec, min_frames=min_frames).numpy()
 
     _build(path, source.clip_ids, lengths, (spec.n_mels,), np.float16, compute, workers, progress)
     return Shard(path)

@@ -22,6 +22,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asdbench.data import feature_store
+from asdbench.data.clip_windows import (
+    Standardization,
+    crop_samples,
+    crops,
+    first_sample,
+    grouped,
+    regrouped,
+    repeated,
+    window_starts,
+    windows_at,
+)
 from asdbench.data.holdout import hold_out
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError, unknown_name
@@ -29,32 +40,12 @@ from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, 
 from asdbench.features.mel import log_mel_of_padded
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, TrainingFacts
 
-SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
-
 _EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # purposes of random streams
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
     """Return the random stream of ``key`` under ``seed``."""
     return np.random.default_rng([seed, *key])
-
-
-def window_starts(frames: int, window: int, hop: int) -> NDArray[np.int64]:
-    """Return where windows start in a clip: 0, hop, 2·hop, ... while before the last start, and the last.
-
-    >>> window_starts(1001, 256, 128).tolist()
-    [0, 128, 256, 384, 512, 640, 745]
-    """
-    last = frames - window
-    return np.append(np.arange(0, last, hop), last)
-
-
-@dataclass(frozen=True)
-class Standardization:
-    """Mean and deviation of each mel bin, Float[Tensor, "mel"]."""
-
-    mean: Tensor
-    deviation: Tensor
 
 
 @dataclass(frozen=True)
@@ -251,7 +242,7 @@ class JobData:
             starts = np.concatenate([start for _, start in group])
             clip = np.concatenate([np.full(len(start), c) for c, start in group])
             batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64))
-            yield _regrouped(batch, [len(start) for _, start in group])
+            yield regrouped(batch, [len(start) for _, start in group])
 
     def validation_batches(self) -> Iterator[ClipBatch]:
         """Yield the windows that training steps leave out, as training batches."""
@@ -275,7 +266,7 @@ class JobData:
             for chosen in _chunks(part, self.plan.size):
                 starts, clip = (column[chosen] for column in self._windows)
                 batch = self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
-                yield _regrouped(replace(batch, domain=None, attributes=None, row_keys=None), [len(chosen)])
+                yield regrouped(replace(batch, domain=None, attributes=None, row_keys=None), [len(chosen)])
 
     def _rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """First frame, clip and key of each row of the global batch."""
@@ -347,8 +338,11 @@ class JobData:
         if len(rows):
             crops = augmented_crops(
                 [self._samples(int(clips.machine[c]), int(clips.clip_id[c])) for c in clip[rows]],
-                [self._first_sample(int(start)) for start in (starts - clips.start[clip])[rows]],
-                self._crop_samples,
+                [
+                    first_sample(int(start), self.input_spec.mel)
+                    for start in (starts - clips.start[clip])[rows]
+                ],
+                crop_samples(self.input_spec),
                 transforms=[transforms[row] for row in rows],
                 keys=keys[rows].tolist(),
             )
@@ -386,22 +380,14 @@ class JobData:
                 section=torch.tensor(section),
                 waveform=self._crops(own, ids, offsets) if self.input_spec.waveform else None,
             )
-            yield _regrouped(batch, [len(start) for _, start in group])
+            yield regrouped(batch, [len(start) for _, start in group])
 
     def _by_rows(
         self, clips: NDArray[np.int64], grids: Sequence[NDArray[np.int64]]
     ) -> Iterator[list[tuple[int, NDArray[np.int64]]]]:
         """Group clips with their window starts into batches of about ``SCORING_FRAMES`` frames."""
-        group: list[tuple[int, NDArray[np.int64]]] = []
-        rows = 0
-        for clip, starts in zip(clips, grids, strict=True):
-            if group and (rows + len(starts)) * self.input_spec.window_frames > SCORING_FRAMES:
-                yield group
-                group, rows = [], 0
-            group.append((int(clip), starts))
-            rows += len(starts)
-        if group:
-            yield group
+        for group in grouped([len(starts) for starts in grids], self.input_spec.window_frames):
+            yield [(int(clip), starts) for clip, starts in zip(clips[group], grids[group], strict=True)]
 
     def _starts(self, start: int, stop: int) -> NDArray[np.int64]:
         return start + window_starts(
@@ -430,50 +416,32 @@ class JobData:
         """Return Float[Tensor, "row frame mel"] of the windows that begin at ``starts``."""
         length = self.input_spec.window_frames
         if not machine.any():
-            windows = _windows_at(self._frames[0], starts, length)
+            windows = windows_at(self._frames[0], starts, length)
         else:
             windows = torch.empty(len(starts), length, self.input_spec.mel.n_mels)
             for which in np.unique(machine):
                 rows = np.flatnonzero(machine == which)
-                windows[torch.from_numpy(rows)] = _windows_at(self._frames[which], starts[rows], length)
+                windows[torch.from_numpy(rows)] = windows_at(self._frames[which], starts[rows], length)
         return self._standardized(windows)
 
     def _standardized(self, windows: Tensor) -> Tensor:
         """Turn windows in dB into z-scores, in place, if the system wants them."""
         if self.standardization is not None:
-            windows.sub_(self.standardization.mean).div_(self.standardization.deviation)
+            self.standardization.apply_(windows)
         return windows
 
     # Waveforms
 
-    @cached_property
-    def _crop_samples(self) -> int:
-        """Samples that the frames of a window are computed from."""
-        return self.input_spec.mel.n_fft + self.input_spec.mel.hop_samples * (
-            self.input_spec.window_frames - 1
-        )
-
-    def _first_sample(self, frame: int) -> int:
-        """Return the first sample of the crop of a window that begins at ``frame``; frames are centered."""
-        return self.input_spec.mel.hop_samples * frame - self.input_spec.mel.n_fft // 2
-
     def _samples(self, machine: int, clip_id: int) -> NDArray[np.int16]:
         """Return the samples of a clip, repeated end to end where it is shorter than a window."""
-        samples: NDArray[np.int16] = self._waveforms[machine].clip(clip_id)
-        least = self.input_spec.mel.hop_samples * (self.input_spec.window_frames - 1)
-        return samples if len(samples) >= least else np.resize(samples, least)
+        return repeated(self._waveforms[machine].clip(clip_id), self.input_spec)
 
     def _crops(
         self, machine: NDArray[np.int64], clip_id: NDArray[np.int64], frame: NDArray[np.int64]
     ) -> Tensor:
         """Return Float[Tensor, "row sample"] of the windows that begin at ``frame`` of their clips."""
-        crops = np.zeros((len(frame), self._crop_samples), np.float32)
-        for row, (which, clip, begin) in enumerate(zip(machine, clip_id, frame, strict=True)):
-            samples, first = self._samples(int(which), int(clip)), self._first_sample(int(begin))
-            part = samples[max(first, 0) : first + self._crop_samples]
-            place = max(-first, 0)
-            crops[row, place : place + len(part)] = part
-        return torch.from_numpy(crops).mul_(1 / 32768)
+        clips = [self._samples(int(which), int(clip)) for which, clip in zip(machine, clip_id, strict=True)]
+        return crops(clips, frame, self.input_spec)
 
 
 def pseudo_anomaly_types(
@@ -526,11 +494,6 @@ def _check(plan: BatchPlan) -> None:
             raise unknown_name("augmentation", name, TRANSFORMS)
 
 
-def _windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:
-    rows = (starts[:, None] + np.arange(length)).reshape(-1)
-    return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, frames.shape[1]).float()
-
-
 def _as_tensor(rows: NDArray[np.float16]) -> Tensor:
     with warnings.catch_warnings():  # the mapped file is read-only, and so are we
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -540,12 +503,6 @@ def _as_tensor(rows: NDArray[np.float16]) -> Tensor:
 def _chunks(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-def _regrouped(batch: ClipBatch, rows_of_clip: list[int]) -> ClipBatch:
-    """Return the batch with its rows, in order, belonging to clips of the given numbers of rows."""
-    clip = torch.repeat_interleave(torch.arange(len(rows_of_clip)), torch.tensor(rows_of_clip))
-    return replace(batch, clip=clip, n_clips=len(rows_of_clip))
 
 
 def _facts(training: pl.DataFrame) -> TrainingFacts:

@@ -79,18 +79,19 @@ class Result:
 
 def anomaly_scores(resolved: ResolvedJob, store: JobStore) -> pl.DataFrame:
     """Return ``clip_id``, ``use`` and ``score`` of a scored job."""
-    return fuse_components(components_of(resolved, store), _fusion(resolved))
+    return fuse_components(components_of(resolved, store), fusion_of(resolved))
 
 
 def components_of(resolved: ResolvedJob, store: JobStore) -> pl.DataFrame:
     """Return the component scores of a scored job by ``clip_id`` and ``use``; an ensemble joins them here."""
     if not resolved.members:
         return store.components(resolved.scoring_key)
-    members = {m.job.system: (components_of(m, store), _fusion(m)) for m in resolved.members}
+    members = {m.job.system: (components_of(m, store), fusion_of(m)) for m in resolved.members}
     return join_members(resolved.configured.system, resolved.configured.config, members)
 
 
-def _fusion(resolved: ResolvedJob) -> Fusion:
+def fusion_of(resolved: ResolvedJob) -> Fusion:
+    """Return how a job's components are combined."""
     return resolved.configured.system.fusion(resolved.configured.config)
 
 
@@ -108,7 +109,7 @@ def _normal_scores(scores: pl.DataFrame) -> NDArray[np.float64]:
     return scores.filter(pl.col("use") != "test")["score"].to_numpy()
 
 
-def _thresholds(scores: pl.DataFrame) -> dict[str, StoredThreshold]:
+def calibrated_thresholds(scores: pl.DataFrame) -> dict[str, StoredThreshold]:
     """Return each method's threshold and its false alarms among normal clips that it was not fitted to."""
     normal = _normal_scores(scores)
     thresholds = {}
@@ -158,7 +159,7 @@ def evaluate(
     trainings = training_records(resolved, store).values()
     scorings = [store.scoring_record(part.scoring_key) for part in resolved.parts]
     scoring_seconds = sum(scoring.scoring_seconds for scoring in scorings)
-    thresholds = _thresholds(scores)
+    thresholds = calibrated_thresholds(scores)
     record = ResultRecord(
         system=resolved.job.system,
         settings=resolved.configured.values(),

@@ -144,8 +144,7 @@ class ResolvedJob:
     @property
     def input_spec(self) -> InputSpec:
         """What the trained system reads of each clip."""
-        trainer = self.configured.trainer
-        return trainer.system.input_spec(trainer.config)
+        return self.configured.input_spec
 
     @property
     def plan(self) -> BatchPlan:
@@ -251,14 +250,11 @@ class ResolvedJob:
 
     def build_trained(self, facts: TrainingFacts) -> System:
         """Return the system that is trained, with initial weights from the current random state."""
-        trainer = self.configured.trainer
-        return trainer.system(trainer.config, facts)
+        return self.configured.build_trained(facts)
 
     def build_scorer(self, trained: System) -> System:
         """Return the system that scores ``trained``: itself, or the job's own around it."""
-        if self.configured.trained is None:
-            return trained
-        return self.configured.system(self.configured.config, trained.facts, trained)  # type: ignore[call-arg]
+        return self.configured.build_scorer(trained)
 
 
 @dataclass(frozen=True)

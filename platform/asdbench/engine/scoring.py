@@ -1,7 +1,6 @@
 """Component scores of a trained system, and their fusion into the anomaly score.
 
-Components are stored for hold-out and test clips. Each is standardized with the mean and deviation
-over the hold-out clips, then weighted. Without a hold-out nothing is standardized.
+Components are stored for hold-out and test clips, and fused as `asdbench.engine.fitted_fusion` describes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +14,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from asdbench.data.loader import JobData
+from asdbench.engine.fitted_fusion import FittedFusion, Normalization
 from asdbench.engine.system_output import check_same_names, checked_components, checked_embeddings
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch, Fusion, MemberScores, System, on_scale
+from asdbench.system import ClipBatch, Fusion, MemberScores, System
 
 Scores = dict[str, NDArray[np.float64]]
+
+_KEYS = ("clip_id", "use")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,30 +105,14 @@ def _table(use: str, ids: Sequence[int | None] | NDArray[np.int64], scores: Scor
 
 def fuse_components(components: pl.DataFrame, fusion: Fusion) -> pl.DataFrame:
     """Return ``clip_id``, ``use`` and the anomaly ``score`` of a component table as in `component_scores`."""
-    score = np.zeros(components.height)
-    for name, weight in weights_of(components, fusion).items():
-        values = torch.from_numpy(standardized(components, name).copy())
-        score += weight * on_scale(values, fusion.scale).numpy()
+    columns = {name: components[name].to_numpy() for name in components.columns if name not in _KEYS}
+    score = FittedFusion.from_table(components, fusion).score(columns)
     return components.select("clip_id", "use", pl.Series("score", score))
-
-
-def weights_of(components: pl.DataFrame, fusion: Fusion) -> Mapping[str, float]:
-    """Return the nonzero weights of components, checked; equal weights if the fusion names none."""
-    names = [name for name in components.columns if name not in ("clip_id", "use")]
-    chosen = fusion.weights if fusion.weights is not None else dict.fromkeys(names, 1 / len(names))
-    unknown = sorted(set(chosen) - set(names))
-    if unknown:
-        raise InputError(f"fusion weights name component {unknown[0]!r}; the system has: {', '.join(names)}")
-    return {name: weight for name, weight in chosen.items() if weight}
 
 
 def standardized(components: pl.DataFrame, name: str) -> NDArray[np.float64]:
     """Return a column as z-scores by the hold-out's mean and deviation; unchanged without a hold-out."""
-    values = components[name].to_numpy()
-    normal = values[(components["use"] == "hold-out").to_numpy()]
-    if not len(normal):
-        return values
-    return (values - normal.mean()) / max(normal.std(), 1e-12)  # type: ignore[no-any-return]
+    return Normalization.from_table(components, name).apply(components[name].to_numpy())
 
 
 def join_members(
@@ -158,9 +144,10 @@ def join_members(
                 f"member; name members that hold out the same clips"
             )
         fused = fuse_components(table, fusion)
+        weighted = FittedFusion.from_table(table, fusion).weights
         scores[name] = MemberScores(
             torch.from_numpy(standardized(fused, "score")),
-            {part: torch.from_numpy(standardized(table, part)) for part in weights_of(table, fusion)},
+            {part: torch.from_numpy(standardized(table, part)) for part in weighted},
         )
     assert clips is not None
     combined = checked_components(system, "combine", system.combine(config, scores), clips.height)

@@ -7,11 +7,13 @@ the back end are registered afterwards.
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
-from asdbench.system import System
+from asdbench.registry import Configured
+from asdbench.system import System, TrainingFacts
 
 State = Mapping[str, Tensor]
 
@@ -60,8 +62,22 @@ def load_backend(system: System, state: State) -> None:
 
 def restored(resolved: ResolvedJob, store: JobStore) -> System:
     """Return the scoring system of a scored job, ready to score."""
-    system = resolved.build_trained(resolved.clips.facts)
-    load_trained(system, store.load_tensors(f"{store.training(resolved.training_key)}/model.pt"))
-    scorer = resolved.build_scorer(system)
-    load_backend(scorer, store.load_tensors(f"{store.scores(resolved.scoring_key)}/backend.pt"))
+    return rebuilt(resolved.configured, resolved.clips.facts, *stored_states(resolved, store))
+
+
+def stored_states(resolved: ResolvedJob, store: JobStore) -> tuple[State, State]:
+    """Return the state of a scored job after training, and what the fitted back end adds."""
+    return (
+        store.load_tensors(f"{store.training(resolved.training_key)}/model.pt"),
+        store.load_tensors(f"{store.scores(resolved.scoring_key)}/backend.pt"),
+    )
+
+
+def rebuilt(configured: Configured, facts: TrainingFacts, trained: State, backend: State) -> System:
+    """Return a scoring system with these states, ready to score; torch's random state does not change."""
+    with torch.random.fork_rng(devices=[]):
+        system = configured.build_trained(facts)
+    load_trained(system, trained)
+    scorer = configured.build_scorer(system)
+    load_backend(scorer, backend)
     return scorer.eval()

@@ -272,6 +272,21 @@ class SystemConformance(Conformance):
             np.testing.assert_allclose(backwards[name][::-1], values, **tolerance)
             np.testing.assert_allclose(np.concatenate([one[name] for one in alone]), values, **tolerance)
 
+    def test_clip_scores_are_the_means_of_window_scores(self, finished: FinishedJob) -> None:
+        """Score windows, if the system does; their mean over each clip is the clip's score."""
+        scorer, data = finished.restored(), finished.resolved.clips
+        if not scorer.has_window_components():
+            pytest.skip("the system scores no windows")
+        with torch.inference_mode():
+            for batch in data.scoring_batches(data.test_ids):
+                of_windows, of_clips = scorer.window_components(batch), scorer.components(batch)
+                assert of_windows.keys() == of_clips.keys(), "windows and clips have other components"
+                for name, values in of_windows.items():
+                    assert values.shape == (len(batch.windows),), f"{name} has not one score per window"
+                    torch.testing.assert_close(
+                        batch.mean_over_clips(values), of_clips[name], msg=f"{name} is not the mean"
+                    )
+
     def test_stored_state_gives_the_same_scores(self, finished: FinishedJob) -> None:
         """Score with a new system and the stored state; scores are equal to the bit."""
         again = component_scores(finished.restored(), finished.resolved.clips, device=torch.device("cpu"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-_FAULTS = {
+FAULTS = {
     "silent": "silent (all samples are zero)",
     "constant": "constant (all samples are equal)",
     "silent channel": "silent on one of their channels",
@@ -29,7 +29,7 @@ def signal_notes(clips: pl.DataFrame) -> list[str]:
     """
     return [
         _note(clips.filter(pl.col("fault") == fault), text, clips.height)
-        for fault, text in _FAULTS.items()
+        for fault, text in FAULTS.items()
         if (clips["fault"] == fault).any()
     ]
 

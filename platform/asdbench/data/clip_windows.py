@@ -1,0 +1,170 @@
+"""Windows of clips as scoring takes them: where they start, their values, their samples.
+
+A clip shorter than a window is repeated end to end until it fills one. Spectrograms are float16, as the
+feature store keeps them, so that a recording scored here and one scored from the store have the same values.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asdbench.features.mel import log_mel
+from asdbench.spec import MelSpec
+from asdbench.system import ClipBatch, InputSpec
+
+FULL_SCALE = 32768
+SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
+
+
+def window_starts(frames: int, window: int, hop: int) -> NDArray[np.int64]:
+    """Return where windows start in a clip: 0, hop, 2·hop, ... while before the last start, and the last.
+
+    >>> window_starts(1001, 256, 128).tolist()
+    [0, 128, 256, 384, 512, 640, 745]
+    """
+    last = frames - window
+    return np.append(np.arange(0, last, hop), last)
+
+
+@dataclass(frozen=True)
+class Standardization:
+    """Mean and deviation of each mel bin, Float[Tensor, "mel"]."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def apply_(self, windows: Tensor) -> Tensor:
+        """Turn windows in dB, Float[Tensor, "row frame mel"], into z-scores, in place."""
+        return windows.sub_(self.mean).div_(self.deviation)
+
+
+def stored_mel(samples: NDArray[np.int16], spec: MelSpec, *, min_frames: int) -> Tensor:
+    """Return the log-mel spectrogram of one clip as the feature store keeps it, Half[Tensor, "frame mel"].
+
+    A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
+    """
+    wave = torch.from_numpy(samples.astype(np.float32)).mul_(1 / FULL_SCALE)
+    return log_mel(wave, spec, min_frames=min_frames).half()
+
+
+def windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:
+    """Return the windows of ``length`` frames that begin at ``starts``, Float[Tensor, "row frame mel"]."""
+    rows = (starts[:, None] + np.arange(length)).reshape(-1)
+    return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, frames.shape[1]).float()
+
+
+def crop_samples(input_spec: InputSpec) -> int:
+    """Return the number of samples that the frames of a window are computed from."""
+    return input_spec.mel.n_fft + input_spec.mel.hop_samples * (input_spec.window_frames - 1)
+
+
+def first_sample(frame: int, spec: MelSpec) -> int:
+    """Return the first sample of the crop of a window that begins at ``frame``; frames are centered."""
+    return spec.hop_samples * frame - spec.n_fft // 2
+
+
+def repeated(samples: NDArray[np.int16], input_spec: InputSpec) -> NDArray[np.int16]:
+    """Return the samples of a clip, repeated end to end where it is shorter than a window."""
+    least = input_spec.mel.hop_samples * (input_spec.window_frames - 1)
+    return samples if len(samples) >= least else np.resize(samples, least)
+
+
+def crops(
+    clips: Sequence[NDArray[np.int16]], frames: Sequence[int] | NDArray[np.int64], input_spec: InputSpec
+) -> Tensor:
+    """Return the samples of the window that begins at a frame of each clip, Float[Tensor, "row sample"]."""
+    length = crop_samples(input_spec)
+    rows = np.zeros((len(frames), length), np.float32)
+    for row, samples, frame in zip(rows, clips, frames, strict=True):
+        first = first_sample(int(frame), input_spec.mel)
+        part = samples[max(first, 0) : first + length]
+        place = max(-first, 0)
+        row[place : place + len(part)] = part
+    return torch.from_numpy(rows).mul_(1 / FULL_SCALE)
+
+
+def regrouped(batch: ClipBatch, rows_of_clip: Sequence[int]) -> ClipBatch:
+    """Return the batch with its rows, in order, belonging to clips of the given numbers of rows."""
+    clip = torch.repeat_interleave(torch.arange(len(rows_of_clip)), torch.tensor(rows_of_clip))
+    return replace(batch, clip=clip, n_clips=len(rows_of_clip))
+
+
+def grouped(rows: Sequence[int], window_frames: int) -> Iterator[slice]:
+    """Yield neighboring clips that are scored together: about ``SCORING_FRAMES`` frames in their windows.
+
+    Parameters
+    ----------
+    rows : number of windows of each clip
+
+    Examples
+    --------
+    >>> list(grouped([40, 40, 20], 256))
+    [slice(0, 1, None), slice(1, 3, None)]
+    """
+    start, total = 0, 0
+    for clip, count in enumerate(rows):
+        if clip > start and (total + count) * window_frames > SCORING_FRAMES:
+            yield slice(start, clip)
+            start, total = clip, 0
+        total += count
+    if rows:
+        yield slice(start, len(rows))
+
+
+def scoring_batches(
+    clips: Sequence[NDArray[np.int16]],
+    input_spec: InputSpec,
+    standardization: Standardization | None,
+    *,
+    section: int,
+) -> Iterator[ClipBatch]:
+    """Yield all windows of clips that are not in a store, as `JobData.scoring_batches` does of stored ones.
+
+    Parameters
+    ----------
+    clips : samples of each clip, at least one, 16 kHz
+    input_spec : input that the system reads
+    standardization : statistics of the mel bins, if the system takes z-scores
+    section : index of the clips' section in `TrainingFacts.sections`, or ``UNKNOWN``
+    """
+    length = input_spec.window_frames
+    starts = [
+        window_starts(max(input_spec.mel.frames(len(samples)), length), length, input_spec.window_hop_frames)
+        for samples in clips
+    ]
+    for group in grouped([len(of_clip) for of_clip in starts], length):
+        yield _scoring_batch(clips[group], starts[group], input_spec, standardization, section)
+
+
+def _scoring_batch(
+    clips: Sequence[NDArray[np.int16]],
+    starts: Sequence[NDArray[np.int64]],
+    input_spec: InputSpec,
+    standardization: Standardization | None,
+    section: int,
+) -> ClipBatch:
+    length = input_spec.window_frames
+    windows = torch.cat(
+        [
+            windows_at(stored_mel(samples, input_spec.mel, min_frames=length), of_clip, length)
+            for samples, of_clip in zip(clips, starts, strict=True)
+        ]
+    )
+    waveform = None
+    if input_spec.waveform:
+        owners = [repeated(samples, input_spec) for samples in clips]
+        of_rows = [owner for owner, of_clip in zip(owners, starts, strict=True) for _ in of_clip]
+        waveform = crops(of_rows, np.concatenate(starts), input_spec)
+    batch = ClipBatch(
+        windows=standardization.apply_(windows) if standardization else windows,
+        clip=torch.empty(0),
+        n_clips=0,
+        machine=torch.zeros(len(windows), dtype=torch.long),
+        section=torch.full((len(windows),), section),
+        waveform=waveform,
+    )
+    return regrouped(batch, [len(of_clip) for of_clip in starts])

@@ -1,0 +1,294 @@
+"""The detector of one machine type: models, fusion and threshold, as an export holds them.
+
+Window scores exist where the system's clip score is the mean of its windows' scores
+(:meth:`asdbench.system.System.window_components`). They are fused as clips are, so that on a linear scale
+their mean is the clip's score. An ensemble has none, as its members' windows differ.
+"""
+
+import io
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asdbench import registry
+from asdbench.data.audio import SignalCheck
+from asdbench.data.clip_windows import Standardization, scoring_batches, window_starts
+from asdbench.data.sets.recording_notes import FAULTS
+from asdbench.engine.clip_stream import ClipLength, cut_stream
+from asdbench.engine.detection import Array, Detection, WindowScores
+from asdbench.engine.export_record import (
+    CURE,
+    ExportedModel,
+    ExportRecord,
+    MachineRecord,
+    read_tensors_file,
+)
+from asdbench.engine.state import rebuilt
+from asdbench.engine.system_output import checked_components
+from asdbench.errors import InputError, unknown_name
+from asdbench.spec import SAMPLE_RATE_HZ
+from asdbench.system import UNKNOWN, ClipBatch, MemberScores, System, TrainingFacts
+
+Clip = NDArray[np.int16]
+
+LONG_RECORDING = 1.5  # longer than this many times the longest training clip: cut into clips
+_SAME_SCORE = 1e-3  # relative: what rounding may change in a probe's score
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Scores of several clips.
+
+    Attributes
+    ----------
+    score : Float[ndarray, "clip"]
+    components : the same by name, before standardization
+    windows : Float[ndarray, "window"] of each clip, where the system has window scores
+    """
+
+    score: Array
+    components: dict[str, Array]
+    windows: list[Array] | None
+
+
+class Model:
+    """A trained and fitted system that scores clips of one machine type."""
+
+    def __init__(self, record: ExportedModel, tensors: Mapping[str, Any]) -> None:
+        self.record = record
+        self.configured = registry.configure(record.system, record.settings)
+        self.facts = TrainingFacts(record.sections, record.attributes)
+        self.system: System = rebuilt(self.configured, self.facts, tensors["trained"], tensors["backend"])
+        self.input_spec = self.configured.input_spec
+        statistics = tensors["standardization"]
+        self.standardization = Standardization(*statistics) if statistics is not None else None
+
+    def scores(self, clips: Sequence[Clip], section: str | None) -> ClipScores:
+        """Return the scores of clips."""
+        names = self.facts.sections
+        known = section if section is not None else (names[0] if len(names) == 1 else None)
+        index = names.index(known) if known in names else UNKNOWN
+        parts: dict[str, list[Tensor]] = {}
+        windows: list[Array] = []
+        with torch.inference_mode():
+            for batch in scoring_batches(clips, self.input_spec, self.standardization, section=index):
+                components, of_windows = self._components(batch)
+                checked = checked_components(self.system, "components", components, batch.n_clips)
+                for name, values in checked.items():
+                    parts.setdefault(name, []).append(values)
+                windows += of_windows
+        arrays = {name: torch.cat(values).numpy() for name, values in parts.items()}
+        return ClipScores(self.record.fusion.score(arrays), arrays, windows or None)
+
+    def _components(self, batch: ClipBatch) -> tuple[dict[str, Tensor], list[Array]]:
+        """Return the components of the clips of a batch, and the fused scores of their windows."""
+        if not self.system.has_window_components():
+            return self.system.components(batch), []
+        rows = self.system.window_components(batch)
+        fused = self.record.fusion.score({name: values.double().numpy() for name, values in rows.items()})
+        ends = np.cumsum(np.bincount(batch.clip.numpy(), minlength=batch.n_clips))
+        means = {name: batch.mean_over_clips(values) for name, values in rows.items()}
+        return means, np.split(fused, ends[:-1])
+
+
+class MachineDetector:
+    """The detector of one machine type of an export; get it from :meth:`Detector.machine`."""
+
+    def __init__(
+        self, machine_type: str, record: MachineRecord, export: ExportRecord, tensors: Mapping[str, Any]
+    ) -> None:
+        self.machine_type, self.record, self.export = machine_type, record, export
+        self.models = [Model(*pair) for pair in zip(record.models, tensors["models"], strict=True)]
+        self.normal_level_db: Tensor = tensors["normal_level_db"]
+
+    @classmethod
+    def from_folder(cls, machine_type: str, export: ExportRecord, folder: Path) -> "MachineDetector":
+        """Read a machine type's tensors, and check that the installed code scores as that of the export."""
+        record = export.machines[machine_type]
+        content = read_tensors_file(folder, record)
+        try:
+            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            detector = cls(machine_type, record, export, tensors)
+        except InputError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise InputError(
+                f"the tensors in {folder / record.file} do not fit {export.system} ({reason}); {CURE}"
+            ) from error
+        detector._check_code()
+        return detector
+
+    def length(self, window_s: float | None = None, hop_s: float | None = None) -> ClipLength:
+        """Return how long recordings are cut: by default into usual clips that overlap by half."""
+        clip_s = self.record.clips.median_s if window_s is None else window_s
+        return ClipLength(clip_s, clip_s / 2 if hop_s is None else hop_s)
+
+    @property
+    def longest_s(self) -> float:
+        """The longest duration that is scored as one clip: a little more than the longest training clip."""
+        return LONG_RECORDING * self.record.clips.longest_s
+
+    def threshold(self, threshold: str | float | None = None) -> float:
+        """Return a threshold: of a method by name, a number itself, or of the method chosen at the export."""
+        if isinstance(threshold, int | float):
+            return float(threshold)
+        method = threshold or self.export.threshold_method
+        if method not in self.record.thresholds:
+            raise unknown_name("threshold method", method, self.record.thresholds)
+        return self.record.thresholds[method].threshold
+
+    def scores(self, clips: Sequence[Clip], *, section: str | None = None) -> ClipScores:
+        """Return the scores of clips of 16-bit samples at 16 kHz, at least one."""
+        each = [model.scores(clips, section) for model in self.models]
+        if self.record.fusion is None:
+            return each[0]
+        members = {
+            model.record.system: MemberScores(
+                torch.from_numpy(model.record.normalization.apply(scores.score)),
+                {
+                    name: torch.from_numpy(values)
+                    for name, values in model.record.fusion.standardized(scores.components).items()
+                },
+            )
+            for model, scores in zip(self.models, each, strict=True)
+        }
+        system = registry.get(self.export.system)
+        combined = system.combine(self._ensemble_config, members)
+        checked = checked_components(system, "combine", combined, len(clips))
+        components = {name: values.numpy() for name, values in checked.items()}
+        return ClipScores(self.record.fusion.score(components), components, None)
+
+    def detect(
+        self,
+        clip: Clip,
+        *,
+        start_s: float = 0.0,
+        channels: int = 1,
+        threshold: str | float | None = None,
+        section: str | None = None,
+    ) -> Detection:
+        """Return the result for a clip of 16-bit samples at 16 kHz.
+
+        Parameters
+        ----------
+        clip : samples; of several kept channels, one after the other
+        start_s : the clip's place in its recording
+        channels : number of channels that were kept; window scores exist for one only
+        threshold, section : as for :meth:`Detector.score`
+        """
+        scores = self.scores([clip], section=section)
+        windows = None
+        if scores.windows is not None and channels == 1:
+            windows = self._window_scores(scores.windows[0], len(clip), start_s)
+        return Detection(
+            self.machine_type,
+            start_s,
+            start_s + len(clip) / channels / SAMPLE_RATE_HZ,
+            float(scores.score[0]),
+            self.threshold(threshold),
+            {name: float(values[0]) for name, values in scores.components.items()},
+            windows,
+            tuple(self._notes(clip, channels)),
+        )
+
+    def stream(
+        self,
+        blocks: Iterable[NDArray[np.float32]],
+        sample_rate_hz: int,
+        length: ClipLength | None = None,
+        *,
+        threshold: str | float | None = None,
+        section: str | None = None,
+    ) -> Iterator[Detection]:
+        """Yield the results of overlapping clips of a stream, as :meth:`Detector.stream` does.
+
+        Parameters
+        ----------
+        blocks : Float32[ndarray, "sample channel"]
+        sample_rate_hz : of the blocks
+        length : how the stream is cut (default: :meth:`length`)
+        threshold, section : as for :meth:`Detector.score`
+        """
+        policy = self.export.data.channels
+        for clip in cut_stream(blocks, sample_rate_hz, length or self.length(), policy=policy):
+            yield self.detect(
+                clip.samples,
+                start_s=clip.start_s,
+                channels=clip.channels,
+                threshold=threshold,
+                section=section,
+            )
+
+    def _window_scores(self, scores: Array, samples: int, start_s: float) -> WindowScores:
+        spec = self.models[0].input_spec
+        frames = max(spec.mel.frames(samples), spec.window_frames)
+        starts = window_starts(frames, spec.window_frames, spec.window_hop_frames)
+        hop_s = spec.mel.hop_samples / SAMPLE_RATE_HZ
+        ends = np.minimum((starts + spec.window_frames) * hop_s, samples / SAMPLE_RATE_HZ)
+        return WindowScores(
+            np.asarray(start_s + starts * hop_s, np.float64), np.asarray(start_s + ends, np.float64), scores
+        )
+
+    def _notes(self, clip: Clip, channels: int) -> Iterator[str]:
+        check = SignalCheck()
+        check.add(clip[:, None])
+        fault = check.fault()
+        if fault is not None:
+            yield FAULTS[fault]
+        duration_s = len(clip) / channels / SAMPLE_RATE_HZ
+        window_s = max((m.input_spec.window_frames - 1) * m.input_spec.mel.hop_samples for m in self.models)
+        if len(clip) < window_s:
+            yield f"too short for a window of {window_s / SAMPLE_RATE_HZ:.2f} s: repeated end to end"
+        clips = self.record.clips
+        if not 0.5 * clips.shortest_s <= duration_s <= LONG_RECORDING * clips.longest_s:
+            yield (
+                f"{duration_s:.1f} s long, while training clips have {clips.shortest_s:.1f} to "
+                f"{clips.longest_s:.1f} s; the threshold may not apply"
+            )
+
+    @cached_property
+    def _ensemble_config(self) -> Any:
+        return registry.configure(self.export.system, self.export.settings).config
+
+    def _check_code(self) -> None:
+        """Compare the installed code with the exported one; where it differs, the score of a known clip."""
+        names = {model.system: model.code for model in self.record.models} | {
+            self.export.system: self.export.code
+        }
+        changed = [name for name, code in names.items() if registry.source_hash(name) != code]
+        if not changed:
+            return
+        known = self.record.probe.score
+        score = float(self.scores([probe_clip(self.record.probe.samples)]).score[0])
+        if abs(score - known) > _SAME_SCORE * max(1.0, abs(known)):
+            raise InputError(
+                f"the installed code of {changed[0]} gives other scores than the code that this detector was "
+                f"exported with ({score:.6g} instead of {known:.6g} for a known clip); install asdbench "
+                f"{self.export.versions.asdbench} with that version of {changed[0]}, or export it again"
+            )
+        logger.warning(
+            "the installed code of %s differs from the one that this detector was exported with; "
+            "the score of a known clip is the same",
+            changed[0],
+        )
+
+
+def probe_clip(samples: int) -> Clip:
+    """Return an artificial clip, white noise; equal for equal numbers of samples.
+
+    >>> probe_clip(3).tolist()
+    [5780, 1311, 3207]
+    """
+    noise = np.random.RandomState(0).normal(0, 3277, samples)  # its stream never changes
+    return noise.clip(-32768, 32767).astype(np.int16)
