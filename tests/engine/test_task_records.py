@@ -58,3 +58,10 @@ def test_a_damaged_record_is_set_aside_and_the_reason_said(
     assert not path.exists()
     assert path.with_name(f"{file}.damaged").exists()
     assert store.training_speeds().keys() == {"baseline-mse"}  # from the other records
+
+
+def test_the_median_time_of_scoring_is_known_by_system(folder: Path, store: JobStore) -> None:
+    for seconds, path in enumerate(sorted((folder / "scores").glob("*/scoring.json"))):
+        times = {"backend_seconds": 0.5, "scoring_seconds": seconds}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **times}))
+    assert store.scoring_seconds() == {"baseline-mse": 1.5}

@@ -1,6 +1,7 @@
 """The executor of a run's tasks and searches: this process, or a Ray cluster that is started on demand."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from asdbench.cluster.placement import Placement
+from asdbench.cluster.placement import Placement, WorkerShape
 from asdbench.driver.features import announce_features, build_features
 from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.run_status import LocalTasks, RunMonitor, StatusWriter
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from asdbench.cluster.connection import Connection
     from asdbench.driver.cluster_run import ClusterRun
 
+
+_RAY_STARTUP_S = 9.0  # as measured by benchmarks/bench_startup.py
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,24 @@ class ExecutionOptions:
                 "--workers-per-type and --gpus-per-worker"
             )
 
+    @property
+    def n_workers(self) -> int | None:
+        """Number of worker processes, None on a cluster that is not known yet."""
+        if self.local:
+            return 1
+        if self.placement.workers is not None or self.address != "local":
+            return self.placement.workers
+        import torch
+
+        cpus = len(os.sched_getaffinity(0))
+        node = {"Alive": True, "Resources": {"CPU": cpus, "GPU": torch.cuda.device_count()}}
+        return WorkerShape.from_nodes([node], self.placement).capacity
+
+    @property
+    def startup_s(self) -> float:
+        """Seconds from the plan of a run to the first step, on a quiet machine."""
+        return 0.0 if self.local else _RAY_STARTUP_S
+
 
 class Executor:
     """Runs tasks and searches; a context manager, which stops at the end what it has started.
@@ -73,6 +94,10 @@ class Executor:
     store, workspace : where results go, and where data is
     console : where to show progress
     on_trial : called after each trial, in another thread
+
+    Attributes
+    ----------
+    options : where and how tasks run
     """
 
     def __init__(
@@ -84,7 +109,7 @@ class Executor:
         console: Console,
         on_trial: Callable[[Study, Trial], None],
     ) -> None:
-        self._options = options
+        self.options = options
         self._store = store
         self._workspace = workspace
         self._console = console
@@ -110,11 +135,11 @@ class Executor:
 
     def warm_up(self) -> None:
         """Start to connect the cluster in the background, because that takes seconds."""
-        if not self._options.local and self._connection is None:
+        if not self.options.local and self._connection is None:
             from asdbench.cluster.connection import Connection
 
-            logger.info("connecting a Ray cluster: %s", self._options.address)
-            self._connection = Connection(self._options.address, dashboard=self._options.dashboard)
+            logger.info("connecting a Ray cluster: %s", self.options.address)
+            self._connection = Connection(self.options.address, dashboard=self.options.dashboard)
 
     def run(
         self,
@@ -137,7 +162,7 @@ class Executor:
         if not to_do and all(len(study.finished) >= trials for study in studies):
             return []
         logger.info("tasks to run: %d, studies: %d", len(to_do), len(studies))
-        if self._options.local:
+        if self.options.local:
             return self._run_locally(to_do)
         announce_features([resolved for task in to_do for resolved in task.jobs], console=self._console)
         return self._connected(expected=expected).run(to_do, studies=studies, trials=trials)
@@ -165,8 +190,8 @@ class Executor:
                 self._connection,
                 self._store,
                 self._workspace,
-                placement=self._options.placement,
-                checkpoint_epochs=self._options.checkpoint_epochs,
+                placement=self.options.placement,
+                checkpoint_epochs=self.options.checkpoint_epochs,
                 expected=expected,
                 display=self._open.enter_context(self._display),
                 monitor=self._monitor,
@@ -195,5 +220,5 @@ class Executor:
         with self._display, writer:
             on_event(TasksQueued(len(tasks)))
             return run_local(
-                tasks, self._store, checkpoint_epochs=self._options.checkpoint_epochs, on_event=on_event
+                tasks, self._store, checkpoint_epochs=self.options.checkpoint_epochs, on_event=on_event
             )

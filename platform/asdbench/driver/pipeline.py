@@ -135,7 +135,16 @@ def _train(
     if to_do or any(len(study.finished) < search.trials for study in studies):
         data.workspace.check_storage(writable=True)
         executor.warm_up()  # in parallel with the plan
-    to_do = plan(data, tasks, to_do, store, console=console)
+    to_do = plan(
+        data,
+        tasks,
+        to_do,
+        store,
+        console=console,
+        options=executor.options,
+        studies=studies,
+        trials=search.trials,
+    )
     expected = None if studies else len(tasks)
     failures = executor.run(to_do, expected=expected, studies=studies, trials=search.trials)
     machine_types = list(dict.fromkeys(resolved.machine_type for resolved in jobs))

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from asdbench.data.sets.catalog import DataSet
+from asdbench.driver.executor import ExecutionOptions
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import TrainingTask
+from asdbench.engine.jobs import TrainingTask, by_training
 from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.report.formatting import format_duration, print_message
+from asdbench.search.studies import Study
+from asdbench.search.trial_scores import jobs_with
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """The cost of a task: training steps, and seconds if earlier trainings tell the speed."""
+    """The cost of a task: training steps, and seconds if earlier tasks tell the speed."""
 
     steps: int
     seconds: float | None
@@ -34,16 +37,21 @@ def plan(
     store: JobStore,
     *,
     console: Console,
+    options: ExecutionOptions,
+    studies: Sequence[Study] = (),
+    trials: int = 0,
 ) -> list[TrainingTask]:
     """Print the size and the cost of a run, and return the tasks to do, the longest first.
 
     Parameters
     ----------
     data : the data set of the run
-    tasks : all tasks of the run
+    tasks : all tasks of the run, without those of trials
     to_do : the tasks that are not finished
     store : where results are
     console : where to print the plan
+    options : where and how tasks run
+    studies, trials : the searches, and how many trials each is to have
     """
     snapshot = store.snapshot()
     n_stored = sum(snapshot.is_trained(task.first) for task in tasks)
@@ -52,38 +60,83 @@ def plan(
         f"{_count(data.clips.height, 'clip')}; {_count(sum(len(task.jobs) for task in tasks), 'job')}, "
         f"{_count(len(tasks), 'training')} ({n_stored} already stored)"
     )
-    costs = _costs(to_do, store, snapshot)
-    if n_steps := sum(cost.steps for cost in costs):
-        message += f"; {_count(n_steps, 'step')} to train"
-        seconds = [cost.seconds for cost in costs if cost.seconds is not None]
-        if len(seconds) == len(costs):
-            duration = format_duration(sum(seconds))
-            message += f", about {duration} on one worker at the speed of earlier trainings"
-    print_message(console, message)
+    n_trials = sum(max(0, trials - len(study.finished)) for study in studies)
+    estimator = _Estimator(store, snapshot) if to_do or n_trials else None
+    costs = [estimator.cost(task) for task in to_do] if estimator else []
+    of_trials = [cost for study in studies for cost in _trial_costs(study, trials, estimator)]
+    n_steps, n_trial_steps = (sum(cost.steps for cost in each) for each in (costs, of_trials))
+    parts = [f"{_count(n_steps, 'step')} to train"] if n_steps else []
+    if n_trials:
+        in_trials = f", up to {_count(n_trial_steps, 'step')}" if n_trial_steps else ""
+        parts.append(f"{_count(n_trials, 'trial')} to run{in_trials}")
+    duration_s = _duration_s([*costs, *of_trials], options)
+    if parts and duration_s is not None:
+        n_workers = options.n_workers or 1
+        parts.append(
+            f"about {format_duration(duration_s)} on {_count(n_workers, 'worker')} with start-up and "
+            f"scoring, at the speed of earlier trainings"
+        )
+    print_message(console, "; ".join([message, *parts]))
     by_cost = sorted(zip(costs, to_do, strict=True), key=lambda pair: -pair[0].rank)
     return [task for _, task in by_cost]
 
 
-def _costs(tasks: Sequence[TrainingTask], store: JobStore, snapshot: StoreSnapshot) -> list[_Cost]:
-    """Return the cost of training each task; the same system on the same machine type is counted once."""
-    from asdbench.engine.training import total_steps
+def _duration_s(costs: Sequence[_Cost], options: ExecutionOptions) -> float | None:
+    """Return how long tasks take on all workers at a time, with the start; None if a cost is unknown."""
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    if len(seconds) < len(costs) or not seconds:
+        return None
+    return options.startup_s + max(sum(seconds) / (options.n_workers or 1), *seconds)
 
-    steps: dict[tuple[str, str, str], int] = {}
-    speeds = store.training_speeds() if tasks else {}
-    for name, speed in speeds.items():
-        logger.info("%s trains at %.3g steps per second", name, speed)
-    costs = []
-    for task in tasks:
+
+def _trial_costs(study: Study, trials: int, estimator: "_Estimator | None") -> list[_Cost]:
+    """Return the costs of the tasks of the trials that a study lacks, as if none were stopped early.
+
+    The untuned trial is left out, because its jobs are the run's own.
+    """
+    n_left = trials - max(1, len(study.finished))
+    if estimator is None or n_left <= 0:
+        return []
+    jobs = jobs_with(study, study.space.start, study.machine_types)
+    trains = any(setting.affects == "training" for setting in study.space.settings)
+    tasks = by_training(resolved for of_type in jobs.values() for resolved in of_type)
+    return [estimator.cost(task, is_new=True, trains=trains) for task in tasks] * n_left
+
+
+class _Estimator:
+    """Estimates the cost of tasks from those that are stored.
+
+    Parameters
+    ----------
+    store, snapshot : where results are, and what is finished
+    """
+
+    def __init__(self, store: JobStore, snapshot: StoreSnapshot) -> None:
+        self._snapshot = snapshot
+        self._speeds = store.training_speeds()
+        self._scoring_s = store.scoring_seconds()
+        self._steps: dict[tuple[str, str, str], int] = {}
+        for name, speed in self._speeds.items():
+            logger.info("%s trains at %.3g steps per second", name, speed)
+
+    def cost(self, task: TrainingTask, *, is_new: bool = False, trains: bool = True) -> _Cost:
+        """Return the cost of a task; one that ``is_new`` has no stored training, whatever the store says."""
+        scoring_s = sum(self._scoring_s.get(name, 0.0) for name in task.systems)
+        if not trains or (not is_new and self._snapshot.is_trained(task.first)):  # only scores are missing
+            return _Cost(0, scoring_s)
+        n_steps = self._n_steps(task)
+        rate = self._speeds.get(task.first.configured.trainer.name)
+        return _Cost(n_steps, n_steps / rate + scoring_s if rate else None)
+
+    def _n_steps(self, task: TrainingTask) -> int:
+        """Return the steps of a training; the same system on the same machine type is counted once."""
+        from asdbench.engine.training import total_steps
+
         first, trainer = task.first, task.first.configured.trainer
-        if snapshot.is_trained(first):  # only its scores are missing
-            costs.append(_Cost(0, 0.0))
-            continue
         like = (trainer.name, first.job.machine_type, repr(trainer.values()))
-        if like not in steps:
-            steps[like] = total_steps(first.build_trained(first.clips.facts), first.clips)
-        rate = speeds.get(trainer.name)
-        costs.append(_Cost(steps[like], steps[like] / rate if rate else None))
-    return costs
+        if like not in self._steps:
+            self._steps[like] = total_steps(first.build_trained(first.clips.facts), first.clips)
+        return self._steps[like]
 
 
 def _count(number: int, noun: str) -> str:

@@ -55,7 +55,12 @@ def _training_row(content: bytes, path: str) -> dict[str, object]:
 
 
 def _scoring_row(content: bytes, path: str) -> dict[str, object]:
-    return {"training": scoring_from_json(content, path=path).description["training"]}
+    record = scoring_from_json(content, path=path)
+    return {
+        "training": record.description["training"],
+        "system": record.description["system"],
+        "seconds": record.backend_seconds + record.scoring_seconds,
+    }
 
 
 TRAININGS = RecordKind(
@@ -75,8 +80,8 @@ TRAININGS = RecordKind(
 SCORINGS = RecordKind(
     folder="scores",
     suffix="/scoring.json",
-    version=f"1-{SCHEMA_VERSION}",
-    columns={"training": pl.String()},
+    version=f"2-{SCHEMA_VERSION}",
+    columns={"training": pl.String(), "system": pl.String(), "seconds": pl.Float64()},
     to_row=_scoring_row,
 )
 
@@ -246,3 +251,8 @@ class JobStore:
         trainings = indexed_records(self.root, TRAININGS).rows.filter(pl.col("seconds") > 0)
         rates = trainings.group_by("system").agg(rate=(pl.col("steps") / pl.col("seconds")).sort())
         return {system: rate[len(rate) // 2] for system, rate in rates.iter_rows()}
+
+    def scoring_seconds(self) -> dict[str, float]:
+        """Return the median time that fitting the back end and scoring took, for each system."""
+        scorings = indexed_records(self.root, SCORINGS).rows
+        return dict(scorings.group_by("system").agg(pl.col("seconds").median()).iter_rows())
