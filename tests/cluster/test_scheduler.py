@@ -178,9 +178,16 @@ def test_a_node_that_kills_its_workers_does_not_end_the_healthy_ones() -> None:
 
 def test_a_task_that_kills_every_worker_is_given_up_and_stops_no_other() -> None:
     nodes = Nodes(lambda key, node: Outcome("death", message="killed") if key == "bad" else Outcome("ok"))
-    outcomes = play(nodes, lambda scheduler: scheduler.run("run", requests("bad", *"bcdefg")))
+
+    async def story(scheduler: TrainingScheduler) -> tuple[list[Outcome], list[Any], dict[str, Any]]:
+        outcomes = await scheduler.run("run", requests("bad", *"bcdefg"))
+        return outcomes, await scheduler.events(), await scheduler.status()
+
+    outcomes, events, status = play(nodes, story)
     assert kinds(outcomes) == ["death"] + ["ok"] * 6
     assert [node for key, node in nodes.attempts if key == "bad"] == ["a", "b", "c"]
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert sum("task bad is tried again" in note for note in notes) == len(status["retries"]) == 2
     assert "died 3 times without getting further" in outcomes[0].failures[0].message
 
 

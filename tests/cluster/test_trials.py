@@ -106,3 +106,12 @@ def test_a_task_that_killed_its_workers_is_no_score_either(reports: list[dict[st
 
 def test_the_time_for_letting_go_is_what_tune_grants() -> None:
     assert trials._RELEASE_S < 2.0
+
+
+def test_settings_that_need_more_memory_than_any_node_has_score_0(reports: list[dict[str, Any]]) -> None:
+    memory = Outcome(
+        "infrastructure", failures=(Failure("x", "out of memory", bad_input=False),), is_memory=True
+    )
+    run_trial(CONFIG, work=Work(), scheduler=Scheduler({"pump": memory}))
+    assert [report["score"] for report in reports] == [0.5, 0.0]
+    assert reports[-1]["failed"] == "out of memory"

@@ -1,6 +1,7 @@
 """What the driver makes of the outcomes of tasks on a cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from asdbench.cluster.messages import Outcome
 from asdbench.cluster.placement import Placement
 from asdbench.cluster.session import Session
+from asdbench.driver import cluster_run
 from asdbench.driver.cluster_run import ClusterRun
 from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.run_status import RunMonitor
@@ -43,7 +45,9 @@ def run(small_jobs: Jobs, store: JobStore, output: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(Session, "events", lambda self: [state["events"].pop(0)] if state["events"] else [])
     monkeypatch.setattr(Session, "status", lambda self: {"waiting": 0})
 
-    def started(*outcomes: Outcome, events: tuple[Event, ...] = ()) -> list[Failure]:
+    def started(
+        *outcomes: Outcome, events: tuple[Event, ...] = (), studies: tuple[Any, ...] = ()
+    ) -> list[Failure]:
         jobs = small_jobs()
         state["events"] = list(events)
 
@@ -66,7 +70,7 @@ def run(small_jobs: Jobs, store: JobStore, output: Any, monkeypatch: pytest.Monk
                 on_trial=lambda *_: None,
             )
             with cluster:
-                return cluster.run(by_training(jobs))
+                return cluster.run(by_training(jobs), studies=studies)
 
     started.state = state  # type: ignore[attr-defined]
     return started
@@ -99,3 +103,32 @@ def test_a_storage_that_is_replaced_ends_the_run(run: Any, monkeypatch: pytest.M
     monkeypatch.setattr(StatusWriter, "check", lost)
     with pytest.raises(InfrastructureError, match="removed or replaced"):
         run(Outcome("ok"), Outcome("ok"))
+
+
+def test_events_are_shown_while_a_search_waits_for_another_run(
+    run: Any, output: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def waiting(*_: Any, on_wait: Any, on_retry: Any, **__: Any) -> Iterator[Any]:
+        on_wait("run abc works on this")
+        on_retry()
+        shown.extend(output.lines)
+        yield SimpleNamespace(is_lost=False)
+
+    monkeypatch.setattr(cluster_run, "wait_for_claim", waiting)
+    study = SimpleNamespace(
+        key="k",
+        system="mine",
+        held_out=None,
+        finished=[],
+        load=lambda _: None,
+        best_trial=lambda: None,
+        untuned_trial=lambda: None,
+    )
+    run(Outcome("ok"), Outcome("ok"), events=(Note("host3 gets no more tasks"),), studies=(study,))
+    assert shown == [
+        "note: the search of mine waits: run abc works on this",
+        "note: host3 gets no more tasks",
+    ]

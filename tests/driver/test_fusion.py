@@ -5,7 +5,7 @@ from typing import Any
 
 from asdbench import registry
 from asdbench.data.sets.catalog import DataSet
-from asdbench.driver.fusion import fuse_ensembles
+from asdbench.driver.fusion import fuse_ensembles, note_unfused
 from asdbench.driver.request import RunRequest
 from asdbench.driver.study_results import StudyResult, studies_for_run
 from asdbench.engine.jobs import ResolvedJob
@@ -69,3 +69,18 @@ def test_tuned_members_are_fused_with_their_settings_and_missing_scores_are_note
         "note: ensemble was not fused: member 'baseline-mse' of ensemble has no scores on fan"
     )
     assert "batch_size=32" in note
+
+
+def test_what_cannot_be_fused_is_noted_before_anything_runs(
+    scored_jobs: list[ResolvedJob], tiny_data: DataSet, output: Any
+) -> None:
+    jobs = ensemble_jobs(tiny_data)
+    n_before = len(output.lines)
+    note_unfused([*scored_jobs, *jobs], console=output)
+    note_unfused(scored_jobs[:1], console=output)  # no ensemble
+    assert output.lines[n_before:] == []
+    note_unfused(jobs[:1], console=output)
+    assert output.lines[n_before:] == [
+        "note: ensemble cannot be fused unless there are scores on all machine types of tiny, and this run "
+        "leaves out valve; drop --machines and --subset to include them"
+    ]

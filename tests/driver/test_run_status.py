@@ -1,6 +1,7 @@
 """The state of a run, as its driver collects, estimates and writes it."""
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -201,7 +202,8 @@ def test_a_monitor_remembers_what_a_search_began_with() -> None:
     (search,) = status.searches
     assert (search.done, search.done_before, search.best) == (6, 3, pytest.approx(0.6))
     assert time.time() - search.began_unix_s < 20
-    assert status.notes == ("a note",)
+    (note,) = status.notes
+    assert re.fullmatch(r"\d\d:\d\d:\d\d a note", note)
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def config(study: Study, **parameters: object) -> Any:
 def test_earlier_machine_types_of_all_trials_come_before_later_ones(study: Study, work: StudyTrials) -> None:
     rungs = work.requests(config(study, hidden=12))
     assert [[request.label for request in rung] for rung in rungs] == [
-        ["fan baseline-mse seed 0"],
-        ["valve baseline-mse seed 0"],
+        ["fan baseline-mse seed 0, trial 3"],
+        ["valve baseline-mse seed 0, trial 3"],
     ]
     assert [rung[0].priority for rung in rungs] == [(1, 3), (2, 3)]
 

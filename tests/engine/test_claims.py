@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -180,18 +180,20 @@ def test_a_storage_that_is_away_for_a_while_loses_no_claim(
 
 def test_who_waits_is_told_for_whom_and_goes_on(storage: Storage) -> None:
     messages: list[str] = []
+    retries: list[None] = []
     with ThreadPoolExecutor(1) as pool:
         with claim(storage, "studies/x", run="theirs"):
-            waiting = pool.submit(_claimed, storage, messages)
-            wait_until(lambda: bool(messages))
+            waiting = pool.submit(_claimed, storage, messages, lambda: retries.append(None))
+            wait_until(lambda: len(messages) == 1 and len(retries) > 2)
             assert not waiting.done()
         assert waiting.result(timeout=10) == "ours"
     assert len(messages) == 1
     assert messages[0].startswith("run theirs of ")
 
 
-def _claimed(storage: Storage, messages: list[str]) -> str:
-    with wait_for_claim(storage, "studies/x", run="ours", on_wait=messages.append) as held:
+def _claimed(storage: Storage, messages: list[str], on_retry: Callable[[], object] = lambda: None) -> str:
+    claiming = wait_for_claim(storage, "studies/x", run="ours", on_wait=messages.append, on_retry=on_retry)
+    with claiming as held:
         return held.record.run
 
 

@@ -279,7 +279,8 @@ class TrainingScheduler:
             if outcome.kind == "misplaced":
                 on_driver = True
                 continue
-            self._note_retry(feature.label, outcome)
+            if attempt < _FAULTS:
+                self._note_retry(feature.label, outcome)
             if outcome.node:
                 avoid.add(outcome.node)
             on_driver = on_driver or attempt >= _DEATHS
@@ -392,7 +393,14 @@ class TrainingScheduler:
             if entry.deaths >= _DEATHS:
                 self._forgive(entry)
             self._finish(entry, _given_up(entry, outcome))
-        elif entry.avoid >= self._fit():
+        else:
+            self._try_again(entry, outcome)
+
+    def _try_again(self, entry: Entry, outcome: Outcome) -> None:
+        """Let an entry wait for another attempt, after a pause if it has failed on all nodes."""
+        if entry.owners:
+            self._note_retry(entry.request.label, outcome)
+        if entry.avoid >= self._fit():
             entry.avoid.clear()  # it was everywhere: begin again
             self._spawn(self._push_later(entry, _PAUSE_S * (entry.faults + entry.deaths)), entry)
         else:
@@ -412,7 +420,6 @@ class TrainingScheduler:
 
     def _note_fault(self, entry: Entry, outcome: Outcome) -> None:
         """Remember that a task failed by the fault of a node, and take the node out if that is too much."""
-        self._note_retry(entry.request.label, outcome)
         if not outcome.node:
             return
         entry.avoid.add(outcome.node)

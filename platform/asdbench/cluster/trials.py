@@ -100,8 +100,12 @@ def _reports(config: TrialConfig, owner: str, work: TrialWork, scheduler: Any) -
 
 
 def _check(outcomes: Sequence[Outcome]) -> None:
-    """Raise the error of the first task that failed."""
+    """Raise the error of the first task that failed.
+
+    A task that is given up because memory was used up on several nodes fails by its settings.
+    """
     for outcome in outcomes:
         if outcome.kind != "ok":
             message = outcome.failures[0].message if outcome.failures else outcome.message
-            raise (InputError if outcome.kind == "user" else InfrastructureError)(message)
+            is_by_settings = outcome.kind == "user" or outcome.is_memory
+            raise (InputError if is_by_settings else InfrastructureError)(message)

@@ -118,13 +118,22 @@ class ClusterRun:
         return self._failures(tasks, pending.outcomes()) + failures
 
     def _claim(self, study: Study) -> AbstractContextManager[HeldClaim]:
-        """Wait until no other run works on a study: two would erase each other's trials."""
+        """Wait until no other run works on a study: two would erase each other's trials.
+
+        Meanwhile the plain tasks of the run go on, and are shown.
+        """
         name = name_of(study)
 
         def show(reason: str) -> None:
             self._display.on_event(Note(f"the search of {name} waits: {reason}"))
 
-        return wait_for_claim(self._store.root, f"searches/{study.key}", run=self._run_id, on_wait=show)
+        return wait_for_claim(
+            self._store.root,
+            f"searches/{study.key}",
+            run=self._run_id,
+            on_wait=show,
+            on_retry=self._show_events,
+        )
 
     def _search(self, progress: SearchProgress, trials: int, pending: PendingTasks) -> list[Failure]:
         """Run the studies, and follow the plain tasks meanwhile; return the trials that failed."""

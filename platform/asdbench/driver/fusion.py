@@ -15,6 +15,7 @@ from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest
 from asdbench.driver.study_results import StudyResult
 from asdbench.engine.commands import run_command
+from asdbench.engine.evaluation import labeled_types
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
@@ -62,6 +63,20 @@ def fuse_ensembles(
         except InputError as error:
             print_note(console, f"{name} was not fused: {error}")
     return fused
+
+
+def note_unfused(jobs: Sequence[ResolvedJob], *, console: Console) -> None:
+    """Note, before anything runs, which ensembles cannot be fused since the run leaves out machine types."""
+    ensembles = sorted({resolved.job.system for resolved in jobs if resolved.members})
+    data = jobs[0].data
+    left_out = sorted(set(labeled_types(data, subset="dev")) - {resolved.machine_type for resolved in jobs})
+    if ensembles and left_out:
+        print_note(
+            console,
+            f"{', '.join(ensembles)} cannot be fused unless there are scores on all machine types of "
+            f"{data.name}, and this run leaves out {', '.join(left_out)}; drop --machines and --subset to "
+            f"include them",
+        )
 
 
 def fuse_systems(

@@ -13,7 +13,7 @@ from rich.console import Console
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.executor import ExecutionOptions, Executor
 from asdbench.driver.failures import show_failures
-from asdbench.driver.fusion import fuse_ensembles
+from asdbench.driver.fusion import fuse_ensembles, note_unfused
 from asdbench.driver.fusion_search import FusionResult
 from asdbench.driver.judging import judge
 from asdbench.driver.plan import plan
@@ -64,6 +64,8 @@ def run(
     logger.info("running %d jobs: %s", len(jobs), request.command())
     store, data = JobStore.from_workspace(workspace).retrying(), jobs[0].data
     studies = _studies(jobs, request, execution, search, console)
+    if studies:
+        note_unfused(jobs, console=console)
     recorder = Recorder(workspace)
     executor = Executor(
         execution,

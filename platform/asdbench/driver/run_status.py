@@ -61,8 +61,8 @@ class RunMonitor:
         self._notes: tuple[str, ...] = ()
 
     def add_note(self, message: str) -> None:
-        """Add something that the user should know."""
-        self._notes = (*self._notes, message)[-N_KEPT:]
+        """Add something that the user should know, with the time, since it may be over when it is read."""
+        self._notes = (*self._notes, f"{time.strftime('%H:%M:%S')} {message}")[-N_KEPT:]
 
     def update_search(
         self,

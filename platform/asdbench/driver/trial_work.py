@@ -47,7 +47,8 @@ class StudyTrials:
         rungs = []
         for rung, jobs in enumerate(self._jobs_of(config).values(), start=1):
             to_do = [task for task in by_training(jobs) if not self.store.is_done(task)]
-            rungs.append([self.builder.request(task, (rung, number)) for task in to_do])
+            requests = (self.builder.request(task, (rung, number)) for task in to_do)
+            rungs.append([replace(asked, label=f"{asked.label}, trial {number}") for asked in requests])
         return rungs
 
     def judge(self, config: "TrialConfig") -> "Iterator[Judgment]":

@@ -183,12 +183,17 @@ def claim(storage: Storage, name: str, *, run: str) -> Iterator[HeldClaim]:
 
 @contextmanager
 def wait_for_claim(
-    storage: Storage, name: str, *, run: str, on_wait: Callable[[str], object]
+    storage: Storage,
+    name: str,
+    *,
+    run: str,
+    on_wait: Callable[[str], object],
+    on_retry: Callable[[], object] = lambda: None,
 ) -> Iterator[HeldClaim]:
     """Hold a claim as `claim` does, once no other run holds it.
 
     ``on_wait`` is called with who holds it, or what is wrong with the storage for now: at once and then every
-    minute.
+    minute. ``on_retry`` is called before each attempt but the first, every five seconds.
 
     Raises
     ------
@@ -208,6 +213,7 @@ def wait_for_claim(
                 on_wait(str(error))
                 reported = time.monotonic()
         time.sleep(_RETRY_S)
+        on_retry()
     try:
         yield held
     finally:
