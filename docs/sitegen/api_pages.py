@@ -1,4 +1,4 @@
-"""Pages of the Python API: one per module whose names are public."""
+"""Pages of the Python API: one per module or package whose names are public."""
 
 import ast
 import importlib
@@ -16,7 +16,8 @@ def api_pages() -> dict[str, str]:
     """Return the pages of all public names by their place in the site."""
     names: dict[str, list[str]] = {}
     for name, module in asdbench.MODULE_OF.items():
-        names.setdefault(module, []).append(f"asdbench.{name}")
+        package = ".".join(module.split(".")[:2])
+        names.setdefault(package, []).append(f"asdbench.{name}")
     for package in _PACKAGES:
         names[package] = [f"{package}.{name}" for name in importlib.import_module(package).__all__]
     return {f"reference/api/{module}.md": api_page(module, public) for module, public in names.items()}

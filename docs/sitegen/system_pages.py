@@ -46,8 +46,9 @@ def _parts(system: Configured) -> Iterator[str]:
     if system.trained is not None:
         yield f"It scores the model that `{system.trained.name}` trains, so it also takes these settings:"
         yield _settings(system.trained)
-    for member in system.members:
-        yield f"It also takes the settings of its member [`{member.name}`]({member.name}.md)."
+    if system.members:
+        members = ", ".join(f"[`{member.name}`]({member.name}.md)" for member in system.members)
+        yield f"It also takes the settings of its members: {members}."
     if system.trainer.system.presets:
         yield "## Presets"
         rows = [(code(name), code(_changes(system, name))) for name in system.trainer.system.presets]
@@ -59,7 +60,9 @@ def _parts(system: Configured) -> Iterator[str]:
 
 def _settings(system: Configured) -> str:
     rows = [_row(setting) for setting in settings_of(system.system.Config).values()]
-    return table(_HEADERS, rows)
+    columns = [column for column in zip(_HEADERS, *rows, strict=True) if any(column[1:])]
+    headers, *filled = zip(*columns, strict=True)
+    return table(headers, filled)
 
 
 def _row(setting: Setting) -> tuple[str, ...]:
