@@ -27,8 +27,13 @@ def test_every_public_name_is_the_object_of_its_module() -> None:
     for name, module in asdbench.MODULE_OF.items():
         assert getattr(asdbench, name) is getattr(importlib.import_module(module), name)
     assert asdbench.System is System
-    assert set(asdbench.__all__) == {*asdbench.MODULE_OF, "__version__"}
-    assert set(asdbench.__all__) <= set(dir(asdbench))
+    assert set(asdbench.MODULE_OF) | set(asdbench.__all__) <= set(dir(asdbench))
+
+
+def test_a_star_takes_the_names_for_systems_only() -> None:
+    api = {name for name, module in asdbench.MODULE_OF.items() if module.startswith("asdbench.api.")}
+    assert {"run", "leaderboard", "scores"} <= api
+    assert set(asdbench.__all__) == {*asdbench.MODULE_OF, "__version__"} - api - {"InfrastructureError"}
 
 
 def test_type_checkers_see_the_names_that_are_imported_lazily() -> None:

@@ -1,6 +1,7 @@
 """asdbench: a benchmark of detectors of anomalous machine sound (DCASE Challenge Task 2).
 
-The names that a detection system needs are here; each is imported on first access.
+The names that a detection system needs are here, and the functions that run systems and report results. Each
+is imported on first access. ``from asdbench import *`` takes the names for systems only.
 
 >>> import asdbench
 >>> asdbench.InputSpec(asdbench.MelSpec(n_mels=64), window_frames=64, window_hop_frames=64).mel.n_mels
@@ -10,8 +11,21 @@ The names that a detection system needs are here; each is imported on first acce
 import importlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
+    from asdbench.api.data import add_data as add_data
+    from asdbench.api.data import add_demo_data as add_demo_data
+    from asdbench.api.data import data_sets as data_sets
+    from asdbench.api.reports import compare as compare
+    from asdbench.api.reports import leaderboard as leaderboard
+    from asdbench.api.reports import scores as scores
+    from asdbench.api.runs import Cluster as Cluster
+    from asdbench.api.runs import fuse as fuse
+    from asdbench.api.runs import run as run
+    from asdbench.api.runs import tune as tune
+    from asdbench.api.systems import settings as settings
+    from asdbench.api.systems import systems as systems
     from asdbench.config import Choice, Range, Simplex, tunable
+    from asdbench.errors import InfrastructureError as InfrastructureError
     from asdbench.errors import InputError
     from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
     from asdbench.system import (
@@ -58,8 +72,12 @@ __all__ = [
 ]
 
 _NAMES = {
+    "asdbench.api.data": ("add_data", "add_demo_data", "data_sets"),
+    "asdbench.api.reports": ("compare", "leaderboard", "scores"),
+    "asdbench.api.runs": ("Cluster", "fuse", "run", "tune"),
+    "asdbench.api.systems": ("settings", "systems"),
     "asdbench.config": ("Choice", "Range", "Simplex", "tunable"),
-    "asdbench.errors": ("InputError",),
+    "asdbench.errors": ("InfrastructureError", "InputError"),
     "asdbench.spec": ("SAMPLE_RATE_HZ", "MelSpec"),
     "asdbench.system": (
         "UNKNOWN", "BatchPlan", "ClipBatch", "Fusion", "InputSpec", "Losses", "Mean", "MemberScores", "Stage",
@@ -82,4 +100,4 @@ if not TYPE_CHECKING:  # a type checker reports unknown names instead
 
 def __dir__() -> list[str]:
     """Return all names, public names that are not imported yet included."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *MODULE_OF})

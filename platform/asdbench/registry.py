@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from asdbench.system import InputSpec, System, TrainingFacts
 
 ENTRY_POINTS = "asdbench.systems"
+PRESETS = ("report", "fast", "demo")  # names of settings that a system may declare in its ``presets``
 _ROOMS_IN_SOURCE_HASH = (
     "asdbench.nn",
     "asdbench.backends",
@@ -503,7 +504,7 @@ def _imported(tree: ast.AST, package: str, rooms: Sequence[str]) -> set[str]:
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            names = asdbench.MODULE_OF if origin == "asdbench" and node.names[0].name == "*" else ()
+            names = asdbench.__all__ if origin == "asdbench" and node.names[0].name == "*" else ()
             for name in names or [alias.name for alias in node.names]:
                 public = asdbench.MODULE_OF.get(name) if origin == "asdbench" else None
                 inner = f"{origin}.{name}"

@@ -1,8 +1,10 @@
 """Kinds of parameters and groups of options."""
 
-import pytest
+import inspect
 
-from asdbench.cli.options import ClusterOptions, RunOptions, SearchOptions
+from asdbench.api.reports import compare, scores
+from asdbench.api.runs import Cluster, fuse, run
+from asdbench.cli.options import ClusterOptions, RunOptions, StoredOptions
 
 QUICK = ("--local", "--set", "epochs=2", "hidden=8")
 
@@ -17,23 +19,29 @@ def test_the_thresholds_offered_are_those_that_there_are() -> None:
     assert get_args(Threshold)[0] == DEFAULT_THRESHOLD == "empirical"
 
 
-def test_a_request_has_all_options_of_a_run() -> None:
+def test_a_run_takes_all_of_its_options() -> None:
     options = RunOptions((0, 2), ("fan",), "dev", ("epochs=2", "hidden=8"), "fast", "other data")
-    assert options.to_request(["baseline-mse"], "tiny").command() == (
-        "asdbench run baseline-mse --data tiny --machines fan --subset dev --seeds 0 2 --preset fast "
-        "--pseudo-anomalies-from 'other data' --set epochs=2 hidden=8"
-    )
+    assert options.to_arguments() == {
+        "seeds": (0, 2),
+        "machines": ("fan",),
+        "subset": "dev",
+        "settings": {"epochs": "2", "hidden": "8"},
+        "preset": "fast",
+        "pseudo_anomalies_from": "other data",
+    }
+    assert options.to_arguments().keys() <= inspect.signature(run).parameters.keys()
 
 
-def test_a_cluster_is_named_by_option_environment_or_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert ClusterOptions().to_execution(local=False).address == "local"
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert ClusterOptions().to_execution(local=False).address == "10.0.0.1:6379"
-    assert ClusterOptions(address="local").to_execution(local=False).address == "local"
+def test_a_report_takes_the_options_of_the_run() -> None:
+    assert StoredOptions(("epochs=2",), "fast", "other").to_arguments() == {
+        "settings": {"epochs": "2"},
+        "preset": "fast",
+        "pseudo_anomalies_from": "other",
+    }
+    for function in (compare, scores, fuse):
+        assert StoredOptions().to_arguments().keys() <= inspect.signature(function).parameters.keys()
 
 
-def test_a_search_takes_its_options() -> None:
-    search = SearchOptions("scoring", ("epochs",), "leave-one-type-out", 7).to_search(5)
-    expected = (5, "scoring", ("epochs",), "leave-one-type-out", 7)
-    assert (search.trials, search.max_cost, search.only_settings, search.protocol, search.seed) == expected
+def test_a_cluster_takes_all_of_its_options() -> None:
+    options = ClusterOptions(4, 2, 0.5, "10.0.0.1:6379", 3, True, "s3://bucket")
+    assert options.to_cluster() == Cluster(4, 2, 0.5, "10.0.0.1:6379", 3, True)

@@ -47,7 +47,7 @@ def test_a_comparison_has_a_row_a_type_and_one_over_all(capsys: pytest.CaptureFi
 
 def test_equal_requests_give_equal_intervals() -> None:
     systems, data = ("baseline-mse", "baseline-maha"), catalog.load(Workspace.from_environment(), "tiny")
-    rows = [
+    comparisons = [
         compare(
             systems,
             data,
@@ -57,14 +57,15 @@ def test_equal_requests_give_equal_intervals() -> None:
         )
         for _ in range(2)
     ]
-    assert rows[0] == rows[1]
+    assert comparisons[0] == comparisons[1]
+    rows = [comparison.rows for comparison in comparisons]
     [mirrored] = compare(
         systems[::-1],
         data,
         JobStore.from_workspace(Workspace.from_environment()),
         settings=SETTINGS,
         resamples=50,
-    )[-1:]
+    ).rows[-1:]
     assert mirrored["difference_low"] == pytest.approx(-rows[0][-1]["difference_high"])
     wide = compare(
         systems,
@@ -73,7 +74,7 @@ def test_equal_requests_give_equal_intervals() -> None:
         settings=SETTINGS,
         resamples=50,
         confidence=0.99,
-    )[-1]
+    ).rows[-1]
     assert wide["difference_high"] >= rows[0][-1]["difference_high"]
 
 

@@ -74,9 +74,22 @@ def test_a_terminal_shows_as_many_rows_of_each_machine_type() -> None:
 
 def test_costs_are_shown_only_where_the_terminal_is_wide_enough() -> None:
     assert "1,234,567" in printed([row()], 140)
-    narrow = printed([row()], 60)
+    narrow = printed([row()], 45)
     assert "1,234,567" not in narrow
     assert "60.00 ± 1.00" in narrow
+
+
+def test_a_narrow_terminal_leaves_out_as_little_as_it_must_and_names_it() -> None:
+    wide = " ".join(printed([row()], 140).split())
+    assert "Not shown" not in wide
+    medium = " ".join(printed([row()], 60).split())
+    assert "1,234,567" in medium
+    assert "terminal is too narrow: MAC/clip, training, scoring, clips/s; --format csv" in medium
+    by_type = row(machine_type="fan", f1=0.5, false_alarms=1, normals=10, threshold_method="gamma")
+    shown = " ".join(printed([by_type], 80).split())
+    assert "Not shown, as the terminal is too narrow: false alarms; --format csv has all columns." in shown
+    assert "F1 uses the gamma threshold." in shown
+    assert "False alarms: the share" not in shown
 
 
 def test_the_best_measured_value_is_bold_and_a_published_one_never() -> None:

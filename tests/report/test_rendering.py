@@ -7,7 +7,18 @@ from rich.console import Console
 from rich.text import Text
 
 from asdbench.errors import InputError
-from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric, render, to_csv, to_markdown
+from asdbench.report.rendering import (
+    Column,
+    DisplayRow,
+    DisplayTable,
+    Report,
+    numeric,
+    render,
+    to_csv,
+    to_frame,
+    to_html,
+    to_markdown,
+)
 
 ROWS = [
     {
@@ -86,6 +97,67 @@ def test_a_terminal_that_is_too_narrow_shows_the_narrow_table() -> None:
     wide = DisplayTable([Column("x" * 30, no_wrap=True)], [], narrow=DisplayTable([Column("short")], []))
     assert "short" in printed(wide, 20)
     assert "short" not in printed(wide, 80)
+
+
+def test_of_many_tables_the_widest_that_fits_is_shown() -> None:
+    narrow = DisplayTable([Column("tiny", no_wrap=True)], [])
+    medium = DisplayTable([Column("medium" * 3, no_wrap=True)], [], narrow=narrow)
+    wide = DisplayTable([Column("wide" * 10, no_wrap=True)], [], narrow=medium)
+    assert [word in printed(wide, 30) for word in ("tiny", "medium", "wide")] == [False, True, False]
+    assert [word in printed(wide, 10) for word in ("tiny", "medium", "wide")] == [True, False, False]
+
+
+class TwoTables(Report):
+    """A report with two tables, of which Markdown has another second one."""
+
+    rows = ROWS
+
+    def tables(self) -> list[DisplayTable]:
+        return [TABLE, DisplayTable([Column("second")], [])]
+
+    def markdown_tables(self) -> list[DisplayTable]:
+        return [TABLE, DisplayTable([Column("other")], [])]
+
+
+def test_a_report_has_every_form() -> None:
+    report = TwoTables()
+    assert json.loads(report.to_json()) == ROWS
+    assert report.to_csv() == to_csv(ROWS)
+    assert report.to_markdown() == to_markdown(TABLE) + "\n| other |\n| :-- |\n"
+    assert "Title" in str(report)
+    assert "second" in str(report)
+    assert report._repr_html_().count("<table>") == 2
+    assert report.to_text("table") == f"{report}\n"
+    assert [report.to_text(name) for name in ("json", "csv", "markdown")] == [
+        report.to_json(), report.to_csv(), report.to_markdown()
+    ]  # fmt: skip
+    assert report.frame.equals(to_frame(ROWS))
+    with pytest.raises(InputError, match="no format 'jsn'; did you mean 'json'"):
+        report.to_text("jsn")  # type: ignore[arg-type]
+
+
+def test_a_frame_keeps_types_and_lists() -> None:
+    frame = to_frame(ROWS)
+    assert frame["settings"].to_list() == ["epochs=30 bf16=true", ""]
+    assert frame["score"].to_list() == [0.1 + 0.2, None]
+    assert frame["seeds"].to_list() == [[0, 1], []]
+    assert frame["ok"].to_list() == [True, False]
+    assert to_frame([]).is_empty()
+
+
+def test_html_escapes_what_it_shows_and_keeps_bold_and_alignment() -> None:
+    table = DisplayTable(
+        [Column("<system>"), *numeric("score")],
+        [DisplayRow(["a & b\nc", Text("61.00", "bold")]), DisplayRow([Text("fan")])],
+        "<Title>",
+        "Caption & more.",
+    )
+    text = to_html(table)
+    assert "<p><b>&lt;Title&gt;</b></p>" in text
+    assert '<th style="text-align: left">&lt;system&gt;</th>' in text
+    assert "a &amp; b<br>c" in text
+    assert '<td style="text-align: right"><b>61.00</b></td>' in text
+    assert "<p>Caption &amp; more.</p>" in text
 
 
 def test_brackets_in_cells_are_not_markup() -> None:

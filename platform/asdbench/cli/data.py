@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from asdbench.cli.confirm import is_confirmed
-from asdbench.cli.options import Flag, Integer, Strings, Subset, new_console, print_line
+from asdbench.cli.options import Flag, Integer, Strings, Subset
+from asdbench.cli.output import (
+    message_console,
+    new_console,
+    print_json,
+    print_line,
+    print_report,
+    print_result,
+)
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from asdbench.data.sets.catalog import DataSet
-
-DEMO_CLIPS = 100  # training clips of a machine type of the embedded data set
 
 data_app = App(name="data", help="Register, list and describe data sets.")
 
@@ -30,6 +34,7 @@ def add(
     manifest: Path | None = None,
     channels: Literal["near", "far", "both", "mean"] | None = None,
     skip_bad: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Register a folder of recordings in a layout of DCASE Challenge Task 2, or described by a manifest.
 
@@ -50,27 +55,31 @@ def add(
         or their mean (default: near for two-microphones, else mean).
     skip_bad
         Skip bad files instead of rejecting the folder.
+    json
+        Print what was registered as JSON.
     """
-    from asdbench.data.sets import catalog
-    from asdbench.data.sets.layouts import named_layout
+    from asdbench.api.data import add_data
 
-    chosen = None if layout is None else named_layout(layout)
-    with _file_progress("reading") as progress:
-        data = catalog.add(
-            Workspace.from_environment(),
-            name,
-            folder,
-            layout=chosen,
-            manifest=manifest,
-            channels=channels,
-            skip_bad=skip_bad,
-            progress=progress,
-        )
-    _show_registered(data)
+    data = add_data(
+        name,
+        folder,
+        layout=layout,
+        manifest=manifest,
+        channels=channels,
+        skip_bad=skip_bad,
+        progress=message_console(stderr=json),
+    )
+    _show_registered(data, json=json)
 
 
 @data_app.command
-def demo(*, name: str = "demo", clips_per_type: Integer | None = None, seed: Integer = 0) -> None:
+def demo(
+    *,
+    name: str = "demo",
+    clips_per_type: Integer | None = None,
+    seed: Integer = 0,
+    json: Flag = False,
+) -> None:
     """Generate and register the embedded data set: synthetic sounds of seven machine types.
 
     Parameters
@@ -81,8 +90,15 @@ def demo(*, name: str = "demo", clips_per_type: Integer | None = None, seed: Int
         Number of training clips per machine type, at least 20 (default: 100).
     seed
         Random seed of the generator.
+    json
+        Print what was registered as JSON.
     """
-    write_and_register_demo(name, clips_per_type=clips_per_type, seed=seed)
+    from asdbench.api.data import add_demo_data
+
+    data = add_demo_data(
+        name, clips_per_type=clips_per_type, seed=seed, progress=message_console(stderr=json)
+    )
+    _show_registered(data, json=json)
 
 
 @data_app.command
@@ -95,6 +111,7 @@ def get(
     base_url: str | None = None,
     output: Path | None = None,
     skip_bad: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Download, verify and unpack the data of a challenge, and register it under the challenge's name.
 
@@ -116,9 +133,14 @@ def get(
         Folder to unpack into.
     skip_bad
         Skip bad files instead of rejecting the data set.
+    json
+        Print what was registered as JSON.
     """
+    from asdbench.api.data import described
+    from asdbench.api.file_progress import FileProgress
     from asdbench.data.sets import catalog, challenges, download
 
+    console = message_console(stderr=json)
     year = challenges.named(challenge)
     workspace = Workspace.from_environment()
     workspace.check_home()
@@ -129,7 +151,7 @@ def get(
             f"the data set {year.name!r} is registered from {str(registered.root)!r}, so it cannot be"
             f" unpacked to {str(output)!r}; drop --output"
         )
-    with _file_progress("downloading", in_bytes=True) as progress:
+    with FileProgress("downloading", console, in_bytes=True) as progress:
         fetched = download.get(
             year,
             root,
@@ -137,13 +159,15 @@ def get(
             machine_types=machines,
             given=from_,
             base_url=base_url or download.ZENODO,
-            say=print_line,
+            say=lambda line: print_line(line, stderr=json),
             progress=progress,
         )
     if registered and fetched.clips <= registered.known_files:
-        print_line(f"{year.name}: already complete in {root}")
+        print_line(f"{year.name}: already complete in {root}", stderr=json)
+        if json:
+            print_json(described(registered))
         return
-    with _file_progress("reading") as progress:
+    with FileProgress("reading", console) as progress:
         channels = registered.channels if registered else None
         data = catalog.add(
             workspace,
@@ -154,7 +178,7 @@ def get(
             skip_bad=skip_bad,
             progress=progress,
         )
-    _show_registered(data)
+    _show_registered(data, json=json)
 
 
 @data_app.command
@@ -246,7 +270,7 @@ def remove(name: str, *, yes: Flag = False) -> None:
 
 
 @data_app.command(name="list")
-def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
+def list_data(*, available: Flag = False, base_url: str | None = None, json: Flag = False) -> None:
     """List the registered data sets, or those that 'asdbench data get' can download.
 
     Parameters
@@ -255,37 +279,30 @@ def list_data(*, available: Flag = False, base_url: str | None = None) -> None:
         List the data sets of the challenges, with sizes and licenses from their Zenodo records.
     base_url
         Address of a mirror of https://zenodo.org.
+    json
+        Print JSON.
     """
-    from asdbench.data.sets import catalog
-    from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric
-
-    console = new_console()
     if available:
-        _list_available(console, base_url)
+        _list_available(base_url, json=json)
         return
-    workspace = Workspace.from_environment()
-    names = catalog.names(workspace)
-    if not names:
+    from asdbench.api.data import data_sets
+
+    registered = data_sets()
+    if json or registered.names:
+        print_report(registered, "json" if json else "table")
+    else:
         print_line(
             "no data set is registered; 'asdbench data demo' or 'asdbench data add NAME FOLDER' adds one"
         )
-        return
-    rows = []
-    for name in names:
-        data = catalog.load(workspace, name)
-        rows.append(DisplayRow([name, str(len(data.machine_types)), str(data.clips.height), str(data.root)]))
-    console.print(
-        DisplayTable([Column("data set"), *numeric("machine types", "clips"), Column("folder")], rows)
-    )
 
 
-def _list_available(console: "Console", base_url: str | None) -> None:
+def _list_available(base_url: str | None, *, json: bool) -> None:
     """Show the challenges, with sizes and licenses from their records."""
     from concurrent.futures import ThreadPoolExecutor
 
     from asdbench.data.sets import download
     from asdbench.data.sets.challenges import CHALLENGES
-    from asdbench.report.rendering import Column, DisplayRow, DisplayTable
+    from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row
 
     subsets = [(year, name, subset) for year in CHALLENGES.values() for name, subset in year.subsets.items()]
     with ThreadPoolExecutor(len(subsets)) as pool:
@@ -293,29 +310,40 @@ def _list_available(console: "Console", base_url: str | None) -> None:
             lambda row: download.ask_records(row[2].records, base_url=base_url or download.ZENODO), subsets
         )
         answers = list(asked)
-    rows = []
+    rows: list[Row] = []
     for (year, name, subset), facts in zip(subsets, answers, strict=True):
         known = [facts[a.record].files.get(a.name) for a in subset.archives if a.record in facts]
-        size = sum(file[0] for file in known if file) if len(known) == len(subset.archives) else None
-        licenses = dict.fromkeys(fact.license for fact in facts.values() if fact.license)
-        sections = sorted({section for of_type in subset.sections.values() for section in of_type})
         rows.append(
-            DisplayRow(
-                [
-                    year.name,
-                    name,
-                    "?" if size is None else download.shown_bytes(size),
-                    " ".join(subset.machine_types),
-                    " ".join(sections),
-                    ", ".join(licenses) or "?",
-                ]
-            )
+            {
+                "name": year.name,
+                "subset": name,
+                "bytes": sum(f[0] for f in known if f) if len(known) == len(subset.archives) else None,
+                "machine_types": list(subset.machine_types),
+                "sections": sorted({section for of in subset.sections.values() for section in of}),
+                "licenses": list(dict.fromkeys(fact.license for fact in facts.values() if fact.license)),
+            }
         )
+    if json:
+        print_json(rows)
+        return
     columns = [
         *(Column(header, no_wrap=True) for header in ("data set", "subset", "size")),
         *(Column(header) for header in ("machine types", "sections", "license")),
     ]
-    console.print(DisplayTable(columns, rows))
+    shown = [
+        DisplayRow(
+            [
+                row["name"],
+                row["subset"],
+                "?" if row["bytes"] is None else download.shown_bytes(row["bytes"]),
+                " ".join(row["machine_types"]),
+                " ".join(row["sections"]),
+                ", ".join(row["licenses"]) or "?",
+            ]
+        )
+        for row in rows
+    ]
+    new_console().print(DisplayTable(columns, shown))
     if not all(answers):
         print_line("? = the record could not be read; assume non-commercial use")
 
@@ -335,7 +363,7 @@ def info(name: str) -> None:
     console = new_console()
     data = catalog.load(Workspace.from_environment(), name)
     described = catalog.describe(data)
-    print_line(f"{name}: {data.clips.height} clips in {data.root}")
+    print_result(f"{name}: {data.clips.height} clips in {data.root}")
     for title, frame in (
         ("clips", described.counts),
         ("durations", described.durations),
@@ -343,61 +371,27 @@ def info(name: str) -> None:
         ("attributes", described.attributes),
     ):
         console.print("", frame_table(frame, title=title), sep="\n")
-    print_line("")
+    print_result("")
     _show_problems(data, described.notes)
-    print_line(f"license: {described.license or 'the data set states none'}")
+    print_result(f"license: {described.license or 'the data set states none'}")
 
 
-def write_and_register_demo(name: str = "demo", *, clips_per_type: int | None = None, seed: int = 0) -> None:
-    """Write the embedded data set under the data home, unless it is already there, and register it."""
-    from asdbench.data.sets import catalog
-    from asdbench.data.synthetic.dataset import write_demo
-
-    clips = DEMO_CLIPS if clips_per_type is None else clips_per_type
-    workspace = Workspace.from_environment()
-    workspace.check_home()
-    folder = workspace.home / "recordings" / f"demo-{clips}-seed{seed}"
-    with _file_progress("writing") as progress:
-        write_demo(folder, clips_per_type=clips, seed=seed, progress=progress)
-    with _file_progress("reading") as progress:
-        data = catalog.add(workspace, name, folder, progress=progress)
-    print_line(f"{name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
-
-
-def _show_registered(data: "DataSet") -> None:
+def _show_registered(data: "DataSet", *, json: bool) -> None:
     """Print what was registered, after notes and files that were left out."""
-    _show_problems(data, data.notes)
-    print_line(f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered")
+    from asdbench.api.data import described
+
+    _show_problems(data, data.notes, stderr=json)
+    if json:
+        print_json(described(data))
+    else:
+        print_line(
+            f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered"
+        )
 
 
-def _show_problems(data: "DataSet", notes: Iterable[str]) -> None:
+def _show_problems(data: "DataSet", notes: Iterable[str], *, stderr: bool = False) -> None:
     """Print notes on a data set, and the files that were left out."""
     for note in notes:
-        print_line(f"note: {note}")
+        print_line(f"note: {note}", stderr=stderr)
     for skipped in data.left_out:
-        print_line(f"skipped: {skipped.path}: {skipped.reason}")
-
-
-class _file_progress:
-    """A progress bar over files or bytes, for functions that call ``progress(done, total)``."""
-
-    def __init__(self, verb: str, *, in_bytes: bool = False) -> None:
-        from rich import progress
-
-        console = new_console()
-        amounts = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if in_bytes else ()
-        columns = (*progress.Progress.get_default_columns(), *amounts)
-        self._bar = progress.Progress(
-            *columns, console=console, disable=not console.is_terminal, transient=True
-        )
-        self._task = self._bar.add_task(verb, total=None)
-
-    def __enter__(self) -> "_file_progress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
+        print_line(f"skipped: {skipped.path}: {skipped.reason}", stderr=stderr)

@@ -10,6 +10,8 @@ from asdbench.errors import InfrastructureError, InputError
 if TYPE_CHECKING:
     from cyclopts import App
 
+    from asdbench.engine.events import Failure
+
 EXIT_CODES = "Exit codes: 0 success, 1 a part or the infrastructure failed, 2 bad input, 130 interrupted."
 
 
@@ -49,3 +51,12 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
         print(f"{text}\nasdbench: this is an error in a system's code", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def exit_code(failures: "Sequence[Failure]") -> int:
+    """Return 0 if nothing failed, 2 if something failed because of bad input, else 1.
+
+    >>> exit_code([])
+    0
+    """
+    return max((2 if failure.bad_input else 1 for failure in failures), default=0)

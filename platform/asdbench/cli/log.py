@@ -1,4 +1,4 @@
-"""Logging of the command line: what -v and -vv show on standard error, and the log file in the data home."""
+"""Logging of the command line: what -v and -q show on standard error, and the log file in the data home."""
 
 import io
 import logging
@@ -9,11 +9,13 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
+from asdbench.cli.output import IS_QUIET
 from asdbench.engine.events import LOGGERS
+from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
 N_LOG_FILES = 50  # only the newest are kept
-_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 _STDERR, _FILE = "asdbench stderr", "asdbench file"  # names of the handlers
 
 
@@ -21,7 +23,7 @@ def with_verbosity(app: App) -> App:
     """Return the launcher of an app: it takes ``-v`` on every command and configures logging first."""
     launcher = app.meta
     if launcher.default_command is None:
-        launcher.group_parameters = Group("Logging", sort_key=1000)
+        launcher.group_parameters = Group("Messages", sort_key=1000)
         launcher.suppress_keyboard_interrupt = False  # guarded() prints how to resume
 
         @launcher.default
@@ -30,6 +32,9 @@ def with_verbosity(app: App) -> App:
             verbose: Annotated[
                 int, Parameter(name=("--verbose", "-v"), count=True, negative=(), show_default=False)
             ] = 0,
+            quiet: Annotated[
+                bool, Parameter(name=("--quiet", "-q"), negative=(), show_default=False)
+            ] = False,
         ) -> object:
             """Configure logging and run a command.
 
@@ -37,8 +42,13 @@ def with_verbosity(app: App) -> App:
             ----------
             verbose
                 Show log messages of level INFO on standard error; -vv shows level DEBUG too.
+            quiet
+                Print results and errors only: no progress, no notes, no warnings.
             """
-            configure_logging(verbose, Workspace.from_environment().home / "logs")
+            if quiet and verbose:
+                raise InputError("--quiet and --verbose exclude each other; drop one of them")
+            IS_QUIET.set(quiet)
+            configure_logging(-1 if quiet else verbose, Workspace.from_environment().home / "logs")
             return app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
 
     return launcher
@@ -52,7 +62,7 @@ def configure_logging(verbose: int, logs_dir: Path) -> None:
     Parameters
     ----------
     verbose
-        Lowest level on standard error: 0 for WARNING, 1 for INFO, 2 or more for DEBUG.
+        Lowest level on standard error: -1 for ERROR, 0 for WARNING, 1 for INFO, 2 or more for DEBUG.
     logs_dir
         Folder of the log files, which take every level.
     """

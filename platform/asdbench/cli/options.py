@@ -2,19 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import CoercionError, Parameter, Token
 
-from asdbench.io.workspace import Workspace
-
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from asdbench.driver.executor import ExecutionOptions
-    from asdbench.driver.request import RunRequest
+    from asdbench.api.runs import Cluster
     from asdbench.report.stored_runs import StoredRunOptions
-    from asdbench.search.plan import Search
 
 
 def parse_integer(_: object, tokens: Sequence[Token]) -> int:
@@ -67,21 +61,18 @@ class RunOptions:
     preset: str | None = None
     pseudo_anomalies_from: str | None = None
 
-    def to_request(self, systems: Sequence[str], data: str) -> "RunRequest":
-        """Return the request to run systems on a data set with these options."""
+    def to_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `asdbench.run` for these options."""
         from asdbench.config import parse_assignments
-        from asdbench.driver.request import RunRequest
 
-        return RunRequest(
-            systems,
-            data,
-            seeds=self.seeds,
-            machines=self.machines,
-            settings=parse_assignments(self.set),
-            preset=self.preset,
-            pseudo_anomaly_data=self.pseudo_anomalies_from,
-            subset=self.subset,
-        )
+        return {
+            "seeds": self.seeds,
+            "machines": self.machines,
+            "subset": self.subset,
+            "settings": parse_assignments(self.set),
+            "preset": self.preset,
+            "pseudo_anomalies_from": self.pseudo_anomalies_from,
+        }
 
 
 @Parameter(name="*")
@@ -117,21 +108,18 @@ class ClusterOptions:
     dashboard: Flag = False
     storage: str | None = None
 
-    def to_execution(self, *, local: bool) -> "ExecutionOptions":
-        """Return how tasks are executed: in this process if ``local``, else on a Ray cluster."""
-        import os
+    def to_cluster(self) -> "Cluster":
+        """Return the workers of a run."""
+        from asdbench.api.runs import Cluster
 
-        from asdbench.cluster.placement import Placement
-        from asdbench.driver.executor import ExecutionOptions
-        from asdbench.errors import InputError
-
-        if local and self.address is not None:
-            raise InputError(
-                f"--local runs in this process and --address {self.address} on a cluster; drop one of them"
-            )
-        placement = Placement(self.workers, self.workers_per_type, self.gpus_per_worker)
-        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
-        return ExecutionOptions(local, placement, address, self.checkpoint_epochs, self.dashboard)
+        return Cluster(
+            self.workers,
+            self.workers_per_type,
+            self.gpus_per_worker,
+            self.address,
+            self.checkpoint_epochs,
+            self.dashboard,
+        )
 
 
 @Parameter(name="*")
@@ -158,12 +146,6 @@ class SearchOptions:
     protocol: Literal["dev", "leave-one-type-out"] = "dev"
     search_seed: Integer = 0
 
-    def to_search(self, trials: int) -> "Search":
-        """Return a search with this number of trials."""
-        from asdbench.search.plan import Search
-
-        return Search(trials, self.max_cost, self.only_settings, self.protocol, self.search_seed)
-
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -184,36 +166,19 @@ class StoredOptions:
     preset: str | None = None
     pseudo_anomalies_from: str | None = None
 
+    def to_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `asdbench.compare` and its like for these options."""
+        from asdbench.config import parse_assignments
+
+        return {
+            "preset": self.preset,
+            "settings": parse_assignments(self.set),
+            "pseudo_anomalies_from": self.pseudo_anomalies_from,
+        }
+
     def to_stored_runs(self) -> "StoredRunOptions":
         """Return the options as reports take them."""
         from asdbench.config import parse_assignments
         from asdbench.report.stored_runs import StoredRunOptions
 
         return StoredRunOptions(self.preset, parse_assignments(self.set), self.pseudo_anomalies_from)
-
-
-def new_console(stderr: bool = False) -> "Console":
-    """Return a console on standard output, or on standard error."""
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def print_line(line: str, *, style: str | None = None) -> None:
-    """Print a message on standard output."""
-    from asdbench.report.formatting import print_message
-
-    print_message(new_console(), line, style=style)
-
-
-def print_text(text: str | None) -> None:
-    """Print a rendered report; ``None`` means that it has been shown already."""
-    if text is not None:
-        print(text, end="")
-
-
-def workspace_of_results(storage: str | None = None) -> Workspace:
-    """Return the workspace of a command that reads results; a storage that cannot be used is bad input."""
-    workspace = Workspace.from_environment(storage=storage)
-    workspace.check_storage()
-    return workspace

@@ -1,34 +1,38 @@
 """The commands that report: status, leaderboard, compare, submission, evaluate and systems."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from asdbench.cli.options import (
     Flag,
     Integer,
     Integers,
     StoredOptions,
+    Strings,
     Subset,
     TableFormat,
     Threshold,
+)
+from asdbench.cli.output import (
+    format_of,
     new_console,
     print_line,
-    print_text,
-    workspace_of_results,
+    print_notes,
+    print_report,
+    print_result,
 )
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-
-if TYPE_CHECKING:
-    from asdbench.registry import Configured
-    from asdbench.report.rendering import DisplayTable
 
 DEFAULT_STORED = StoredOptions()
 
 
 def status(
-    *, storage: str | None = None, watch: Flag = False, format: Literal["table", "json"] = "table"
+    *,
+    storage: str | None = None,
+    watch: Flag = False,
+    format: Literal["table", "json"] = "table",
+    json: Flag = False,
 ) -> None:
     """Show the runs under way: tasks by state, nodes, searches and the time left.
 
@@ -43,9 +47,12 @@ def status(
         Show the state every two seconds, until Ctrl-C.
     format
         table, or json with all tasks and nodes.
+    json
+        The same as --format json.
     """
     from asdbench.report.run_status import show_status, watch_status
 
+    format = "json" if json else format
     root = Workspace.from_environment(storage=storage).job_storage
     console = new_console(stderr=format == "json")
     if not watch:
@@ -61,10 +68,14 @@ def leaderboard(
     data: str,
     by: Literal["type"] | None = None,
     subset: Subset | None = None,
+    systems: Strings = (),
+    preset: str | None = None,
+    top: Integer | None = None,
     threshold: Threshold = "empirical",
     reference: Flag = False,
     intervals: Flag = False,
     format: TableFormat = "table",
+    json: Flag = False,
 ) -> None:
     """Show the systems on a data set, sorted by official score, with mean and spread over seeds.
 
@@ -76,6 +87,13 @@ def leaderboard(
         'type' for one row per machine type.
     subset
         dev (development) or eval (evaluation) (default: dev if any of its test clips has a label, else eval).
+    systems
+        Show only these systems.
+    preset
+        Show only rows with the settings of this preset (report, fast or demo), and those that a search has
+        found from them.
+    top
+        Show only so many of the best rows, of each machine type with --by type.
     threshold
         Decision-threshold method used for precision, recall and F1.
     reference
@@ -84,20 +102,24 @@ def leaderboard(
         Show a 95 % confidence interval of each score, from a bootstrap over clips and seeds.
     format
         Output format.
+    json
+        The same as --format json.
     """
-    from asdbench.report.leaderboard_view import show_leaderboard
+    from asdbench.api import reports
 
-    show_leaderboard(
+    chosen = format_of(format, json=json)
+    board = reports.leaderboard(
         data,
-        workspace_of_results(),
-        console=new_console(stderr=format != "table"),
         by_type=by == "type",
-        format=format,
+        subset=subset,
+        systems=systems,
+        preset=preset,
+        top=top,
+        threshold=threshold,
         reference=reference,
         intervals=intervals,
-        subset=subset,
-        threshold=threshold,
     )
+    print_report(board, chosen, notes=board.notes)
 
 
 def compare(
@@ -110,6 +132,7 @@ def compare(
     stored: StoredOptions = DEFAULT_STORED,
     resamples: Integer = 10_000,
     format: TableFormat = "table",
+    json: Flag = False,
 ) -> None:
     """Compare two systems by their stored scores: difference of the official score, with its uncertainty.
 
@@ -129,25 +152,16 @@ def compare(
         Number of bootstrap resamples of clips and seeds.
     format
         Output format.
+    json
+        The same as --format json.
     """
-    from asdbench.data.sets import catalog
-    from asdbench.engine.job_store import JobStore
-    from asdbench.report.compare import compare as compare_systems
-    from asdbench.report.compare import render
+    from asdbench.api import reports
 
-    workspace = workspace_of_results()
-    registered = catalog.load(workspace, data)
-    comparison = compare_systems(
-        (a, b),
-        registered,
-        JobStore.from_workspace(workspace),
-        seeds=seeds,
-        settings=stored.to_stored_runs(),
-        subset=subset,
-        resamples=resamples,
+    chosen = format_of(format, json=json)
+    comparison = reports.compare(
+        a, b, data=data, seeds=seeds, subset=subset, **stored.to_arguments(), resamples=resamples
     )
-    title = f"{b} against {a} on {data}{registered.suffix(comparison[0]['subset'])}"
-    print_text(render(comparison, format=format, title=title, console=new_console()))
+    print_report(comparison, chosen)
 
 
 def submission(
@@ -179,11 +193,12 @@ def submission(
     threshold
         Decision-threshold method.
     """
+    from asdbench.api.surroundings import results_of
     from asdbench.data.sets import catalog
     from asdbench.engine.job_store import JobStore
     from asdbench.report.submissions import write_submission
 
-    workspace = workspace_of_results()
+    workspace = results_of()
     package = write_submission(
         systems,
         catalog.load(workspace, data),
@@ -196,7 +211,7 @@ def submission(
         settings=stored.to_stored_runs(),
     )
     n_systems = len(set(systems))
-    print_line(f"{package}: {n_systems} system{'' if n_systems == 1 else 's'}")
+    print_result(f"{package}: {n_systems} system{'' if n_systems == 1 else 's'}")
     print_line(
         "fill in the null entries of the meta.yaml files, such as the authors, and add the technical report"
     )
@@ -208,6 +223,7 @@ def evaluate(
     data: str,
     ground_truth: Path | None = None,
     format: Literal["table", "csv", "json"] = "table",
+    json: Flag = False,
 ) -> None:
     """Evaluate a folder of submission CSV files as the organizers' evaluator does, without recordings.
 
@@ -221,83 +237,30 @@ def evaluate(
         Folder of the organizers' evaluator with its labels.
     format
         table, csv as the evaluator writes it, or json with every value by name.
+    json
+        The same as --format json.
     """
-    from asdbench.report.formatting import print_note
     from asdbench.report.official_evaluation import evaluate_folder, render, truth_of
 
+    chosen = format_of(format, json=json)
     truth, rule = truth_of(data, Workspace.from_environment(), ground_truth=ground_truth)
     evaluation = evaluate_folder(folder, truth, rule=rule)
-    text = render(evaluation, format=format, title=f"{folder.name} on {data}", console=new_console())
+    text = render(evaluation, format=chosen, title=f"{folder.name} on {data}", console=new_console())
     if text is not None:
-        for note in evaluation.notes:
-            print_note(new_console(stderr=True), note)
-    print_text(text)
+        print_notes(evaluation.notes, stderr=True)
+        print(text, end="")
 
 
-def systems(name: str | None = None) -> None:
+def systems(name: str | None = None, *, json: Flag = False) -> None:
     """List the systems, or the settings of one system.
 
     Parameters
     ----------
     name
         Name of the system whose settings to list.
+    json
+        Print JSON.
     """
-    from rich.text import Text
+    from asdbench.api import systems as api
 
-    from asdbench import registry
-    from asdbench.config import assignments
-
-    console = new_console()
-    if name is None:
-        console.print(_systems_table())
-        return
-    configured = registry.configure(name)
-    for paragraph in (sys.modules[configured.system.__module__].__doc__ or "").strip().split("\n\n"):
-        is_list = "\n* " in f"\n{paragraph}"
-        console.print(Text(paragraph if is_list else " ".join(paragraph.split())), "", sep="\n")
-    console.print(_settings_table(configured))
-    for preset in configured.trainer.system.presets:
-        changed = assignments(registry.configure(name, preset=preset).changed())
-        print_line(f"preset {preset}: {changed or 'the defaults'}")
-
-
-def _systems_table() -> "DisplayTable":
-    """Return the systems with the first paragraph of their documentation; broken ones with the reason."""
-    from rich.text import Text
-
-    from asdbench import registry
-    from asdbench.report.rendering import Column, DisplayRow, DisplayTable
-
-    rows = []
-    broken = registry.broken()
-    for name in registry.names():
-        if name in broken:
-            rows.append(DisplayRow([name, "", Text(f"broken: {broken[name]}", style="red")]))
-            continue
-        documentation = (sys.modules[registry.get(name).__module__].__doc__ or "").strip()
-        summary = " ".join(documentation.partition("\n\n")[0].split())
-        rows.append(DisplayRow([name, registry.source(name).place, summary]))
-    return DisplayTable([Column("system"), Column("from"), Column("description")], rows)
-
-
-def _settings_table(configured: "Configured") -> "DisplayTable":
-    """Return the settings of a system and, for one that reuses another's training, of the trained system."""
-    from asdbench.config import settings_of, typed
-    from asdbench.report.rendering import Column, DisplayRow, DisplayTable
-
-    cost = {"training": "retraining", "scoring": "rescoring", "fusion": "refusion"}
-    rows = [
-        DisplayRow(
-            [
-                setting.name,
-                typed(setting.default),
-                str(setting.domain) if setting.searched else "",
-                cost[setting.affects],
-            ]
-        )
-        for part in (configured.trained, configured)
-        if part
-        for setting in settings_of(part.system.Config).values()
-    ]
-    headers = ("setting", "default", "search space", "a change requires")
-    return DisplayTable([Column(header) for header in headers], rows)
+    print_report(api.systems() if name is None else api.settings(name), "json" if json else "table")

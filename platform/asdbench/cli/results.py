@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from asdbench.cli.confirm import is_confirmed
-from asdbench.cli.options import (
-    Flag,
-    Integers,
-    Strings,
-    TableFormat,
-    new_console,
-    print_line,
-    print_text,
-    workspace_of_results,
-)
+from asdbench.cli.options import Flag, Integers, Strings, TableFormat
+from asdbench.cli.output import format_of, new_console, print_line, print_notes
 from asdbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +25,7 @@ def list_results(
     outdated: Flag = False,
     storage: str | None = None,
     format: TableFormat = "table",
+    json: Flag = False,
 ) -> None:
     """List the stored results, and whether they match the current recordings, labels and code.
 
@@ -48,24 +41,27 @@ def list_results(
         Storage of the results (default: ASDBENCH_STORAGE, or the data home).
     format
         Output format.
+    json
+        The same as --format json.
     """
+    from asdbench.api.surroundings import results_of
     from asdbench.engine.job_store import JobStore
     from asdbench.engine.result_selection import ResultSelection, select_results
     from asdbench.report import rendering
-    from asdbench.report.formatting import print_note
     from asdbench.report.result_list import list_rows, list_table
 
-    workspace = workspace_of_results(storage)
+    chosen = format_of(format, json=json)
+    workspace = results_of(storage=storage)
     selection = ResultSelection(data, systems, outdated=outdated)
     found = select_results(workspace, JobStore.from_workspace(workspace), selection)
-    console = new_console(stderr=format != "table")
-    for error in found.unreadable:
-        print_note(console, str(error))
+    print_notes([str(error) for error in found.unreadable], stderr=chosen != "table")
     rows = list_rows(found.selected)
-    if not rows and format == "table":
+    if not rows and chosen == "table":
         print_line("there are no such results" if outdated else "there are no results yet")
         return
-    print_text(rendering.render(rows, list_table(rows), format=format, console=console))
+    text = rendering.render(rows, list_table(rows), format=chosen, console=new_console())
+    if text is not None:
+        print(text, end="")
 
 
 @results_app.command
@@ -107,6 +103,7 @@ def remove(
     yes
         Remove without asking.
     """
+    from asdbench.api.surroundings import results_of
     from asdbench.config import parse_assignments
     from asdbench.engine import result_removal
     from asdbench.engine.job_store import JobStore
@@ -114,7 +111,7 @@ def remove(
 
     selection = ResultSelection(data, systems, seeds, preset, parse_assignments(set), outdated)
     _check_narrowed(selection, searches)
-    workspace = workspace_of_results(storage)
+    workspace = results_of(storage=storage)
     store = JobStore.from_workspace(workspace)
     found = select_results(workspace, store, selection)
     matching = result_removal.matching_searches(store, selection)

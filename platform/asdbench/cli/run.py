@@ -1,7 +1,9 @@
 """The commands that run systems: run, tune, fuse, features and record."""
 
-from collections.abc import Sequence
+import sys
+from typing import TYPE_CHECKING
 
+from asdbench.cli.exit import exit_code
 from asdbench.cli.options import (
     ClusterOptions,
     Flag,
@@ -11,12 +13,13 @@ from asdbench.cli.options import (
     SearchOptions,
     StoredOptions,
     Strings,
-    new_console,
-    print_line,
-    workspace_of_results,
 )
+from asdbench.cli.output import message_console, print_line, print_report
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+
+if TYPE_CHECKING:
+    from asdbench.driver.run_result import RunResult
 
 NO_SEARCH = SearchOptions()
 ANY_CLUSTER = ClusterOptions()
@@ -28,6 +31,7 @@ def run(
     *systems: str,
     data: str,
     local: Flag = False,
+    json: Flag = False,
     options: RunOptions = DEFAULT_RUN,
     cluster: ClusterOptions = ANY_CLUSTER,
 ) -> int:
@@ -43,14 +47,28 @@ def run(
         Name of a registered data set.
     local
         Run in this process, without Ray.
+    json
+        Print the leaderboard as JSON on standard output, and everything else on standard error.
     """
-    return run_systems(systems, data, options, cluster, local=local)
+    from asdbench.api import runs
+
+    result = runs.run(
+        systems,
+        data=data,
+        **options.to_arguments(),
+        local=local,
+        cluster=cluster.to_cluster(),
+        storage=cluster.storage,
+        progress=message_console(stderr=json),
+    )
+    return print_result_of_run(result, json=json)
 
 
 def tune(
     *systems: str,
     data: str,
     trials: Integer,
+    json: Flag = False,
     search: SearchOptions = NO_SEARCH,
     options: RunOptions = DEFAULT_RUN,
     cluster: ClusterOptions = ANY_CLUSTER,
@@ -69,11 +87,36 @@ def tune(
         Name of a registered data set.
     trials
         Number of trials per system; the first is the untuned system.
+    json
+        Print the leaderboard as JSON on standard output, and everything else on standard error.
     """
-    if trials < 1:
-        command = options.to_request(systems, data).command()
-        raise InputError(f"--trials {trials} must be at least 1; to run systems untuned use {command!r}")
-    return run_systems(systems, data, options, cluster, search=search, trials=trials)
+    from asdbench.api import runs
+
+    result = runs.tune(
+        systems,
+        data=data,
+        trials=trials,
+        **options.to_arguments(),
+        max_cost=search.max_cost,
+        only_settings=search.only_settings,
+        protocol=search.protocol,
+        search_seed=search.search_seed,
+        cluster=cluster.to_cluster(),
+        storage=cluster.storage,
+        progress=message_console(stderr=json),
+    )
+    return print_result_of_run(result, json=json)
+
+
+def print_result_of_run(result: "RunResult", *, json: bool = False) -> int:
+    """Print the result of a run and return the exit code."""
+    from asdbench.driver.failures import failure_messages
+
+    print_report(result, "json" if json else "table", notes=result.notes)
+    if json:
+        for message in failure_messages(result.failures):
+            print(message, file=sys.stderr)
+    return exit_code(result.failures)
 
 
 def fuse(
@@ -84,6 +127,7 @@ def fuse(
     evaluations: Integer | None = None,
     search_seed: Integer = 0,
     stored: StoredOptions = DEFAULT_STORED,
+    json: Flag = False,
 ) -> None:
     """Search the fusion weights of systems from their stored scores, on development labels; no model runs.
 
@@ -101,20 +145,22 @@ def fuse(
         Weight vectors to evaluate; the same number again for each left-out machine type.
     search_seed
         Random seed of the search.
+    json
+        Print the leaderboard as JSON on standard output, and everything else on standard error.
     """
-    from asdbench.driver.fusion import fuse_systems
+    from asdbench.api import runs
 
-    fuse_systems(
+    result = runs.fuse(
         members,
-        data,
-        workspace_of_results(),
+        data=data,
         seeds=seeds,
-        into=ensemble,
+        ensemble=ensemble,
         evaluations=evaluations,
-        seed=search_seed,
-        settings=stored.to_stored_runs(),
-        console=new_console(),
+        search_seed=search_seed,
+        **stored.to_arguments(),
+        progress=message_console(stderr=json),
     )
+    print_report(result, "json" if json else "table", notes=result.notes)
 
 
 def features(name: str, *, systems: Strings = (), preset: str | None = None) -> None:
@@ -134,9 +180,8 @@ def features(name: str, *, systems: Strings = (), preset: str | None = None) -> 
 
     workspace = Workspace.from_environment()
     workspace.check_home()
-    console = new_console()
     jobs = resolve_jobs(RunRequest(systems or usable_systems(), name, preset=preset), workspace)
-    build_features(jobs, console=console)
+    build_features(jobs, console=message_console())
     print_line(f"features of {name} are ready")
 
 
@@ -150,27 +195,6 @@ def record() -> None:
     print_line(f"{delivered} recorded at {shown_uri(workspace)}")
     if left.entries:
         raise InputError(left.why)
-
-
-def run_systems(
-    systems: Sequence[str],
-    data: str,
-    options: RunOptions,
-    cluster: ClusterOptions,
-    *,
-    local: bool = False,
-    search: SearchOptions = NO_SEARCH,
-    trials: int = 0,
-) -> int:
-    """Run systems on a registered data set, tuned if there are trials; returns the exit code."""
-    from asdbench.driver.pipeline import run as run_pipeline
-
-    execution = cluster.to_execution(local=local)
-    workspace = Workspace.from_environment(storage=cluster.storage)
-    workspace.check_home()
-    workspace.check_storage()
-    request = options.to_request(systems, data)
-    return run_pipeline(request, execution, workspace, search=search.to_search(trials), console=new_console())
 
 
 def usable_systems() -> list[str]:

@@ -4,10 +4,10 @@ import sys
 
 from cyclopts import App
 
-from asdbench.cli.data import write_and_register_demo
+from asdbench.cli.data import demo as add_demo
 from asdbench.cli.exit import EXIT_CODES, guarded
 from asdbench.cli.options import ClusterOptions, Flag, Integer, RunOptions, SearchOptions, Strings
-from asdbench.cli.run import ANY_CLUSTER, DEFAULT_RUN, run_systems, usable_systems
+from asdbench.cli.run import ANY_CLUSTER, DEFAULT_RUN, run, tune, usable_systems
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
@@ -55,12 +55,17 @@ def all_types(arguments: list[str] | None = None) -> None:
             trials = 0 if local else _DEMO_TRIALS if demo else _TRIALS
         if search is None:
             search = SearchOptions(max_cost="fusion") if demo else SearchOptions()
-        return max(
-            run_systems(
-                systems or usable_systems(), name, options, cluster, local=local, search=search, trials=trials
+        if local and trials > 0:
+            raise InputError("a search needs Ray; drop --local, or skip the search with --trials 0")
+        codes = []
+        for name in data or _data_sets(embedded=demo):
+            names = systems or usable_systems()
+            codes.append(
+                tune(*names, data=name, trials=trials, search=search, options=options, cluster=cluster)
+                if trials
+                else run(*names, data=name, local=local, options=options, cluster=cluster)
             )
-            for name in data or _data_sets(embedded=demo)
-        )
+        return max(codes)
 
     sys.exit(guarded(app, arguments))
 
@@ -79,7 +84,7 @@ def _embedded() -> str:
 
     workspace = Workspace.from_environment()
     if "demo" not in catalog.names(workspace):
-        write_and_register_demo()
+        add_demo()
     root = catalog.load(workspace, "demo").root
     if not root.is_relative_to((workspace.home / "recordings").resolve()):
         raise InputError(

@@ -13,6 +13,7 @@ from asdbench.driver.judging import judge
 from asdbench.driver.progress import progress
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest
+from asdbench.driver.run_result import FuseResult
 from asdbench.driver.study_results import StudyResult
 from asdbench.engine.commands import run_command
 from asdbench.engine.evaluation import labeled_types
@@ -20,8 +21,8 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
-from asdbench.report.formatting import print_message, print_note
-from asdbench.report.leaderboard_view import show_leaderboard
+from asdbench.report.formatting import print_note
+from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.report.stored_runs import StoredRunOptions
 from asdbench.search.plan import Search
 
@@ -90,10 +91,28 @@ def fuse_systems(
     seed: int,
     settings: StoredRunOptions,
     console: Console,
-) -> None:
-    """Search the fusion weights of systems that have run, and show them and the leaderboard."""
+) -> FuseResult:
+    """Search the fusion weights of systems that have run, and record the ensemble with the best ones.
+
+    Parameters
+    ----------
+    members, data, seeds, settings
+        The runs whose scores to fuse.
+    workspace
+        The data sets and stored results.
+    into
+        Name of the ensemble; by default the only one whose weights can be searched.
+    evaluations, seed
+        Number of weight vectors to evaluate, and seed of the search.
+    console
+        Where to show the progress and where results are recorded.
+
+    Raises
+    ------
+    InputError
+        A name or setting does not exist, there are fewer than two members, or scores are not stored.
+    """
     from asdbench.driver.fusion_search import EVALUATIONS
-    from asdbench.report.searches import fusion_table
     from asdbench.tracking.recorder import Recorder
 
     chosen = into or _only_ensemble()
@@ -115,11 +134,11 @@ def fuse_systems(
             seed=seed,
             on_progress=lambda n_done, n_total: bars.update(task, completed=n_done, total=n_total),
         )
-    judged, _ = judge(fused.jobs, store, console=console, tuned=fused.tuned)
+    judged, _, notes = judge(fused.jobs, store, tuned=fused.tuned)
     recorder = Recorder(workspace)
     for judged_run in judged:
         recorder.put(judged_run)
-    console.print(fusion_table(chosen, fused.report))
+    show_recorded(recorder, workspace, console=console)
     command = run_command(
         [chosen],
         data,
@@ -127,9 +146,8 @@ def fuse_systems(
         settings=fused.ensemble.changed(),
         pseudo_anomaly_data=fused.jobs[0].job.pseudo_anomaly_data,
     )
-    print_message(console, f"to run the ensemble with these weights: {command}")
-    show_leaderboard(data, workspace, console=console, subset="dev")
-    show_recorded(recorder, workspace, console=console)
+    leaderboard = load_leaderboard(data, workspace, subset="dev")
+    return FuseResult(chosen, fused.report, command, leaderboard, (*notes, *leaderboard.notes))
 
 
 def _only_ensemble() -> str:

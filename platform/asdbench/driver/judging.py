@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 
 from asdbench.engine.events import Failure
 from asdbench.engine.job_store import DamagedFileError, JobStore
@@ -13,7 +12,6 @@ from asdbench.engine.jobs import ResolvedJob, job_label
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.errors import InputError
-from asdbench.report.formatting import print_note
 
 if TYPE_CHECKING:
     from asdbench.tracking.runs import Run
@@ -23,16 +21,14 @@ def judge(
     jobs: Sequence[ResolvedJob],
     jobs_store: JobStore,
     *,
-    console: Console,
     tuned: SearchProvenance | None = None,
-) -> tuple["list[Run]", list[Failure]]:
+) -> tuple["list[Run]", list[Failure], list[str]]:
     """Evaluate the jobs that are scored.
 
     Parameters
     ----------
     jobs : the jobs of a run
     jobs_store : where their scores are
-    console : where to print notes
     tuned : how a search chose their settings, if one did
 
     Returns
@@ -41,6 +37,8 @@ def judge(
         One for each system, seed and subset, over all scored machine types.
     failures
         The jobs that could not be evaluated.
+    notes
+        What has no label to evaluate with.
     """
     from asdbench.driver.study_results import curve_of
     from asdbench.engine.evaluation import NoLabels, anomaly_scores, evaluate, labeled_types, training_records
@@ -93,9 +91,7 @@ def judge(
                     tuned=msgspec.structs.asdict(tuned) if tuned else None,
                 )
             )
-    for note in notes:
-        print_note(console, note)
-    return runs, failures
+    return runs, failures, list(notes)
 
 
 def _with_earlier_types(group: Sequence[ResolvedJob], snapshot: StoreSnapshot) -> list[ResolvedJob]:

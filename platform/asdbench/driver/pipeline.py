@@ -1,4 +1,4 @@
-"""The pipeline of a run: features, training, scoring, searches, evaluation, tracking and leaderboard.
+"""The pipeline of a run: features, training, scoring, searches, evaluation and tracking.
 
 Finished work is never repeated, so the same call resumes an interrupted run.
 """
@@ -12,13 +12,13 @@ from rich.console import Console
 
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.executor import ExecutionOptions, Executor
-from asdbench.driver.failures import show_failures
 from asdbench.driver.fusion import fuse_ensembles, note_unfused
 from asdbench.driver.fusion_search import FusionResult
 from asdbench.driver.judging import judge
 from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
+from asdbench.driver.run_result import RunResult, TunedSystem, TuneResult
 from asdbench.driver.study_results import StudyResult, left_out_tables, record_trial, studies_for_run
 from asdbench.engine.evaluation import labeled_clips
 from asdbench.engine.events import Failure
@@ -28,8 +28,8 @@ from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
-from asdbench.report.formatting import format_duration, print_message, print_note
-from asdbench.report.leaderboard_view import show_leaderboard
+from asdbench.report.formatting import format_duration, print_message
+from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.search.plan import NoSteeringLabels, Search
 from asdbench.search.studies import Study
 
@@ -48,15 +48,18 @@ def run(
     *,
     console: Console,
     search: Search = UNTUNED,
-) -> int:
-    """Run a request, tune its systems if a search has trials, record the results and show the leaderboard.
+) -> RunResult:
+    """Run a request, tune its systems if a search has trials, and record the results.
 
-    Returns
-    -------
-    int
-        The exit code: 0 if all succeeded, 2 if something failed because of bad input, else 1.
+    Parameters
+    ----------
+    request, execution, workspace
+        What to run, how, and with which data and store.
+    console
+        Where to show the plan, the progress and where results are recorded.
+    search
+        The search; the result is a `TuneResult` if it has trials.
     """
-    from asdbench.report.searches import fusion_table
     from asdbench.tracking.recorder import Recorder
 
     start_s = time.perf_counter()
@@ -79,22 +82,36 @@ def run(
         fused = (
             fuse_ensembles(jobs, study_results, request, search, executor, console=console) if studies else []
         )
-    runs, not_evaluated = _evaluate(jobs, study_results, fused, store, console)
-    for result in fused:
-        console.print(fusion_table(result.ensemble.name, result.report))
+    runs, not_evaluated, notes = _evaluate(jobs, study_results, fused, store)
     for finished in runs:
         recorder.put(finished)
-    for table in left_out_tables(study_results, store):
-        console.print(table)
-    for subset in sorted({finished.subset for finished in runs}):
-        show_leaderboard(data.name, workspace, console=console, subset=subset)
-        for note in _notes_on_labels([run for run in runs if run.subset == subset], data):
-            print_note(console, note)
-    failures += not_evaluated
-    show_failures(failures, console=console)
     show_recorded(recorder, workspace, console=console)
-    print_message(console, f"finished in {format_duration(time.perf_counter() - start_s)}")
-    return max((2 if failure.bad_input else 1 for failure in failures), default=0)
+    subsets = sorted({finished.subset for finished in runs})
+    leaderboards = tuple(load_leaderboard(data.name, workspace, subset=subset) for subset in subsets)
+    notes += [note for leaderboard in leaderboards for note in leaderboard.notes]
+    for subset in subsets:
+        notes += _notes_on_labels([run for run in runs if run.subset == subset], data)
+    duration_s = time.perf_counter() - start_s
+    result = RunResult(
+        data.name, leaderboards, tuple(failures + not_evaluated), tuple(dict.fromkeys(notes)), duration_s
+    )
+    print_message(console, f"finished in {format_duration(duration_s)}")
+    return _tuned(result, study_results, fused, store) if studies else result
+
+
+def _tuned(
+    result: RunResult,
+    study_results: Sequence[StudyResult],
+    fused: Sequence[FusionResult],
+    store: JobStore,
+) -> TuneResult:
+    """Return the result of a run with what its searches found."""
+    return TuneResult(
+        **vars(result),
+        tuned=tuple(map(TunedSystem.from_study_result, study_results)),
+        fused={found.ensemble.name: found.report for found in fused},
+        left_out_tables=tuple(left_out_tables(study_results, store)),
+    )
 
 
 def _studies(
@@ -108,7 +125,7 @@ def _studies(
     if not search.trials:
         return []
     if execution.local:
-        raise InputError("a search needs Ray; drop --local, or skip the search with --trials 0")
+        raise InputError("a search needs Ray; drop --local")
     try:
         return studies_for_run(
             jobs,
@@ -179,14 +196,13 @@ def _evaluate(
     study_results: Sequence[StudyResult],
     fused: Sequence[FusionResult],
     store: JobStore,
-    console: Console,
-) -> tuple["list[Run]", list[Failure]]:
-    """Evaluate the untuned systems, the tuned ones and the fused ensembles."""
-    runs, failures = judge(jobs, store, console=console)
+) -> tuple["list[Run]", list[Failure], list[str]]:
+    """Evaluate the untuned systems, the tuned ones and the fused ensembles, as `judge` does."""
+    runs, failures, notes = judge(jobs, store)
     tuned = [result for result in study_results if result.study.held_out is None]
     searched: list[StudyResult | FusionResult] = [*tuned, *fused]
     for result in searched:
-        more_runs, more_failures = judge(result.jobs, store, console=console, tuned=result.tuned)
-        runs, failures = runs + more_runs, failures + more_failures
+        more_runs, more_failures, more_notes = judge(result.jobs, store, tuned=result.tuned)
+        runs, failures, notes = runs + more_runs, failures + more_failures, notes + more_notes
     logger.info("evaluated %d runs; %d jobs could not be evaluated", len(runs), len(failures))
-    return runs, failures
+    return runs, failures, notes

@@ -17,8 +17,6 @@ from asdbench.io.workspace import Workspace
 
 Item = TypeVar("Item")
 
-PRESETS = ("report", "fast", "demo")
-
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -109,8 +107,8 @@ def _check_names(request: RunRequest) -> None:
     for seed in request.seeds:
         if seed < 0:
             raise InputError(f"seed {seed} is negative; seeds are whole numbers from 0")
-    if request.preset is not None and request.preset not in PRESETS:
-        raise unknown_name("preset", request.preset, PRESETS)
+    if request.preset is not None and request.preset not in registry.PRESETS:
+        raise unknown_name("preset", request.preset, registry.PRESETS)
 
 
 def _machine_types(data: DataSet, request: RunRequest) -> list[str]:

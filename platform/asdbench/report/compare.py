@@ -10,9 +10,9 @@ system's score minus the first's. Equal input gives equal intervals: the seed of
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.evaluation import first_subset, judged_scores, labeled_clips, labeled_types
@@ -21,15 +21,53 @@ from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
 from asdbench.metrics import OFFICIAL, Rule
 from asdbench.metrics.bootstrap import Resampled, SectionScores, bootstrap
-from asdbench.report import rendering
 from asdbench.report.formatting import format_percent
-from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Report, Row, numeric
 from asdbench.report.row_scores import row_jobs
 from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 
 ALL = "all"  # machine type of the row over all machine types
 _SEED = 1
 _ENDS = ("official_score_low", "official_score_high")
+
+
+@dataclass(frozen=True)
+class Comparison(Report):
+    """The difference between the official scores of two systems, on each machine type and over all.
+
+    Printed, it is a table in percent; ``rows`` and ``frame`` hold fractions between 0 and 1.
+
+    Attributes
+    ----------
+    rows : one dict for each machine type and one for ``"all"``, the last: ``machine_type``; ``score_a``,
+        ``score_b`` (means over seeds) with ``score_a_low`` and so on; ``difference`` (b − a),
+        ``difference_low``, ``difference_high``; ``systems``, ``seeds``, ``subset``, ``resamples``,
+        ``confidence``
+    title : heading of the table
+    """
+
+    rows: tuple[Row, ...]
+    title: str
+
+    @property
+    def difference(self) -> float:
+        """The second system's official score over all machine types minus the first's."""
+        return float(self.rows[-1]["difference"])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The lower and upper end of the difference's interval."""
+        return self.rows[-1]["difference_low"], self.rows[-1]["difference_high"]
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval excludes zero."""
+        low, high = self.interval
+        return low > 0 or high < 0
+
+    def tables(self) -> list[DisplayTable]:
+        """Return the table, with the rows in bold whose interval excludes zero."""
+        return [_display_table(self.rows, self.title)]
 
 
 def compare(
@@ -42,7 +80,7 @@ def compare(
     subset: str | None = None,
     resamples: int = 10_000,
     confidence: float = 0.95,
-) -> list[Row]:
+) -> Comparison:
     """Compare two systems on each machine type with known labels, and on all of them in the last row.
 
     Parameters
@@ -58,18 +96,11 @@ def compare(
     resamples, confidence
         The number of bootstrap resamples, and the confidence of the intervals.
 
-    Returns
-    -------
-    list of dict
-        ``machine_type``; ``score_a``, ``score_b`` (means over seeds) with ``score_a_low`` and so on;
-        ``difference`` (b − a), ``difference_low``, ``difference_high``; ``systems``, ``seeds``, ``subset``,
-        ``resamples``, ``confidence``.
-
     Raises
     ------
     InputError
         The two systems are the same, scores are not stored, no label is known, or the labels do not suffice
-        for the metrics.
+        for the metrics; ``resamples`` or ``confidence`` is out of range.
     """
     if systems[0] == systems[1]:
         raise InputError(f"{systems[0]} is compared with itself; name two different systems")
@@ -100,7 +131,10 @@ def compare(
         "confidence": confidence,
     }
     results = (*by_type.items(), (ALL, overall))
-    return [_row(name, resampled, confidence) | request for name, resampled in results]
+    title = f"{systems[1]} against {systems[0]} on {data.name}{data.suffix(subset)}"
+    return Comparison(
+        tuple(_row(name, resampled, confidence) | request for name, resampled in results), title
+    )
 
 
 def score_interval(
@@ -127,13 +161,13 @@ def with_intervals(
 ) -> list[Row]:
     """Return leaderboard rows of either kind with ``official_score_low`` and ``official_score_high`` added.
 
-    Both are ``None`` where a row has no score. ``subset`` is the subset of the rows.
+    Both are ``None`` where a row has no score or is published. ``subset`` is the subset of the rows.
     """
     return [row | dict(zip(_ENDS, _ends(row, data, store, subset), strict=True)) for row in rows]
 
 
 def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple[float | None, float | None]:
-    if row["official_score"] is None:
+    if row["official_score"] is None or row.get("reference"):
         return None, None
     runs = list(row_jobs(row, data).values())
     return score_interval(runs, store, rule=data.rule, subset=subset)
@@ -160,14 +194,6 @@ def section_scores(
                 )
             )
     return sections
-
-
-def render(rows: Sequence[Row], *, format: Format, title: str, console: Console | None = None) -> str | None:
-    """Print a comparison as a table and return ``None``, or return it as CSV, JSON or Markdown.
-
-    Raises :class:`InputError` for an unknown format.
-    """
-    return rendering.render(rows, _display_table(rows, title), format=format, console=console)
 
 
 def _row(machine_type: str, resampled: Resampled, confidence: float) -> Row:

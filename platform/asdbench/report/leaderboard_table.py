@@ -72,14 +72,24 @@ def render(
     InputError
         The format does not exist.
     """
-    table = _markdown_table if format == "markdown" else _terminal_table
+    table = markdown_table if format == "markdown" else terminal_table
     shown = [] if format in ("csv", "json") else rows  # these have no table
     return rendering.render(rows, table(shown, title, rule), format=format, console=console)
 
 
-def _terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, is_narrow: bool = False) -> DisplayTable:
+def terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, n_dropped: int = 0) -> DisplayTable:
+    """Return a leaderboard for a terminal: the best 100 of very many rows, and narrower tables in turn.
+
+    Parameters
+    ----------
+    rows, title, rule
+        As in `render`.
+    n_dropped
+        The number of optional columns to leave out, the last ones first; the caption names them.
+    """
     by_type = _is_by_type(rows)
-    measures = [measure for measure in _measures(rows) if not (is_narrow and measure.is_optional)]
+    measures, dropped = _without_last_optional(_measures(rows), n_dropped)
+    has_more = any(measure.is_optional for measure in measures)
     best = _best_values(rows, measures)
     display_rows: list[DisplayRow] = []
     machine_type = None
@@ -100,9 +110,23 @@ def _terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, is_narrow: b
         ],
         display_rows,
         title,
-        _caption(shown, rule, half_widths=by_type and not is_narrow) + _left_out(rows, shown),
-        narrow=None if is_narrow else _terminal_table(rows, title, rule, is_narrow=True),
+        _caption(shown, rule, measures) + _left_out(rows, shown) + _dropped(dropped),
+        narrow=terminal_table(rows, title, rule, n_dropped=n_dropped + 1) if has_more else None,
     )
+
+
+def _without_last_optional(measures: Sequence[_Measure], count: int) -> tuple[list[_Measure], list[_Measure]]:
+    """Return the measures without the last ``count`` of the optional ones, and these."""
+    optional = [measure for measure in measures if measure.is_optional]
+    dropped = optional[len(optional) - count :]
+    return [measure for measure in measures if measure not in dropped], dropped
+
+
+def _dropped(measures: Sequence[_Measure]) -> str:
+    if not measures:
+        return ""
+    names = ", ".join(measure.header for measure in measures)
+    return f" Not shown, as the terminal is too narrow: {names}; --format csv has all columns."
 
 
 def _first_rows(rows: Sequence[Row]) -> Sequence[Row]:
@@ -128,7 +152,8 @@ def _left_out(rows: Sequence[Row], shown: Sequence[Row]) -> str:
     return f" Shown are {len(shown)} of {len(rows):,} rows, {best}; --format csv has all of them."
 
 
-def _markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
+def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
+    """Return a leaderboard for Markdown and HTML, with all rows and columns; parameters as in `render`."""
     by_type = _is_by_type(rows)
     measures = _measures(rows)
     best = _best_values(rows, measures)
@@ -154,7 +179,7 @@ def _markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable
         ],
         display_rows,
         title,
-        _caption(rows, rule, half_widths=by_type),
+        _caption(rows, rule, measures),
     )
 
 
@@ -273,7 +298,7 @@ def _is_best(row: Row, measure: _Measure, best: Mapping[tuple[str | None, str], 
 # The caption
 
 
-def _caption(rows: Sequence[Row], rule: Rule, *, half_widths: bool) -> str:
+def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> str:
     if not rows:
         return "There are no results yet."
     averaged_over = "the sections of a machine type" if _is_by_type(rows) else "machine types"
@@ -282,13 +307,16 @@ def _caption(rows: Sequence[Row], rule: Rule, *, half_widths: bool) -> str:
         f"Official score in percent: {rule.mean} mean of {metrics} over {averaged_over}; "
         f"{_seeds_clause(rows)}."
     ]
+    headers = {measure.header for measure in measures}
     methods = [row["threshold_method"] for row in rows if row.get("threshold_method")]
-    if half_widths and methods:
+    if methods and any(header.startswith("F1") for header in headers):
+        sentences.append(f"F1 uses the {methods[0]} threshold.")
+    if methods and "false alarms" in headers:
         sentences.append(
-            f"F1 uses the {methods[0]} threshold. False alarms: the share of held-out normal clips above a "
-            f"threshold set on other held-out clips (nominally 10 %), with its 95 % interval."
+            "False alarms: the share of held-out normal clips above a threshold set on other held-out clips "
+            "(nominally 10 %), with its 95 % interval."
         )
-    if half_widths:
+    if "half-widths" in headers:
         sentences.append(f"Half-widths: of the 95 % jackknife intervals of {metrics} over clips.")
     sentences += _tuning_sentences(rows)
     if any(row["official_score"] is None for row in rows):

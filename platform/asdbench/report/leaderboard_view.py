@@ -1,6 +1,11 @@
-"""The leaderboard as ``asdbench leaderboard`` shows it, with notes about results that it leaves out."""
+"""The leaderboard of a data set, with notes about results that it leaves out."""
 
-from rich.console import Console
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
 
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -8,29 +13,69 @@ from asdbench.engine.evaluation import first_subset, labeled_clips, labeled_type
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.stored_results import current_results
 from asdbench.io.workspace import Workspace
-from asdbench.metrics import DEFAULT_THRESHOLD
+from asdbench.metrics import DEFAULT_THRESHOLD, Rule
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
 from asdbench.report.compare import with_intervals
-from asdbench.report.formatting import print_message, print_note
 from asdbench.report.leaderboard import rows, with_references
-from asdbench.report.leaderboard_table import render
+from asdbench.report.leaderboard_selection import Selection
+from asdbench.report.leaderboard_table import markdown_table, terminal_table
 from asdbench.report.published import Reference, references, references_for
-from asdbench.report.rendering import Format
+from asdbench.report.rendering import DisplayTable, Report, Row
+
+ALL_ROWS = Selection()
 
 
-def show_leaderboard(
+@dataclass(frozen=True)
+class Leaderboard(Report):
+    """The systems on a data set, the best first.
+
+    Printed, it is a table with scores in percent; ``rows`` and ``frame`` hold fractions between 0 and 1.
+
+    Attributes
+    ----------
+    data, subset : name of the data set, and the subset of its test clips: ``"dev"`` or ``"eval"``
+    rows : one dict for each row, with the keys that :func:`asdbench.report.leaderboard.rows` describes
+    rule : how the data set computes the official score
+    notes : what a reader should know about results that are not among the rows
+    title : heading of the table
+    hint : what to do if there are no rows
+    """
+
+    data: str
+    subset: str
+    rows: tuple[Row, ...]
+    rule: Rule
+    notes: tuple[str, ...]
+    title: str
+    hint: str
+
+    def tables(self) -> list[DisplayTable]:
+        """Return the table that a terminal shows; a narrow one leaves out costs and says so."""
+        return [terminal_table(self.rows, self.title, self.rule)]
+
+    def markdown_tables(self) -> list[DisplayTable]:
+        """Return the table with all rows and columns."""
+        return [markdown_table(self.rows, self.title, self.rule)]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.rows:
+            yield from self.tables()
+        else:
+            yield Text(self.hint, no_wrap=True, overflow="ignore")
+
+
+def load_leaderboard(
     name: str,
     workspace: Workspace,
     *,
-    console: Console,
     by_type: bool = False,
-    format: Format = "table",
     reference: bool = False,
     intervals: bool = False,
     subset: str | None = None,
     threshold: str = DEFAULT_THRESHOLD,
-) -> None:
-    """Print the leaderboard of a data set.
+    selection: Selection = ALL_ROWS,
+) -> Leaderboard:
+    """Return the leaderboard of a data set from its stored results.
 
     Parameters
     ----------
@@ -38,74 +83,98 @@ def show_leaderboard(
         The name of a registered data set.
     workspace
         The data sets and stored results.
-    console
-        Where the table and notes are printed; other formats than ``"table"`` go to standard output.
     by_type
-        Whether to show a row for each machine type.
-    format
-        ``"table"``, ``"csv"``, ``"json"`` or ``"markdown"``.
+        Whether to return a row for each machine type.
     reference
-        Whether to show published results too.
+        Whether to add published results.
     intervals
-        Whether to show a bootstrap interval of each score.
+        Whether to add a bootstrap interval of each score.
     subset
         ``"dev"`` or ``"eval"``; by default dev if any of its test clips has a known label, else eval.
     threshold
         Method of the decision threshold used for precision, recall and F1.
+    selection
+        Which rows to return.
+
+    Raises
+    ------
+    InputError
+        The data set or a selected system does not exist.
     """
     data, store = catalog.load(workspace, name), JobStore.from_workspace(workspace)
-    if subset is None:
-        subset = _default_subset(data, console)
+    subset, notes = (subset, []) if subset else _default_subset(data)
     stored = current_results(data, store, subset=subset)
-    records = stored.records
-    for note in stored.notes():
-        print_note(console, note)
+    notes += stored.notes()
     labeled = labeled_types(data, subset=subset)
-    published = _published_results(data, labeled, subset, console) if reference else []
-    if not records and not published and format == "table":
-        print_message(
-            console, f"no results on data set {name!r}{data.suffix(subset)} yet; {_cure(data, subset)}"
-        )
-        return
-    for machine_type in sorted(set(data.machine_types) - set(labeled)):
-        if subset in data.subsets(machine_type):
-            print_note(
-                console, f"no test clip of {machine_type} has a known label; it is not on the leaderboard"
-            )
-    table = rows(records, machine_types=labeled, by_type=by_type, threshold=threshold)
+    table: Sequence[Row] = rows(stored.records, machine_types=labeled, by_type=by_type, threshold=threshold)
     if by_type:
         results = ((row["machine_type"], row["system"], row) for row in table)
-        for note in low_auc_notes(low_aucs(results, labeled_clips(data, subset=subset), rule=data.rule)):
-            print_note(console, note)
+        notes += low_auc_notes(low_aucs(results, labeled_clips(data, subset=subset), rule=data.rule))
+    hint = f"no results on data set {name!r}{data.suffix(subset)} yet; {_cure(data, subset)}"
+    if reference:
+        published, no_results = _published_results(data, labeled, subset)
+        notes += no_results
+        table = with_references(table, published, machine_types=labeled, by_type=by_type)
+    if table:
+        notes += _unlabeled(data, labeled, subset)
+    table, selected, no_match = _selected(table, selection, data)
     if intervals:
         table = with_intervals(table, data, store, subset=subset)
-    if reference:
-        table = with_references(table, published, machine_types=labeled, by_type=by_type)
-    title = f"Leaderboard of {name}{data.suffix(subset)}"
-    text = render(table, format=format, title=title, rule=data.rule, console=console)
-    if text is not None:
-        print(text, end="")
+    return Leaderboard(
+        name,
+        subset,
+        tuple(table),
+        data.rule,
+        tuple(notes + selected),
+        title=f"Leaderboard of {name}{data.suffix(subset)}",
+        hint=no_match or hint,
+    )
 
 
-def _default_subset(data: DataSet, console: Console) -> str:
+def _default_subset(data: DataSet) -> tuple[str, list[str]]:
+    """Return the subset to show where none is named, with a note if there is another."""
     clips = labeled_clips(data)
     subset = first_subset(clips)
-    if clips["subset"].n_unique() > 1:
-        print_note(console, f"this is the {subset} subset; --subset eval shows the other")
-    return subset
+    has_other = clips["subset"].n_unique() > 1
+    return subset, [f"this is the {subset} subset; --subset eval shows the other"] if has_other else []
 
 
 def _published_results(
-    data: DataSet, machine_types: list[str], subset: str, console: Console
-) -> list[Reference]:
+    data: DataSet, machine_types: Sequence[str], subset: str
+) -> tuple[list[Reference], list[str]]:
+    """Return the published results on a subset, with a note if there are none."""
     published = references_for(data.name, machine_types, subset=subset)
-    if not published:
-        available = ", ".join(sorted({f"{result.data} ({result.subset})" for result in references()}))
-        print_note(
-            console,
-            f"there are no published results on {data.name}{data.suffix(subset)}; there are for {available}",
+    if published:
+        return published, []
+    available = ", ".join(sorted({f"{result.data} ({result.subset})" for result in references()}))
+    return [], [
+        f"there are no published results on {data.name}{data.suffix(subset)}; there are for {available}"
+    ]
+
+
+def _unlabeled(data: DataSet, labeled: Sequence[str], subset: str) -> list[str]:
+    """Return a note for each machine type that has no place on the leaderboard."""
+    return [
+        f"no test clip of {machine_type} has a known label; it is not on the leaderboard"
+        for machine_type in sorted(set(data.machine_types) - set(labeled))
+        if subset in data.subsets(machine_type)
+    ]
+
+
+def _selected(
+    table: Sequence[Row], selection: Selection, data: DataSet
+) -> tuple[Sequence[Row], list[str], str | None]:
+    """Return the selected rows, with a note about how many these are, and what to do if there are none."""
+    selected = selection.select(table)
+    if len(selected) == len(table):
+        return selected, [], None
+    if not selected:
+        hint = (
+            f"no row matches {selection.options()}; 'asdbench leaderboard --data {shlex.quote(data.name)}' "
+            f"shows all {len(table)} rows"
         )
-    return published
+        return selected, [], hint
+    return selected, [f"these are {len(selected)} of {len(table)} rows ({selection.options()})"], None
 
 
 def _cure(data: DataSet, subset: str) -> str:

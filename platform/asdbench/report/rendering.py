@@ -1,10 +1,13 @@
-"""The renderer of all reports: a table on a terminal, CSV, JSON or Markdown.
+"""The renderer of all reports: a table on a terminal or a web page, CSV, JSON, Markdown or a data frame.
 
-Idea: a report has two forms. Its *rows* are dicts for programs and become CSV and JSON; a `DisplayTable` is
-for people and becomes a terminal table or Markdown. JSON keeps nested values. In a CSV cell, a dict becomes
-``key=value`` pairs and a list its items, both separated by spaces.
+Idea: a report has two forms. Its *rows* are dicts for programs and become CSV, JSON and a data frame; a
+`DisplayTable` is for people and becomes a terminal table, HTML or Markdown. JSON keeps nested values. In a
+CSV cell, a dict becomes ``key=value`` pairs and a list its items, both separated by spaces. A cell of a data
+frame keeps a list and holds a dict as such a text.
 """
 
+import html
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +67,7 @@ class DisplayTable:
     is_ruled
         Whether a terminal draws a line under the header.
     narrow
-        The table to show where the terminal is too narrow for this one.
+        The table to show where the terminal is too narrow for this one; it may have a narrower one in turn.
     """
 
     columns: Sequence[Column]
@@ -75,11 +78,105 @@ class DisplayTable:
     narrow: "DisplayTable | None" = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        rich_table = _rich_table(self)
-        if self.narrow is not None:
+        table = self
+        rich_table = _rich_table(table)
+        while table.narrow is not None:
             width = console.measure(rich_table, options=options.update(width=10_000)).maximum
-            rich_table = rich_table if width <= options.max_width else _rich_table(self.narrow)
+            if width <= options.max_width:
+                break
+            table = table.narrow
+            rich_table = _rich_table(table)
         yield rich_table
+
+
+class Report:
+    """A report with rows for programs and tables for people; the base class of all results of the API.
+
+    A notebook shows the tables as HTML, ``print`` as text. A subclass defines ``rows`` and ``tables``.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Duration(Report):
+    ...     seconds: float
+    ...
+    ...     @property
+    ...     def rows(self):
+    ...         return [{"seconds": self.seconds}]
+    ...
+    ...     def tables(self):
+    ...         return [DisplayTable(numeric("time (s)"), [DisplayRow([f"{self.seconds:.1f}"])])]
+    >>> print(Duration(2.0).to_markdown(), end="")
+    | time (s) |
+    | --: |
+    | 2.0 |
+    >>> Duration(2.0).frame["seconds"].to_list()
+    [2.0]
+    """
+
+    if TYPE_CHECKING:  # else a field of a dataclass would take it for a default
+
+        @property
+        def rows(self) -> Sequence[Row]:
+            """The rows, one dict for each; all have the same keys."""
+
+    def tables(self) -> Sequence[DisplayTable]:
+        """Return the tables that a terminal shows."""
+        raise NotImplementedError
+
+    def markdown_tables(self) -> Sequence[DisplayTable]:
+        """Return the tables for Markdown and HTML, which may have other columns than the terminal's."""
+        return self.tables()
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """The rows as a polars data frame; a mapping such as the settings becomes ``key=value`` pairs."""
+        return to_frame(self.rows)
+
+    def to_json(self) -> str:
+        """Return the rows as JSON."""
+        return to_json(self.rows)
+
+    def to_csv(self) -> str:
+        """Return the rows as CSV."""
+        return to_csv(self.rows)
+
+    def to_markdown(self) -> str:
+        """Return the tables as Markdown."""
+        return "\n".join(map(to_markdown, self.markdown_tables()))
+
+    def to_text(self, format: Format) -> str:
+        """Return the report in a format; ``"table"`` is what ``print`` shows.
+
+        Raises :class:`InputError` if the format does not exist.
+        """
+        match format:
+            case "table":
+                return f"{self}\n"
+            case "json":
+                return self.to_json()
+            case "csv":
+                return self.to_csv()
+            case "markdown":
+                return self.to_markdown()
+        raise unknown_name("format", format, get_args(Format))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.tables()
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        print_report(Console(file=text), self)
+        return text.getvalue().rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        """Return the tables as HTML; notebooks call this."""
+        return "\n".join(map(to_html, self.markdown_tables()))
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print a report; a line that must not be broken, such as a command, may be longer than the console."""
+    console.print(report, crop=False)
 
 
 def numeric(*headers: str) -> list[Column]:
@@ -193,16 +290,66 @@ def to_markdown(table: DisplayTable) -> str:
     return "\n\n".join(filter(None, [table.title and f"**{table.title}**", body, table.caption])) + "\n"
 
 
+def to_html(table: DisplayTable) -> str:
+    """Return a table as an HTML fragment, with its title above and its caption below.
+
+    >>> to_html(DisplayTable(numeric("AUC"), [DisplayRow(["61.00"])])).splitlines()[-2]
+    '<tr><td style="text-align: right">61.00</td></tr>'
+    """
+    headers = [html.escape(" ".join(column.header.split())) for column in table.columns]
+    lines = [f"<p><b>{html.escape(table.title)}</b></p>"] if table.title else []
+    lines += ["<table>", _html_row("th", headers, table.columns)]
+    for row in table.rows:
+        cells = [_html_cell(cell, bold=row.is_bold) for cell in row.cells]
+        lines.append(_html_row("td", cells, table.columns))
+    lines.append("</table>")
+    if table.caption:
+        lines.append(f"<p>{html.escape(table.caption)}</p>")
+    return "\n".join(lines)
+
+
+def to_frame(rows: Sequence[Row]) -> "pl.DataFrame":
+    """Return rows as a data frame; a mapping becomes ``key=value`` pairs.
+
+    >>> to_frame([{"system": "mine", "settings": {"epochs": 30}, "seeds": [0, 1]}]).rows()
+    [('mine', 'epochs=30', [0, 1])]
+    """
+    import polars as pl
+
+    names = list(rows[0]) if rows else []
+    return pl.DataFrame({name: [_frame_cell(row[name]) for row in rows] for name in names}, strict=False)
+
+
+def _frame_cell(value: object) -> object:
+    return assignments(value) if isinstance(value, Mapping) else value
+
+
 def _csv_cell(value: object) -> object:
     if isinstance(value, Mapping):
         return assignments(value) or None
     return " ".join(map(str, value)) or None if isinstance(value, list | tuple) else value
 
 
+def _html_row(tag: str, cells: Sequence[str], columns: Sequence[Column]) -> str:
+    styled = (
+        f'<{tag} style="text-align: {column.justify}">{cell}</{tag}>'
+        for cell, column in zip(cells, columns, strict=False)  # a heading has the first cell only
+    )
+    return f"<tr>{''.join(styled)}</tr>"
+
+
+def _html_cell(cell: str | Text, *, bold: bool) -> str:
+    text = html.escape(str(cell)).replace("\n", "<br>")
+    return f"<b>{text}</b>" if _is_bold(cell, bold) and text else text
+
+
 def _markdown_cell(cell: str | Text, *, bold: bool) -> str:
-    is_bold = bold or (isinstance(cell, Text) and "bold" in str(cell.style))
     text = " ".join(str(cell).split()).replace("|", "\\|")
-    return f"**{text}**" if is_bold and text else text
+    return f"**{text}**" if _is_bold(cell, bold) and text else text
+
+
+def _is_bold(cell: str | Text, bold: bool) -> bool:
+    return bold or (isinstance(cell, Text) and "bold" in str(cell.style))
 
 
 def _rich_table(table: DisplayTable) -> Table:

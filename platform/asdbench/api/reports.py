@@ -1,0 +1,233 @@
+"""Stored results: the leaderboard, a system's scores, and the comparison of two systems."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from asdbench.api.surroundings import results_of
+from asdbench.data.sets import catalog
+from asdbench.engine.job_store import JobStore
+from asdbench.metrics import DEFAULT_THRESHOLD
+from asdbench.report.clip_scores import Scores, clip_scores
+from asdbench.report.compare import Comparison
+from asdbench.report.compare import compare as compare_systems
+from asdbench.report.leaderboard_selection import Selection
+from asdbench.report.leaderboard_view import Leaderboard, load_leaderboard
+from asdbench.report.stored_runs import StoredRunOptions
+
+
+def leaderboard(
+    data: str,
+    *,
+    by_type: bool = False,
+    subset: str | None = None,
+    systems: Sequence[str] = (),
+    preset: str | None = None,
+    top: int | None = None,
+    threshold: str = DEFAULT_THRESHOLD,
+    reference: bool = False,
+    intervals: bool = False,
+    home: Path | str | None = None,
+    storage: str | None = None,
+) -> Leaderboard:
+    """Return the systems on a data set, the best official score first.
+
+    Parameters
+    ----------
+    data
+        Name of a registered data set.
+    by_type
+        Whether to return one row per machine type.
+    subset
+        ``"dev"`` (development) or ``"eval"`` (evaluation); by default dev if any of its test clips has a
+        label, else eval.
+    systems
+        Names of systems; all by default.
+    preset
+        Only rows with the settings of this preset, and those that a search has found from them.
+    top
+        Only so many of the best rows, of each machine type with ``by_type``.
+    threshold
+        Method of the decision threshold used for precision, recall and F1: ``"empirical"``, ``"gamma"`` or
+        ``"tail"``.
+    reference
+        Whether to add published results on the same machine types, marked as such.
+    intervals
+        Whether to add a 95 % confidence interval of each score, from a bootstrap over clips and seeds.
+    home, storage
+        The data home, and where results are; by default those of the command line.
+
+    Returns
+    -------
+    Leaderboard
+        Printed, a table in percent. ``rows`` and ``frame`` hold fractions between 0 and 1 and seconds.
+
+    Raises
+    ------
+    InputError
+        A name does not exist, or the storage cannot be used.
+
+    Examples
+    --------
+    >>> board = asdbench.leaderboard("demo", systems=["baseline-mse", "baseline-maha"])
+    >>> board.frame.columns[:6]
+    ['system', 'settings', 'tuned', 'subset', 'official_score', 'official_score_std']
+    >>> sorted(board.frame["system"])
+    ['baseline-maha', 'baseline-mse']
+    >>> 0 < board.rows[0]["official_score"] <= 1
+    True
+    """
+    return load_leaderboard(
+        data,
+        results_of(home, storage),
+        by_type=by_type,
+        reference=reference,
+        intervals=intervals,
+        subset=subset,
+        threshold=threshold,
+        selection=Selection(names_of(systems), preset, top),
+    )
+
+
+def scores(
+    system: str,
+    *,
+    data: str,
+    seed: int = 0,
+    machines: Sequence[str] = (),
+    subset: str | None = None,
+    threshold: str = DEFAULT_THRESHOLD,
+    preset: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    pseudo_anomalies_from: str | None = None,
+    home: Path | str | None = None,
+    storage: str | None = None,
+) -> Scores:
+    """Return the stored anomaly scores of a system's test clips.
+
+    Parameters
+    ----------
+    system
+        Name of a system that has been run.
+    data
+        Name of a registered data set.
+    seed
+        Random seed of the run.
+    machines
+        Machine types; all by default.
+    subset
+        ``"dev"`` or ``"eval"``; both by default.
+    threshold
+        Method of the decision threshold: ``"empirical"``, ``"gamma"`` or ``"tail"``.
+    preset, settings, pseudo_anomalies_from
+        Options of the run.
+    home, storage
+        The data home, and where results are; by default those of the command line.
+
+    Returns
+    -------
+    Scores
+        ``frame`` has one row for each test clip: ``path``, ``machine_type``, ``section``, ``domain``,
+        ``subset``, ``label`` (null where it is not known), ``score`` (higher is more anomalous),
+        ``threshold`` and ``decision``.
+
+    Raises
+    ------
+    InputError
+        A name does not exist, or there are no scores of this run; the message gives the command to run.
+
+    Examples
+    --------
+    >>> scores = asdbench.scores("baseline-mse", data="demo", settings={"epochs": 2, "hidden": 8})
+    >>> scores.frame.filter(machine_type="fan").columns[5:]
+    ['label', 'score', 'threshold', 'decision']
+    >>> sorted(scores.thresholds)
+    ['fan', 'valve']
+    """
+    workspace = results_of(home, storage)
+    return clip_scores(
+        system,
+        catalog.load(workspace, data),
+        JobStore.from_workspace(workspace),
+        seed=seed,
+        machines=names_of(machines),
+        subset=subset,
+        threshold=threshold,
+        settings=StoredRunOptions(preset, settings or {}, pseudo_anomalies_from),
+    )
+
+
+def compare(
+    a: str,
+    b: str,
+    *,
+    data: str,
+    seeds: Sequence[int] = (0,),
+    subset: str | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    pseudo_anomalies_from: str | None = None,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    home: Path | str | None = None,
+    storage: str | None = None,
+) -> Comparison:
+    """Compare two systems by their stored scores: the difference of the official score with its interval.
+
+    Parameters
+    ----------
+    a, b
+        Names of two systems; the difference is the score of ``b`` minus that of ``a``.
+    data
+        Name of a registered data set.
+    seeds
+        Random seeds with which both systems have been run.
+    subset
+        ``"dev"`` or ``"eval"``; by default dev if any of its test clips has a label, else eval.
+    preset, settings, pseudo_anomalies_from
+        Options of the runs; each system gets the settings that it has.
+    resamples, confidence
+        Number of bootstrap resamples of clips and seeds, and confidence of the intervals.
+    home, storage
+        The data home, and where results are; by default those of the command line.
+
+    Returns
+    -------
+    Comparison
+        Printed, a table in percent. ``difference`` and ``interval`` are over all machine types; ``rows`` and
+        ``frame`` have each machine type too.
+
+    Raises
+    ------
+    InputError
+        A name does not exist, scores are not stored, or no label is known.
+
+    Examples
+    --------
+    >>> options = {"settings": {"epochs": 2, "hidden": 8}, "resamples": 100}
+    >>> comparison = asdbench.compare("baseline-mse", "baseline-maha", data="demo", **options)
+    >>> comparison.frame["machine_type"].to_list()
+    ['fan', 'valve', 'all']
+    >>> low, high = comparison.interval
+    >>> low <= high, comparison.is_significant == (low > 0 or high < 0)
+    (True, True)
+    """
+    workspace = results_of(home, storage)
+    return compare_systems(
+        (a, b),
+        catalog.load(workspace, data),
+        JobStore.from_workspace(workspace),
+        seeds=seeds,
+        settings=StoredRunOptions(preset, settings or {}, pseudo_anomalies_from),
+        subset=subset,
+        resamples=resamples,
+        confidence=confidence,
+    )
+
+
+def names_of(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names as a tuple; a single one may be given as a text.
+
+    >>> names_of("fan"), names_of(["fan", "valve"])
+    (('fan',), ('fan', 'valve'))
+    """
+    return (names,) if isinstance(names, str) else tuple(names)

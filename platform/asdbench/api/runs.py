@@ -1,0 +1,317 @@
+"""Running, tuning and fusing systems."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asdbench.api.reports import names_of
+from asdbench.api.surroundings import Progress, console_of, results_of, workspace_of
+from asdbench.cluster.placement import Placement
+from asdbench.config import Affects
+from asdbench.driver import pipeline
+from asdbench.driver.executor import ExecutionOptions
+from asdbench.driver.fusion import fuse_systems
+from asdbench.driver.request import RunRequest
+from asdbench.driver.run_result import FuseResult, RunResult, TuneResult
+from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
+from asdbench.report.stored_runs import StoredRunOptions
+from asdbench.search.plan import Search
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers of a run on a Ray cluster.
+
+    Attributes
+    ----------
+    workers : number of worker processes; by default one per GPU, or one per CPU without GPUs
+    workers_per_type : number of worker processes that share the training of one machine type; by default 1,
+        or more if there are more GPUs than trainings
+    gpus_per_worker : GPUs of each worker process; below 1, several processes share a GPU
+    address : address of the cluster; by default ``RAY_ADDRESS`` or ``"local"``, which starts one on this
+        machine for the run
+    checkpoint_epochs : number of epochs between checkpoints
+    dashboard : whether a cluster that is started for the run gets Ray's dashboard
+
+    Examples
+    --------
+    >>> asdbench.Cluster(workers=2).address is None
+    True
+    """
+
+    workers: int | None = None
+    workers_per_type: int | None = None
+    gpus_per_worker: float = 1.0
+    address: str | None = None
+    checkpoint_epochs: int = 5
+    dashboard: bool = False
+
+    def to_execution(self, *, local: bool) -> ExecutionOptions:
+        """Return how tasks are executed: in this process if ``local``, else on the cluster.
+
+        Raises :class:`InputError` for options that contradict each other or are out of range.
+        """
+        if local and self.address is not None:
+            raise InputError(
+                f"--local runs in this process and --address {self.address} on a cluster; drop one of them"
+            )
+        placement = Placement(self.workers, self.workers_per_type, self.gpus_per_worker)
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        return ExecutionOptions(local, placement, address, self.checkpoint_epochs, self.dashboard)
+
+
+DEFAULT_CLUSTER = Cluster()
+
+
+def run(
+    systems: str | Sequence[str],
+    *,
+    data: str,
+    seeds: Sequence[int] = (0,),
+    machines: Sequence[str] = (),
+    subset: str | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    pseudo_anomalies_from: str | None = None,
+    local: bool = False,
+    cluster: Cluster = DEFAULT_CLUSTER,
+    home: Path | str | None = None,
+    storage: str | None = None,
+    progress: Progress = None,
+) -> RunResult:
+    """Train, score and evaluate systems on a data set, and record the results in MLflow.
+
+    Finished work is never repeated: after an interruption, the same call resumes the run.
+
+    Parameters
+    ----------
+    systems
+        Name or names of systems.
+    data
+        Name of a registered data set.
+    seeds
+        Random seeds; each system runs once per seed.
+    machines
+        Machine types; all by default.
+    subset
+        Run only machine types that have clips of this subset: ``"dev"`` or ``"eval"``.
+    preset
+        Named settings of the systems: ``"report"`` (as published), ``"fast"`` (for two CPU cores) or
+        ``"demo"`` (for the embedded data set).
+    settings
+        Settings by name, over those of the preset; each applies to the systems that have it.
+    pseudo_anomalies_from
+        Data set whose machine types serve as pseudo-anomalies, for a data set with a single machine type.
+    local
+        Run in this process, without Ray.
+    cluster
+        The workers of a run on a Ray cluster.
+    home, storage
+        The data home, and where results go; by default those of the command line.
+    progress
+        Where to show the progress: ``True`` for standard error, or a rich console; by default standard error
+        if that is a terminal.
+
+    Returns
+    -------
+    RunResult
+        Printed, the leaderboard. A failed task does not stop the others: ``ok`` says whether all succeeded,
+        ``failures`` which did not.
+
+    Raises
+    ------
+    InputError
+        A name does not exist, a setting is not allowed, or the data cannot be trained on.
+    InfrastructureError
+        The cluster or the storage failed.
+
+    Examples
+    --------
+    >>> settings = {"epochs": 2, "hidden": 8}
+    >>> result = asdbench.run("baseline-mse", data="demo", settings=settings, local=True)
+    >>> result.ok
+    True
+    >>> result.leaderboard.data
+    'demo'
+    """
+    request = RunRequest(
+        names_of(systems),
+        data,
+        seeds=seeds,
+        machines=names_of(machines),
+        settings=settings or {},
+        preset=preset,
+        pseudo_anomaly_data=pseudo_anomalies_from,
+        subset=subset,
+    )
+    execution = cluster.to_execution(local=local)
+    return pipeline.run(request, execution, _workspace_to_write(home, storage), console=console_of(progress))
+
+
+def tune(
+    systems: str | Sequence[str],
+    *,
+    data: str,
+    trials: int,
+    seeds: Sequence[int] = (0,),
+    machines: Sequence[str] = (),
+    subset: str | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    pseudo_anomalies_from: str | None = None,
+    max_cost: Affects = "training",
+    only_settings: Sequence[str] = (),
+    protocol: str = "dev",
+    search_seed: int = 0,
+    cluster: Cluster = DEFAULT_CLUSTER,
+    home: Path | str | None = None,
+    storage: str | None = None,
+    progress: Progress = None,
+) -> TuneResult:
+    """Search the settings of systems with Ray Tune and Optuna, on development labels.
+
+    A trial runs one choice of settings on all machine types; its score is the official score over these.
+    Settings from ``preset`` and ``settings`` stay fixed. The same call resumes an interrupted search; with
+    more trials, it extends it. Ensembles among the systems get the fusion weights of a search.
+
+    Parameters
+    ----------
+    systems
+        Name or names of systems that train.
+    trials
+        Number of trials per system; the first is the untuned system.
+    max_cost
+        Search only settings whose change requires at most: retraining (``"training"``), rescoring
+        (``"scoring"``) or refusion (``"fusion"``).
+    only_settings
+        Settings to search; by default all that are not fixed.
+    protocol
+        ``"dev"``: one search over all machine types. ``"leave-one-type-out"``: one search per machine type,
+        over all other types and evaluated on the one left out.
+    search_seed
+        Random seed of the search.
+    data, seeds, machines, subset, preset, settings, pseudo_anomalies_from
+        As in :func:`asdbench.run`.
+    cluster, home, storage, progress
+        As in :func:`asdbench.run`.
+
+    Returns
+    -------
+    TuneResult
+        ``tuned`` has the best settings and all trials of each system, next to what `RunResult` has.
+
+    Raises
+    ------
+    InputError
+        As :func:`asdbench.run`, and if there is nothing to search or no development label to search with.
+    InfrastructureError
+        The cluster or the storage failed.
+
+    Examples
+    --------
+    >>> asdbench.tune("baseline-mse", data="demo", trials=0)
+    Traceback (most recent call last):
+    ...
+    asdbench.errors.InputError: --trials 0 must be at least 1; to run systems untuned use 'asdbench run ...'
+    """
+    request = RunRequest(
+        names_of(systems),
+        data,
+        seeds=seeds,
+        machines=names_of(machines),
+        settings=settings or {},
+        preset=preset,
+        pseudo_anomaly_data=pseudo_anomalies_from,
+        subset=subset,
+    )
+    if trials < 1:
+        raise InputError(
+            f"--trials {trials} must be at least 1; to run systems untuned use {request.command()!r}"
+        )
+    result = pipeline.run(
+        request,
+        cluster.to_execution(local=False),
+        _workspace_to_write(home, storage),
+        console=console_of(progress),
+        search=Search(trials, max_cost, names_of(only_settings), protocol, search_seed),
+    )
+    assert isinstance(result, TuneResult)
+    return result
+
+
+def fuse(
+    members: Sequence[str],
+    *,
+    data: str,
+    seeds: Sequence[int] = (0,),
+    ensemble: str | None = None,
+    evaluations: int | None = None,
+    search_seed: int = 0,
+    preset: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    pseudo_anomalies_from: str | None = None,
+    home: Path | str | None = None,
+    storage: str | None = None,
+    progress: Progress = None,
+) -> FuseResult:
+    """Search the fusion weights of systems from their stored scores, on development labels.
+
+    No model runs.
+
+    Parameters
+    ----------
+    members
+        Names of two or more systems.
+    data
+        Name of a registered data set.
+    seeds
+        Random seeds with which all members have been run.
+    ensemble
+        Ensemble to find weights for; by default the only one whose weights can be searched.
+    evaluations
+        Weight vectors to evaluate; the same number again for each left-out machine type.
+    search_seed
+        Random seed of the search.
+    preset, settings, pseudo_anomalies_from
+        Options of the runs.
+    home, storage, progress
+        As in :func:`asdbench.run`.
+
+    Returns
+    -------
+    FuseResult
+        ``weights`` by member, ``report`` with the scores of the search, and the leaderboard.
+
+    Raises
+    ------
+    InputError
+        A name does not exist, scores are not stored, or there are fewer than two members.
+
+    Examples
+    --------
+    >>> options = {"settings": {"epochs": 2, "hidden": 8}, "evaluations": 20}
+    >>> result = asdbench.fuse(["baseline-mse", "baseline-maha"], data="demo", **options)
+    >>> round(sum(result.weights.values()), 6)
+    1.0
+    """
+    return fuse_systems(
+        names_of(members),
+        data,
+        results_of(home, storage),
+        seeds=seeds,
+        into=ensemble,
+        evaluations=evaluations,
+        seed=search_seed,
+        settings=StoredRunOptions(preset, settings or {}, pseudo_anomalies_from),
+        console=console_of(progress),
+    )
+
+
+def _workspace_to_write(home: Path | str | None, storage: str | None) -> Workspace:
+    """Return the workspace of a run; :class:`InputError` if it cannot be used."""
+    workspace = workspace_of(home, storage)
+    workspace.check_home()
+    workspace.check_storage()
+    return workspace
