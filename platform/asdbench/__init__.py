@@ -15,9 +15,23 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.api.data import add_data as add_data
     from asdbench.api.data import add_demo_data as add_demo_data
     from asdbench.api.data import data_sets as data_sets
+    from asdbench.api.models import export as export
+    from asdbench.api.models import load as load
     from asdbench.api.reports import compare as compare
     from asdbench.api.reports import leaderboard as leaderboard
     from asdbench.api.reports import scores as scores
+    from asdbench.api.results import Comparison as Comparison
+    from asdbench.api.results import DataSet as DataSet
+    from asdbench.api.results import DataSets as DataSets
+    from asdbench.api.results import Detector as Detector
+    from asdbench.api.results import FuseResult as FuseResult
+    from asdbench.api.results import Leaderboard as Leaderboard
+    from asdbench.api.results import RunResult as RunResult
+    from asdbench.api.results import Scores as Scores
+    from asdbench.api.results import Settings as Settings
+    from asdbench.api.results import Systems as Systems
+    from asdbench.api.results import TunedSystem as TunedSystem
+    from asdbench.api.results import TuneResult as TuneResult
     from asdbench.api.runs import Cluster as Cluster
     from asdbench.api.runs import fuse as fuse
     from asdbench.api.runs import run as run
@@ -73,7 +87,12 @@ __all__ = [
 
 _NAMES = {
     "asdbench.api.data": ("add_data", "add_demo_data", "data_sets"),
+    "asdbench.api.models": ("export", "load"),
     "asdbench.api.reports": ("compare", "leaderboard", "scores"),
+    "asdbench.api.results": (
+        "Comparison", "DataSet", "DataSets", "Detector", "FuseResult", "Leaderboard", "RunResult", "Scores",
+        "Settings", "Systems", "TuneResult", "TunedSystem",
+    ),
     "asdbench.api.runs": ("Cluster", "fuse", "run", "tune"),
     "asdbench.api.systems": ("settings", "systems"),
     "asdbench.config": ("Choice", "Range", "Simplex", "tunable"),

@@ -2,14 +2,8 @@
 
 from pathlib import Path
 
-from asdbench.cli.options import (
-    Integer,
-    StoredOptions,
-    Strings,
-    Threshold,
-    print_line,
-    workspace_of_results,
-)
+from asdbench.cli.options import Integer, StoredOptions, Strings, Threshold
+from asdbench.cli.output import print_result
 
 DEFAULT_STORED = StoredOptions()
 
@@ -43,10 +37,17 @@ def export(
     output
         Folder to write (default: detectors/SYSTEM-DATA). An earlier export there is replaced.
     """
-    from asdbench.driver.export import ExportRequest, export_system
+    from asdbench.api.models import export as export_system
+    from asdbench.api.models import load
 
-    request = ExportRequest(system, data, machines, seed, stored.to_stored_runs(), threshold)
-    folder = output or Path("detectors") / f"{system}-{data}"
-    record = export_system(request, workspace_of_results(), folder)
-    n_types = len(record.machines)
-    print_line(f"{folder}: {system}, {n_types} machine type{'' if n_types == 1 else 's'}")
+    folder = export_system(
+        system,
+        data=data,
+        machines=machines,
+        seed=seed,
+        **stored.to_arguments(),
+        threshold=threshold,
+        output=output,
+    )
+    n_types = len(load(folder).machine_types)
+    print_result(f"{folder}: {system}, {n_types} machine type{'' if n_types == 1 else 's'}")

@@ -1,0 +1,29 @@
+"""The types of the results that the Python API returns.
+
+A result can be printed, notebooks show it as a table, and ``frame``, ``rows``, ``to_json``, ``to_csv`` and
+``to_markdown`` give it to programs. Scores are fractions between 0 and 1 there, and percent in tables.
+"""
+
+from asdbench.api.data import DataSets
+from asdbench.api.systems import Settings, Systems
+from asdbench.data.sets.catalog import DataSet
+from asdbench.driver.run_result import FuseResult, RunResult, TunedSystem, TuneResult
+from asdbench.engine.detector import Detector
+from asdbench.report.clip_scores import Scores
+from asdbench.report.compare import Comparison
+from asdbench.report.leaderboard_view import Leaderboard
+
+__all__ = [
+    "Comparison",
+    "DataSet",
+    "DataSets",
+    "Detector",
+    "FuseResult",
+    "Leaderboard",
+    "RunResult",
+    "Scores",
+    "Settings",
+    "Systems",
+    "TuneResult",
+    "TunedSystem",
+]
