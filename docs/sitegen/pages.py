@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sitegen.api_pages import api_pages
 from sitegen.command_page import command_page
+from sitegen.notebook_page import notebook_page
 from sitegen.system_pages import system_pages
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ def generated_pages() -> dict[str, str]:
         "reference/benchmarks.md": project_page("benchmarks/README.md"),
         "reference/changelog.md": project_page("CHANGELOG.md"),
         "reference/contributing.md": project_page("CONTRIBUTING.md"),
+        **{f"{path.stem}.md": notebook_page(path) for path in (ROOT / "docs").glob("*.ipynb")},
         **api_pages(),
         **system_pages(),
     }
