@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import asdbench
-from sitegen.markdown import without_roles
+from sitegen.markdown import as_markdown
 
 _PACKAGES = ("asdbench.backends", "asdbench.testing")  # for systems and their tests
 
@@ -25,7 +25,7 @@ def api_pages() -> dict[str, str]:
 
 def api_page(module: str, names: Iterable[str]) -> str:
     """Return the page of a module: what it is for, then each of its public names."""
-    parts = [f"# {module}", without_roles(_docstring(module))]
+    parts = [f"# {module}", as_markdown(_docstring(module))]
     return "\n\n".join([*parts, *(f"::: {name}" for name in names)]) + "\n"
 
 

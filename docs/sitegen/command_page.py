@@ -18,6 +18,6 @@ def command_page(app: App) -> str:
     >>> "## shop buy" in page, "Exit codes: 0 success." in page
     (True, True)
     """
-    title, text = app.generate_docs().split("\n", 1)
-    introduction = [f"{title}: commands and options", str(app.help_epilogue or "")]
+    _, text = app.generate_docs().split("\n", 1)  # the first line is the title
+    introduction = ["# Commands and options", str(app.help_epilogue or "")]
     return "\n\n".join(introduction) + "\n" + _CONTENTS.sub("", text)

@@ -24,10 +24,10 @@ def code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
-def without_roles(docstring: str) -> str:
-    """Return a docstring with its reST roles as inline code.
+def as_markdown(docstring: str) -> str:
+    r"""Return a docstring with its reST roles as inline code, and without the second colon before code.
 
-    >>> without_roles("A subclass of :class:`System`; see :func:`asdbench.tunable`.")
-    'A subclass of `System`; see `asdbench.tunable`.'
+    >>> as_markdown("A subclass of :class:`System`::\n\n    class Sea(System): ...")
+    'A subclass of `System`:\n\n    class Sea(System): ...'
     """
-    return _ROLE.sub(r"`\1`", docstring)
+    return re.sub("::$", ":", _ROLE.sub(r"`\1`", docstring), flags=re.MULTILINE)

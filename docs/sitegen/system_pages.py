@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from asdbench import registry
 from asdbench.config import Setting, assignments, settings_of, typed
 from asdbench.registry import Configured
-from sitegen.markdown import code, table, without_roles
+from sitegen.markdown import as_markdown, code, table
 
 _COST = {"training": "retraining", "scoring": "rescoring", "fusion": "refusion"}
 _HEADERS = ("setting", "default", "allowed", "search space", "has an effect for", "a change requires")
@@ -94,7 +94,7 @@ def _changes(system: Configured, preset: str) -> str:
 
 
 def _summary(system: Configured) -> str:
-    return " ".join(without_roles(_docstring(system)).partition("\n\n")[0].split())
+    return " ".join(as_markdown(_docstring(system)).partition("\n\n")[0].split())
 
 
 def _docstring(system: Configured) -> str:
@@ -103,4 +103,4 @@ def _docstring(system: Configured) -> str:
 
 def _linked(docstring: str) -> str:
     """Return a docstring with links to the pages that it names."""
-    return re.sub(r"\bdocs/(\w+)\.md", r"[docs/\1.md](../../\1.md)", without_roles(docstring))
+    return re.sub(r"\bdocs/(\w+)\.md", r"[docs/\1.md](../../\1.md)", as_markdown(docstring))
