@@ -1,10 +1,10 @@
 """How many results and trials a second MLflow takes, in the SQLite file of a new data home.
 
-A result is a machine type of a run: a nested MLflow run with its metrics and training curve. A run here has
-seven, and a trial a score at each of seven rungs. The time is that of `asdbench.tracking.recorder.deliver`
+A result is a machine type of a seed, with its metrics and training curve. A seed here has seven, and a trial a
+score at each of seven rungs. The time is that of `asdbench.tracking.recorder.deliver`
 for a full outbox, so that nothing is hidden by the background.
 
-    python benchmarks/bench_mlflow.py [--runs 20] [--trials 100] [--epochs 20] [--seconds 20]
+    python benchmarks/bench_mlflow.py [--rows 20] [--trials 100] [--epochs 20] [--seconds 20]
 """
 
 import argparse
@@ -12,14 +12,15 @@ import tempfile
 import time
 
 import msgspec
-import polars as pl
 
 from asdbench.engine.result_record import ResultRecord
 from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.outbox import Outbox
+from asdbench.tracking.records import DatasetRecord
 from asdbench.tracking.recorder import Recorder, deliver
-from asdbench.tracking.runs import Run, SearchRecord, TrialRecord, trial_entry
+from asdbench.tracking.rows import BoardRow, SeedResults
+from asdbench.tracking.searches import SearchRecord, TrialRecord, trial_entry
 
 TYPES = ("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve")
 
@@ -70,24 +71,26 @@ def curve(epochs: int) -> list[CurvePoint]:
     return [CurvePoint("reconstruction", e, {"total": 1 / e, "l1": 2 / e}) for e in range(1, epochs + 1)]
 
 
-def fill_with_runs(outbox: Outbox, runs: int, epochs: int) -> None:
-    """Put runs of seven machine types with 200 scores each into an outbox."""
-    table = pl.DataFrame({"clip_id": range(200), "use": ["test"] * 200, "score": [n / 7 for n in range(200)]})
-    for seed in range(runs):
-        run = Run(
+def fill_with_rows(outbox: Outbox, rows: int, epochs: int) -> None:
+    """Put rows of one seed with seven machine types into an outbox."""
+    results = {machine_type: result(machine_type) for machine_type in TYPES}
+    seed = SeedResults(0, 0.6, results, dict.fromkeys(TYPES, curve(epochs)))
+    for number in range(rows):
+        row = BoardRow(
+            store="store",
+            experiment="bench",
+            key=f"row {number}",
+            results="results",
+            name=f"baseline-mse {number}",
             system="baseline-mse",
             settings={"epochs": 100, "batch_size": 256, "hidden": 128},
-            changed_settings={},
-            data="bench",
-            fingerprint="f1f2",
-            seed=seed,
-            complete=True,
-            records={machine_type: result(machine_type) for machine_type in TYPES},
-            keys={machine_type: f"{machine_type}-{seed}" for machine_type in TYPES},
-            scores=dict.fromkeys(TYPES, table),
-            curves=dict.fromkeys(TYPES, curve(epochs)),
+            metrics=dict.fromkeys(("official_score", "interval_low", "interval_high", "auc_source"), 60.0),
+            tags={"asdbench.preset": "none", "asdbench.tuned": "no"},
+            seeds=[seed],
+            dataset=DatasetRecord("bench", "f1f2", "/recordings", {"path": "string"}, {"clips": 1400}),
+            as_of_ns=time.time_ns(),
         )
-        outbox.put(run.entry({}))
+        outbox.put(row.entry({}))
 
 
 def fill_with_trials(outbox: Outbox, numbers: range, epochs: int) -> None:
@@ -127,7 +130,7 @@ def timed(workspace: Workspace, count: int, what: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--rows", type=int, default=20)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seconds", type=int, default=20)
@@ -137,8 +140,8 @@ def main() -> None:
         outbox = Outbox(workspace.home / "outbox")
         fill_with_trials(outbox, range(1), options.epochs)
         timed(workspace, 1, "the first trial, with the new database")
-        fill_with_runs(outbox, options.runs, options.epochs)
-        timed(workspace, options.runs * len(TYPES), f"results of {options.runs} runs at once")
+        fill_with_rows(outbox, options.rows, options.epochs)
+        timed(workspace, options.rows * len(TYPES), f"results of {options.rows} rows at once")
         fill_with_trials(outbox, range(1, options.trials), options.epochs)
         timed(workspace, options.trials, f"{options.trials} trials at once")
         stream(workspace, options)

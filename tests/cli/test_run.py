@@ -27,7 +27,7 @@ def test_a_run_ends_with_a_leaderboard_and_a_second_one_trains_nothing(
     assert "8 jobs, 4 trainings (0 already stored)" in said
     assert "done 4/4" in said
     assert "Leaderboard of tiny" in said
-    assert "mlflow ui" in said
+    assert "to see the results in MLflow, run 'asdbench ui'" in said
     assert asdbench(*run) == 0
     assert "(4 already stored)" in " ".join(capsys.readouterr().out.split())
 
@@ -223,6 +223,6 @@ def test_what_could_not_be_recorded_is_recorded_later(
     assert "asdbench record" in said
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert asdbench("record") == 0
-    assert "1 recorded" in capsys.readouterr().out
+    assert "2 recorded" in capsys.readouterr().out
     assert asdbench("record") == 0
     assert "0 recorded" in capsys.readouterr().out

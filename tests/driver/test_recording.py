@@ -1,11 +1,10 @@
 """What a user reads about MLflow at the end of a run."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from asdbench.driver.recording import show_recorded
-from asdbench.io.workspace import Workspace
+from asdbench.tracking.address import Address
 
 
 class Recorder:
@@ -13,6 +12,7 @@ class Recorder:
 
     def __init__(self, experiments: dict[str, str], *, left: int = 0, why: str = "") -> None:
         self.experiments = experiments
+        self.address = Address("sqlite:///mine.db", given=True)
         self.waited_s: list[float] = []
         self._left = SimpleNamespace(entries=left, why=why)
 
@@ -21,20 +21,14 @@ class Recorder:
         return self._left
 
 
-def test_the_pages_of_runs_and_searches_are_sorted_by_their_scores(tmp_path: Path, output: Any) -> None:
-    recorder = Recorder({"asdbench/tiny": "1", "asdbench/tiny/searches": "2"})
-    show_recorded(recorder, Workspace.from_home(tmp_path), console=output)  # type: ignore[arg-type]
-    assert output.lines[0].startswith("MLflow UI: ")
-    assert str(tmp_path / "mlflow.db") in output.lines[0]
-    runs, searches = output.lines[1:]
-    assert "/experiments/1" in runs
-    assert "official_score" in runs
-    assert "/experiments/2" in searches
-    assert "best_score" in searches
+def test_the_command_that_shows_the_results_is_named(output: Any) -> None:
+    recorder = Recorder({"tiny": "1", "tiny/searches": "2"})
+    show_recorded(recorder, console=output)  # type: ignore[arg-type]
+    assert output.lines == ["to see the results in MLflow, run 'asdbench ui --mlflow-uri sqlite:///mine.db'"]
     assert recorder.waited_s == [30.0]
 
 
-def test_what_is_not_recorded_yet_is_noted(tmp_path: Path, output: Any) -> None:
+def test_what_is_not_recorded_yet_is_noted(output: Any) -> None:
     recorder = Recorder({}, left=2, why="2 entries wait for MLflow")
-    show_recorded(recorder, Workspace.from_home(tmp_path), console=output)  # type: ignore[arg-type]
+    show_recorded(recorder, console=output)  # type: ignore[arg-type]
     assert output.lines == ["note: 2 entries wait for MLflow"]

@@ -17,7 +17,7 @@ from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.engine.result_record import ResultRecord
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, THRESHOLDS, WITHOUT_DOMAINS, Rule, official_score
-from asdbench.report.leaderboard import rows
+from asdbench.report.leaderboard import display_metrics, row_key, row_parts, rows, section_score
 from asdbench.report.leaderboard_table import render
 
 TYPES = ("fan", "valve")
@@ -480,3 +480,38 @@ def test_false_alarms_are_those_of_all_seeds_at_the_chosen_threshold() -> None:
     assert text is not None
     assert "5 % (1–17)" in text
     assert "F1 uses the tail threshold" in text
+
+
+def test_the_parts_of_a_row_are_the_newest_results_of_its_seeds() -> None:
+    old = [*both_types(seed=0), *both_types("other", 0)]
+    new = [*both_types(seed=0, auc=0.7, finished="2026-02-01T00:00:00+00:00"), *both_types(seed=1)]
+    records = old + new
+    table = rows(records, machine_types=TYPES)
+    parts = row_parts(table, records)
+    assert set(parts) == {row_key(row) for row in table}
+    mine = next(row for row in table if row["system"] == "baseline-mse")
+    places = {part: found.place for part, found in parts[row_key(mine)].items()}
+    assert places == {(0, "fan"): 4, (0, "valve"): 5, (1, "fan"): 6, (1, "valve"): 7}
+    assert parts[row_key(mine)][0, "fan"].finished == "2026-02-01T00:00:00+00:00"
+    of_seeds = [[records[places[seed, of]] for of in TYPES] for seed in (0, 1)]
+    assert statistics.fmean(map(section_score, of_seeds)) == pytest.approx(mine["official_score"])
+
+
+def test_results_of_a_type_that_is_not_shown_are_no_part() -> None:
+    records = both_types()
+    [row] = rows(records, machine_types=["fan"])
+    assert list(row_parts([row], records)[row_key(row)]) == [(0, "fan")]
+
+
+def test_people_read_percent_with_two_decimals_and_costs_with_three_digits() -> None:
+    records = [*both_types(seed=0), *both_types(seed=1, auc=0.7)]
+    [row] = rows(records, machine_types=TYPES)
+    shown = display_metrics(row | {"official_score_low": 0.501234, "official_score_high": 0.7})
+    assert shown["official_score"] == round(100 * row["official_score"], 2)
+    assert shown["official_score_std"] == round(100 * row["official_score_std"], 2)
+    assert (shown["interval_low"], shown["interval_high"]) == (50.12, 70)
+    assert (shown["seeds"], shown["parameters_m"], shown["gmacs_per_clip"]) == (2, 0.001, 0.0025)
+    assert shown["training_min"] == 0.333
+    assert list(shown)[4:7] == list(OFFICIAL_METRICS)
+    [partial] = rows(records[:1], machine_types=TYPES)
+    assert "official_score" not in display_metrics(partial)

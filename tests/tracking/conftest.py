@@ -11,7 +11,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs: creating one takes seconds, copying it does not."""
     folder = tmp_path_factory.mktemp("empty")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in mlflow_runs._ENVIRONMENT.items():
+        for name, value in mlflow_runs.ENVIRONMENT.items():
             patch.setenv(name, value)
         from mlflow import MlflowClient
 
@@ -24,6 +24,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
     shutil.copy(empty_database, tmp_path)
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name, value in mlflow_runs._ENVIRONMENT.items():
+    for name, value in mlflow_runs.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     return tmp_path

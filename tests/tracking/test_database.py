@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asdbench.io.workspace import Workspace
+from asdbench.tracking.address import Address
 from asdbench.tracking.database import alone_with_tables, is_conflict, one_transaction
 from asdbench.tracking.mlflow_runs import Store
 
@@ -50,14 +51,15 @@ def test_a_store_makes_its_tables_alone(tmp_path: Path, monkeypatch: pytest.Monk
     lock = alone_with_tables(f"sqlite:///{workspace.home.resolve() / 'mlflow.db'}", workspace)
     with ThreadPoolExecutor(1) as pool:
         with lock:
-            made = pool.submit(Store, workspace)
+            made = pool.submit(Store, Address.from_workspace(workspace), workspace)
             assert not entered.wait(1.0)
         made.result(timeout=120)
     assert entered.is_set()
 
 
 def client(home: Path) -> Any:
-    return Store(Workspace.from_home(home))._client
+    workspace = Workspace.from_home(home)
+    return Store(Address.from_workspace(workspace), workspace)._client
 
 
 def commits_of(store: Any) -> list[float]:

@@ -1,110 +1,38 @@
+"""Rows of leaderboards in a real MLflow store: written, updated in place, and removed."""
+
 import dataclasses
+import json
 import math
-import shlex
-import shutil
 import subprocess
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 import pytest
 
-from asdbench.engine.result_record import ResultRecord, SectionMetrics
-from asdbench.engine.task_records import CurvePoint
-from asdbench.io.workspace import Workspace
-from asdbench.metrics import OFFICIAL, WITHOUT_DOMAINS, official_score
 from asdbench.tracking import mlflow_runs
-from asdbench.tracking.mlflow_runs import NotWritten, Store, runs_page, source_tags, tracking_uri, ui_command
-from asdbench.tracking.runs import OutboxEntry, Run
+from asdbench.tracking.mlflow_runs import NotWritten, source_tags
+from asdbench.tracking.records import RowEntry
+from asdbench.tracking.rows import board_entry
+from tests.tracking.boards import client, new_store, recorded, row_entry, seed_results
 
-TYPES = ("fan", "valve")
-
-
-def record(runs: list[Run]) -> dict[str, str]:
-    store = Store(Workspace.from_environment())
-    for run in runs:
-        store.write([run.entry(source_tags())])
-    return store.experiments
+LATER = 2 * 10**18
 
 
-def section(auc: float) -> dict[str, Any]:
-    metrics = {"auc_source": auc, "auc_target": 0.5, "pauc": 0.55}
-    return {
-        "official": metrics,
-        "in_domain": {"auc_source": 0.7, "auc_target": 0.6, "pauc_source": 0.5, "pauc_target": 0.4},
-        "half_width": dict.fromkeys(metrics, 0.04),
-        "decisions": {"empirical": {"f1_source": 0.5, "f1_target": 0.4}},
-        "clips": 200,
-    }
+def write(*entries: Any) -> None:
+    """Write entries one after the other."""
+    store = new_store()
+    for entry in entries:
+        store.write([entry])
 
 
-def result(auc: float, sections: int = 1) -> ResultRecord:
-    record = {
-        "system": "baseline-mse",
-        "settings": {},
-        "changed_settings": {},
-        "data": "demo",
-        "machine_type": "fan",
-        "seed": 0,
-        "pseudo_anomaly_data": None,
-        "subset": "dev",
-        "tuned": None,
-        "keys": {"trainings": ["t"], "scoring": "s"},
-        "fingerprint": "f1f2",
-        "hold_out_clips": 20,
-        "macs_per_clip": 1000,
-        "code": "c0de",
-        "rule": dataclasses.asdict(OFFICIAL),
-        "thresholds": {"empirical": {"threshold": 1.5, "false_alarms": 2, "normals": 20}},
-        "sections": {str(number): section(auc) for number in range(sections)},
-        "parameters": 1000,
-        "training_seconds": 10.0,
-        "training_steps": 50,
-        "scoring_seconds": 2.0,
-        "clips_per_second": 100.0,
-        "finished": "2026-01-01T00:00:12+00:00",
-    }
-    return msgspec.convert(record, ResultRecord)
-
-
-def finished_run(
-    seed: int = 0, types: tuple[str, ...] = TYPES, *, curve_epochs: int = 3, sections: int = 1, **changed: Any
-) -> Run:
-    system = "baseline-mse"
-    table = pl.DataFrame({"clip_id": [1, 2], "use": ["hold_out", "test"], "score": [0.25, 0.5]})
-    curve = [
-        CurvePoint("reconstruction", e, {"total": 1 / e, "l1": 2 / e}) for e in range(1, curve_epochs + 1)
-    ]
-    return Run(
-        system=system,
-        settings={"epochs": 100, "bf16": False, "cap": None} | changed,
-        changed_settings=changed,
-        data="demo",
-        fingerprint="f1f2",
-        seed=seed,
-        complete=True,
-        records={of: result(0.6 + 0.1 * number, sections) for number, of in enumerate(types)},
-        keys={of: f"{system}-{of}-{seed}-{changed}" for of in types},
-        scores=dict.fromkeys(types, table),
-        curves=dict.fromkeys(types, curve),
-    )
-
-
-def client() -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri(Workspace.from_environment()))
-
-
-def recorded(data: str = "demo") -> tuple[list[Any], list[Any]]:
-    """Return outer and nested runs, by name."""
-    experiment = client().get_experiment_by_name(f"asdbench/{data}")
-    found = sorted(client().search_runs([experiment.experiment_id]), key=lambda run: run.info.run_name)
-    nested = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-    return [run for run in found if run not in nested], nested
+def board(*keys: str, store: str = "store", as_of_ns: int = LATER) -> Any:
+    """Return the entry of a board with these rows."""
+    metrics = ("auc_source", "auc_target", "pauc")
+    return board_entry(store, "demo", keys, as_of_ns=as_of_ns, metrics=metrics, note="# Leaderboard")
 
 
 @pytest.fixture
@@ -113,129 +41,133 @@ def no_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow_runs, "one_transaction", lambda client: nullcontext())
 
 
-def test_a_run_has_parameters_tags_metrics_and_times() -> None:
-    run = finished_run(seed=3, epochs=30)
-    record([run])
-    [outer], _ = recorded()
-    assert outer.info.run_name == "baseline-mse seed 3 epochs=30"
-    assert outer.info.status == "FINISHED"
-    assert outer.data.params == {
-        "epochs": "30", "bf16": "false", "cap": "none", "system": "baseline-mse", "data": "demo", "seed": "3"
-    }  # fmt: skip
-    tags = outer.data.tags
-    assert tags["asdbench.key"] == run.key
-    assert tags["asdbench.data_fingerprint"] == "f1f2"
-    assert tags["asdbench.machine_types"] == "fan, valve"
-    assert tags["asdbench.version"]
-    [given] = outer.inputs.dataset_inputs
+def test_a_row_is_a_run_and_its_seeds_are_nested_with_their_curves() -> None:
+    write(row_entry(seed_results(0), seed_results(1)))
+    [row], seeds = recorded()
+    assert (row.info.run_name, row.info.status) == ("baseline-mse k", "FINISHED")
+    assert row.data.metrics == {"official_score": 61.23, "seeds": 2}
+    assert row.data.params["epochs"] == "30"
+    [given] = row.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("demo", "f1f2")
-    metrics = outer.data.metrics
-    sections = [of.sections["0"].official for of in run.records.values()]
-    assert metrics["official_score"] == pytest.approx(official_score(sections), abs=1e-12)
-    assert metrics["arithmetic_mean"] == pytest.approx((0.6 + 0.7 + 2 * 0.5 + 2 * 0.55) / 6)
-    assert metrics["harmonic_mean_auc_source"] == pytest.approx(2 / (1 / 0.6 + 1 / 0.7))
-    assert (metrics["fan/auc_source"], metrics["valve/auc_source"]) == pytest.approx((0.6, 0.7))
-    assert (metrics["training_seconds"], metrics["scoring_seconds"]) == (20.0, 4.0)
-    assert (metrics["clips_per_second"], metrics["parameters"], metrics["training_steps"]) == (
-        100.0,
-        1000.0,
-        100.0,
+    assert json.loads(given.dataset.source) == {"uri": "/recordings"}
+    [column] = json.loads(given.dataset.schema)["mlflow_colspec"]
+    assert (column["name"], column["type"]) == ("path", "string")
+    assert json.loads(given.dataset.profile) == {"clips": 300}
+    assert row.info.end_time - row.info.start_time == 12_000
+    assert [seed.info.run_name for seed in seeds] == ["seed 0", "seed 1"]
+    assert {seed.data.tags["mlflow.parentRunId"] for seed in seeds} == {row.info.run_id}
+    assert seeds[0].data.metrics["seed_score"] == 61.23
+    history = client().get_metric_history(seeds[0].info.run_id, "curves/fan/reconstruction total")
+    assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+
+
+def test_nothing_ranks_a_seed_among_rows() -> None:
+    write(row_entry(seed_results(0), seed_results(1)))
+    experiment = client().get_experiment_by_name("asdbench/demo").experiment_id
+    ranked = client().search_runs([experiment], "metrics.official_score > 0")
+    assert [run.info.run_name for run in ranked] == ["baseline-mse k"]
+
+
+def test_a_row_is_updated_in_place_when_a_seed_is_added() -> None:
+    write(row_entry(seed_results(0)))
+    [before], [seed] = recorded()
+    metrics = {"official_score": 55.0, "official_score_std": 1.5, "seeds": 2}
+    write(row_entry(seed_results(0), seed_results(1), metrics=metrics, as_of_ns=LATER, name="new name"))
+    [after], seeds = recorded()
+    assert after.info.run_id == before.info.run_id
+    assert (after.info.run_name, after.info.status) == ("new name", "FINISHED")
+    assert after.data.metrics == metrics
+    assert seeds[0].info.run_id == seed.info.run_id
+    assert len(seeds) == 2
+    history = client().get_metric_history(after.info.run_id, "official_score")
+    assert {point.step for point in history} == {0}  # one step is a bar, several are a curve
+
+
+def test_a_row_that_is_stored_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(row_entry())
+    monkeypatch.setattr(mlflow_runs.Store, "_fill", lambda *_: pytest.fail("it was written again"))
+    write(row_entry(as_of_ns=LATER))
+
+
+def test_a_later_state_of_a_row_counts_whichever_is_written_last() -> None:
+    """Two drivers add a seed each; the first to read the results is the last to write."""
+    old = row_entry(seed_results(0), as_of_ns=1)
+    new = row_entry(seed_results(0), seed_results(1), as_of_ns=2, metrics={"official_score": 70.0})
+    write(new, old)
+    [row], seeds = recorded()
+    assert (row.data.metrics["official_score"], len(seeds)) == (70, 2)
+    new_store().write([row_entry(seed_results(2), as_of_ns=4, name="last"), row_entry(as_of_ns=3)])
+    [row], seeds = recorded()
+    assert (row.info.run_name, [seed.info.run_name for seed in seeds]) == ("last", ["seed 2"])
+
+
+def test_results_that_have_changed_replace_a_seed_and_one_that_is_gone_is_removed() -> None:
+    write(row_entry(seed_results(0), seed_results(1), seed_results(2)))
+    before = {seed.info.run_name: seed.info.run_id for seed in recorded()[1]}
+    write(row_entry(seed_results(0), seed_results(1, finished="13"), as_of_ns=LATER))
+    after = {seed.info.run_name: seed.info.run_id for seed in recorded()[1]}
+    assert after.keys() == {"seed 0", "seed 1"}
+    assert after["seed 0"] == before["seed 0"]
+    assert after["seed 1"] != before["seed 1"]
+
+
+def test_a_row_without_a_metric_that_it_had_is_a_new_run() -> None:
+    write(row_entry())
+    write(row_entry(seed_results(types=("fan",)), metrics={"seeds": 0}, as_of_ns=LATER))
+    [row], [_] = recorded()
+    assert row.data.metrics == {"seeds": 0}
+
+
+def test_a_row_that_is_no_longer_on_the_leaderboard_is_removed_with_its_seeds() -> None:
+    write(row_entry(key="a"), row_entry(key="b"), board("a"))
+    rows, seeds = recorded()
+    assert [row.info.run_name for row in rows] == ["baseline-mse a"]
+    assert len(seeds) == 1
+    write(row_entry(key="b", as_of_ns=LATER + 1), board("a", "b", as_of_ns=LATER + 1))
+    assert len(recorded()[0]) == 2
+
+
+def test_rows_of_other_stores_and_later_rows_stay() -> None:
+    write(
+        row_entry(key="a"), row_entry(key="b", store="other"), row_entry(key="c", as_of_ns=LATER + 1), board()
     )
-    assert outer.info.end_time - outer.info.start_time == 12_000
+    assert [row.info.run_name for row in recorded()[0]] == ["baseline-mse b", "baseline-mse c"]
+    write(board("c", as_of_ns=LATER + 2), board(as_of_ns=LATER + 1))  # the second is older
+    assert len(recorded()[0]) == 2
 
 
-def test_each_machine_type_is_a_nested_run_with_its_curve() -> None:
-    record([finished_run()])
-    [outer], nested = recorded()
-    assert [run.info.run_name for run in nested] == [f"{of}, baseline-mse seed 0" for of in TYPES]
-    fan = nested[0]
-    assert fan.data.tags["mlflow.parentRunId"] == outer.info.run_id
-    assert fan.data.tags["asdbench.result"] == "baseline-mse-fan-0-{}"
-    assert (fan.data.params["machine_type"], fan.data.params["seed"]) == ("fan", "0")
-    metrics = fan.data.metrics
-    assert (metrics["auc_source"], metrics["auc_source_half_width"]) == (0.6, 0.04)
-    assert metrics["harmonic_mean"] == pytest.approx(official_score([section(0.6)["official"]]), abs=1e-12)
-    assert "official_score" not in metrics
-    assert (metrics["f1_target"], metrics["threshold"], metrics["in_domain/pauc_target"]) == (0.4, 1.5, 0.4)
-    points = client().get_metric_history(fan.info.run_id, "loss/reconstruction/total")
-    assert [(point.step, point.value) for point in points] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert metrics["loss/reconstruction/l1"] == pytest.approx(2 / 3)
+def test_a_board_arranges_its_experiment() -> None:
+    write(board())
+    tags = client().get_experiment_by_name("asdbench/demo").tags
+    assert tags["mlflow.note.content"] == "# Leaderboard"
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "mlflow.sharedViewState.leaderboard" in tags
 
 
-def test_several_sections_are_told_apart() -> None:
-    record([finished_run(sections=2)])
-    _, [fan, _] = recorded()
-    assert fan.data.metrics["section_1/auc_source"] == 0.6
-    assert fan.data.metrics["section_0/in_domain/auc_target"] == 0.6
-    assert fan.data.metrics["auc_source"] == pytest.approx(0.6)
+def test_the_rows_and_experiments_that_are_recorded_are_told() -> None:
+    store = new_store()
+    assert store.recorded_rows("demo", "store") == {}
+    write(row_entry(key="a"), row_entry(key="b", store="other"))
+    assert store.recorded_rows("demo", "store") == {"a": row_entry().row.tags["asdbench.results"]}
+    assert store.recorded_experiments() == {
+        "demo": client().get_experiment_by_name("asdbench/demo").experiment_id
+    }
 
 
-def test_runs_on_evaluation_clips_are_in_an_experiment_of_their_own(home: Path) -> None:
-    run = dataclasses.replace(finished_run(), subset="eval")
-    ids = record([finished_run(), run])
-    assert set(ids) == {"demo", "demo/eval"}
-    (outer,) = recorded("demo/eval")[0]
-    assert outer.info.experiment_id == ids["demo/eval"] != ids["demo"]
-    assert outer.data.tags["asdbench.subset"] == "eval"
-    assert recorded()[0][0].data.tags["asdbench.subset"] == "dev"
-    assert (home / "mlartifacts" / "demo" / "eval" / outer.info.run_id / "artifacts" / "scores").is_dir()
+def test_rows_on_evaluation_clips_are_in_an_experiment_of_their_own(home: Path) -> None:
+    write(row_entry(), row_entry(experiment="demo/eval", key="e", files={"scores.json": b"{}"}))
+    [row], _ = recorded("demo/eval")
+    assert [row.info.run_name for row in recorded()[0]] == ["baseline-mse k"]
+    artifact = home / "mlartifacts" / "demo" / "eval" / row.info.run_id / "artifacts" / "scores.json"
+    assert artifact.read_bytes() == b"{}"
 
 
-def test_a_run_is_counted_by_the_rule_of_its_results() -> None:
-    run = finished_run()
-    judged = SectionMetrics({"auc": 0.9, "pauc": 0.5}, {}, {"empirical": {}}, {}, 200)
-    record(
-        [
-            dataclasses.replace(
-                run,
-                records={
-                    of: msgspec.structs.replace(result(0.6), sections={"00": judged}, rule=WITHOUT_DOMAINS)
-                    for of in TYPES
-                },
-            )
-        ]
-    )
-    [outer], [fan, _] = recorded()
-    assert outer.data.metrics["official_score"] == pytest.approx(0.7)
-    assert outer.data.metrics["arithmetic_mean_auc"] == pytest.approx(0.9)
-    assert fan.data.metrics["arithmetic_mean"] == pytest.approx(0.7)
-    assert "harmonic_mean" not in fan.data.metrics
-
-
-def test_score_tables_lie_beside_the_database(home: Path) -> None:
-    record([finished_run()])
-    [outer], _ = recorded()
-    paths = [file.path for file in client().list_artifacts(outer.info.run_id, "scores")]
-    assert paths == ["scores/fan.csv", "scores/valve.csv"]
-    stored = home / "mlartifacts" / "demo" / outer.info.run_id / "artifacts" / "scores" / "fan.csv"
-    assert stored.read_text() == "clip_id,use,score\n1,hold_out,0.25\n2,test,0.5\n"
-
-
-def test_what_is_recorded_is_not_recorded_again() -> None:
-    record([finished_run(0), finished_run(1)])
-    before = {run.info.run_id for of in recorded() for run in of}
-    record([finished_run(0), finished_run(1), finished_run(0, epochs=30)])
-    outer, nested = recorded()
-    assert before < {run.info.run_id for run in outer + nested}
-    assert (len(outer), len(nested)) == (3, 6)
-
-
-def test_a_run_is_known_by_system_settings_and_seed_and_its_results_by_their_keys() -> None:
-    assert finished_run().key == finished_run(types=("valve", "fan")).key == finished_run(types=("fan",)).key
-    assert finished_run().key != finished_run(1).key
-    assert finished_run().results == finished_run(types=("valve", "fan")).results
-    assert finished_run().results != finished_run(types=("fan",)).results
-
-
-def test_a_run_with_more_machine_types_takes_the_place_of_a_partial_one() -> None:
-    record([dataclasses.replace(finished_run(types=("fan",)), complete=False)])
-    [partial], _ = recorded()
-    assert "official_score" not in partial.data.metrics
-    record([finished_run()])
-    [whole], nested = recorded()
-    assert "official_score" in whole.data.metrics
-    assert len(nested) == 2
-    assert whole.info.run_id != partial.info.run_id
+def test_artifacts_are_replaced_with_the_row() -> None:
+    write(row_entry(files={"plots/roc.png": b"old"}))
+    write(row_entry(seed_results(1), files={"plots/roc.png": b"new"}, as_of_ns=LATER))
+    [row], _ = recorded()
+    path = client().download_artifacts(row.info.run_id, "plots/roc.png")
+    assert Path(path).read_bytes() == b"new"
 
 
 def test_nothing_of_an_interrupted_recording_is_in_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,17 +176,19 @@ def test_nothing_of_an_interrupted_recording_is_in_a_database(monkeypatch: pytes
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    record([finished_run()])
+    write(row_entry(key="a"))
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "set_terminated", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            record([finished_run(seed=1)])
+            write(row_entry(key="b"))
     assert len(recorded()[0]) == 1
-    record([finished_run(seed=1)])
+    write(row_entry(key="b"))
     assert [run.info.status for run in recorded()[0]] == ["FINISHED"] * 2
 
 
-def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch, no_transactions: None) -> None:
+def test_an_interrupted_recording_is_completed(
+    monkeypatch: pytest.MonkeyPatch, no_transactions: None
+) -> None:
     from mlflow import MlflowClient
 
     log_batch = MlflowClient.log_batch
@@ -262,82 +196,70 @@ def test_an_interrupted_recording_is_replaced(monkeypatch: pytest.MonkeyPatch, n
 
     def interrupted(*arguments: Any, **keywords: Any) -> None:
         calls.append(arguments)
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise KeyboardInterrupt
         log_batch(*arguments, **keywords)
 
+    entry = row_entry(seed_results(0), seed_results(1))
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            record([finished_run()])
-    [left], nested = recorded()
-    assert (left.info.status, len(nested)) == ("RUNNING", 2)
-    record([finished_run()])
-    [outer], nested = recorded()
-    assert outer.info.run_id != left.info.run_id
-    assert [run.info.status for run in (outer, *nested)] == ["FINISHED"] * 3
-    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {outer.info.run_id}
+            write(entry)
+    [left], seeds = recorded()
+    assert [left.info.status] + [seed.info.status for seed in seeds] == ["RUNNING", "FINISHED", "RUNNING"]
+    assert new_store().recorded_rows("demo", "store") == {"k": ""}
+    write(entry)
+    [row], seeds = recorded()
+    assert row.info.run_id == left.info.run_id
+    assert [run.info.status for run in (row, *seeds)] == ["FINISHED"] * 3
+    assert row.data.metrics["official_score"] == 61.23
 
 
-def test_of_a_run_with_several_entries_the_newest_is_written() -> None:
-    partial = dataclasses.replace(finished_run(types=("fan",)), complete=False)
-    Store(Workspace.from_environment()).write([run.entry({}) for run in (partial, finished_run())])
-    [outer], nested = recorded()
-    assert (outer.data.tags["asdbench.machine_types"], len(nested)) == ("fan, valve", 2)
+def test_two_drivers_that_update_a_row_at_once_leave_one_row_with_all_seeds() -> None:
+    entries = [row_entry(*map(seed_results, range(n + 1)), as_of_ns=10 + n) for n in range(4)]
+    write(row_entry(seed_results(0), as_of_ns=1))
+    stores = [new_store() for _ in entries]
+    together = threading.Barrier(len(entries))
+    failed = []
 
+    def work(number: int) -> None:
+        together.wait()
+        for _ in range(20):  # as the recorder tries again
+            try:
+                stores[number].write([entries[number]])
+                return
+            except NotWritten as error:
+                if not error.transient:
+                    failed.append(error)
+                    return
+                time.sleep(0.1)
+        failed.append(number)
 
-def test_an_entry_is_the_same_after_a_detour_through_json() -> None:
-    entry = finished_run(curve_epochs=1).entry({"mlflow.source.git.commit": "c0ffee"})
-    again = OutboxEntry.from_json(entry.to_json())
-    assert again.to_json() == entry.to_json()
-    assert again.group == entry.group
-    Store(Workspace.from_environment()).write([again])
-    [outer], [fan, _] = recorded()
-    assert outer.data.tags["mlflow.source.git.commit"] == "c0ffee"
-    assert fan.data.metrics["loss/reconstruction/l1"] == 2
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(entries))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    write(entries[-1])
+    [row], seeds = recorded()
+    assert row.data.tags["asdbench.as_of_ns"] == "13"
+    assert {seed.data.tags["asdbench.seed"] for seed in seeds} == {"0", "1", "2", "3"}
 
 
 def test_losses_that_are_not_finite_are_recorded() -> None:
-    run = finished_run(types=("fan",))
-    curve = [CurvePoint("s", 1, {"total": float("nan")})]
-    Store(Workspace.from_environment()).write(
-        [OutboxEntry.from_json(dataclasses.replace(run, curves={"fan": curve}).entry({}).to_json())]
-    )
-    _, [fan] = recorded()
-    assert math.isnan(fan.data.metrics["loss/s/total"])
+    entry = row_entry()
+    seed = msgspec.structs.replace(entry.seeds[0], metrics=[("loss", math.nan, 1)])
+    write(RowEntry("demo", entry.row, [seed]))
+    assert math.isnan(recorded()[1][0].data.metrics["loss"])
 
 
 def test_a_metric_that_is_there_twice_is_recorded() -> None:
-    entry = finished_run().entry({})
+    entry = row_entry()
     twice = [("loss", math.nan, 1), ("loss", math.nan, 1), ("score", 0.5, 1)]
-    record = dataclasses.replace(entry.run, metrics=twice, nested=())
-    Store(Workspace.from_environment()).write([dataclasses.replace(entry, run=record)])
-    [outer], _ = recorded()
-    assert (outer.info.status, outer.data.metrics["score"]) == ("FINISHED", 0.5)
-
-
-def test_a_tuned_run_is_another_than_the_untuned_one_with_its_settings() -> None:
-    tuned = {"search": "5ea7c4", "trials": 20, "protocol": "dev"}
-    run = dataclasses.replace(finished_run(epochs=30), tuned=tuned)
-    record([finished_run(epochs=30), run])
-    outer, nested = recorded()
-    assert [of.info.run_name for of in outer] == [
-        "baseline-mse seed 0 epochs=30",
-        "baseline-mse seed 0 epochs=30, dev-tuned, 20 trials",
-    ]
-    assert [of.data.tags["asdbench.tuned"] for of in outer] == ["no", "dev-tuned"]
-    assert [of.data.params.get("trials") for of in outer] == [None, "20"]
-    assert len(nested) == 4
-    assert run.key != dataclasses.replace(run, tuned=tuned | {"search": "07e4"}).key
-
-
-def test_a_name_that_is_too_long_ends_in_an_ellipsis_before_what_marks_it_tuned() -> None:
-    changed = {f"setting_{number}": "x" * 20 for number in range(20)}
-    run = dataclasses.replace(finished_run(**changed), tuned={"search": "s", "trials": 1, "protocol": "dev"})
-    record([run])
-    [outer], nested = recorded()
-    assert outer.info.run_name.endswith("…, dev-tuned, 1 trial")
-    assert {len(of.info.run_name) for of in (outer, *nested)} == {250}
+    write(RowEntry("demo", msgspec.structs.replace(entry.row, metrics=twice), []))
+    [row], _ = recorded()
+    assert (row.info.status, row.data.metrics["score"]) == ("FINISHED", 0.5)
 
 
 def test_no_request_holds_more_than_mlflow_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,12 +273,13 @@ def test_no_request_holds_more_than_mlflow_takes(monkeypatch: pytest.MonkeyPatch
         log_batch(store, run_id, metrics=metrics, params=params, tags=tags)
 
     monkeypatch.setattr(SqlAlchemyStore, "log_batch", spy)
-    record([finished_run(types=("fan",), curve_epochs=1100, **{f"s{n}": n for n in range(150)})])
+    settings = {f"s{number}": number for number in range(150)}
+    write(row_entry(seed_results(types=("fan",), epochs=1100), settings=settings))
     assert all(metrics <= 1000 and params <= 100 and sum((metrics, params, tags)) <= 1000
                for metrics, params, tags in sizes)  # fmt: skip
-    _, [fan] = recorded()
-    assert len(fan.data.params) == 157
-    history = client().get_metric_history(fan.info.run_id, "loss/reconstruction/total")
+    [row], [seed] = recorded()
+    assert len(row.data.params) == 152
+    history = client().get_metric_history(seed.info.run_id, "curves/fan/reconstruction total")
     assert [point.step for point in history] == list(range(1, 1101))
 
 
@@ -382,40 +305,13 @@ def test_the_git_state_is_recorded_where_asdbench_runs_from_a_checkout(
     assert source_tags() == {"mlflow.source.git.commit": commit, "asdbench.git_dirty": "false"}
     package.write_text("x = 1\n")
     assert source_tags()["asdbench.git_dirty"] == "true"
-    record([finished_run(types=("fan",))])
-    [outer], _ = recorded()
-    assert outer.data.tags["mlflow.source.git.commit"] == commit
-
-
-def test_the_uri_is_the_users_or_in_the_data_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracking_uri(Workspace.from_environment()) == f"sqlite:///{home}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    assert tracking_uri(Workspace.from_environment()) == "http://tracking.example:5000"
-
-
-def test_the_ui_command_opens_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = shlex.split(ui_command(Workspace.from_environment()))
-    assert words[:2] == ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "MLFLOW_DISABLE_TELEMETRY=true"]
-    assert words[words.index("--backend-store-uri") + 1] == f"sqlite:///{home}/mlflow.db"
-    assert words[words.index("--artifacts-destination") + 1] == f"{home}/mlartifacts"
-    assert words[words.index("--host") + 1] == "127.0.0.1"
-    program = words[2 : words.index("ui")]
-    assert shutil.which(program[0])
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///my runs.db")
-    assert "sqlite:///my runs.db" in shlex.split(ui_command(Workspace.from_environment()))
-    assert "--artifacts-destination" not in ui_command(Workspace.from_environment())
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    assert ui_command(Workspace.from_environment()) == "python -m webbrowser http://tracking.example:5000"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hush@db/runs")
-    assert "hush" not in ui_command(Workspace.from_environment())
-    assert '--backend-store-uri "$MLFLOW_TRACKING_URI"' in ui_command(Workspace.from_environment())
 
 
 def test_an_unreachable_server_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hush@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(NotWritten, match=r"MLflow store http://\*\*\*@127\.0\.0\.1:9 .*refused") as raised:
-        record([finished_run()])
+        write(row_entry())
     assert "hush" not in str(raised.value)
     assert len(str(raised.value)) < 200
     assert (raised.value.transient, raised.value.of_store) == (True, True)
@@ -425,31 +321,24 @@ def test_a_broken_database_is_told_soon_and_does_not_pass(home: Path) -> None:
     (home / "mlflow.db").write_text("this is no database, " * 100)
     began = time.monotonic()
     with pytest.raises(NotWritten, match=r"mlflow\.db .*not a database") as raised:
-        record([finished_run()])
+        write(row_entry())
     assert time.monotonic() - began < 20
     assert (raised.value.transient, raised.value.of_store) == (False, True)
 
 
 def test_a_deleted_experiment_is_told_with_the_cure() -> None:
-    record([finished_run(types=("fan",))])
+    write(row_entry())
     experiment = client().get_experiment_by_name("asdbench/demo").experiment_id
     client().delete_experiment(experiment)
-    with pytest.raises(
-        NotWritten, match=f"mlflow experiments restore --experiment-id {experiment}"
-    ) as raised:
-        record([finished_run(types=("fan",))])
+    cure = f"mlflow experiments restore --experiment-id {experiment}"
+    with pytest.raises(NotWritten, match=cure) as raised:
+        write(row_entry())
     assert (raised.value.transient, raised.value.of_store) == (False, False)
 
 
-def test_the_page_of_runs_is_at_the_server_or_at_the_local_ui(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert runs_page(Workspace.from_environment(), "3").startswith(
-        "http://127.0.0.1:5000/#/experiments/3/runs?"
-    )
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@tracking.example/")
-    page = runs_page(Workspace.from_environment(), "3")
-    assert "/#/experiments/3/runs?" in page
-    assert "secret" not in page
-    assert "orderByKey=metrics.%60best_score%60" in runs_page(
-        Workspace.from_environment(), "3", metric="best_score"
-    )
+def test_the_score_of_a_row_can_be_missing() -> None:
+    entry = row_entry(dataclasses.replace(seed_results(types=("fan",)), score=None), metrics={"seeds": 0})
+    write(entry)
+    [row], [seed] = recorded()
+    assert "official_score" not in row.data.metrics
+    assert "seed_score" not in seed.data.metrics

@@ -1,4 +1,3 @@
-import dataclasses
 import errno
 import logging
 import signal
@@ -12,73 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import polars as pl
 import pytest
 
-from asdbench.engine.result_record import ResultRecord, to_json
-from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
-from asdbench.metrics import OFFICIAL
 from asdbench.tracking import outbox, recorder
-from asdbench.tracking.mlflow_runs import NotWritten, tracking_uri
+from asdbench.tracking.address import Address
+from asdbench.tracking.mlflow_runs import NotWritten
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.recorder import Recorder, Undelivered, deliver
-from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord
-
-OFFICIAL_METRICS = {"auc_source": 0.6, "auc_target": 0.5, "pauc": 0.55}
-RESULT = msgspec.convert(
-    {
-        "system": "baseline-mse",
-        "settings": {},
-        "changed_settings": {},
-        "data": "demo",
-        "machine_type": "fan",
-        "seed": 0,
-        "pseudo_anomaly_data": None,
-        "subset": "dev",
-        "tuned": None,
-        "keys": {"trainings": ["t"], "scoring": "s"},
-        "fingerprint": "f1f2",
-        "hold_out_clips": 20,
-        "macs_per_clip": 1000,
-        "code": "c0de",
-        "rule": dataclasses.asdict(OFFICIAL),
-        "thresholds": {"empirical": {"threshold": 1.5, "false_alarms": 2, "normals": 20}},
-        "sections": {
-            "00": {
-                "official": OFFICIAL_METRICS,
-                "in_domain": {},
-                "half_width": {},
-                "decisions": {"empirical": {}},
-                "clips": 200,
-            }
-        },
-        "parameters": 1000,
-        "training_seconds": 10.0,
-        "training_steps": 50,
-        "scoring_seconds": 2.0,
-        "clips_per_second": 100.0,
-        "finished": "2026-01-01T00:00:12+00:00",
-    },
-    ResultRecord,
-)
+from asdbench.tracking.records import Entry, RowEntry, to_bytes
+from asdbench.tracking.searches import SearchRecord, TrialRecord
+from tests.tracking.boards import client, recorded, row_entry, seed_results
 
 
-def run(seed: int = 0, data: str = "demo", key: str = "k", **changed: Any) -> Run:
-    return Run(
-        system="baseline-mse",
-        settings=changed,
-        changed_settings=changed,
-        data=data,
-        fingerprint="f1f2",
-        seed=seed,
-        complete=True,
-        records={"fan": RESULT},
-        keys={"fan": key},
-        scores={"fan": pl.DataFrame({"clip_id": [1], "use": ["test"], "score": [0.5]})},
-        curves={"fan": [CurvePoint("s", 1, {"total": 1.0})]},
-    )
+def row(number: int = 0, **changed: Any) -> RowEntry:
+    """Return one of several rows."""
+    return row_entry(key=str(number), **changed)
 
 
 def search(trials: int = 2) -> SearchRecord:
@@ -89,40 +37,26 @@ def trial(number: int) -> TrialRecord:
     return TrialRecord(number, {"depth": number}, "complete", [(1, 0.5)], {}, {}, 1000.0, 1010.0)
 
 
-def client() -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri(Workspace.from_environment()))
-
-
-def recorded(experiment: str = "demo") -> list[Any]:
-    """Return the outer runs, by name."""
-    found = client().get_experiment_by_name(f"asdbench/{experiment}")
-    runs = client().search_runs([found.experiment_id]) if found else []
-    outer = [of for of in runs if "mlflow.parentRunId" not in of.data.tags]
-    return sorted(outer, key=lambda of: of.info.run_name)
-
-
 def waiting(home: Path) -> list[Path]:
-    return sorted((home / "outbox").glob("*.json"))
+    return sorted((home / "outbox").glob("*.entry"))
 
 
 class FakeStore:
     """Stands for MLflow where only what is written matters."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, address: Address, workspace: Workspace) -> None:
         self.experiments: dict[str, str] = {}
 
     written: list[str] = []  # noqa: RUF012
 
-    def write(self, entries: Sequence[OutboxEntry]) -> None:
-        self.written.extend((entry.trial or entry.run).name for entry in entries)
+    def write(self, entries: Sequence[Entry]) -> None:
+        self.written.extend(entry.row.name for entry in entries if isinstance(entry, RowEntry))
 
 
 class UnavailableStore:
     """Stands for an MLflow store that is down."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, address: Address, workspace: Workspace) -> None:
         raise NotWritten("the store is down", transient=True, of_store=True)
 
 
@@ -192,14 +126,14 @@ def free_port() -> int:
 
 def test_runs_and_trials_are_recorded_and_the_outbox_is_empty_then(home: Path) -> None:
     active = Recorder(Workspace.from_environment())
-    active.put(run())
-    active.put(dataclasses.replace(run(), subset="eval"))
+    active.put(row())
+    active.put(row(experiment="demo/eval"))
     active.put_trial(search(), trial(0))
     active.put_trial(search(), trial(1))
     assert active.close() == Undelivered()
     assert set(active.experiments) == {"demo", "demo/eval", "demo/searches"}
-    assert [len(recorded(name)) for name in active.experiments] == [1, 1, 1]
-    [found] = recorded("demo/searches")
+    assert [len(recorded(name)[0]) for name in active.experiments] == [1, 1, 1]
+    [found], _ = recorded("demo/searches")
     assert (found.info.status, found.data.metrics["trials_complete"]) == ("FINISHED", 2)
     assert found.info.experiment_id == active.experiments["demo/searches"]
     assert list((home / "outbox").iterdir()) == []
@@ -212,21 +146,21 @@ def test_what_is_put_is_on_the_disk_at_once_and_delivered_in_order(
         patch.setattr(recorder, "Store", UnavailableStore)
         active = Recorder(Workspace.from_environment())
         for seed in (3, 1, 2):
-            active.put(run(seed))
+            active.put(row(seed))
             assert len(waiting(home)) == (3, 1, 2).index(seed) + 1
         assert active.close(patience_s=0.1).entries == 3
     active = Recorder(Workspace.from_environment())
-    active.put(run(0))
+    active.put(row(0))
     assert active.close() == Undelivered()
-    assert fake_store.written == [f"baseline-mse seed {seed}" for seed in (3, 1, 2, 0)]
+    assert fake_store.written == [f"baseline-mse {seed}" for seed in (3, 1, 2, 0)]
 
 
 def test_a_server_that_never_answers_holds_nobody_up(home: Path, silent: socket.socket) -> None:
     active = Recorder(Workspace.from_environment())
-    active.put(run())
+    active.put(row())
     with silent.accept()[0]:  # the request is under way, and takes 30 s until it is given up
         began = time.monotonic()
-        active.put(run(1))
+        active.put(row(1))
         left = active.close(patience_s=0.3)
         assert time.monotonic() - began < 10
     assert left.entries == len(waiting(home)) == 2
@@ -238,7 +172,7 @@ def test_a_server_that_never_answers_is_given_up_after_a_time(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    Outbox(home / "outbox").put(run().entry({}))
+    Outbox(home / "outbox").put(row())
     delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 1)
     assert "timed out" in left.why
@@ -247,14 +181,14 @@ def test_a_server_that_never_answers_is_given_up_after_a_time(
 def test_a_server_that_refuses_is_told_in_one_sentence_and_without_its_password(
     home: Path, refusing: None
 ) -> None:
-    Outbox(home / "outbox").put(run().entry({}))
+    Outbox(home / "outbox").put(row())
     delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 1)
-    assert left.why.startswith("1 result is not in MLflow because the MLflow store http://***@127.0.0.1:9 ")
+    assert left.why.startswith("1 record is not in MLflow because the MLflow store http://***@127.0.0.1:9 ")
     assert "refused" in left.why
     assert left.why.endswith(f"'asdbench record' delivers them from {str(home / 'outbox')!r}")
     assert "hush" not in left.why
-    assert "hush" not in waiting(home)[0].read_text()
+    assert "hush" not in waiting(home)[0].read_bytes().decode(errors="replace")
 
 
 def test_a_server_that_comes_back_gets_it_while_the_recorder_lasts(
@@ -265,7 +199,7 @@ def test_a_server_that_comes_back_gets_it_while_the_recorder_lasts(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     active = Recorder(Workspace.from_environment(), first_pause_s=0.1)
-    active.put(run())
+    active.put(row())
     active.put_trial(search(), trial(0))
     gives_up_s = time.monotonic() + 60
     while "refused" not in caplog.text and time.monotonic() < gives_up_s:
@@ -274,7 +208,7 @@ def test_a_server_that_comes_back_gets_it_while_the_recorder_lasts(
     assert len(waiting(home)) == 2
     with server(port, tmp_path / "mlflow.db"):
         assert active.close(patience_s=120) == Undelivered()
-        assert [len(recorded(name)) for name in ("demo", "demo/searches")] == [1, 1]
+        assert [len(recorded(name)[0]) for name in ("demo", "demo/searches")] == [1, 1]
 
 
 def test_a_server_that_fails_half_way_gets_the_rest_later_and_no_run_twice(
@@ -283,34 +217,34 @@ def test_a_server_that_fails_half_way_gets_the_rest_later_and_no_run_twice(
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    Outbox(home / "outbox").put(run().entry({}))
+    Outbox(home / "outbox").put(row())
     with server(port, tmp_path / "mlflow.db", answers=5):
         delivered, left = deliver(Workspace.from_environment())
         assert (delivered, left.entries, len(waiting(home))) == (0, 1, 1)
         assert "503" in left.why
     with server(port, tmp_path / "mlflow.db"):
-        assert [of.info.status for of in recorded()] == ["RUNNING"]
+        assert [of.info.status for of in recorded()[0]] == ["RUNNING"]
         assert deliver(Workspace.from_environment()) == (1, Undelivered())
-        assert [of.info.status for of in recorded()] == ["FINISHED"]
+        assert [of.info.status for of in recorded()[0]] == ["FINISHED"]
 
 
 def test_the_next_recorder_delivers_what_is_left_to_where_mlflow_is_then(home: Path, refusing: None) -> None:
     active = Recorder(Workspace.from_environment())
-    active.put(run())
+    active.put(row())
     assert active.close(patience_s=0).entries == 1
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
         assert Recorder(Workspace.from_environment()).close() == Undelivered()
-        assert len(recorded()) == 1
+        assert len(recorded()[0]) == 1
         assert waiting(home) == []
 
 
 def test_deliver_tries_once_and_tells_its_progress(home: Path, refusing: None) -> None:
     for seed in (0, 1):
-        Outbox(home / "outbox").put(run(seed).entry({}))
+        Outbox(home / "outbox").put(row(seed))
     delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (0, 2)
-    assert left.why.startswith("2 results are not in MLflow because")
+    assert left.why.startswith("2 records are not in MLflow because")
     seen: list[tuple[int, int]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI")
@@ -322,22 +256,22 @@ def test_deliver_tries_once_and_tells_its_progress(home: Path, refusing: None) -
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_a_run_that_is_put_again_stays_one_and_other_results_replace_it() -> None:
+def test_a_row_that_is_put_again_stays_one_and_is_updated() -> None:
     active = Recorder(Workspace.from_environment())
-    for again in (run(), run(), run(key="other")):
+    for again in (row(), row(), row_entry(seed_results(finished="13"), key="0")):
         active.put(again)
         active.close()
         active = Recorder(Workspace.from_environment())
     active.close()
-    [found] = recorded()
-    assert found.data.tags["asdbench.results"] == run(key="other").results
+    [_], [seed] = recorded()
+    assert seed.data.tags["asdbench.results"] == seed_results(finished="13").results
 
 
 def test_two_that_deliver_at_once_deliver_each_entry_once(home: Path) -> None:
     box = Outbox(home / "outbox")
     for seed in range(4):
-        box.put(run(seed).entry({}))
-        box.put(run(seed).entry({}))  # as of two drivers with the same results
+        box.put(row(seed))
+        box.put(row(seed))  # as of two drivers with the same results
     delivered = []
     together = threading.Barrier(2)
 
@@ -351,14 +285,14 @@ def test_two_that_deliver_at_once_deliver_each_entry_once(home: Path) -> None:
     for thread in threads:
         thread.join()
     assert sum(delivered) + deliver(Workspace.from_environment())[0] == 8
-    assert [of.info.run_name for of in recorded()] == [f"baseline-mse seed {seed}" for seed in range(4)]
+    assert [of.info.run_name for of in recorded()[0]] == [f"baseline-mse {seed}" for seed in range(4)]
     assert list((home / "outbox").iterdir()) == []
 
 
 def test_an_entry_that_another_process_has_hold_of_is_left_to_it(home: Path) -> None:
     box = Outbox(home / "outbox")
-    box.put(run().entry({}))
-    with box.lock_group(run().entry({}).group) as is_locked:
+    box.put(row())
+    with box.lock_group(row().group) as is_locked:
         assert is_locked
         delivered, left = deliver(Workspace.from_environment())
         assert (delivered, left.entries) == (0, 1)
@@ -367,49 +301,45 @@ def test_an_entry_that_another_process_has_hold_of_is_left_to_it(home: Path) -> 
 
 
 def test_a_driver_killed_while_it_records_leaves_the_entry_and_no_lock(home: Path) -> None:
+    Outbox(home / "outbox").put(row())
     code = """
 import os, signal, threading
 from asdbench.tracking import recorder
 from asdbench.io.workspace import Workspace
-from asdbench.tracking.outbox import Outbox
-from asdbench.tracking.runs import OutboxEntry, RunRecord
 
 class Killed:
-    def __init__(self, workspace):
+    def __init__(self, address, workspace):
         pass
 
     def write(self, entries):
         os.kill(os.getpid(), signal.SIGKILL)
 
 recorder.Store = Killed
-workspace = Workspace.from_environment()
-record = RunRecord("r", {"asdbench.key": "k", "asdbench.results": "r"}, {}, [("m", 1.0, 0)], 0, 1)
-Outbox(workspace.home / "outbox").put(OutboxEntry("demo", record))
-recorder.Recorder(workspace)
+recorder.Recorder(Workspace.from_environment())
 threading.Event().wait()
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(waiting(home)) == 1
     assert deliver(Workspace.from_environment()) == (1, Undelivered())
-    assert [of.info.run_name for of in recorded()] == ["r"]
+    assert [of.info.run_name for of in recorded()[0]] == ["baseline-mse 0"]
 
 
 def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Path) -> None:
     active = Recorder(Workspace.from_environment())
-    active.put(run(data="gone"))
+    active.put(row(experiment="gone"))
     active.close()
     experiment = active.experiments["gone"]
     client().delete_experiment(experiment)
     began = time.monotonic()
     active = Recorder(Workspace.from_environment())
-    active.put(run(1, data="gone"))
-    active.put(run())
+    active.put(row(1, experiment="gone"))
+    active.put(row())
     left = active.close(patience_s=300)
     assert time.monotonic() - began < 100
     assert left.entries == len(waiting(home)) == 1
     assert f"mlflow experiments restore --experiment-id {experiment}" in left.why
-    assert len(recorded()) == 1
+    assert len(recorded()[0]) == 1
     client().restore_experiment(experiment)
     assert deliver(Workspace.from_environment()) == (1, Undelivered())
 
@@ -417,13 +347,13 @@ def test_what_does_not_pass_is_not_waited_for_and_holds_nothing_else_up(home: Pa
 def test_a_damaged_entry_is_named_and_holds_nothing_else_up(home: Path, fake_store: type[FakeStore]) -> None:
     box = Outbox(home / "outbox")
     for _ in range(2):
-        box.put(run().entry({}))
+        box.put(row())
     damaged = waiting(home)[0]
-    damaged.write_text('{"experiment": "demo"}')
+    damaged.write_bytes(b"words")
     delivered, left = deliver(Workspace.from_environment())
     assert (delivered, left.entries) == (1, 1)
     assert f"{str(damaged)!r} is damaged" in left.why
-    assert fake_store.written == ["baseline-mse seed 0"]
+    assert fake_store.written == ["baseline-mse 0"]
     assert waiting(home) == [damaged]
 
 
@@ -436,14 +366,14 @@ def test_a_full_disk_is_waited_for(
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "replacing", full)
         active = Recorder(Workspace.from_environment(), first_pause_s=0.1)
-        active.put(run())
+        active.put(row())
         lost = Recorder(Workspace.from_environment())
-        lost.put(run(1))
+        lost.put(row(1))
         left = lost.close(patience_s=0.2)
         assert left.entries == 1
         assert f"{str(home / 'outbox')!r} cannot be written either, so repeat the command" in left.why
     assert active.close() == Undelivered()
-    assert fake_store.written == ["baseline-mse seed 0"]
+    assert fake_store.written == ["baseline-mse 0"]
 
 
 def test_nothing_to_record_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,18 +391,18 @@ def test_no_secret_of_the_environment_is_stored(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "hush-4711-token")
     monkeypatch.setattr(sys, "argv", ["asdbench", "--storage", "s3://me:hush-4711@bucket/results"])
     active = Recorder(Workspace.from_environment())
-    active.put(run())
+    active.put(row(files={"a.txt": b"a"}))
     active.put_trial(search(), trial(0))
     active.close(patience_s=0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     active = Recorder(Workspace.from_environment())
-    active.put(run(1))
+    active.put(row(1))
     active.put_trial(search(), trial(1))
     files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert active.close() == Undelivered()
     files |= {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    assert {path.suffix for path in files} >= {".db", ".json", ".csv"}
-    assert b"dev-tuned" in files[home / "mlflow.db"]
+    assert {path.suffix for path in files} >= {".db", ".entry", ".txt"}
+    assert b"multitask-mel" in files[home / "mlflow.db"]
     assert not [path for path, content in files.items() if b"hush-4711" in content]
 
 
@@ -481,20 +411,18 @@ def test_recording_is_silent_and_a_server_that_hangs_leaves_the_exit_code_alone(
 ) -> None:
     (home / "mlflow.db").unlink()
     code = f"""
-import os, sys, time
+import os, sys
 from asdbench.io.workspace import Workspace
+from asdbench.tracking.records import from_bytes
 from asdbench.tracking.recorder import Recorder
-from asdbench.tracking.runs import Run
 print("mlflow" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
-from asdbench.engine.result_record import from_json
-result = from_json({to_json(RESULT)!r}, path="")
 hanging = os.environ.pop("MLFLOW_TRACKING_URI")
 active = Recorder(Workspace.from_environment())
-active.put(Run("s", {{}}, {{}}, "demo", "f", 0, True, {{"fan": result}}, {{"fan": "k"}}, {{}}, {{}}))
+active.put(from_bytes({to_bytes(row(0))!r}))
 print(active.close(patience_s=240))
 os.environ["MLFLOW_TRACKING_URI"] = hanging
 active = Recorder(Workspace.from_environment())
-active.put(Run("s", {{}}, {{}}, "demo", "f", 1, True, {{"fan": result}}, {{"fan": "k"}}, {{}}, {{}}))
+active.put(from_bytes({to_bytes(row(1))!r}))
 print(active.close(patience_s=0.5).entries)
 print(os.listdir())
 """

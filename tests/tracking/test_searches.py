@@ -1,14 +1,14 @@
 import dataclasses
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
-from asdbench.tracking.mlflow_runs import NotWritten, Store, tracking_uri
-from asdbench.tracking.runs import OutboxEntry, SearchRecord, TrialRecord, TrialState, trial_entry
+from asdbench.tracking.address import Address
+from asdbench.tracking.mlflow_runs import NotWritten, Store
+from asdbench.tracking.searches import SearchRecord, TrialRecord, TrialState, trial_entry
 
 SEARCH = SearchRecord(
     key="5ea7c4",
@@ -38,14 +38,19 @@ def trial(number: int, score: float = 0.6, state: TrialState = "complete", **set
     )
 
 
+def store() -> Store:
+    workspace = Workspace.from_environment()
+    return Store(Address.from_workspace(workspace), workspace)
+
+
 def write(*trials: TrialRecord, search: SearchRecord = SEARCH) -> None:
-    Store(Workspace.from_environment()).write([trial_entry(search, of, {}) for of in trials])
+    store().write([trial_entry(search, of, {}) for of in trials])
 
 
 def client() -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri(Workspace.from_environment()))
+    return MlflowClient(Address.from_workspace(Workspace.from_environment()).uri)
 
 
 def recorded() -> tuple[list[Any], list[Any]]:
@@ -66,9 +71,9 @@ def test_a_search_has_its_parameters_and_the_scores_of_its_trials() -> None:
         "held_out": "none", "seeds": "0 1",
     }  # fmt: skip
     assert search.data.metrics == {
-        "best_score": 0.7, "default_score": 0.6, "trials_complete": 2, "trials_pruned": 1, "trials_failed": 0
+        "best_score": 70, "default_score": 60, "trials_complete": 2, "trials_pruned": 1, "trials_failed": 0
     }  # fmt: skip
-    assert search.data.tags["asdbench.tuned"] == "dev-tuned"
+    assert search.data.tags["asdbench.kind"] == "search"
     assert search.info.status == "FINISHED"
     assert (search.info.start_time, search.info.end_time) == (1_000_000, 1_029_500)
 
@@ -78,15 +83,15 @@ def test_a_trial_is_a_nested_run_with_its_curves() -> None:
     [search], [of] = recorded()
     assert of.info.run_name == "trial 4 depth=3"
     assert of.data.tags["mlflow.parentRunId"] == search.info.run_id
-    assert of.data.tags["asdbench.tuned"] == "dev-tuned"
+    assert of.data.tags["asdbench.kind"] == "trial"
     assert of.data.params == {
         "epochs": "2", "depth": "3", "system": "multitask-mel", "data": "demo", "trial": "4"
     }  # fmt: skip
     scores = client().get_metric_history(of.info.run_id, "score")
-    assert [(point.step, point.value) for point in scores] == [(1, 0.5), (2, 0.6)]
-    losses = client().get_metric_history(of.info.run_id, "loss/fan/main/total")
+    assert [(point.step, point.value) for point in scores] == [(1, 50), (2, 60)]
+    losses = client().get_metric_history(of.info.run_id, "curves/fan/main total")
     assert [(point.step, point.value) for point in losses] == [(1, 1), (2, 0.5), (3, 1 / 3)]
-    assert (of.data.metrics["fan/auc_source"], of.data.metrics["fan/pauc"]) == (0.5, 0.52)
+    assert (of.data.metrics["metrics/fan/auc_source"], of.data.metrics["metrics/fan/pauc"]) == (50, 52)
     assert (of.info.start_time, of.info.end_time) == (1_040_000, 1_049_500)
 
 
@@ -120,7 +125,7 @@ def test_a_search_that_goes_on_keeps_its_run_and_is_brought_up_to_its_trials() -
     assert (search.info.status, len(trials)) == ("FINISHED", 5)
     history = client().get_metric_history(search.info.run_id, "best_score")
     assert [(point.step, point.value) for point in history] == [
-        (1, 0.6), (2, 0.61), (3, 0.62), (4, 0.7), (5, 0.7)
+        (1, 60), (2, 61), (3, 62), (4, 70), (5, 70)
     ]  # fmt: skip
 
 
@@ -138,7 +143,7 @@ def test_a_search_is_read_once_unless_another_process_writes_to_it(monkeypatch: 
     read_search = Store._read_search
     monkeypatch.setattr(Store, "_read_search", lambda *of: reads.append(1) or read_search(*of))
     entries = [trial_entry(SEARCH, trial(number), {}) for number in range(6)]
-    first, second = (Store(Workspace.from_environment()) for _ in range(2))
+    first, second = store(), store()
     first.write(entries[:1])
     first.write(entries[1:2])
     first.write(entries[1:3])  # one of them again, as after a failure
@@ -156,7 +161,7 @@ def test_a_trial_that_another_process_wrote_before_it_was_killed_is_not_written_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entries = [trial_entry(SEARCH, trial(number), {}) for number in range(2)]
-    first, second = (Store(Workspace.from_environment()) for _ in range(2))
+    first, second = store(), store()
     first.write(entries[:1])
     with monkeypatch.context() as patch:
         patch.setattr("asdbench.tracking.mlflow_runs.one_transaction", lambda client: nullcontext())
@@ -206,11 +211,7 @@ def test_a_machine_type_that_is_left_out_is_named() -> None:
     assert len(trials) == 2
 
 
-def test_an_entry_is_the_same_after_a_detour_through_json(home: Path) -> None:
-    entry = trial_entry(SEARCH, trial(0), {})
-    again = OutboxEntry.from_json(entry.to_json())
-    assert again.to_json() == entry.to_json()
-    assert again.group == entry.group == trial_entry(SEARCH, trial(1), {}).group
-    Store(Workspace.from_environment()).write([again])
-    [search], [of] = recorded()
-    assert (search.data.metrics["default_score"], of.data.metrics["score"]) == (0.6, 0.6)
+def test_the_views_of_searches_and_trials_are_tags_of_the_experiment() -> None:
+    write(trial(0))
+    tags = client().get_experiment_by_name("asdbench/demo/searches").tags
+    assert {"mlflow.sharedViewState.searches", "mlflow.sharedViewState.trials"} <= tags.keys()

@@ -79,6 +79,7 @@ def run(
     cluster: Cluster = DEFAULT_CLUSTER,
     home: Path | str | None = None,
     storage: str | None = None,
+    mlflow_uri: str | None = None,
     progress: Progress = None,
 ) -> RunResult:
     """Train, score and evaluate systems on a data set, and record the results in MLflow.
@@ -110,6 +111,9 @@ def run(
         The workers of a run on a Ray cluster.
     home, storage
         The data home, and where results go; by default those of the command line.
+    mlflow_uri
+        MLflow tracking server or database; by default ``MLFLOW_TRACKING_URI``, or a database in the data
+        home.
     progress
         Where to show the progress: ``True`` for standard error, or a rich console; by default standard error
         if that is a terminal.
@@ -147,7 +151,13 @@ def run(
         subset=subset,
     )
     execution = cluster.to_execution(local=local)
-    return pipeline.run(request, execution, _workspace_to_write(home, storage), console=console_of(progress))
+    return pipeline.run(
+        request,
+        execution,
+        _workspace_to_write(home, storage),
+        console=console_of(progress),
+        mlflow_uri=mlflow_uri,
+    )
 
 
 def tune(
@@ -168,6 +178,7 @@ def tune(
     cluster: Cluster = DEFAULT_CLUSTER,
     home: Path | str | None = None,
     storage: str | None = None,
+    mlflow_uri: str | None = None,
     progress: Progress = None,
 ) -> TuneResult:
     """Search the settings of systems with Ray Tune and Optuna, on development labels.
@@ -194,7 +205,7 @@ def tune(
         Random seed of the search.
     data, seeds, machines, subset, preset, settings, pseudo_anomalies_from
         As in :func:`asdbench.run`.
-    cluster, home, storage, progress
+    cluster, home, storage, mlflow_uri, progress
         As in :func:`asdbench.run`.
 
     Returns
@@ -236,6 +247,7 @@ def tune(
         _workspace_to_write(home, storage),
         console=console_of(progress),
         search=Search(trials, max_cost, names_of(only_settings), protocol, search_seed),
+        mlflow_uri=mlflow_uri,
     )
     assert isinstance(result, TuneResult)
     return result
@@ -254,6 +266,7 @@ def fuse(
     pseudo_anomalies_from: str | None = None,
     home: Path | str | None = None,
     storage: str | None = None,
+    mlflow_uri: str | None = None,
     progress: Progress = None,
 ) -> FuseResult:
     """Search the fusion weights of systems from their stored scores, on development labels.
@@ -276,7 +289,7 @@ def fuse(
         Random seed of the search.
     preset, settings, pseudo_anomalies_from
         Options of the runs.
-    home, storage, progress
+    home, storage, mlflow_uri, progress
         As in :func:`asdbench.run`.
 
     Returns
@@ -306,6 +319,7 @@ def fuse(
         seed=search_seed,
         settings=StoredRunOptions(preset, settings or {}, pseudo_anomalies_from),
         console=console_of(progress),
+        mlflow_uri=mlflow_uri,
     )
 
 

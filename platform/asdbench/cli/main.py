@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from cyclopts import App
 
 from asdbench import __version__
-from asdbench.cli import detect, reports, run
+from asdbench.cli import detect, reports, run, ui
 from asdbench.cli.data import data_app
 from asdbench.cli.exit import EXIT_CODES, guarded
 from asdbench.cli.results import results_app
@@ -25,6 +25,7 @@ app.command(run.fuse)
 app.command(run.features)
 app.command(run.record)
 app.command(detect.export)
+app.command(ui.ui)
 app.command(reports.status)
 app.command(reports.leaderboard)
 app.command(reports.compare)

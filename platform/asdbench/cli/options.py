@@ -31,6 +31,13 @@ Integers = Annotated[
 Strings = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)]
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
+MlflowUri = Annotated[
+    str | None,
+    Parameter(
+        help="MLflow server or database (default: MLFLOW_TRACKING_URI, or a database in the data home)."
+    ),
+]
+
 Subset = Literal["dev", "eval"]
 Threshold = Literal["empirical", "gamma", "tail"]
 TableFormat = Literal["table", "csv", "json", "markdown"]

@@ -9,6 +9,7 @@ from asdbench.cli.options import (
     Flag,
     Integer,
     Integers,
+    MlflowUri,
     RunOptions,
     SearchOptions,
     StoredOptions,
@@ -32,6 +33,7 @@ def run(
     data: str,
     local: Flag = False,
     json: Flag = False,
+    mlflow_uri: MlflowUri = None,
     options: RunOptions = DEFAULT_RUN,
     cluster: ClusterOptions = ANY_CLUSTER,
 ) -> int:
@@ -59,6 +61,7 @@ def run(
         local=local,
         cluster=cluster.to_cluster(),
         storage=cluster.storage,
+        mlflow_uri=mlflow_uri,
         progress=message_console(stderr=json),
     )
     return print_result_of_run(result, json=json)
@@ -70,6 +73,7 @@ def tune(
     trials: Integer,
     json: Flag = False,
     search: SearchOptions = NO_SEARCH,
+    mlflow_uri: MlflowUri = None,
     options: RunOptions = DEFAULT_RUN,
     cluster: ClusterOptions = ANY_CLUSTER,
 ) -> int:
@@ -103,6 +107,7 @@ def tune(
         search_seed=search.search_seed,
         cluster=cluster.to_cluster(),
         storage=cluster.storage,
+        mlflow_uri=mlflow_uri,
         progress=message_console(stderr=json),
     )
     return print_result_of_run(result, json=json)
@@ -126,6 +131,7 @@ def fuse(
     ensemble: str | None = None,
     evaluations: Integer | None = None,
     search_seed: Integer = 0,
+    mlflow_uri: MlflowUri = None,
     stored: StoredOptions = DEFAULT_STORED,
     json: Flag = False,
 ) -> None:
@@ -158,6 +164,7 @@ def fuse(
         evaluations=evaluations,
         search_seed=search_seed,
         **stored.to_arguments(),
+        mlflow_uri=mlflow_uri,
         progress=message_console(stderr=json),
     )
     print_report(result, "json" if json else "table", notes=result.notes)
@@ -185,14 +192,16 @@ def features(name: str, *, systems: Strings = (), preset: str | None = None) -> 
     print_line(f"features of {name} are ready")
 
 
-def record() -> None:
-    """Record in MLflow the results that could not be recorded at the end of their run."""
-    from asdbench.tracking.mlflow_runs import shown_uri
-    from asdbench.tracking.recorder import deliver
+def record(*, mlflow_uri: MlflowUri = None) -> None:
+    """Bring the leaderboards in MLflow up to date, and record what could not be at the end of a run."""
+    from asdbench.driver.board_server import bring_up_to_date
+    from asdbench.tracking.address import Address
 
     workspace = Workspace.from_environment()
-    delivered, left = deliver(workspace)
-    print_line(f"{delivered} recorded at {shown_uri(workspace)}")
+    workspace.check_storage()
+    address = Address.from_workspace(workspace, mlflow_uri)
+    delivered, left = bring_up_to_date(workspace, address)
+    print_line(f"{delivered} recorded at {address.shown}")
     if left.entries:
         raise InputError(left.why)
 

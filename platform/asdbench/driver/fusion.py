@@ -7,6 +7,7 @@ from rich.console import Console
 from asdbench import registry
 from asdbench.config import Simplex, settings_of
 from asdbench.data.sets import catalog
+from asdbench.driver.board import record_judged
 from asdbench.driver.executor import Executor
 from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
 from asdbench.driver.judging import judge
@@ -91,6 +92,7 @@ def fuse_systems(
     seed: int,
     settings: StoredRunOptions,
     console: Console,
+    mlflow_uri: str | None = None,
 ) -> FuseResult:
     """Search the fusion weights of systems that have run, and record the ensemble with the best ones.
 
@@ -106,6 +108,8 @@ def fuse_systems(
         Number of weight vectors to evaluate, and seed of the search.
     console
         Where to show the progress and where results are recorded.
+    mlflow_uri
+        The MLflow store that records, by default that of the environment or of the data home.
 
     Raises
     ------
@@ -113,6 +117,7 @@ def fuse_systems(
         A name or setting does not exist, there are fewer than two members, or scores are not stored.
     """
     from asdbench.driver.fusion_search import EVALUATIONS
+    from asdbench.tracking.address import Address
     from asdbench.tracking.recorder import Recorder
 
     chosen = into or _only_ensemble()
@@ -135,10 +140,9 @@ def fuse_systems(
             on_progress=lambda n_done, n_total: bars.update(task, completed=n_done, total=n_total),
         )
     judged, _, notes = judge(fused.jobs, store, tuned=fused.tuned)
-    recorder = Recorder(workspace)
-    for judged_run in judged:
-        recorder.put(judged_run)
-    show_recorded(recorder, workspace, console=console)
+    recorder = Recorder(workspace, Address.from_workspace(workspace, mlflow_uri))
+    record_judged(judged, registered, store, recorder)
+    show_recorded(recorder, console=console)
     command = run_command(
         [chosen],
         data,

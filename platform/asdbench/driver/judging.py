@@ -1,20 +1,35 @@
-"""Evaluation of scored jobs, as runs to record."""
+"""Evaluation of scored jobs."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from asdbench.engine.events import Failure
 from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, job_label
-from asdbench.engine.result_record import SearchProvenance
+from asdbench.engine.result_record import ResultRecord, SearchProvenance
 from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.errors import InputError
+from asdbench.report.leaderboard import row_settings
 
-if TYPE_CHECKING:
-    from asdbench.tracking.runs import Run
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What has been judged: a system with settings and a seed, in a subset.
+
+    Attributes
+    ----------
+    system, seed : the system and the seed
+    settings : what distinguishes the rows of a system: changed settings, and data of pseudo-anomalies
+    subset : ``"dev"`` or ``"eval"``
+    records : result record by machine type
+    """
+
+    system: str
+    seed: int
+    settings: Mapping[str, object]
+    subset: str
+    records: Mapping[str, ResultRecord]
 
 
 def judge(
@@ -22,7 +37,7 @@ def judge(
     jobs_store: JobStore,
     *,
     tuned: SearchProvenance | None = None,
-) -> tuple["list[Run]", list[Failure], list[str]]:
+) -> tuple[list[Judged], list[Failure], list[str]]:
     """Evaluate the jobs that are scored.
 
     Parameters
@@ -33,65 +48,44 @@ def judge(
 
     Returns
     -------
-    runs
+    judged
         One for each system, seed and subset, over all scored machine types.
     failures
         The jobs that could not be evaluated.
     notes
         What has no label to evaluate with.
     """
-    from asdbench.driver.study_results import curve_of
-    from asdbench.engine.evaluation import NoLabels, anomaly_scores, evaluate, labeled_types, training_records
-    from asdbench.tracking.runs import Run
+    from asdbench.engine.evaluation import NoLabels, evaluate
 
     groups: dict[tuple[str, int], list[ResolvedJob]] = {}
     snapshot = jobs_store.snapshot()
     for resolved in jobs:
         if snapshot.is_scored(resolved):
             groups.setdefault((resolved.job.system, resolved.job.seed), []).append(resolved)
-    runs, failures = [], []
+    judged, failures = [], []
     notes: dict[str, None] = {}
     for group in groups.values():
         first = group[0]
         scored = _with_earlier_types(group, snapshot)
         for subset in first.data.subsets():
-            results, scores, curves = {}, {}, {}
+            records = {}
             for resolved in scored:
                 machine = resolved.job.machine_type
                 if subset not in first.data.subsets(machine):
                     continue
                 try:
                     result = evaluate(resolved, jobs_store, subset=subset, tuned=tuned)
-                    type_scores = anomaly_scores(resolved, jobs_store)
-                    curve = curve_of(training_records(resolved, jobs_store))
                 except NoLabels as error:
                     notes[str(error)] = None
-                    continue
                 except (InputError, DamagedFileError) as error:
                     is_bad_input = isinstance(error, InputError)
                     failures.append(Failure(job_label(resolved.job), str(error), bad_input=is_bad_input))
-                    continue
-                results[machine], scores[machine], curves[machine] = result, type_scores, curve
-            if not results:
-                continue
-            runs.append(
-                Run(
-                    system=first.job.system,
-                    settings=first.configured.values(),
-                    changed_settings=first.configured.changed(),
-                    data=first.data.name,
-                    fingerprint=first.data.fingerprint(),
-                    seed=first.job.seed,
-                    complete=results.keys() >= set(labeled_types(first.data, subset=subset)),
-                    records={machine: result.record for machine, result in results.items()},
-                    keys={machine: result.key for machine, result in results.items()},
-                    scores=scores,
-                    curves=curves,
-                    subset=subset,
-                    tuned=msgspec.structs.asdict(tuned) if tuned else None,
-                )
-            )
-    return runs, failures, list(notes)
+                else:
+                    records[machine] = result.record
+            if records:
+                settings = row_settings(first.configured.changed(), first.job.pseudo_anomaly_data)
+                judged.append(Judged(first.job.system, first.job.seed, settings, subset, records))
+    return judged, failures, list(notes)
 
 
 def _with_earlier_types(group: Sequence[ResolvedJob], snapshot: StoreSnapshot) -> list[ResolvedJob]:

@@ -6,15 +6,15 @@ Finished work is never repeated, so the same call resumes an interrupted run.
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from asdbench.data.sets.catalog import DataSet
+from asdbench.driver.board import record_judged
 from asdbench.driver.executor import ExecutionOptions, Executor
 from asdbench.driver.fusion import fuse_ensembles, note_unfused
 from asdbench.driver.fusion_search import FusionResult
-from asdbench.driver.judging import judge
+from asdbench.driver.judging import Judged, judge
 from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
@@ -33,9 +33,6 @@ from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.search.plan import NoSteeringLabels, Search
 from asdbench.search.studies import Study
 
-if TYPE_CHECKING:
-    from asdbench.tracking.runs import Run
-
 UNTUNED = Search(trials=0)
 
 logger = logging.getLogger(__name__)
@@ -48,6 +45,7 @@ def run(
     *,
     console: Console,
     search: Search = UNTUNED,
+    mlflow_uri: str | None = None,
 ) -> RunResult:
     """Run a request, tune its systems if a search has trials, and record the results.
 
@@ -59,7 +57,10 @@ def run(
         Where to show the plan, the progress and where results are recorded.
     search
         The search; the result is a `TuneResult` if it has trials.
+    mlflow_uri
+        The MLflow store that records, by default that of the environment or of the data home.
     """
+    from asdbench.tracking.address import Address
     from asdbench.tracking.recorder import Recorder
 
     start_s = time.perf_counter()
@@ -69,7 +70,7 @@ def run(
     studies = _studies(jobs, request, execution, search, console)
     if studies:
         note_unfused(jobs, console=console)
-    recorder = Recorder(workspace)
+    recorder = Recorder(workspace, Address.from_workspace(workspace, mlflow_uri))
     executor = Executor(
         execution,
         store,
@@ -82,15 +83,14 @@ def run(
         fused = (
             fuse_ensembles(jobs, study_results, request, search, executor, console=console) if studies else []
         )
-    runs, not_evaluated, notes = _evaluate(jobs, study_results, fused, store)
-    for finished in runs:
-        recorder.put(finished)
-    show_recorded(recorder, workspace, console=console)
-    subsets = sorted({finished.subset for finished in runs})
+    judged, not_evaluated, notes = _evaluate(jobs, study_results, fused, store)
+    record_judged(judged, data, store, recorder)
+    show_recorded(recorder, console=console)
+    subsets = sorted({item.subset for item in judged})
     leaderboards = tuple(load_leaderboard(data.name, workspace, subset=subset) for subset in subsets)
     notes += [note for leaderboard in leaderboards for note in leaderboard.notes]
     for subset in subsets:
-        notes += _notes_on_labels([run for run in runs if run.subset == subset], data)
+        notes += _notes_on_labels([item for item in judged if item.subset == subset], data)
     duration_s = time.perf_counter() - start_s
     result = RunResult(
         data.name, leaderboards, tuple(failures + not_evaluated), tuple(dict.fromkeys(notes)), duration_s
@@ -173,16 +173,16 @@ def _train(
     return failures + executor.run(_undone(best, store)), study_results
 
 
-def _notes_on_labels(runs: "Sequence[Run]", data: DataSet) -> list[str]:
-    """Return notes on AUCs of runs on one subset that suggest swapped labels."""
-    if not runs:
+def _notes_on_labels(judged: Sequence[Judged], data: DataSet) -> list[str]:
+    """Return notes on AUCs of results on one subset that suggest swapped labels."""
+    if not judged:
         return []
     results = (
-        (machine_type, run.system, machine_type_metrics(record))
-        for run in runs
-        for machine_type, record in run.records.items()
+        (machine_type, item.system, machine_type_metrics(record))
+        for item in judged
+        for machine_type, record in item.records.items()
     )
-    return low_auc_notes(low_aucs(results, labeled_clips(data, subset=runs[0].subset), rule=data.rule))
+    return low_auc_notes(low_aucs(results, labeled_clips(data, subset=judged[0].subset), rule=data.rule))
 
 
 def _undone(tasks: Sequence[TrainingTask], store: JobStore) -> list[TrainingTask]:
@@ -196,13 +196,13 @@ def _evaluate(
     study_results: Sequence[StudyResult],
     fused: Sequence[FusionResult],
     store: JobStore,
-) -> tuple["list[Run]", list[Failure], list[str]]:
+) -> tuple[list[Judged], list[Failure], list[str]]:
     """Evaluate the untuned systems, the tuned ones and the fused ensembles, as `judge` does."""
-    runs, failures, notes = judge(jobs, store)
+    judged, failures, notes = judge(jobs, store)
     tuned = [result for result in study_results if result.study.held_out is None]
     searched: list[StudyResult | FusionResult] = [*tuned, *fused]
     for result in searched:
-        more_runs, more_failures, more_notes = judge(result.jobs, store, tuned=result.tuned)
-        runs, failures, notes = runs + more_runs, failures + more_failures, notes + more_notes
-    logger.info("evaluated %d runs; %d jobs could not be evaluated", len(runs), len(failures))
-    return runs, failures, notes
+        more, more_failures, more_notes = judge(result.jobs, store, tuned=result.tuned)
+        judged, failures, notes = judged + more, failures + more_failures, notes + more_notes
+    logger.info("evaluated %d seeds; %d jobs could not be evaluated", len(judged), len(failures))
+    return judged, failures, notes

@@ -20,7 +20,7 @@ from asdbench.search.plan import Search, studies_for_system
 from asdbench.search.space import NothingToSearch
 from asdbench.search.studies import Study, Trial
 from asdbench.search.trial_scores import jobs_with, mean_official_score, section_metrics_per_seed
-from asdbench.tracking import runs as tracked
+from asdbench.tracking import searches as tracked
 from asdbench.tracking.recorder import Recorder
 
 

@@ -33,6 +33,7 @@ from asdbench.metrics import DEFAULT_THRESHOLD, OFFICIAL, Rule, summary
 from asdbench.report.published import Reference
 from asdbench.report.rendering import Row
 
+METRICS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")  # any rule's
 _SYSTEM_ROW = ("system", "settings", "tuned", "subset", "official_score", "official_score_std")
 _TYPE_ROW = ("machine_type", *_SYSTEM_ROW)
 _COSTS = ("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second")
@@ -91,6 +92,82 @@ def rows(
         type_rows = [_type_row(group, threshold) for group in groups.values()]
         return _sorted_by_type(type_rows, machine_types)
     return _sorted_by_score([_system_row(group, machine_types) for group in groups.values()])
+
+
+RowKey = tuple[str, str, str]
+"""What distinguishes a row from all others of its leaderboard: system, settings, and search."""
+
+
+class Part(NamedTuple):
+    """One of the results that a row is the mean of: when it was judged, and its place among them."""
+
+    finished: str
+    place: int
+
+
+def row_key(row: Row) -> RowKey:
+    """Return what distinguishes a row from all others of its leaderboard.
+
+    >>> row_key({"system": "mine", "settings": {"epochs": 3}, "tuned": None})
+    ('mine', '{"epochs": 3}', '')
+    """
+    search = row["tuned"]["search"] if row["tuned"] else ""
+    return row["system"], _settings_text(row["settings"]), search
+
+
+def row_parts(
+    rows: Sequence[Row], records: Sequence[ResultRecord]
+) -> dict[RowKey, dict[tuple[int, str], Part]]:
+    """Return which results each row is the mean of, by seed and machine type.
+
+    Parameters
+    ----------
+    rows : rows as `rows` returns them, for all machine types
+    records : the results that it has made them of
+    """
+    types = {row_key(row): set(row["machine_types_done"]) for row in rows}
+    newest: dict[RowKey, dict[tuple[int, str], tuple[tuple[str, int], int]]] = {key: {} for key in types}
+    for index, entry in enumerate(_entries(records)):
+        if entry.machine_type in types.get(entry.row_key, ()):
+            of_row, part = newest[entry.row_key], (entry.seed, entry.machine_type)
+            if part not in of_row or of_row[part][0] <= entry.age:
+                of_row[part] = entry.age, index
+    return {
+        key: {part: Part(age[0], index) for part, (age, index) in of_row.items()}
+        for key, of_row in newest.items()
+    }
+
+
+def section_score(records: Iterable[ResultRecord]) -> float:
+    """Return the official score over the results of one seed, as a fraction."""
+    records = list(records)
+    return summary([m for record in records for m in record.official_metrics], rule=records[0].rule)["score"]
+
+
+def display_metrics(row: Row) -> dict[str, float]:
+    """Return the numbers of a row as people read them: scores in percent, with two decimals.
+
+    ``parameters_m`` is in millions, ``gmacs_per_clip`` in billions, ``training_min`` in minutes, each with
+    three digits. A value that the row lacks is absent.
+
+    >>> display_metrics({"official_score": 0.673512, "official_score_std": None, "seeds": [0],
+    ...                  "parameters": 269_992, "macs_per_clip": 83_000_000, "training_seconds": 90.0})
+    {'official_score': 67.35, 'seeds': 1, 'parameters_m': 0.27, 'gmacs_per_clip': 0.083, 'training_min': 1.5}
+    """
+    scores = {
+        "official_score": row["official_score"],
+        "official_score_std": row["official_score_std"],
+        "interval_low": row.get("official_score_low"),
+        "interval_high": row.get("official_score_high"),
+        **{name: row[name] for name in METRICS if name in row},
+    }
+    costs = {"parameters_m": (row["parameters"], 1e6), "gmacs_per_clip": (row["macs_per_clip"], 1e9)}
+    costs["training_min"] = row["training_seconds"], 60
+    return {
+        **{name: round(100 * value, 2) for name, value in scores.items() if value is not None},
+        "seeds": len(row["seeds"]),
+        **{name: float(f"{value / unit:.3g}") for name, (value, unit) in costs.items() if value is not None},
+    }
 
 
 def with_references(
@@ -217,8 +294,8 @@ def _from_values(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Entry]:
     for metrics, system, changed_settings, pseudo_anomaly_data, tuned, *others in rows:
         choice = (id(changed_settings), pseudo_anomaly_data)
         if choice not in texts:  # stored results share objects of equal settings, which stay alive here
-            settings = _settings(changed_settings, pseudo_anomaly_data)
-            texts[choice] = changed_settings, settings, json.dumps(settings, sort_keys=True)
+            settings = row_settings(changed_settings, pseudo_anomaly_data)
+            texts[choice] = changed_settings, settings, _settings_text(settings)
         _, settings, text = texts[choice]
         yield _Entry((system, text, tuned.search if tuned else ""), settings, metrics, tuned, *others)
 
@@ -255,7 +332,12 @@ def _tuned(group: Sequence[_Entry]) -> dict[str, Any] | None:
     return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
 
 
-def _settings(changed: Mapping[str, Any], pseudo_anomaly_data: str | None) -> dict[str, Any]:
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
+
+
+def row_settings(changed: Mapping[str, Any], pseudo_anomaly_data: str | None) -> dict[str, Any]:
+    """Return what distinguishes the rows of a system: changed settings, and data of pseudo-anomalies."""
     return dict(changed) | ({"pseudo_anomaly_data": pseudo_anomaly_data} if pseudo_anomaly_data else {})
 
 

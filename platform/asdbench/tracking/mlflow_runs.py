@@ -1,14 +1,16 @@
-"""Writing to MLflow: runs with a nested run for each machine type, searches with one for each trial.
+"""Writing to MLflow: rows of leaderboards with a nested run for each seed, searches with one for each trial.
 
-Idea: results live in the job store; MLflow gets a copy of finished results. A run is written at once and only
-once: the tags ``asdbench.key``, a hash of the identity of the run, and ``asdbench.results``, a hash of the
-keys of its results, show whether it is already stored. A run whose writing was interrupted is not FINISHED;
-it is deleted and written again. A search grows: its outer run is kept and new trials are added. Its metrics
-are ``best_score`` and ``default_score`` of the finished trials and ``trials_complete``, ``trials_pruned``,
-``trials_failed``, each with the number of trials as step.
+Idea: results live in the job store; MLflow gets a copy of finished ones. A row is one run that is updated in
+place: the tags ``asdbench.key``, a hash of its identity, and ``asdbench.results``, a hash of its results,
+tell whether it is already stored. Of two states of a row, that counts whose results were read later
+(``asdbench.as_of_ns``). A run whose writing was interrupted is not FINISHED; a seed or trial is then deleted
+and written again, a row is completed. A search grows: its outer run is kept and new trials are added. Its
+metrics are ``best_score`` and ``default_score`` of the finished trials and ``trials_complete``,
+``trials_pruned``, ``trials_failed``, each with the number of trials as step.
 
 Conventions: a pruned trial is KILLED, a failed one FAILED; a search is RUNNING until all requested trials are
-stored. `asdbench.tracking.runs` defines the content of the records.
+stored. A row that is no longer on the leaderboard is deleted as MLflow deletes: it can be restored there.
+`asdbench.tracking.rows` and `asdbench.tracking.searches` define the content of the records.
 
 The environment, command line and user of the process are not recorded. MLflow's telemetry and messages are
 off unless the user's environment sets them.
@@ -16,32 +18,48 @@ off unless the user's environment sets them.
 Source: MLflow 3, https://mlflow.org/docs/latest/ml/tracking.
 """
 
+import json
 import logging
 import os
-import re
-import shlex
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 import asdbench
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.tracking.address import Address, without_password
 from asdbench.tracking.database import alone_with_tables, is_conflict, one_transaction
-from asdbench.tracking.runs import IS_DEFAULT, KEY, RESULTS, TRIAL, TRIALS, OutboxEntry, RunRecord
+from asdbench.tracking.records import (
+    AS_OF,
+    IS_DEFAULT,
+    KEY,
+    KIND,
+    RESULTS,
+    SEED,
+    STORE,
+    TRIAL,
+    TRIALS,
+    BoardEntry,
+    DatasetRecord,
+    Entry,
+    RowEntry,
+    RunRecord,
+    TrialEntry,
+)
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, RunData
     from mlflow.entities import Run as MlflowRun
 
 _PARENT = "mlflow.parentRunId"
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its errors are reported by the recorder
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -49,8 +67,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-_PORT = 5000
-_LOCAL_UI = f"http://127.0.0.1:{_PORT}"
+_PREFIX = "asdbench/"
+_OF_STORE = f"tags.`{KIND}` = 'row' and tags.`{STORE}` = '{{}}'"
 _DATABASE_ATTEMPTS = 4  # 1.1 s in all; MLflow's own ten attempts take 102 s
 _SOURCE = {"mlflow.source.name": "asdbench", "mlflow.source.type": "LOCAL"}
 _STATES = {"FINISHED": "complete", "KILLED": "pruned", "FAILED": "failed"}
@@ -71,63 +89,17 @@ class NotWritten(Exception):
         self.of_store = of_store
 
 
-def tracking_uri(workspace: Workspace) -> str:
-    """Return where runs are recorded: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.home.resolve() / 'mlflow.db'}"
-
-
-def shown_uri(workspace: Workspace) -> str:
-    """Return `tracking_uri` without user and password."""
-    return _without_password(tracking_uri(workspace))
-
-
-def ui_command(workspace: Workspace) -> str:
-    """Return the shell command that shows the recorded runs in a browser.
-
-    A tracking server has its UI at its own address. A URI that contains a password is not shown.
-    """
-    uri = tracking_uri(workspace)
-    shown = shlex.quote(uri) if shown_uri(workspace) == uri else '"$MLFLOW_TRACKING_URI"'
-    if uri.startswith(("http://", "https://")):
-        return f"python -m webbrowser {shown}"
-    python = Path(sys.executable)
-    on_path = shutil.which("mlflow") == str(python.with_name("mlflow"))
-    mlflow = "mlflow" if on_path else f"{shlex.quote(str(python))} -m mlflow"
-    command = (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true "
-        f"{mlflow} ui --host 127.0.0.1 --port {_PORT} --backend-store-uri {shown}"
-    )
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        command += f" --artifacts-destination {shlex.quote(str(_artifacts(workspace)))}"
-    return command
-
-
-def runs_page(workspace: Workspace, experiment: str, *, metric: str = "official_score") -> str:
-    """Return the address of the runs of an experiment in the UI, the best by ``metric`` first.
-
-    Searches should be ordered by ``best_score``.
-    """
-    uri = tracking_uri(workspace)
-    base = (
-        _without_password(uri).replace("***@", "").rstrip("/")
-        if uri.startswith(("http://", "https://"))
-        else _LOCAL_UI
-    )
-    order = f"orderByKey=metrics.%60{metric}%60&orderByAsc=false"
-    return f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning&{order}"
-
-
 class Store:
-    """The MLflow store at `tracking_uri`.
+    """The MLflow store at an address.
 
     Attributes
     ----------
     experiments : ids of the experiments written to, by name without ``asdbench/``
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        for name, value in _ENVIRONMENT.items():
+    def __init__(self, address: Address, workspace: Workspace) -> None:
+        self._address = address
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import mlflow.store.db.utils
         from mlflow import MlflowClient
@@ -135,15 +107,15 @@ class Store:
         mlflow.store.db.utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # Ray Tune may have imported it before
         self.experiments: dict[str, str] = {}
-        uri = tracking_uri(workspace)
         self._searches: dict[str, _StoredSearch] = {}
-        with _failures(workspace, of_store=True), alone_with_tables(uri, workspace):
-            self._client = MlflowClient(uri)
+        with _failures(address, of_store=True), alone_with_tables(address.uri, workspace):
+            self._client = MlflowClient(address.uri)
 
-    def write(self, entries: Sequence[OutboxEntry]) -> None:
-        """Write the entries of one group, the oldest first; runs that are already stored stay unchanged.
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write the entries of one group, the oldest first; what is already stored stays unchanged.
 
-        Only one process may call this for a group at a time. Of the entries of a run, the newest counts.
+        Only one process may call this for a group at a time. Of several entries of a row or a board, the one
+        whose results were read last counts.
 
         Raises
         ------
@@ -151,9 +123,9 @@ class Store:
             The store cannot be reached or written, or the experiment was deleted in it.
         """
         name = entries[-1].experiment
-        with _failures(self._workspace, of_store=True):
+        with _failures(self._address, of_store=True):
             experiment = self._experiment(name)
-        with _failures(self._workspace, of_store=False):
+        with _failures(self._address, of_store=False):
             try:
                 with one_transaction(self._client):
                     self._write_entries(experiment, entries)
@@ -164,19 +136,43 @@ class Store:
                 self._write_entries(experiment, entries)  # MLflow resolves it, in transactions of its own
         self.experiments[name] = experiment
 
-    def _write_entries(self, experiment: str, entries: Sequence[OutboxEntry]) -> None:
-        if entries[-1].trial is None:
-            self._write_run(experiment, entries[-1].run)
-        else:
-            self._write_trials(experiment, entries)
+    def recorded_experiments(self) -> dict[str, str]:
+        """Return the ids of the platform's experiments by name, the last changed first."""
+        with _failures(self._address, of_store=True):
+            experiments = self._client.search_experiments(
+                filter_string=f"name LIKE '{_PREFIX}%'", order_by=["last_update_time DESC"]
+            )
+        return {item.name.removeprefix(_PREFIX): str(item.experiment_id) for item in experiments}
+
+    def recorded_rows(self, name: str, store: str) -> dict[str, str]:
+        """Return the hash of the results of each row of a job store in an experiment, by key."""
+        with _failures(self._address, of_store=True):
+            existing = self._client.get_experiment_by_name(_PREFIX + name)
+            if existing is None:
+                return {}
+            return {
+                run.data.tags[KEY]: run.data.tags[RESULTS] if run.info.status == "FINISHED" else ""
+                for run in self._search(str(existing.experiment_id), _OF_STORE.format(store))
+            }
+
+    def _write_entries(self, experiment: str, entries: Sequence[Entry]) -> None:
+        rows = [entry for entry in entries if isinstance(entry, RowEntry)]
+        boards = [entry for entry in entries if isinstance(entry, BoardEntry)]
+        trials = [entry for entry in entries if isinstance(entry, TrialEntry)]
+        if rows:
+            self._write_row(experiment, max(rows, key=lambda entry: int(entry.row.tags[AS_OF])))
+        if boards:
+            self._write_board(experiment, max(boards, key=lambda entry: entry.as_of_ns))
+        if trials:
+            self._write_trials(experiment, trials)
 
     def _experiment(self, experiment: str) -> str:
         """Return the id of an experiment, which is created if necessary."""
-        name = f"asdbench/{experiment}"
+        name = _PREFIX + experiment
         existing = self._client.get_experiment_by_name(name)
         if existing is None:
-            is_local = not os.environ.get("MLFLOW_TRACKING_URI")
-            location = (_artifacts(self._workspace) / experiment).as_uri() if is_local else None
+            artifacts = self._address.artifacts
+            location = None if artifacts is None else (artifacts / experiment).as_uri()
             kind = {
                 "mlflow.experimentKind": "custom_model_development"
             }  # rather than one for chats and traces
@@ -191,6 +187,9 @@ class Store:
     def _runs_with(self, experiment: str, key: str, *, trial: str | None = None) -> "list[MlflowRun]":
         """Return all runs with a key, outer and nested, or those of one trial."""
         query = f"tags.`{KEY}` = '{key}'" + (f" and tags.`{TRIAL}` = '{trial}'" if trial else "")
+        return self._search(experiment, query)
+
+    def _search(self, experiment: str, query: str) -> "list[MlflowRun]":
         runs: list[MlflowRun] = []
         token = None
         while True:
@@ -200,28 +199,80 @@ class Store:
             if not token:
                 return runs
 
-    def _write_run(self, experiment: str, record: RunRecord) -> None:
-        """Write a run unless it is stored with these results; delete stored runs that it replaces."""
-        existing = self._runs_with(experiment, record.tags[KEY])
-        finished = {
-            run.info.run_id
-            for run in existing
-            if run.info.status == "FINISHED" and run.data.tags.get(RESULTS) == record.tags[RESULTS]
-        }
-        for run in existing:
-            if run.data.tags.get(_PARENT, run.info.run_id) not in finished:
-                self._client.delete_run(run.info.run_id)
-        if not finished:
-            self._write(experiment, record)
+    # Rows
 
-    def _write_trials(self, experiment: str, entries: Sequence[OutboxEntry]) -> None:
+    def _write_row(self, experiment: str, entry: RowEntry) -> None:
+        """Bring a row and its seeds up to date, unless a later state of the row is stored."""
+        tags = entry.row.tags
+        existing = self._runs_with(experiment, tags[KEY])
+        parent = next((run for run in existing if _PARENT not in run.data.tags), None)
+        if parent is not None and parent.info.status == "FINISHED":
+            stored = parent.data.tags
+            if stored.get(RESULTS) == tags[RESULTS] or int(stored.get(AS_OF, 0)) > int(tags[AS_OF]):
+                return
+        if parent is not None and parent.data.metrics.keys() - {name for name, _, _ in entry.row.metrics}:
+            self._delete(existing)  # MLflow cannot remove a metric
+            parent, existing = None, []
+        if parent is None:
+            parent = self._create(experiment, entry.row)
+        else:
+            self._client.update_run(parent.info.run_id, status="RUNNING", name=entry.row.name)
+        self._write_seeds(experiment, parent.info.run_id, entry.seeds, existing)
+        self._fill(parent.info.run_id, entry.row, known=parent.data)
+        self._client.set_terminated(parent.info.run_id, entry.row.status, entry.row.ended_ms)
+
+    def _write_seeds(
+        self, experiment: str, parent: str, seeds: Sequence[RunRecord], existing: "Sequence[MlflowRun]"
+    ) -> None:
+        """Write the seeds that are not stored with these results, and delete those that they replace."""
+        results = {seed.tags[SEED]: seed.tags[RESULTS] for seed in seeds}
+        stored = set()
+        for run in existing:
+            tags = run.data.tags
+            if _PARENT not in tags:
+                continue
+            seed = tags[SEED]
+            if run.info.status == "FINISHED" and tags[RESULTS] == results.get(seed) and seed not in stored:
+                stored.add(seed)
+            else:
+                self._client.delete_run(run.info.run_id)
+        for seed_record in seeds:
+            if seed_record.tags[SEED] not in stored:
+                self._write(experiment, seed_record, parent)
+
+    def _write_board(self, experiment: str, entry: BoardEntry) -> None:
+        """Arrange an experiment, and delete the rows that are no longer on its leaderboard."""
+        tags = self._client.get_experiment(experiment).tags
+        if int(tags.get(AS_OF, 0)) > entry.as_of_ns:
+            return
+        self._arrange(experiment, tags, {**entry.tags, AS_OF: str(entry.as_of_ns)})
+        keys = set(entry.keys)
+        for run in self._search(experiment, _OF_STORE.format(entry.store)):
+            if run.data.tags[KEY] not in keys and int(run.data.tags.get(AS_OF, 0)) <= entry.as_of_ns:
+                self._delete(self._runs_with(experiment, run.data.tags[KEY]))
+
+    def _arrange(self, experiment: str, known: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Set the tags of an experiment that have changed."""
+        for name, value in tags.items():
+            if known.get(name) != value:
+                self._client.set_experiment_tag(experiment, name, value)
+
+    def _delete(self, runs: "Sequence[MlflowRun]") -> None:
+        for run in runs:
+            self._client.delete_run(run.info.run_id)
+
+    # Searches
+
+    def _write_trials(self, experiment: str, entries: Sequence[TrialEntry]) -> None:
         """Write the trials of a search that are not stored yet, and update the search."""
-        search = entries[-1].run
-        trials = {entry.trial.tags[TRIAL]: entry.trial for entry in entries if entry.trial is not None}
+        search = entries[-1].search
+        trials = {entry.trial.tags[TRIAL]: entry.trial for entry in entries}
         stored = self._known_search(experiment, search, trials) or self._read_search(experiment, search)
         if stored is None:
             began_ms = min(trial.began_ms for trial in trials.values())
-            stored = _StoredSearch(self._create(experiment, replace(search, began_ms=began_ms)), {})
+            parent = self._create(experiment, msgspec.structs.replace(search, began_ms=began_ms))
+            stored = _StoredSearch(parent, {})
+            self._arrange(experiment, self._client.get_experiment(experiment).tags, entries[-1].arrangement)
         for number, trial in trials.items():
             if number not in stored.trials:
                 self._write(experiment, trial, stored.parent.info.run_id)
@@ -290,22 +341,40 @@ class Store:
         elif parent.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
 
+    # Runs
+
     def _write(self, experiment: str, record: RunRecord, parent: str | None = None) -> None:
-        """Write a run with its nested runs; the final status is written last, when all the rest is stored."""
-        run_id = self._create(experiment, record, parent).info.run_id
-        self._log(run_id, record.ended_ms, metrics=record.metrics, params=record.params)
-        if record.data is not None:
-            self._client.log_inputs(run_id, datasets=[_data_set(*record.data)])
+        """Write a new run; the final status is written last, when all the rest is stored."""
+        run = self._create(experiment, record, parent)
+        self._fill(run.info.run_id, record, known=run.data)
+        self._client.set_terminated(run.info.run_id, record.status, record.ended_ms)
+
+    def _fill(self, run_id: str, record: RunRecord, *, known: "RunData") -> None:
+        """Write all of a record but its name and status to a run; MLflow cannot change parameters."""
+        as_of_ns = record.tags.get(AS_OF)  # of two values of a metric, MLflow shows the later one
+        self._log(
+            run_id,
+            record.ended_ms if as_of_ns is None else int(as_of_ns) // 1_000_000,
+            metrics=[
+                (name, value, step)
+                for name, value, step in record.metrics
+                if step or known.metrics.get(name) != value
+            ],
+            params={name: value for name, value in record.params.items() if name not in known.params},
+            tags={name: value for name, value in record.tags.items() if known.tags.get(name) != value},
+        )
+        if record.dataset is not None:
+            self._client.log_inputs(run_id, datasets=[_dataset_input(record.dataset)])
+        self._log_files(run_id, record)
+
+    def _log_files(self, run_id: str, record: RunRecord) -> None:
         if record.files:
             with tempfile.TemporaryDirectory() as folder:
-                for name, text in record.files.items():
+                for name, content in record.files.items():
                     path = Path(folder) / name
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(text, encoding="utf-8")
+                    path.write_bytes(content)
                 self._client.log_artifacts(run_id, folder)
-        for nested in record.nested:
-            self._write(experiment, nested, run_id)
-        self._client.set_terminated(run_id, record.status, record.ended_ms)
 
     def _create(self, experiment: str, record: RunRecord, parent: str | None = None) -> "MlflowRun":
         tags = {**record.tags, **_SOURCE, **({_PARENT: parent} if parent else {})}
@@ -372,21 +441,24 @@ def source_tags() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "asdbench.git_dirty": str(bool(changes)).lower()}
 
 
-def _data_set(name: str, fingerprint: str) -> "DatasetInput":
-    """Return the entry of the column "Dataset": the name and the first characters of the fingerprint."""
-    from mlflow.entities import Dataset, DatasetInput
+def _dataset_input(record: DatasetRecord) -> "DatasetInput":
+    """Return the entry of the column "Dataset", with what its page shows."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    data = Dataset(name=name, digest=fingerprint[:8], source_type="local", source=fingerprint)
-    return DatasetInput(data)
-
-
-def _artifacts(workspace: Workspace) -> Path:
-    """Return the folder for score tables that belongs to the SQLite file in the data home."""
-    return workspace.home.resolve() / "mlartifacts"
+    columns = [{"name": name, "type": kind, "required": True} for name, kind in record.columns.items()]
+    dataset = Dataset(
+        name=record.name,
+        digest=record.digest,
+        source_type="local",
+        source=json.dumps({"uri": record.source}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps(record.profile),
+    )
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", record.context)])
 
 
 @contextmanager
-def _failures(workspace: Workspace, *, of_store: bool) -> Iterator[None]:
+def _failures(address: Address, *, of_store: bool) -> Iterator[None]:
     """Turn all errors of MLflow into `NotWritten`: the entry is kept, and the run must not stop."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import OperationalError
@@ -401,7 +473,7 @@ def _failures(workspace: Workspace, *, of_store: bool) -> Iterator[None]:
             transient = status >= 500 or status in (408, 429)  # time-out, too many requests
         else:
             transient = isinstance(error, OSError | OperationalError)
-        reason = f"the MLflow store {shown_uri(workspace)} does not accept them ({_reason(error)})"
+        reason = f"the MLflow store {address.shown} does not accept them ({_reason(error)})"
         raise NotWritten(reason, transient=transient, of_store=of_store) from error
 
 
@@ -412,9 +484,4 @@ def _reason(error: BaseException) -> str:
     while reason is not None:
         innermost = reason if isinstance(reason, OSError) else innermost
         reason = reason.__cause__ or reason.__context__
-    return _without_password(str(innermost).strip().partition("\n")[0])
-
-
-def _without_password(text: str) -> str:
-    """Hide user and password in the URIs of a text."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    return without_password(str(innermost).strip().partition("\n")[0])

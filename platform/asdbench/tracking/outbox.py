@@ -1,4 +1,4 @@
-"""The outbox: entries that are not recorded yet, one JSON file each, in a folder of the data home.
+"""The outbox: entries that are not recorded yet, one file each, in a folder of the data home.
 
 Conventions: a file is named by the time at which it was added and by the group of its entry. Sorted names
 are therefore entries in order, and the group, which only one process may write at a time, is known without
@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from asdbench.errors import InputError
 from asdbench.io.files import replacing
-from asdbench.tracking.runs import OutboxEntry
+from asdbench.tracking.records import Entry, from_bytes, to_bytes
 
 
 class Outbox:
@@ -31,13 +33,13 @@ class Outbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._unwritten: dict[str, str] = {}  # file name to content
+        self._unwritten: dict[str, bytes] = {}  # file name to content
         self._lock = threading.Lock()
 
-    def put(self, entry: OutboxEntry) -> None:
+    def put(self, entry: Entry) -> None:
         """Add an entry on disk; if that fails, keep it in memory for `flush`."""
         with self._lock:
-            self._unwritten[f"{time.time_ns()}-{entry.group}.json"] = entry.to_json()
+            self._unwritten[f"{time.time_ns()}-{entry.group}.entry"] = to_bytes(entry)
         self.flush()
 
     def flush(self) -> int:
@@ -46,7 +48,7 @@ class Outbox:
             for name, content in list(self._unwritten.items()):
                 try:
                     with replacing(self.folder / name) as temporary:
-                        temporary.write_text(content, encoding="utf-8")
+                        temporary.write_bytes(content)
                 except OSError:  # the disk is full or temporarily unavailable
                     break
                 del self._unwritten[name]
@@ -55,7 +57,7 @@ class Outbox:
     def names(self) -> list[str]:
         """Return the names of the entries on disk, the oldest first."""
         try:
-            return sorted(path.name for path in self.folder.glob("[0-9]*.json"))
+            return sorted(path.name for path in self.folder.glob("[0-9]*.entry"))
         except OSError:
             return []
 
@@ -79,14 +81,14 @@ class Outbox:
             finally:
                 path.unlink(missing_ok=True)
 
-    def read(self, name: str) -> OutboxEntry | None:
+    def read(self, name: str) -> Entry | None:
         """Read an entry, ``None`` if it was removed; a damaged one raises :class:`InputError`."""
         path = self.folder / name
         try:
-            return OutboxEntry.from_json(path.read_text(encoding="utf-8"))
+            return from_bytes(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError) as error:
+        except msgspec.DecodeError as error:
             raise InputError(
                 f"the file {str(path)!r} is damaged ({error}); remove it, then repeat the command that "
                 f"computed the result to record it again"

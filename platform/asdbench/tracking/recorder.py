@@ -5,8 +5,8 @@ slow or silent therefore neither delays a run nor loses a result: the recorder r
 records delivers the rest, and so does `deliver`. A process killed at any time leaves an entry that is
 delivered again; MLflow never gets a run twice.
 
-Conventions: an entry is delivered to the store that ``MLFLOW_TRACKING_URI`` names at the time of delivery, so
-the outbox contains neither addresses nor secrets.
+Conventions: an entry is delivered to the store that the command of the delivery names, so the outbox contains
+neither addresses nor secrets.
 """
 
 import logging
@@ -14,12 +14,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-from asdbench.tracking.mlflow_runs import NotWritten, Store, shown_uri, source_tags, tracking_uri
+from asdbench.tracking.address import Address
+from asdbench.tracking.mlflow_runs import NotWritten, Store, source_tags
 from asdbench.tracking.outbox import Outbox
-from asdbench.tracking.runs import OutboxEntry, Run, SearchRecord, TrialRecord, trial_entry
+from asdbench.tracking.records import Entry
+from asdbench.tracking.searches import SearchRecord, TrialRecord, trial_entry
 
 Progress = Callable[[int, int], None]
 
@@ -43,7 +46,7 @@ class Undelivered:
 
 
 class Recorder:
-    """A recorder of runs and trials in the background, which first delivers what earlier commands have left.
+    """A recorder of rows and trials in the background, which first delivers what earlier commands have left.
 
     Failures of MLflow never raise; `close` returns them. Several recorders, in this and other processes, may
     share a data home. A recorder that is not closed ends with the process.
@@ -51,14 +54,19 @@ class Recorder:
     Parameters
     ----------
     workspace
-        Its home holds the outbox, and the MLflow store unless the environment names another.
+        Its home holds the outbox, and the MLflow store unless another is named.
+    address : Address, optional
+        The MLflow store; by default that of the environment or of the home.
     first_pause_s : float
         Seconds before the second attempt; the pause doubles with every failure, up to a minute.
     """
 
-    def __init__(self, workspace: Workspace, *, first_pause_s: float = _FIRST_PAUSE_S) -> None:
+    def __init__(
+        self, workspace: Workspace, address: Address | None = None, *, first_pause_s: float = _FIRST_PAUSE_S
+    ) -> None:
+        self.address = address or Address.from_workspace(workspace)
         self._first_pause_s = first_pause_s
-        self._delivery = _Delivery(workspace)
+        self._delivery = _Delivery(workspace, self.address)
         self._state = threading.Condition()
         self._has_new = bool(self._delivery.outbox.names())
         self._closing = self._retry_now = self._stopped = self._settled = False
@@ -70,13 +78,16 @@ class Recorder:
         """The ids of the experiments written to so far, by their names without ``asdbench/``."""
         return dict(self._delivery.experiments)
 
-    def put(self, run: Run) -> None:
-        """Record a run; one that is already recorded is kept, or replaced if its results differ."""
-        self._put(run.entry(self._source))
+    def put(self, entry: Entry) -> None:
+        """Record a row of a leaderboard, which updates the one that is recorded, or what surrounds it."""
+        self._delivery.outbox.put(entry)
+        with self._state:
+            self._has_new = True
+            self._state.notify_all()
 
     def put_trial(self, search: SearchRecord, trial: TrialRecord) -> None:
         """Record a trial of a search and update the search; a trial that is already recorded is kept."""
-        self._put(trial_entry(search, trial, self._source))
+        self.put(trial_entry(search, trial, self.source))
 
     def close(self, *, patience_s: float = 30.0) -> Undelivered:
         """Wait at most ``patience_s`` seconds until all is recorded; the rest stays in the outbox.
@@ -94,14 +105,9 @@ class Recorder:
         return self._delivery.undelivered()
 
     @cached_property
-    def _source(self) -> dict[str, str]:
+    def source(self) -> Mapping[str, str]:
+        """Tags that identify the code."""
         return source_tags()
-
-    def _put(self, entry: OutboxEntry) -> None:
-        self._delivery.outbox.put(entry)
-        with self._state:
-            self._has_new = True
-            self._state.notify_all()
 
     def _run(self) -> None:
         """Deliver new entries at once, and retry failed ones after a pause."""
@@ -133,12 +139,19 @@ class Recorder:
             return not self._stopped
 
 
-def deliver(workspace: Workspace, *, progress: Progress | None = None) -> tuple[int, Undelivered]:
+def outbox_folder(workspace: Workspace) -> Path:
+    """Return the folder of the outbox of a data home."""
+    return workspace.home / "outbox"
+
+
+def deliver(
+    workspace: Workspace, address: Address | None = None, *, progress: Progress | None = None
+) -> tuple[int, Undelivered]:
     """Try once to deliver the entries in the outbox; return how many were delivered, and the rest.
 
     ``progress`` is called after each group of entries with the number of finished entries and of all.
     """
-    delivery = _Delivery(workspace)
+    delivery = _Delivery(workspace, address or Address.from_workspace(workspace))
     delivered, _ = delivery.attempt(progress=progress)
     return delivered, delivery.undelivered()
 
@@ -146,12 +159,12 @@ def deliver(workspace: Workspace, *, progress: Progress | None = None) -> tuple[
 class _Delivery:
     """Attempts to deliver the entries in the outbox of a data home."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, address: Address) -> None:
         self._workspace = workspace
-        self.outbox = Outbox(workspace.home / "outbox")
+        self._address = address
+        self.outbox = Outbox(outbox_folder(workspace))
         self.experiments: dict[str, str] = {}
         self._store: Store | None = None
-        self._store_uri = ""
         self._refused: set[str] = set()  # failed for a permanent reason
         self._reasons: dict[str, str] = {}
 
@@ -198,10 +211,8 @@ class _Delivery:
         return delivered, again
 
     def _connected(self) -> Store:
-        """Return the store that the environment names now."""
-        uri = tracking_uri(self._workspace)
-        if self._store is None or self._store_uri != uri:
-            self._store, self._store_uri = Store(self._workspace), uri
+        if self._store is None:
+            self._store = Store(self._address, self._workspace)
         return self._store
 
     def _note_failure(self, names: Sequence[str], error: Exception) -> None:
@@ -214,9 +225,9 @@ class _Delivery:
         entries = len(names) + unwritten
         if not entries:
             return Undelivered()
-        default = f"the MLflow store {shown_uri(self._workspace)} has not accepted them yet"
+        default = f"the MLflow store {self._address.shown} has not accepted them yet"
         reason = next((self._reasons[name] for name in names if name in self._reasons), default)
-        subject = "1 result is" if entries == 1 else f"{entries} results are"
+        subject = "1 record is" if entries == 1 else f"{entries} records are"
         cure = (
             f"{str(self.outbox.folder)!r} cannot be written either, so repeat the command to record them"
             if unwritten

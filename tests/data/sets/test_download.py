@@ -637,7 +637,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs: creating one takes seconds, copying it does not."""
     folder = tmp_path_factory.mktemp("empty")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in mlflow_runs._ENVIRONMENT.items():
+        for name, value in mlflow_runs.ENVIRONMENT.items():
             patch.setenv(name, value)
         from mlflow import MlflowClient
 

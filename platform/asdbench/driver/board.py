@@ -1,0 +1,264 @@
+"""From stored results to MLflow's leaderboard: the rows that have changed, and what surrounds them."""
+
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from asdbench import registry
+from asdbench.config import assignments
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
+from asdbench.driver.judging import Judged
+from asdbench.driver.study_results import curve_of
+from asdbench.engine.evaluation import labeled_types, training_records
+from asdbench.engine.job_store import DamagedFileError, JobStore
+from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.result_record import ResultRecord
+from asdbench.engine.stored_results import current_results
+from asdbench.io.workspace import Workspace
+from asdbench.report.compare import with_intervals
+from asdbench.report.formatting import format_trials
+from asdbench.report.leaderboard import (
+    Part,
+    RowKey,
+    display_metrics,
+    row_key,
+    row_parts,
+    rows,
+    section_score,
+)
+from asdbench.report.leaderboard_note import leaderboard_note
+from asdbench.report.rendering import Row
+
+if TYPE_CHECKING:
+    from asdbench.tracking.mlflow_runs import Store
+    from asdbench.tracking.recorder import Recorder
+    from asdbench.tracking.records import DatasetRecord, Entry
+    from asdbench.tracking.rows import BoardRow, SeedResults
+
+_REVISION = 1  # changes whenever the same results would be recorded differently
+_STORE_ID = "store_id"  # a file of the job store
+_NAME_CHARACTERS = 250  # MLflow's column
+_COLUMN_TYPES = {pl.Int64: "long", pl.Float64: "double", pl.Utf8: "string"}
+
+
+@dataclass(frozen=True)
+class Board:
+    """The leaderboard of a data set, as it is recorded.
+
+    Attributes
+    ----------
+    data, subset : the data set, and the subset of its test clips
+    store : the job store with the results
+    rows : rows of `asdbench.report.leaderboard.rows`, the best first
+    records : the results that they are made of
+    as_of_ns : when these were read, in nanoseconds since 1970
+    """
+
+    data: DataSet
+    subset: str
+    store: JobStore
+    rows: Sequence[Row]
+    records: Sequence[ResultRecord]
+    as_of_ns: int
+
+    @classmethod
+    def from_store(cls, data: DataSet, store: JobStore, *, subset: str) -> "Board":
+        """Read the current leaderboard."""
+        as_of_ns = time.time_ns()
+        records = current_results(data, store, subset=subset).records
+        table = rows(records, machine_types=labeled_types(data, subset=subset))
+        return cls(data, subset, store, table, records, as_of_ns)
+
+    def rows_of(self, judged: Collection[Judged]) -> list[Row]:
+        """Return the rows that results belong to."""
+        keys = {(item.system, assignments(item.settings)) for item in judged if item.subset == self.subset}
+        return [row for row in self.rows if (row["system"], assignments(row["settings"])) in keys]
+
+    def outdated(self, recorded: Mapping[str, str]) -> list[Row]:
+        """Return the rows that are not recorded as they are; ``recorded`` has the hash of each, by key."""
+        return [row for row in self.rows if recorded.get(self._key(row)) != self._results(row)]
+
+    def entries(self, changed: Sequence[Row], source: Mapping[str, str]) -> "Iterator[Entry]":
+        """Yield what is to be recorded of some rows, with their intervals, and of the whole leaderboard.
+
+        ``source`` are tags that identify the code.
+        """
+        from asdbench.tracking.rows import board_entry
+
+        dataset = _dataset(self.data, self.subset)
+        for row in changed:
+            (complete,) = with_intervals([row], self.data, self.store, subset=self.subset)
+            yield self._row(complete, dataset).entry(source)
+        yield board_entry(
+            self.store_id,
+            self.experiment,
+            [self._key(row) for row in self.rows],
+            as_of_ns=self.as_of_ns,
+            metrics=self.data.rule.metrics,
+            note=leaderboard_note(self.rows, self.data, subset=self.subset),
+        )
+
+    @property
+    def experiment(self) -> str:
+        """The name of its experiment, without ``asdbench/``.
+
+        Scores on development clips and on evaluation clips must not be ranked together.
+        """
+        return self.data.name if self.subset == "dev" else f"{self.data.name}/{self.subset}"
+
+    @cached_property
+    def _parts(self) -> "dict[RowKey, dict[tuple[int, str], Part]]":
+        return row_parts(self.rows, self.records)
+
+    def _key(self, row: Row) -> str:
+        from asdbench.tracking.records import hash_of
+
+        return hash_of([self.store_id, self.experiment, *row_key(row)])
+
+    def _results(self, row: Row) -> str:
+        """Return a hash of the results of a row, from which all the rest of it follows."""
+        from asdbench.tracking.records import hash_of
+
+        trials = row["tuned"]["trials"] if row["tuned"] else 0
+        parts = sorted(
+            (seed, kind, part.finished) for (seed, kind), part in self._parts[row_key(row)].items()
+        )
+        return hash_of([str(_REVISION), repr(row["official_score"]), str(trials), repr(parts)])
+
+    def _row(self, row: Row, dataset: "DatasetRecord") -> "BoardRow":
+        from asdbench.tracking.rows import BoardRow
+
+        preset = preset_of(row)
+        by_seed: dict[int, dict[str, ResultRecord]] = {}
+        for (seed, machine_type), part in sorted(self._parts[row_key(row)].items()):
+            by_seed.setdefault(seed, {})[machine_type] = self.records[part.place]
+        return BoardRow(
+            store=self.store_id,
+            experiment=self.experiment,
+            key=self._key(row),
+            results=self._results(row),
+            name=row_name(row, preset),
+            system=row["system"],
+            settings=row["settings"],
+            metrics=display_metrics(row),
+            tags=self._tags(row, preset),
+            seeds=[self._seed(seed, of_seed, row) for seed, of_seed in by_seed.items()],
+            dataset=dataset,
+            as_of_ns=self.as_of_ns,
+        )
+
+    def _tags(self, row: Row, preset: str | None) -> dict[str, str]:
+        tags = {
+            "asdbench.preset": preset or "none",
+            "asdbench.tuned": tuned_label(row),
+            "asdbench.subset": self.subset,
+            "asdbench.machine_types": ", ".join(row["machine_types_done"]),
+            "asdbench.data_fingerprint": self.data.fingerprint(),
+        }
+        return tags | {f"asdbench.{name}": str(value) for name, value in (row["tuned"] or {}).items()}
+
+    def _seed(self, seed: int, records: Mapping[str, ResultRecord], row: Row) -> "SeedResults":
+        from asdbench.tracking.rows import SeedResults
+
+        score = section_score(records.values()) if seed in row["seeds"] else None
+        curves = {machine_type: self._curve(record) for machine_type, record in records.items()}
+        return SeedResults(seed, score, records, curves)
+
+    def _curve(self, record: ResultRecord) -> Any:
+        """Return the training curve of a result; nothing where the training can no longer be read."""
+        job = Job(
+            record.system,
+            record.changed_settings,
+            record.data,
+            record.machine_type,
+            record.seed,
+            record.pseudo_anomaly_data,
+        )
+        try:
+            return curve_of(training_records(ResolvedJob.from_job(job, self.data), self.store))
+        except (DamagedFileError, FileNotFoundError):
+            return ()
+
+    @cached_property
+    def store_id(self) -> str:
+        """The id of the job store, which tells its rows from those of other users of a server."""
+        self.store.root.write_new(_STORE_ID, uuid.uuid4().hex.encode())
+        return self.store.root.read(_STORE_ID).decode()
+
+
+def record_judged(judged: Collection[Judged], data: DataSet, store: JobStore, recorder: "Recorder") -> None:
+    """Record the rows of the leaderboard that results belong to."""
+    for subset in sorted({item.subset for item in judged}):
+        board = Board.from_store(data, store, subset=subset)
+        for entry in board.entries(board.rows_of(judged), recorder.source):
+            recorder.put(entry)
+
+
+def outdated_entries(workspace: Workspace, mlflow: "Store", source: Mapping[str, str]) -> "Iterator[Entry]":
+    """Yield what brings the leaderboards of all data sets in an MLflow store up to date.
+
+    Data sets that have never had a result are left out.
+    """
+    store = JobStore.from_workspace(workspace)
+    for name in catalog.names(workspace):
+        data = catalog.load(workspace, name)
+        for subset in data.subsets():
+            board = Board.from_store(data, store, subset=subset)
+            recorded = mlflow.recorded_rows(board.experiment, board.store_id)
+            changed = board.outdated(recorded)
+            if changed or len(recorded) != len(board.rows):
+                yield from board.entries(changed, source)
+
+
+def preset_of(row: Row) -> str | None:
+    """Return the preset whose settings a row has, if any; of several the one with the most."""
+    found: dict[str, int] = {}
+    for preset in registry.PRESETS:
+        expected = registry.configure(row["system"], preset=preset).changed()
+        if expected and expected.items() <= row["settings"].items():
+            found[preset] = len(expected)
+    return max(found, key=lambda preset: found[preset]) if found else None
+
+
+def row_name(row: Row, preset: str | None) -> str:
+    """Return the name of a row for people: its system, the settings beyond the preset, and whether tuned."""
+    expected = registry.configure(row["system"], preset=preset).changed() if preset else {}
+    settings = {name: value for name, value in row["settings"].items() if name not in expected}
+    suffix = f", {tuned_label(row)}" if row["tuned"] else ""
+    shown = f"{row['system']} {assignments(settings)}" if settings else row["system"]
+    n_characters = _NAME_CHARACTERS - len(suffix)
+    return (shown if len(shown) <= n_characters else f"{shown[: n_characters - 1]}…") + suffix
+
+
+def tuned_label(row: Row) -> str:
+    """Return how the settings of a row were chosen, as the leaderboard says it; ``no`` if by nobody."""
+    return f"dev-tuned, {format_trials(row['tuned']['trials'])}" if row["tuned"] else "no"
+
+
+def _dataset(data: DataSet, subset: str) -> "DatasetRecord":
+    from asdbench.tracking.records import DatasetRecord
+
+    clips = data.clips.filter(pl.col("subset") == subset)
+    return DatasetRecord(
+        name=data.name,
+        digest=data.fingerprint()[:8],
+        source=str(data.root),
+        columns={name: _COLUMN_TYPES.get(type(kind), "string") for name, kind in data.clips.schema.items()},
+        profile={
+            "clips": clips.height,
+            "hours": round(float(clips["duration_s"].sum()) / 3600, 2),
+            "training clips": clips.filter(pl.col("split") == "train").height,
+            "test clips": clips.filter(pl.col("split") == "test").height,
+            "machine types": ", ".join(clips["machine_type"].unique().sort()),
+            "domains": ", ".join(clips["domain"].drop_nulls().unique().sort()) or "none",
+            "layout": data.layout or "none",
+            "subset": subset,
+            "fingerprint": data.fingerprint(),
+        },
+    )

@@ -1,0 +1,37 @@
+"""The command ui: what it takes, and what it passes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdbench.driver import board_server
+from tests.commands import asdbench
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """How the board was shown."""
+    options: dict[str, Any] = {}
+
+    def show(workspace: Any, address: Any, **given: Any) -> None:
+        options.update(given, address=address)
+
+    monkeypatch.setattr(board_server, "show_board", show)
+    return options
+
+
+def test_it_serves_the_data_home_on_the_loopback_unless_told_otherwise(
+    home: Path, shown: dict[str, Any]
+) -> None:
+    assert asdbench("ui") == 0
+    assert (shown["host"], shown["port"]) == ("127.0.0.1", None)
+    assert shown["address"].uri == f"sqlite:///{home}/mlflow.db"
+    uri = "http://tracking.example"
+    assert asdbench("ui", "--host", "0.0.0.0", "--port", "5005", "--mlflow-uri", uri) == 0
+    assert (shown["host"], shown["port"], shown["address"].uri) == ("0.0.0.0", 5005, uri)
+
+
+def test_a_port_that_is_no_number_is_bad_input(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("ui", "--port", "web") == 2
+    assert "'web' is not a whole number" in capsys.readouterr().err
