@@ -28,6 +28,9 @@ Integers = Annotated[
     tuple[Integer, ...],
     Parameter(consume_multiple=True, negative=(), show_default=lambda values: " ".join(map(str, values))),
 ]
+AnyIntegers = Annotated[
+    tuple[Integer, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+]
 Strings = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)]
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 

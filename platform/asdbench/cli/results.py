@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from asdbench.cli.confirm import is_confirmed
-from asdbench.cli.options import Flag, Integers, Strings, TableFormat
+from asdbench.cli.options import AnyIntegers, Flag, Strings, TableFormat
 from asdbench.cli.output import format_of, new_console, print_line, print_notes
 from asdbench.errors import InputError
 
@@ -69,7 +69,7 @@ def remove(
     *,
     data: str | None = None,
     systems: Strings = (),
-    seeds: Integers = (),
+    seeds: AnyIntegers = (),
     preset: str | None = None,
     set: Strings = (),
     outdated: Flag = False,
