@@ -50,7 +50,9 @@ def test_results_are_listed_and_removed(results: Path, capsys: pytest.CaptureFix
     assert "add --yes" in captured.err
     assert count(results) == (2, 2, 2)
     assert asdbench("results", "remove", "--data", "tiny", "--seeds", "1", "--yes") == 0
-    assert capsys.readouterr().out.endswith("removed; MLflow follows at the next run\n")
+    assert capsys.readouterr().out.endswith(
+        "removed; MLflow follows at the next run, or now with 'asdbench record'\n"
+    )
     assert count(results) == (1, 1, 1)
     assert asdbench("results", "remove", "--data", "tiny", "--preset", "demo", "--yes") == 0
     assert capsys.readouterr().out == "there are no such results; nothing was removed\n"

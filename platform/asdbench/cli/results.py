@@ -132,7 +132,7 @@ def remove(
         print_line("nothing was removed")
         return
     result_removal.remove(store, plan)
-    print_line("removed; MLflow follows at the next run")
+    print_line("removed; MLflow follows at the next run, or now with 'asdbench record'")
 
 
 def _check_narrowed(selection: "ResultSelection", searches: bool) -> None:
