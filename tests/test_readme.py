@@ -12,6 +12,7 @@ import pytest
 
 from asdbench import registry
 from asdbench.data.sets import catalog
+from asdbench.driver.scaffold import write_system
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job
@@ -106,6 +107,12 @@ def test_the_system_of_the_readme_passes_mypy_strict(environment: Path, tmp_path
     checked = type_check(environment, tmp_path, plugin() + REVEALED)
     assert re.findall(r'Revealed type is "(.*)"', checked.stdout) == TYPES
     assert "Success: no issues found in 1 source file" in checked.stdout
+
+
+def test_a_new_system_passes_mypy_strict(environment: Path, tmp_path: Path) -> None:
+    new = write_system("my-system", package=True, output=tmp_path / "new")
+    checked = type_check(environment, tmp_path, (new.folder / new.system).read_text())
+    assert "Success: no issues found in 1 source file" in checked.stdout, checked.stdout
 
 
 def test_mypy_finds_mistakes_in_a_plugin(environment: Path, tmp_path: Path) -> None:

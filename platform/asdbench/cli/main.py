@@ -7,8 +7,10 @@ from cyclopts import App
 
 from asdbench import __version__
 from asdbench.cli import detect, reports, run, ui
+from asdbench.cli.cite import cite
 from asdbench.cli.data import data_app
 from asdbench.cli.exit import EXIT_CODES, guarded
+from asdbench.cli.new_system import new_system
 from asdbench.cli.results import results_app
 
 app = App(
@@ -33,6 +35,8 @@ app.command(reports.submission)
 app.command(reports.evaluate)
 app.command(reports.systems)
 app.command(results_app)
+app.command(new_system)
+app.command(cite)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
