@@ -72,7 +72,8 @@ def test_the_system_of_the_readme_passes_the_conformance_suite(tmp_path: Path) -
     )
     code, output = run_suite(tmp_path, "test_my_system.py", tmp_path)
     assert code == 0, output
-    assert re.search(r"^11 passed in", output, flags=re.MULTILINE), output
+    [passed] = re.findall(r"^(\d+) passed", output, flags=re.MULTILINE)
+    assert int(passed) >= 11
 
 
 @pytest.fixture(scope="module")

@@ -145,4 +145,5 @@ def test_a_new_package_passes_the_conformance_suite(tmp_path: Path) -> None:
     install(new.folder / "src", name, value)
     code, output = run_suite(new.folder, str(new.test), new.folder / "src")
     assert code == 0, output
-    assert re.search(r"^14 passed in", output, flags=re.MULTILINE), output
+    [passed] = re.findall(r"^(\d+) passed", output, flags=re.MULTILINE)
+    assert int(passed) >= 14
