@@ -141,11 +141,15 @@ def checks_of(bench: FinishedJob, folder: Path) -> dict[str, Callable[[], None]]
 
 
 def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:
-    found = checks_of(build(), tmp_path)
+    finished = build()
+    found = checks_of(finished, tmp_path)
     for test in found.values():
         test()
+    with pytest.raises(pytest.skip.Exception, match="scores no windows"):
+        Suite().test_clip_scores_are_the_means_of_window_scores(finished)
     methods = {name for name in dir(SystemConformance) if name.startswith("test_")}
-    assert len(found) == len(methods) + 1  # one for each of two settings
+    # two of the test of settings, none of the one that is skipped
+    assert len(found) == len(methods)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +178,9 @@ def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:
 def test_a_fault_is_caught(build: Build, tmp_path: Path, caught_by: str, old: str, new: str) -> None:
     counter = "    count = 0\n\n    def next(self):\n        self.count += 1\n        return self.count\n\n"
     kept = [("- self.mean\n", "- getattr(self, 'kept', 0)\n")] if "self.kept" in new else []
-    bench = build((old, new), ("    def forward", counter + "    def forward"), *kept)
-    with pytest.raises((AssertionError, InputError)):
-        checks_of(bench, tmp_path)[caught_by]()
+    changes = ((old, new), ("    def forward", counter + "    def forward"), *kept)
+    with pytest.raises((AssertionError, InputError)):  # the run itself refuses what is not stored
+        checks_of(build(*changes), tmp_path)[caught_by]()
 
 
 UNTRAINED = ("epochs=self.config.epochs)]", "epochs=self.config.epochs)][:0]")
@@ -198,20 +202,20 @@ def test_a_system_that_trains_nothing_passes(build: Build, tmp_path: Path, fit: 
         ("other seed", f"{FIT} + __import__('random').random()", "not through torch's generator"),
         ("resumed", "self.seen.append(1); " + FIT + " * sum(self.seen)", "theirs differs for"),
         ("same seed", f"{FIT} + __import__('random').random()", "theirs differs for"),
-        ("state", FIT.replace("mean", "kept", 1), "theirs differs for"),
+        ("state", FIT.replace("mean", "kept", 1), "Theirs keeps 'kept' outside its parameters and buffers"),
     ],
 )
 def test_a_fault_of_a_system_that_trains_nothing_is_caught(
     build: Build, tmp_path: Path, caught_by: str, fit: str, message: str
 ) -> None:
-    finished = build(
+    changes = (
         UNTRAINED,
         ("    def forward", "    kept = 0\n    seen: list[int] = []\n\n    def forward"),
         (FIT, fit),
         ("- self.mean\n", "- self.mean - self.kept\n"),
     )
-    with pytest.raises(AssertionError, match=message):
-        checks_of(finished, tmp_path)[caught_by]()
+    with pytest.raises((AssertionError, InputError), match=message):
+        checks_of(build(*changes), tmp_path)[caught_by]()
 
 
 def test_a_leak_of_the_domain_is_caught(
