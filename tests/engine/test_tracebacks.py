@@ -21,9 +21,14 @@ from torch import nn
 from broken_plugin import inner
 
 
-class Broken(nn.Module):
+class Inner(nn.Module):
     def forward(self, values):
         return inner.scaled(values)
+
+
+class Broken(nn.Module):
+    def forward(self, values):
+        return nn.Sequential(Inner())(values)
 
 
 def chained(values):
@@ -69,6 +74,8 @@ def test_it_begins_in_the_plugin(plugin: ModuleType) -> None:
     lines = traceback_of(error_of(plugin)).splitlines()
     assert lines[:-1] == [
         "Traceback (most recent call last):",
+        '  File "broken_plugin/system.py", line 15, in forward',
+        "    return nn.Sequential(Inner())(values)",
         '  File "broken_plugin/system.py", line 10, in forward',
         "    return inner.scaled(values)",
         '  File "broken_plugin/inner.py", line 6, in scaled',

@@ -6,6 +6,8 @@ from traceback import FrameSummary, StackSummary, TracebackException
 
 from asdbench import registry
 
+_LAYERS = "/torch/nn/modules/"  # three frames for every layer that calls another
+
 
 def traceback_of(error: BaseException) -> str:
     """Return the traceback of an error, without the frames before a system's own; whole if there are none.
@@ -40,10 +42,10 @@ def _chain(error: TracebackException | None) -> Iterator[TracebackException]:
 
 
 def _from_plugin(stack: Sequence[FrameSummary], roots: Sequence[Path]) -> list[FrameSummary]:
-    """Return the frames from a plugin's first one on, with shorter file names."""
+    """Return the frames from a plugin's first one on, with shorter file names, without torch's layers."""
     shortened = [_shortened(frame, roots) for frame in stack]
     first = next((index for index, frame in enumerate(shortened) if frame is not stack[index]), len(stack))
-    return shortened[first:]
+    return [frame for frame in shortened[first:] if _LAYERS not in frame.filename]
 
 
 def _shortened(frame: FrameSummary, roots: Sequence[Path]) -> FrameSummary:
