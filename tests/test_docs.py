@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
+from asdbench.cli.log import with_verbosity
 from asdbench.cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -69,7 +70,7 @@ def commands(parent: App) -> Iterator[App]:
 def test_the_options_of_the_documentation_exist() -> None:
     arguments = [
         argument
-        for command in commands(app)
+        for command in (*commands(app), app["--install-completion"], with_verbosity(app))
         if command.default_command is not None
         for argument in command.assemble_argument_collection()
     ]

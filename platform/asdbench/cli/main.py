@@ -20,6 +20,7 @@ app = App(
     help="A benchmark of detectors of anomalous machine sound (DCASE Challenge Task 2).",
     help_epilogue=EXIT_CODES,
 )
+app.register_install_completion_command(help="Install the completion of commands and options in your shell.")
 app.command(data_app)
 app.command(run.run)
 app.command(run.tune)
