@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ClipScores:
+class DetectorScores:
     """Scores of several clips.
 
     Attributes
@@ -73,7 +73,7 @@ class Model:
         statistics = tensors["standardization"]
         self.standardization = Standardization(*statistics) if statistics is not None else None
 
-    def scores(self, clips: Sequence[Clip], section: str | None) -> ClipScores:
+    def scores(self, clips: Sequence[Clip], section: str | None) -> DetectorScores:
         """Return the scores of clips."""
         names = self.facts.sections
         known = section if section is not None else (names[0] if len(names) == 1 else None)
@@ -88,7 +88,7 @@ class Model:
                     parts.setdefault(name, []).append(values)
                 windows += of_windows
         arrays = {name: torch.cat(values).numpy() for name, values in parts.items()}
-        return ClipScores(self.record.fusion.score(arrays), arrays, windows or None)
+        return DetectorScores(self.record.fusion.score(arrays), arrays, windows or None)
 
     def _components(self, batch: ClipBatch) -> tuple[dict[str, Tensor], list[Array]]:
         """Return the components of the clips of a batch, and the fused scores of their windows."""
@@ -148,7 +148,7 @@ class MachineDetector:
             raise unknown_name("threshold method", method, self.record.thresholds)
         return self.record.thresholds[method].threshold
 
-    def scores(self, clips: Sequence[Clip], *, section: str | None = None) -> ClipScores:
+    def scores(self, clips: Sequence[Clip], *, section: str | None = None) -> DetectorScores:
         """Return the scores of clips of 16-bit samples at 16 kHz, at least one."""
         each = [model.scores(clips, section) for model in self.models]
         if self.record.fusion is None:
@@ -167,7 +167,7 @@ class MachineDetector:
         combined = system.combine(self._ensemble_config, members)
         checked = checked_components(system, "combine", combined, len(clips))
         components = {name: values.numpy() for name, values in checked.items()}
-        return ClipScores(self.record.fusion.score(components), components, None)
+        return DetectorScores(self.record.fusion.score(components), components, None)
 
     def detect(
         self,

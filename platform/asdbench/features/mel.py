@@ -12,7 +12,9 @@ It applies to the interleaved squares of real and imaginary parts, which saves t
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
@@ -42,6 +44,23 @@ def _constants(spec: MelSpec) -> tuple[Tensor, list[tuple[slice, Tensor]]]:
         stretch = slice(rows[0], rows[-1] + 1)
         blocks.append((stretch, bands[stretch].contiguous()))
     return window, blocks
+
+
+def hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return frequencies on the Slaney mel scale: linear up to 1 kHz, logarithmic above.
+
+    Examples
+    --------
+    >>> hz_to_mel(np.array([0.0, 500.0, 1000.0, 6400.0])).round(3).tolist()
+    [0.0, 7.5, 15.0, 42.0]
+    """
+    logarithmic = 15 + 27 * np.log(np.maximum(hz, 1000.0) / 1000) / np.log(6.4)
+    return np.where(hz < 1000, hz * 3 / 200, logarithmic)
+
+
+def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the frequencies in Hz of values on the Slaney mel scale; the inverse of `hz_to_mel`."""
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
 
 
 def log_mel(waveform: Tensor, spec: MelSpec, *, min_frames: int = 1) -> Tensor:
