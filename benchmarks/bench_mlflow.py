@@ -1,8 +1,8 @@
 """How many results and trials a second MLflow takes, in the SQLite file of a new data home.
 
-A result is a machine type of a seed, with its metrics and training curve. A seed here has seven, and a trial a
-score at each of seven rungs. The time is that of `asdbench.tracking.recorder.deliver`
-for a full outbox, so that nothing is hidden by the background.
+A result is a machine type of a seed, with its metrics and training curve. A seed here has seven, and a trial
+a score at each of seven rungs. The time is that of `asdbench.tracking.recorder.deliver` for a full outbox, so
+that nothing is hidden by the background.
 
     python benchmarks/bench_mlflow.py [--rows 20] [--trials 100] [--epochs 20] [--seconds 20]
 """
@@ -17,8 +17,8 @@ from asdbench.engine.result_record import ResultRecord
 from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.outbox import Outbox
-from asdbench.tracking.records import DatasetRecord
 from asdbench.tracking.recorder import Recorder, deliver
+from asdbench.tracking.records import DatasetRecord
 from asdbench.tracking.rows import BoardRow, SeedResults
 from asdbench.tracking.searches import SearchRecord, TrialRecord, trial_entry
 
