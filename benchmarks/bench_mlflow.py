@@ -1,8 +1,8 @@
 """How many results and trials a second MLflow takes, in the SQLite file of a new data home.
 
 A result is a machine type of a seed, with its metrics and training curve. A seed here has seven, and a trial
-a score at each of seven rungs. The time is that of `asdbench.tracking.recorder.deliver` for a full outbox, so
-that nothing is hidden by the background.
+has a score at each of seven rungs. The time is that of `asdbench.tracking.recorder.deliver`
+for a full outbox, so that nothing is hidden by the background.
 
     python benchmarks/bench_mlflow.py [--rows 20] [--trials 100] [--epochs 20] [--seconds 20]
 """

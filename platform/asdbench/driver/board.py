@@ -13,6 +13,7 @@ from asdbench import registry
 from asdbench.config import assignments
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
+from asdbench.driver.board_files import SCORES_TABLE, row_files
 from asdbench.driver.judging import Judged
 from asdbench.driver.study_results import curve_of
 from asdbench.engine.evaluation import labeled_types, training_records
@@ -151,6 +152,8 @@ class Board:
             seeds=[self._seed(seed, of_seed, row) for seed, of_seed in by_seed.items()],
             dataset=dataset,
             as_of_ns=self.as_of_ns,
+            files=row_files(row, self.data, self.store, subset=self.subset),
+            tables=[SCORES_TABLE],
         )
 
     def _tags(self, row: Row, preset: str | None) -> dict[str, str]:
