@@ -58,10 +58,11 @@ def show_board(
         return
     log = workspace.home / "logs" / "mlflow.log"
     with serving(address, log, host=host, port=port) as base:
-        _, left = bring_up_to_date(workspace, address)
+        with console.status("bringing the leaderboards up to date"):
+            _, left = bring_up_to_date(workspace, address)
+            wait_until_ready(base, log)
         if left.entries:
             print_note(console, left.why)
-        wait_until_ready(base, log)
         _show_pages(base, workspace, address, console)
         print_message(console, "Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
