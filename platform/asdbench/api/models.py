@@ -22,6 +22,7 @@ def export(
     pseudo_anomalies_from: str | None = None,
     threshold: str = DEFAULT_THRESHOLD,
     output: Path | str | None = None,
+    onnx: bool = False,
     home: Path | str | None = None,
     storage: str | None = None,
 ) -> Path:
@@ -45,6 +46,8 @@ def export(
         Method of the decision threshold, unless another is chosen when detecting.
     output
         Folder to write, by default ``detectors/SYSTEM-DATA``; an earlier export there is replaced.
+    onnx
+        Also write the network of each machine type as an ONNX file, checked against torch.
     home, storage
         The data home, and where results are; by default those of the command line.
 
@@ -68,7 +71,7 @@ def export(
     """
     run = StoredRunOptions(preset, settings or {}, pseudo_anomalies_from)
     folder = Path("detectors") / f"{system}-{data}" if output is None else Path(output)
-    request = ExportRequest(system, data, names_of(machines), seed, run, threshold)
+    request = ExportRequest(system, data, names_of(machines), seed, run, threshold, onnx)
     export_system(request, results_of(home, storage), folder)
     return folder
 

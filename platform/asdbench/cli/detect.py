@@ -29,6 +29,7 @@ def export(
     stored: StoredOptions = DEFAULT_STORED,
     threshold: Threshold = "empirical",
     output: Path | None = None,
+    onnx: Flag = False,
 ) -> None:
     """Export a system that has been run as a folder that 'asdbench detect' and MLflow score recordings with.
 
@@ -48,6 +49,8 @@ def export(
         Decision-threshold method, unless 'asdbench detect' chooses another.
     output
         Folder to write (default: detectors/SYSTEM-DATA). An earlier export there is replaced.
+    onnx
+        Also write the network of each machine type as an ONNX file, checked against torch.
     """
     from asdbench.api.models import export as export_system
     from asdbench.api.models import load
@@ -60,6 +63,7 @@ def export(
         **stored.to_arguments(),
         threshold=threshold,
         output=output,
+        onnx=onnx,
     )
     n_types = len(load(folder).machine_types)
     print_result(f"{folder}: {system}, {n_types} machine type{'' if n_types == 1 else 's'}")

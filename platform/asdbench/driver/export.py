@@ -37,6 +37,7 @@ from asdbench.engine.export_record import (
     ExportedModel,
     ExportRecord,
     MachineRecord,
+    NetworkFile,
     Probe,
     Versions,
     digest_of,
@@ -46,6 +47,7 @@ from asdbench.engine.fitted_fusion import FittedFusion, Normalization
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.machine_detector import MachineDetector, probe_clip
+from asdbench.engine.onnx_network import check_onnx, onnx_network
 from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components
 from asdbench.engine.spectrum import mean_level_db
@@ -71,6 +73,7 @@ class ExportRequest:
     seed : random seed of the run
     settings : preset and settings of the run
     threshold : method of the decision threshold
+    onnx : also write the network of each machine type as an ONNX file
     """
 
     system: str
@@ -79,6 +82,7 @@ class ExportRequest:
     seed: int = 0
     settings: StoredRunOptions = field(default_factory=StoredRunOptions)
     threshold: str = DEFAULT_THRESHOLD
+    onnx: bool = False
 
 
 def export_system(request: ExportRequest, workspace: Workspace, output: Path) -> ExportRecord:
@@ -104,11 +108,18 @@ def export_system(request: ExportRequest, workspace: Workspace, output: Path) ->
         settings=request.settings,
     )
     (of_types,) = jobs[request.system].values()
-    return export_model(list(of_types.values()), store, output, threshold=request.threshold)
+    return export_model(
+        list(of_types.values()), store, output, threshold=request.threshold, onnx=request.onnx
+    )
 
 
 def export_model(
-    jobs: Sequence[ResolvedJob], store: JobStore, output: Path, *, threshold: str = DEFAULT_THRESHOLD
+    jobs: Sequence[ResolvedJob],
+    store: JobStore,
+    output: Path,
+    *,
+    threshold: str = DEFAULT_THRESHOLD,
+    onnx: bool = False,
 ) -> ExportRecord:
     """Write the detector of scored jobs to the folder ``output`` and return its record.
 
@@ -118,21 +129,25 @@ def export_model(
     store : store with their results
     output : folder to write; an earlier export there is replaced
     threshold : method of the decision threshold unless another is chosen when detecting
+    onnx : also write the network of each machine type as an ONNX file
 
     Raises
     ------
     InputError
-        There is no such threshold method, or ``output`` holds something else than an export.
+        There is no such threshold method, ``output`` holds something else than an export, or the network
+        cannot be converted to ONNX.
     """
     from asdbench.tracking.models import save_model
 
     if threshold not in THRESHOLDS:
         raise unknown_name("threshold method", threshold, THRESHOLDS)
     _check_output(output)
+    if onnx:
+        check_onnx()
     with _new_folder(output) as folder, tempfile.TemporaryDirectory() as temporary:
         content = Path(temporary) / "detector"
         content.mkdir()
-        record = _write_detector(jobs, store, content, threshold)
+        record = _write_detector(jobs, store, content, threshold, onnx=onnx)
         save_model(content, folder, record)
     return record
 
@@ -160,7 +175,7 @@ def _new_folder(output: Path) -> Iterator[Path]:
 
 
 def _write_detector(
-    jobs: Sequence[ResolvedJob], store: JobStore, folder: Path, threshold: str
+    jobs: Sequence[ResolvedJob], store: JobStore, folder: Path, threshold: str, *, onnx: bool
 ) -> ExportRecord:
     """Write the record and the tensors of each machine type."""
     first = jobs[0]
@@ -181,7 +196,11 @@ def _write_detector(
     machines = {}
     for number, resolved in enumerate(jobs):
         machines[resolved.machine_type] = _write_machine(
-            resolved, store, export, folder / f"tensors-{number:02d}.pt"
+            resolved,
+            store,
+            export,
+            folder / f"tensors-{number:02d}.pt",
+            network=folder / f"network-{number:02d}.onnx" if onnx else None,
         )
     export = msgspec.structs.replace(export, machines=machines)
     (folder / RECORD).write_bytes(to_json(export))
@@ -192,7 +211,9 @@ def _data_card(data: DataSet) -> DataCard:
     return DataCard(data.name, data.license, data.fingerprint(), data.rule, data.channels)
 
 
-def _write_machine(resolved: ResolvedJob, store: JobStore, export: ExportRecord, path: Path) -> MachineRecord:
+def _write_machine(
+    resolved: ResolvedJob, store: JobStore, export: ExportRecord, path: Path, *, network: Path | None
+) -> MachineRecord:
     try:
         tensors: dict[str, Any] = {
             "models": [_tensors(part, store) for part in resolved.parts],
@@ -216,10 +237,20 @@ def _write_machine(resolved: ResolvedJob, store: JobStore, export: ExportRecord,
         )
         detector = MachineDetector(resolved.machine_type, record, export, tensors)
         score = float(detector.scores([probe_clip(samples)]).score[0])
-        return msgspec.structs.replace(record, probe=Probe(samples, score))
+        return msgspec.structs.replace(
+            record,
+            probe=Probe(samples, score),
+            network=_write_network(detector, network) if network is not None else None,
+        )
     finally:
         for part in (resolved, *resolved.parts):
             vars(part).pop("clips", None)
+
+
+def _write_network(detector: MachineDetector, path: Path) -> NetworkFile:
+    content = onnx_network(detector)
+    path.write_bytes(content)
+    return NetworkFile(path.name, digest_of(content), tuple(detector.record.models[0].fusion.weights))
 
 
 def _tensors(part: ResolvedJob, store: JobStore) -> dict[str, Any]:

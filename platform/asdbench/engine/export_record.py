@@ -91,6 +91,14 @@ class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: float
 
 
+class NetworkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ONNX network of a machine type: its file, the file's hash, and the names of its outputs."""
+
+    file: str
+    digest: str
+    outputs: tuple[str, ...]
+
+
 class MachineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A detector of one machine type.
 
@@ -103,6 +111,7 @@ class MachineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clips : counts and durations
     fingerprint : hash of the machine type's clips
     probe : known score of an artificial clip
+    network : its network as an ONNX file, if one was asked for
     """
 
     file: str
@@ -113,6 +122,7 @@ class MachineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clips: ClipCounts
     fingerprint: str
     probe: Probe
+    network: NetworkFile | None = None
 
 
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
