@@ -11,6 +11,7 @@ from asdbench.cli.cite import cite
 from asdbench.cli.data import data_app
 from asdbench.cli.exit import EXIT_CODES, guarded
 from asdbench.cli.new_system import new_system
+from asdbench.cli.report import report
 from asdbench.cli.results import results_app
 
 app = App(
@@ -36,6 +37,7 @@ app.command(reports.compare)
 app.command(reports.submission)
 app.command(reports.evaluate)
 app.command(reports.systems)
+app.command(report)
 app.command(results_app)
 app.command(new_system)
 app.command(cite)

@@ -27,8 +27,8 @@ from asdbench.report.row_scores import row_jobs
 from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 
 ALL = "all"  # machine type of the row over all machine types
-_SEED = 1
-_ENDS = ("official_score_low", "official_score_high")
+BOOTSTRAP_SEED = 1
+INTERVAL_ENDS = ("official_score_low", "official_score_high")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def compare(
         settings=settings or StoredRunOptions(),
     )
     sections = section_scores([list(jobs[name].values()) for name in systems], store, subset=subset)
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
     overall, by_type = bootstrap(sections, generator, rule=data.rule, resamples=resamples)
     request = {
         "systems": list(systems),
@@ -150,7 +150,7 @@ def score_interval(
 
     ``runs`` holds the scored jobs by machine type, for each seed. Raises as `compare` does.
     """
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
     sections = section_scores([runs], store, subset=subset)
     overall, _ = bootstrap(sections, generator, rule=rule, resamples=resamples)
     return overall.interval(0, confidence=confidence)
@@ -163,7 +163,7 @@ def with_intervals(
 
     Both are ``None`` where a row has no score or is published. ``subset`` is the subset of the rows.
     """
-    return [row | dict(zip(_ENDS, _ends(row, data, store, subset), strict=True)) for row in rows]
+    return [row | dict(zip(INTERVAL_ENDS, _ends(row, data, store, subset), strict=True)) for row in rows]
 
 
 def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple[float | None, float | None]:

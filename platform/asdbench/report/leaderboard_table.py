@@ -21,7 +21,7 @@ from asdbench.report.formatting import (
 )
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
 
-_METRICS = {  # the display name of every metric that a rule may have
+METRIC_NAMES = {  # the display name of every metric that a rule may have
     "auc": "AUC",
     "auc_source": "AUC source",
     "auc_target": "AUC target",
@@ -210,7 +210,7 @@ def _measures(rows: Sequence[Row]) -> list[_Measure]:
     measures = [
         _Measure("official score", _score_cell, "official_score"),
         *([_Measure("interval (95 %)", _interval_cell)] if _has(rows, "official_score_low") else []),
-        *(_Measure(_METRICS[metric], _percent_cell(metric), metric) for metric in _metrics(rows)),
+        *(_Measure(METRIC_NAMES[metric], _percent_cell(metric), metric) for metric in _metrics(rows)),
         _Measure("seeds", lambda row: str(len(row["seeds"]) or MISSING)),
     ]
     return measures + (_measures_of_types(rows) if _is_by_type(rows) else _costs())
@@ -302,7 +302,7 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
     if not rows:
         return "There are no results yet."
     averaged_over = "the sections of a machine type" if _is_by_type(rows) else "machine types"
-    metrics = ", ".join(re.sub(" (.+)", r" (\1)", _METRICS[metric]) for metric in _metrics(rows))
+    metrics = ", ".join(re.sub(" (.+)", r" (\1)", METRIC_NAMES[metric]) for metric in _metrics(rows))
     sentences = [
         f"Official score in percent: {rule.mean} mean of {metrics} over {averaged_over}; "
         f"{_seeds_clause(rows)}."
@@ -356,7 +356,7 @@ def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
 
 def _metrics(rows: Sequence[Row]) -> list[str]:
     """Return the rule's metrics that the rows have, in the order of the columns."""
-    return [metric for metric in _METRICS if rows and metric in rows[0]]
+    return [metric for metric in METRIC_NAMES if rows and metric in rows[0]]
 
 
 def _has(rows: Sequence[Row], key: str) -> bool:

@@ -131,7 +131,7 @@ def score_histograms(types: Sequence[ScoredType], *, show_legend: bool = True) -
     threshold. The outermost bars also hold the clips that lie beyond them.
     """
     with style.parameters():
-        figure, axes = style.panels(len(types), width_in=3.0, height_in=2.3)
+        figure, axes = style.panels(len(types), width_in=3.0, height_in=2.2, has_y_label=False)
         for axis, scored in zip(axes, types, strict=True):
             _histogram(axis, scored)
             if show_legend:

@@ -1,0 +1,337 @@
+"""What a report shows, collected from the data set and the job store as plain records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asdbench import registry
+from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.commands import run_command
+from asdbench.engine.evaluation import first_subset, labeled_clips, labeled_types
+from asdbench.engine.job_store import DamagedFileError, JobStore
+from asdbench.engine.search_record import SearchRecord, StudyRecord, from_json
+from asdbench.engine.stored_results import current_results
+from asdbench.engine.task_records import TrainingRecord
+from asdbench.errors import InputError
+from asdbench.io.records import RecordError
+from asdbench.metrics import DEFAULT_THRESHOLD
+from asdbench.metrics.bootstrap import Resampled, SectionScores, bootstrap
+from asdbench.report.clip_errors import ClipError, ClipSound, clip_sound, worst_errors
+from asdbench.report.compare import BOOTSTRAP_SEED, INTERVAL_ENDS, with_intervals
+from asdbench.report.figures.embeddings import EmbeddedType, project
+from asdbench.report.figures.overview import Differences
+from asdbench.report.figures.style import N_SERIES
+from asdbench.report.formatting import format_settings
+from asdbench.report.leaderboard import rows, with_references
+from asdbench.report.published import references_for
+from asdbench.report.rendering import Row
+from asdbench.report.row_scores import SeedJobs, TypeScores, row_jobs, row_trainings, type_scores
+
+_MOST_ROWS = 20  # of the leaderboard
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class SystemDetails:
+    """What a report shows of one row of the leaderboard.
+
+    Attributes
+    ----------
+    label : a name that no other row of the report has
+    row : the row
+    types : its scores by machine type
+    trainings : as `asdbench.report.row_scores.row_trainings` returns them
+    embeddings : maps of the test clips of the first seed, by machine type; empty without embeddings
+    """
+
+    label: str
+    row: Row
+    types: Sequence[TypeScores]
+    trainings: Mapping[tuple[str, int, str], TrainingRecord]
+    embeddings: Sequence[EmbeddedType]
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """A search of settings: its record, and the importance of its parameters if that can be said."""
+
+    record: StudyRecord
+    importances: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """All that a report shows.
+
+    Attributes
+    ----------
+    data, subset : the data set and the judged subset
+    machine_types : the machine types with labels
+    rows : of the leaderboard, with intervals and published results
+    type_rows : the rows by machine type
+    labels : a name for each measured row of ``rows``, in their order
+    systems : the rows that have figures of their own, the best first
+    differences : between these, if two or more have a seed in common
+    difference_seeds : the seeds that they have in common
+    searches : the searches of settings on the data set
+    errors : the worst errors of the best row, each with its sound if the recording can be read
+    notes : what a reader should know about what is missing
+    """
+
+    data: DataSet
+    subset: str
+    machine_types: Sequence[str]
+    rows: Sequence[Row]
+    type_rows: Sequence[Row]
+    labels: Sequence[str]
+    systems: Sequence[SystemDetails]
+    differences: Differences | None
+    difference_seeds: Sequence[int]
+    searches: Sequence[SearchSummary]
+    errors: Sequence[tuple[ClipError, ClipSound | None]]
+    notes: Sequence[str]
+
+
+def collect(
+    data: DataSet,
+    store: JobStore,
+    *,
+    systems: Sequence[str] = (),
+    subset: str | None = None,
+    threshold: str = DEFAULT_THRESHOLD,
+    searches: Sequence[SearchSummary] = (),
+) -> ReportData:
+    """Collect what a report on a data set shows.
+
+    Parameters
+    ----------
+    data, store
+        The data set, and the store with the results on it.
+    systems
+        The systems to show, all if empty.
+    subset
+        ``"dev"`` or ``"eval"``; by default dev if any of its test clips has a known label, else eval.
+    threshold
+        Method of the decision threshold.
+    searches
+        What to show of searches; see `stored_searches`.
+
+    Raises
+    ------
+    InputError
+        A system does not exist, or has no results on the data set.
+    """
+    for name in systems:
+        registry.get(name)
+    subset = subset or first_subset(labeled_clips(data))
+    machine_types = labeled_types(data, subset=subset)
+    stored = current_results(data, store, subset=subset)
+    notes = list(stored.notes())
+    every = rows(stored.records, machine_types=machine_types)
+    table = [row for row in every if not systems or row["system"] in systems]
+    missing = [name for name in systems if name not in {row["system"] for row in table}]
+    if missing:
+        command = run_command(missing, data.name, seeds=(0,))
+        raise InputError(
+            f"there are no results of {missing[0]} on data set {data.name!r}{data.suffix(subset)}; "
+            f"run {command!r}"
+        )
+    if len(table) > _MOST_ROWS:
+        notes.append(
+            f"the report shows the best {_MOST_ROWS} of {len(table)} rows; --systems chooses systems, and "
+            f"'asdbench leaderboard --data {data.name} --format csv' has all rows"
+        )
+        table = table[:_MOST_ROWS]
+    details = _details(table, data, store, subset, threshold, notes)
+    resampled, seeds = _resampled(details, data)
+    intervals = {
+        _key(of.row): resampled.interval(place)
+        for place, of in enumerate(details)
+        if resampled is not None and of.row["seeds"] == seeds
+    }
+    kept = set(map(_key, table))
+    type_rows = rows(stored.records, machine_types=machine_types, by_type=True)
+    published = references_for(data.name, machine_types, subset=subset)
+    return ReportData(
+        data,
+        subset,
+        machine_types,
+        with_references(
+            _with_intervals(table, intervals, data, store, subset), published, machine_types=machine_types
+        ),
+        [row for row in type_rows if _key(row) in kept],
+        row_labels(table),
+        details,
+        _differences(details, resampled),
+        seeds,
+        [search for search in searches if not systems or search.record.system in systems],
+        _errors(details, data, notes),
+        notes,
+    )
+
+
+def row_labels(table: Sequence[Row]) -> list[str]:
+    """Return a name for each row: its system, and what distinguishes it from other rows of that system.
+
+    >>> row_labels([{"system": "a", "settings": {"epochs": 3}, "tuned": None}])
+    ['a']
+    """
+    systems = [row["system"] for row in table]
+    labels = []
+    for row in table:
+        parts = [row["system"]]
+        if row["tuned"]:
+            parts.append("(dev-tuned)")
+        if systems.count(row["system"]) > 1 and row["settings"]:
+            parts.append(" ".join(format_settings(row["settings"])))
+        labels.append(_shortened(" ".join(parts)))
+    return [f"{label} #{labels[:place].count(label) + 1}" if labels.count(label) > 1 else label
+            for place, label in enumerate(labels)]  # fmt: skip
+
+
+def _shortened(label: str, length: int = 44) -> str:
+    return label if len(label) <= length else f"{label[: length - 1]}…"
+
+
+def stored_searches(store: JobStore, data: DataSet) -> list[StudyRecord]:
+    """Return the records of searches of settings on a data set, those with most trials first."""
+    records: list[SearchRecord] = []
+    for name, content in store.root.read_each(store.root.names("searches", ".json")):
+        try:
+            records.append(from_json(content, path=f"{store.root}/{name}"))
+        except RecordError:  # `current_results` has a note about it
+            continue
+    studies = [r for r in records if isinstance(r, StudyRecord) and r.data == data.name and r.trials]
+    return sorted(studies, key=lambda study: (-study.trials_done, study.system, study.held_out or ""))
+
+
+def _details(
+    table: Sequence[Row],
+    data: DataSet,
+    store: JobStore,
+    subset: str,
+    threshold: str,
+    notes: list[str],
+) -> list[SystemDetails]:
+    details: list[SystemDetails] = []
+    for label, row in zip(row_labels(table), table, strict=True):
+        if not row["complete"] or len(details) == N_SERIES:
+            continue
+        jobs = row_jobs(row, data)
+        try:
+            types = type_scores(jobs, data, store, subset=subset, threshold=threshold)
+            trainings = row_trainings(jobs, store)
+            embeddings = _embeddings(jobs, types, store)
+        except (DamagedFileError, FileNotFoundError) as error:
+            notes.append(f"figures of {label} are left out: {error}")
+            continue
+        details.append(SystemDetails(label, row, types, trainings, embeddings))
+    n_complete = sum(row["complete"] for row in table)
+    if n_complete > N_SERIES:
+        notes.append(f"figures show the best {N_SERIES} of {n_complete} rows; --systems chooses systems")
+    return details
+
+
+def _embeddings(jobs: SeedJobs, types: Sequence[TypeScores], store: JobStore) -> list[EmbeddedType]:
+    of_seed = next(iter(jobs.values()))
+    maps = []
+    for of_type in types:
+        resolved = of_seed[of_type.machine_type]
+        embeddings = None if resolved.members else store.embeddings(resolved.scoring_key)
+        if embeddings is None:
+            return []
+        table = store.components(resolved.scoring_key)
+        place_of = {
+            clip_id: place
+            for place, (clip_id, use) in enumerate(table.select("clip_id", "use").iter_rows())
+            if use == "test"
+        }
+        places = [place_of[clip_id] for clip_id in of_type.clips["clip_id"]]
+        points, explained = project(embeddings[places])
+        maps.append(
+            EmbeddedType(of_type.machine_type, points, explained, of_type.anomalous, of_type.domain("target"))
+        )
+    return maps
+
+
+def _resampled(details: Sequence[SystemDetails], data: DataSet) -> tuple[Resampled | None, list[int]]:
+    """Return resampled scores of all systems over the seeds that they have in common, and these seeds."""
+    seeds = sorted(set.intersection(*(set(of.row["seeds"]) for of in details))) if details else []
+    if not seeds:
+        return None, []
+    overall, _ = bootstrap(
+        _sections(details, seeds), np.random.default_rng(BOOTSTRAP_SEED), rule=data.rule, resamples=_RESAMPLES
+    )
+    return overall, seeds
+
+
+def _with_intervals(
+    table: Sequence[Row],
+    intervals: Mapping[tuple[str, str, str], tuple[float, float]],
+    data: DataSet,
+    store: JobStore,
+    subset: str,
+) -> list[Row]:
+    """Return the rows as `with_intervals` does; ``intervals`` are those that are known already.
+
+    A system's interval does not depend on the systems that are resampled with it.
+    """
+    return [
+        row | dict(zip(INTERVAL_ENDS, intervals[_key(row)], strict=True))
+        if _key(row) in intervals
+        else with_intervals([row], data, store, subset=subset)[0]
+        for row in table
+    ]
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["system"], str(row["settings"]), str(row["tuned"])
+
+
+def _differences(details: Sequence[SystemDetails], resampled: Resampled | None) -> Differences | None:
+    count = len(details)
+    if resampled is None or count < 2:
+        return None
+    differences, low, high = np.zeros((3, count, count))
+    for row in range(count):
+        for column in range(count):
+            differences[row, column] = resampled.difference(column, row)
+            low[row, column], high[row, column] = resampled.difference_interval(column, row)
+    return Differences([of.label for of in details], differences, low, high)
+
+
+def _sections(details: Sequence[SystemDetails], seeds: Sequence[int]) -> list[SectionScores]:
+    """Return the scores of all systems with the given seeds, section by section."""
+    sections = []
+    for of_type in zip(*(of.types for of in details), strict=True):
+        scores = np.array([[each.scores[each.seeds.index(seed)] for seed in seeds] for each in of_type])
+        clips = of_type[0]
+        names = clips.clips["section"].to_numpy()
+        for section in np.unique(names):
+            mask = names == section
+            sections.append(
+                SectionScores(
+                    clips.machine_type,
+                    scores[:, :, mask],
+                    clips.anomalous[mask],
+                    clips.domain("target")[mask],
+                )
+            )
+    return sections
+
+
+def _errors(
+    details: Sequence[SystemDetails], data: DataSet, notes: list[str]
+) -> list[tuple[ClipError, ClipSound | None]]:
+    errors: list[tuple[ClipError, ClipSound | None]] = []
+    unreadable: list[str] = []
+    for error in worst_errors(details[0].types) if details else []:
+        try:
+            errors.append((error, clip_sound(error, data)))
+        except InputError as reason:
+            errors.append((error, None))
+            unreadable.append(str(reason))
+    if unreadable:
+        notes.append(f"{len(unreadable)} recordings cannot be read, such as: {unreadable[0]}")
+    return errors

@@ -1,0 +1,64 @@
+"""What a report collects."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asdbench.errors import InputError
+from asdbench.report.compare import compare, with_intervals
+from asdbench.report.report_data import collect, row_labels
+from tests.report.made_up import leaderboard_rows, made_up
+
+
+def test_intervals_and_differences_are_those_of_the_commands(tmp_path: Path) -> None:
+    data, store = made_up(tmp_path)
+    report = collect(data, store)
+    expected = with_intervals(leaderboard_rows(data, store), data, store)
+    ends = [(row["official_score_low"], row["official_score_high"]) for row in report.rows]
+    assert ends == [(row["official_score_low"], row["official_score_high"]) for row in expected]
+    assert report.differences is not None
+    last = compare(("baseline-maha", "baseline-mse"), data, store, seeds=[0, 1], resamples=2000).rows[-1]
+    assert report.differences.labels == ["baseline-mse", "baseline-maha"]
+    assert report.differences.differences[0, 1] == pytest.approx(last["difference"])
+    assert report.differences.low[0, 1] == pytest.approx(last["difference_low"])
+    assert np.array_equal(report.differences.differences, -report.differences.differences.T)
+
+
+def test_the_report_shows_the_systems_that_are_asked_for(tmp_path: Path) -> None:
+    data, store = made_up(tmp_path)
+    report = collect(data, store, systems=["baseline-maha"])
+    assert [of.label for of in report.systems] == ["baseline-maha"]
+    assert {row["system"] for row in report.type_rows} == {"baseline-maha"}
+    assert report.differences is None
+    assert len(report.systems[0].embeddings) == 2
+    assert report.errors
+
+
+def test_a_system_without_results_is_refused_with_its_command(tmp_path: Path) -> None:
+    data, store = made_up(tmp_path)
+    with pytest.raises(
+        InputError,
+        match="no results of adversarial on data set 'tiny'; run 'asdbench run adversarial --data tiny",
+    ):
+        collect(data, store, systems=["adversarial", "baseline-mse"])
+    with pytest.raises(InputError, match="did you mean 'baseline-mse'"):
+        collect(data, store, systems=["baseline-mes"])
+
+
+def test_a_recording_that_is_gone_is_noted(tmp_path: Path) -> None:
+    data, store = made_up(tmp_path, seeds=[0])
+    first = collect(data, store).errors[0][0]
+    (data.root / first.path).unlink()
+    report = collect(data, store)
+    assert report.errors[0][1] is None
+    assert report.notes == [f"1 recordings cannot be read, such as: {report.notes[0].partition(': ')[2]}"]
+
+
+def test_rows_of_a_system_have_names_of_their_own() -> None:
+    plain = {"system": "a", "settings": {}, "tuned": None}
+    tuned = {"system": "a", "settings": {"epochs": 3}, "tuned": {"trials": 2}}
+    long = {"system": "a", "settings": {f"setting_{k}": k for k in range(9)}, "tuned": None}
+    labels = row_labels([plain, tuned, long, long | {"settings": long["settings"] | {"z": 1}}])
+    assert labels[:2] == ["a", "a (dev-tuned) epochs=3"]
+    assert len(set(labels)) == 4
