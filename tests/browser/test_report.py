@@ -1,7 +1,5 @@
 """The report in a browser: no request leaves it, it follows the theme, and a phone shows it whole."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,6 @@ from asdbench.report.report_data import collect
 from asdbench.report.sections import sections
 from tests.report.made_up import made_up
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)"
-)
-
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -25,15 +18,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = folder / "report.html"
     file.write_text(to_html(report, sections(report)), encoding="utf-8")
     return file
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        launched = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 def opened(browser: Any, file: Path, *, width: int = 1200, scheme: str = "light") -> tuple[Any, list[str]]:
@@ -52,8 +36,8 @@ def opened(browser: Any, file: Path, *, width: int = 1200, scheme: str = "light"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
-def test_a_report_loads_nothing_and_fits(browser: Any, page_file: Path, width: int, scheme: str) -> None:
-    page, faults = opened(browser, page_file, width=width, scheme=scheme)
+def test_a_report_loads_nothing_and_fits(chromium: Any, page_file: Path, width: int, scheme: str) -> None:
+    page, faults = opened(chromium, page_file, width=width, scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     assert faults == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -63,11 +47,11 @@ def test_a_report_loads_nothing_and_fits(browser: Any, page_file: Path, width: i
     page.close()
 
 
-def test_figures_follow_the_theme(browser: Any, page_file: Path) -> None:
+def test_figures_follow_the_theme(chromium: Any, page_file: Path) -> None:
     style = "element => getComputedStyle(element)"
     colors = {}
     for scheme in ("light", "dark"):
-        page, _ = opened(browser, page_file, scheme=scheme)
+        page, _ = opened(chromium, page_file, scheme=scheme)
         text = page.locator("svg.figure text").first
         colors[scheme] = (
             page.locator("body").evaluate(f"{style}.backgroundColor"),
@@ -79,8 +63,8 @@ def test_figures_follow_the_theme(browser: Any, page_file: Path) -> None:
     assert colors["light"][1] != colors["dark"][1]
 
 
-def test_a_clip_can_be_heard(browser: Any, page_file: Path) -> None:
-    page, faults = opened(browser, page_file)
+def test_a_clip_can_be_heard(chromium: Any, page_file: Path) -> None:
+    page, faults = opened(chromium, page_file)
     heard = page.locator("audio").first.evaluate(
         """audio => new Promise(done => {
             audio.onloadedmetadata = () => done(audio.duration);
