@@ -3,9 +3,9 @@
 The tests need Playwright and Chromium (``apt-get install chromium``), and are skipped without them.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,21 +61,28 @@ def board_home(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield folder / "home"
 
 
-@pytest.fixture(scope="session")
-def pages(board_home: Path) -> Iterator[dict[str, str]]:
-    """The addresses of the pages of a server on that home, by experiment."""
-    workspace = Workspace.from_home(board_home)
-    address, log = Address.from_workspace(workspace), board_home / "logs" / "mlflow.log"
+@contextmanager
+def served(home: Path) -> Iterator[dict[str, str]]:
+    """Serve the MLflow store of a data home; yield the addresses of its pages, by experiment."""
+    workspace = Workspace.from_home(home)
+    address, log = Address.from_workspace(workspace), home / "logs" / "mlflow.log"
     with serving(address, log) as base:
         wait_until_ready(base, log)
         experiments = Store(address, workspace).recorded_experiments()
         yield {name: runs_page(base, experiment, name) for name, experiment in experiments.items()}
 
 
+@pytest.fixture(scope="session")
+def pages(board_home: Path) -> Iterator[dict[str, str]]:
+    """The addresses of the pages of a server on that home, by experiment."""
+    with served(board_home) as addresses:
+        yield addresses
+
+
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
     """A new page, wide enough for the table; errors that it logs are in ``page.errors``."""
-    context = chromium.new_context(viewport={"width": 1760, "height": 900})
+    context = chromium.new_context(viewport={"width": 2200, "height": 900})
     opened = context.new_page()
     opened.errors = []
     opened.on("pageerror", lambda error: opened.errors.append(str(error)))
@@ -96,12 +103,7 @@ def open_table(page: Any, address: str) -> None:
     page.goto(address)
     page.wait_for_selector(".ag-row")
     page.get_by_text("matching run").first.wait_for()
+    page.wait_for_timeout(500)  # until the view has put the columns in order
     close = page.locator(f'[data-component-id="{ASSISTANT}"]')
     if close.count():
         close.click()
-
-
-def picture_path() -> Path | None:
-    """Return where the picture of the README goes, if it is asked for."""
-    path = os.environ.get("ASDBENCH_PICTURE")
-    return Path(path) if path else None
