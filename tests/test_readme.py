@@ -111,7 +111,7 @@ def test_the_system_of_the_readme_passes_mypy_strict(environment: Path, tmp_path
 
 
 def test_a_new_system_passes_mypy_strict(environment: Path, tmp_path: Path) -> None:
-    new = write_system("my-system", package=True, output=tmp_path / "new")
+    new = write_system("new-detector", package=True, output=tmp_path / "new")
     checked = type_check(environment, tmp_path, (new.folder / new.system).read_text())
     assert "Success: no issues found in 1 source file" in checked.stdout, checked.stdout
 
