@@ -27,9 +27,9 @@ TRIALS = 3
 ASSISTANT = "mlflow.assistant.chat_panel.close"  # opens beside the table on this machine's own address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless browser."""
+    """A headless browser; while it is open, nothing else in this process can run an event loop."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("there is no Chromium; apt-get install chromium")
@@ -39,7 +39,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def board_home(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data home with two systems and two seeds, and a search of three trials, in its own MLflow store."""
     folder = tmp_path_factory.mktemp("board")
@@ -72,7 +72,7 @@ def served(home: Path) -> Iterator[dict[str, str]]:
         yield {name: runs_page(base, experiment, name) for name, experiment in experiments.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pages(board_home: Path) -> Iterator[dict[str, str]]:
     """The addresses of the pages of a server on that home, by experiment."""
     with served(board_home) as addresses:
