@@ -46,6 +46,14 @@ def test_the_plots_of_a_row_are_pictures(board: Board, store: JobStore) -> None:
     assert all(content.startswith(b"\x89PNG") for content in plots.values())
 
 
+def test_a_row_has_its_report(board: Board, store: JobStore) -> None:
+    row = next(row for row in board.rows if row["system"] == "baseline-mse")
+    page = row_files(row, board.data, store, subset="dev")["report.html"].decode()
+    assert page.startswith("<!doctype html>")
+    assert "baseline-mse" in page
+    assert "baseline-maha" not in page
+
+
 def test_a_row_without_a_complete_seed_or_with_damaged_scores_has_no_files(
     board: Board, store: JobStore
 ) -> None:

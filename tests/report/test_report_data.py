@@ -35,6 +35,16 @@ def test_the_report_shows_the_systems_that_are_asked_for(tmp_path: Path) -> None
     assert report.errors
 
 
+def test_a_report_shows_one_row_alone(tmp_path: Path) -> None:
+    data, store = made_up(tmp_path)
+    row = leaderboard_rows(data, store)[-1]
+    report = collect(data, store, only=row)
+    (shown,) = report.rows
+    assert (shown["system"], shown["settings"]) == (row["system"], row["settings"])
+    assert [of.row["system"] for of in report.systems] == [row["system"]]
+    assert {of_type["system"] for of_type in report.type_rows} == {row["system"]}
+
+
 def test_a_system_without_results_is_refused_with_its_command(tmp_path: Path) -> None:
     data, store = made_up(tmp_path)
     with pytest.raises(

@@ -15,6 +15,7 @@ from asdbench.report.row_scores import TypeScores, row_jobs, type_scores
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+REPORT = "report.html"
 SCORES_TABLE = "scores.json"
 _DOTS_PER_INCH = 110
 
@@ -23,9 +24,11 @@ def row_files(row: Row, data: DataSet, store: JobStore, *, subset: str) -> dict[
     """Return the content of the files of a row by path.
 
     ``scores.parquet`` and ``scores.json``, which MLflow shows as a table, have a line for each seed and test
-    clip with a known label; ``plots/`` has the figures of `asdbench.report.row_figures.row_figures`. A row
-    without a complete seed has no files, nor has one whose scores can no longer be read.
+    clip with a known label; ``report.html`` is the report on the row; ``plots/`` has the figures of
+    `asdbench.report.row_figures.row_figures`. A row without a complete seed has no files, nor has one whose
+    scores can no longer be read.
     """
+    from asdbench.driver.report import row_page
     from asdbench.report.row_figures import row_figures
 
     if not row["seeds"]:
@@ -33,9 +36,11 @@ def row_files(row: Row, data: DataSet, store: JobStore, *, subset: str) -> dict[
     try:
         scores = pl.concat(map(_table, type_scores(row_jobs(row, data), data, store, subset=subset)))
         figures = row_figures(row, data, store, subset=subset)
+        report = row_page(row, data, store, subset=subset)
     except (DamagedFileError, FileNotFoundError):
         return {}
     return {
+        REPORT: report,
         "scores.parquet": _parquet(scores),
         SCORES_TABLE: json.dumps({"columns": scores.columns, "data": scores.rows()}).encode(),
         **{f"plots/{name}.png": _png(figure) for name, figure in figures.items()},

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import JobStore
 from asdbench.errors import InputError
 from asdbench.io.files import replacing
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.html import to_html, to_pdf, to_pngs
+from asdbench.report.rendering import Row
 from asdbench.report.report_data import SearchSummary, collect, stored_searches
 from asdbench.report.sections import sections
 from asdbench.search.importances import parameter_importances
@@ -68,6 +70,12 @@ def write_report(request: ReportRequest, workspace: Workspace) -> list[Path]:
     for path, content in contents.items():
         _write(path, content)
     return list(contents)
+
+
+def row_page(row: Row, data: DataSet, store: JobStore, *, subset: str) -> bytes:
+    """Return the report on one row of the leaderboard, as an HTML page."""
+    report = collect(data, store, only=row, subset=subset)
+    return to_html(report, sections(report)).encode()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -98,6 +98,7 @@ def collect(
     store: JobStore,
     *,
     systems: Sequence[str] = (),
+    only: Row | None = None,
     subset: str | None = None,
     threshold: str = DEFAULT_THRESHOLD,
     searches: Sequence[SearchSummary] = (),
@@ -110,6 +111,8 @@ def collect(
         The data set, and the store with the results on it.
     systems
         The systems to show, all if empty.
+    only
+        The only row of the leaderboard to show, instead of all rows of ``systems``.
     subset
         ``"dev"`` or ``"eval"``; by default dev if any of its test clips has a known label, else eval.
     threshold
@@ -129,7 +132,7 @@ def collect(
     stored = current_results(data, store, subset=subset)
     notes = list(stored.notes())
     every = rows(stored.records, machine_types=machine_types)
-    table = [row for row in every if not systems or row["system"] in systems]
+    table = [row for row in every if _is_shown(row, systems, only)]
     missing = [name for name in systems if name not in {row["system"] for row in table}]
     if missing:
         command = run_command(missing, data.name, seeds=(0,))
@@ -169,6 +172,12 @@ def collect(
         _errors(details, data, notes),
         notes,
     )
+
+
+def _is_shown(row: Row, systems: Sequence[str], only: Row | None) -> bool:
+    if only is not None:
+        return _key(row) == _key(only)
+    return not systems or row["system"] in systems
 
 
 def row_labels(table: Sequence[Row]) -> list[str]:
