@@ -223,6 +223,6 @@ def test_what_could_not_be_recorded_is_recorded_later(
     assert "asdbench record" in said
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert asdbench("record") == 0
-    assert "2 recorded" in capsys.readouterr().out
+    assert "3 recorded" in capsys.readouterr().out
     assert asdbench("record") == 0
     assert "0 recorded" in capsys.readouterr().out

@@ -1,5 +1,10 @@
 """The command ui: what it takes, and what it passes on."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +40,25 @@ def test_it_serves_the_data_home_on_the_loopback_unless_told_otherwise(
 def test_a_port_that_is_no_number_is_bad_input(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asdbench("ui", "--port", "web") == 2
     assert "'web' is not a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_and_its_server(home: Path, number: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "SSH_CONNECTION": "no desktop"}
+    command = [sys.executable, "-m", "asdbench", "ui"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "Ctrl-C" in line:
+                break
+        [page] = [line for line in lines if line.startswith("MLflow: ")]
+        port = int(page.rsplit(":", 1)[1])
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        process.send_signal(number)
+        assert "MLflow's server has ended" in process.stdout.read()
+        assert process.wait(30) == 0
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), timeout=5)

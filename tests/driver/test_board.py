@@ -14,7 +14,7 @@ from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.report.compare import with_intervals
 from asdbench.report.leaderboard import display_metrics, rows
-from asdbench.tracking.records import BoardEntry, Entry, RowEntry
+from asdbench.tracking.records import BoardEntry, Entry, ModelEntry, RowEntry
 
 
 @pytest.fixture
@@ -96,9 +96,13 @@ class Mlflow:
     def __init__(self, entries: list[Entry]) -> None:
         rows = [entry.row.tags for entry in entries if isinstance(entry, RowEntry)]
         self.rows = {tags["asdbench.key"]: tags["asdbench.results"] for tags in rows}
+        self.models = {entry.system: entry.state for entry in entries if isinstance(entry, ModelEntry)}
 
     def recorded_rows(self, name: str, store: str) -> dict[str, str]:
         return self.rows if name == "tiny" else {}
+
+    def recorded_models(self, name: str, store: str) -> dict[str, str]:
+        return self.models
 
 
 def outdated(board: Board, mlflow: Mlflow) -> list[Entry]:
@@ -107,7 +111,7 @@ def outdated(board: Board, mlflow: Mlflow) -> list[Entry]:
 
 def test_only_what_is_missing_or_has_changed_brings_mlflow_up_to_date(board: Board) -> None:
     everything = outdated(board, Mlflow([]))
-    assert [type(entry) for entry in everything] == [RowEntry, RowEntry, BoardEntry]
+    assert [type(entry) for entry in everything] == [RowEntry, RowEntry, BoardEntry, ModelEntry, ModelEntry]
     mlflow = Mlflow(everything)
     assert outdated(board, mlflow) == []
     first = next(iter(mlflow.rows))
@@ -128,7 +132,7 @@ def test_new_results_change_the_hash_of_a_row(
     for name in board.store.root.names("results", ".json"):
         record = json.loads(board.store.root.read(name))
         board.store.root.write_json(name, record | {"finished": "2031-01-01T00:00:00+00:00"})
-    assert len(outdated(board, mlflow)) == 3
+    assert len(outdated(board, mlflow)) == 5
 
 
 def test_the_id_of_a_store_stays(board: Board) -> None:

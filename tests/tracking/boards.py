@@ -12,7 +12,7 @@ from asdbench.io.workspace import Workspace
 from asdbench.metrics import OFFICIAL
 from asdbench.tracking.address import Address
 from asdbench.tracking.mlflow_runs import Store
-from asdbench.tracking.records import DatasetRecord, RowEntry
+from asdbench.tracking.records import DatasetRecord, ModelEntry, RowEntry
 from asdbench.tracking.rows import BoardRow, SeedResults
 
 DATASET = DatasetRecord("demo", "f1f2", "/recordings", {"path": "string"}, {"clips": 300})
@@ -93,6 +93,27 @@ def board_row(*seeds: SeedResults, key: str = "k", as_of_ns: int = 10**18, **cha
 def row_entry(*seeds: SeedResults, **changed: Any) -> RowEntry:
     """Return the entry of a row."""
     return board_row(*seeds, **changed).entry({})
+
+
+def model_entry(system: str = "baseline-mse") -> ModelEntry:
+    """Return the entry of a model."""
+    return ModelEntry(
+        experiment="demo",
+        store="store",
+        key="k",
+        results="r",
+        weights="w",
+        as_of_ns=10**18,
+        leads=True,
+        system=system,
+        settings={},
+        data="demo",
+        data_digest="f1f2",
+        machine_types=["fan"],
+        seed=0,
+        pseudo_anomaly_data=None,
+        metrics={"official_score": 61.23},
+    )
 
 
 def new_store() -> Store:

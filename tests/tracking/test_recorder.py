@@ -16,12 +16,13 @@ import pytest
 from asdbench.io.workspace import Workspace
 from asdbench.tracking import outbox, recorder
 from asdbench.tracking.address import Address
+from asdbench.tracking.logged_models import Export, NotExported
 from asdbench.tracking.mlflow_runs import NotWritten
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.recorder import Recorder, Undelivered, deliver
-from asdbench.tracking.records import Entry, RowEntry, to_bytes
+from asdbench.tracking.records import Entry, ModelEntry, RowEntry, to_bytes
 from asdbench.tracking.searches import SearchRecord, TrialRecord
-from tests.tracking.boards import client, recorded, row_entry, seed_results
+from tests.tracking.boards import client, model_entry, recorded, row_entry, seed_results
 
 
 def row(number: int = 0, **changed: Any) -> RowEntry:
@@ -51,6 +52,10 @@ class FakeStore:
 
     def write(self, entries: Sequence[Entry]) -> None:
         self.written.extend(entry.row.name for entry in entries if isinstance(entry, RowEntry))
+
+    def write_model(self, entry: ModelEntry, export: Export) -> None:
+        export(entry, Path("model"))
+        self.written.append(f"model {entry.system}")
 
 
 class UnavailableStore:
@@ -431,3 +436,42 @@ print(os.listdir())
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
     assert ran.stdout.splitlines() == ["False False False", "Undelivered(entries=0, why='')", "1", "[]"]
     assert (ran.stderr, ran.returncode) == ("", 0)
+
+
+def test_models_come_when_the_recorder_is_closed_after_all_rows(
+    home: Path, fake_store: type[FakeStore]
+) -> None:
+    active = Recorder(Workspace.from_environment(), export=lambda *_: None)
+    active.put(model_entry())
+    active.put(row())
+    time.sleep(0.3)
+    assert fake_store.written == [row().row.name]
+    active.put(row(1))
+    assert active.close() == Undelivered()
+    assert fake_store.written == [row().row.name, row(1).row.name, "model baseline-mse"]
+
+
+def test_models_stay_where_nothing_exports_them(home: Path, fake_store: type[FakeStore]) -> None:
+    active = Recorder(Workspace.from_environment())
+    active.put(model_entry())
+    assert active.close().entries == 1
+    assert fake_store.written == []
+
+
+def test_a_model_that_cannot_be_exported_is_said_and_does_not_wait(
+    home: Path, fake_store: type[FakeStore]
+) -> None:
+    def export(entry: ModelEntry, _: Path) -> None:
+        if entry.system != "mine":
+            raise NotExported("its plugin is gone")
+
+    active = Recorder(Workspace.from_environment(), export=export)
+    for system in ("first", "second", "mine"):
+        active.put(model_entry(system))
+    left = active.close()
+    assert (left.entries, waiting(home)) == (0, [])
+    assert left.not_exported == (
+        "the model first of data set 'demo', and 1 more, cannot be exported to MLflow because its plugin is "
+        "gone; 'asdbench record' tries again"
+    )
+    assert fake_store.written == ["model mine"]

@@ -1,12 +1,14 @@
 """What is recorded, before MLflow sees it."""
 
 import math
+from typing import Any
 
 import msgspec
 import pytest
 
 from asdbench.engine.task_records import CurvePoint
 from asdbench.tracking.records import (
+    MODEL_GROUP,
     BoardEntry,
     DatasetRecord,
     Entry,
@@ -19,6 +21,7 @@ from asdbench.tracking.records import (
     texts,
     to_bytes,
 )
+from tests.tracking.boards import model_entry
 
 RECORD = RunRecord(
     "r", {"asdbench.key": "k"}, {"epochs": "2"}, [("score", 0.5, 1), ("score", 0.7, 3)], 10, 20
@@ -88,3 +91,13 @@ def test_a_name_that_is_too_long_is_cut_in_its_settings() -> None:
 
 def test_values_are_written_as_set_takes_them() -> None:
     assert texts({"epochs": 2, "bf16": False, "cap": None}) == {"epochs": "2", "bf16": "false", "cap": "none"}
+
+
+def test_an_entry_of_a_model_is_restored_and_its_state_follows_what_is_recorded() -> None:
+    entry = msgspec.structs.replace(model_entry(), settings={"members": ("a", "b"), "epochs": 2})
+    assert from_bytes(to_bytes(entry)) == entry
+    assert entry.group.startswith(MODEL_GROUP)
+    changes: list[dict[str, Any]] = [{"leads": False}, {"weights": "x"}, {"results": "x"}, {"key": "x"}]
+    states = {msgspec.structs.replace(entry, **change).state for change in changes}
+    assert len(states | {entry.state}) == 5
+    assert msgspec.structs.replace(entry, as_of_ns=1).state == entry.state

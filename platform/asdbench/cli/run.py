@@ -202,6 +202,8 @@ def record(*, mlflow_uri: MlflowUri = None) -> None:
     address = Address.from_workspace(workspace, mlflow_uri)
     delivered, left = bring_up_to_date(workspace, address)
     print_line(f"{delivered} recorded at {address.shown}")
+    if left.not_exported:
+        print_line(f"note: {left.not_exported}")
     if left.entries:
         raise InputError(left.why)
 

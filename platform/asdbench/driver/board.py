@@ -14,6 +14,7 @@ from asdbench.config import assignments
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.board_files import SCORES_TABLE, row_files
+from asdbench.driver.board_models import model_entries, outdated_models
 from asdbench.driver.judging import Judged
 from asdbench.driver.study_results import curve_of
 from asdbench.engine.evaluation import labeled_types, training_records
@@ -83,7 +84,7 @@ class Board:
 
     def outdated(self, recorded: Mapping[str, str]) -> list[Row]:
         """Return the rows that are not recorded as they are; ``recorded`` has the hash of each, by key."""
-        return [row for row in self.rows if recorded.get(self._key(row)) != self._results(row)]
+        return [row for row in self.rows if recorded.get(self.key(row)) != self.results(row)]
 
     def entries(self, changed: Sequence[Row], source: Mapping[str, str]) -> "Iterator[Entry]":
         """Yield what is to be recorded of some rows, with their intervals, and of the whole leaderboard.
@@ -99,7 +100,7 @@ class Board:
         yield board_entry(
             self.store_id,
             self.experiment,
-            [self._key(row) for row in self.rows],
+            [self.key(row) for row in self.rows],
             as_of_ns=self.as_of_ns,
             metrics=self.data.rule.metrics,
             note=leaderboard_note(self.rows, self.data, subset=self.subset),
@@ -117,12 +118,13 @@ class Board:
     def _parts(self) -> "dict[RowKey, dict[tuple[int, str], Part]]":
         return row_parts(self.rows, self.records)
 
-    def _key(self, row: Row) -> str:
+    def key(self, row: Row) -> str:
+        """Return the identity of a row, also among the rows of other job stores."""
         from asdbench.tracking.records import hash_of
 
         return hash_of([self.store_id, self.experiment, *row_key(row)])
 
-    def _results(self, row: Row) -> str:
+    def results(self, row: Row) -> str:
         """Return a hash of the results of a row, from which all the rest of it follows."""
         from asdbench.tracking.records import hash_of
 
@@ -136,25 +138,28 @@ class Board:
         from asdbench.tracking.rows import BoardRow
 
         preset = preset_of(row)
-        by_seed: dict[int, dict[str, ResultRecord]] = {}
-        for (seed, machine_type), part in sorted(self._parts[row_key(row)].items()):
-            by_seed.setdefault(seed, {})[machine_type] = self.records[part.place]
+        seeds = sorted({seed for seed, _ in self._parts[row_key(row)]})
         return BoardRow(
             store=self.store_id,
             experiment=self.experiment,
-            key=self._key(row),
-            results=self._results(row),
+            key=self.key(row),
+            results=self.results(row),
             name=row_name(row, preset),
             system=row["system"],
             settings=row["settings"],
             metrics=display_metrics(row),
             tags=self._tags(row, preset),
-            seeds=[self._seed(seed, of_seed, row) for seed, of_seed in by_seed.items()],
+            seeds=[self._seed(seed, self.records_of(row, seed), row) for seed in seeds],
             dataset=dataset,
             as_of_ns=self.as_of_ns,
             files=row_files(row, self.data, self.store, subset=self.subset),
             tables=[SCORES_TABLE],
         )
+
+    def records_of(self, row: Row, seed: int) -> dict[str, ResultRecord]:
+        """Return the results of a row with one seed, by machine type."""
+        parts = sorted(self._parts[row_key(row)].items())
+        return {of: self.records[part.place] for (of_seed, of), part in parts if of_seed == seed}
 
     def _tags(self, row: Row, preset: str | None) -> dict[str, str]:
         tags = {
@@ -196,11 +201,14 @@ class Board:
 
 
 def record_judged(judged: Collection[Judged], data: DataSet, store: JobStore, recorder: "Recorder") -> None:
-    """Record the rows of the leaderboard that results belong to."""
+    """Record the rows of the leaderboard that results belong to, and their models."""
     for subset in sorted({item.subset for item in judged}):
         board = Board.from_store(data, store, subset=subset)
-        for entry in board.entries(board.rows_of(judged), recorder.source):
+        changed = board.rows_of(judged)
+        for entry in board.entries(changed, recorder.source):
             recorder.put(entry)
+        for model in model_entries(board, {row["system"] for row in changed}):
+            recorder.put(model)
 
 
 def outdated_entries(workspace: Workspace, mlflow: "Store", source: Mapping[str, str]) -> "Iterator[Entry]":
@@ -217,6 +225,8 @@ def outdated_entries(workspace: Workspace, mlflow: "Store", source: Mapping[str,
             changed = board.outdated(recorded)
             if changed or len(recorded) != len(board.rows):
                 yield from board.entries(changed, source)
+            if board.rows and subset == "dev":
+                yield from outdated_models(board, mlflow.recorded_models(board.experiment, board.store_id))
 
 
 def preset_of(row: Row) -> str | None:

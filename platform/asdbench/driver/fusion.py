@@ -8,6 +8,7 @@ from asdbench import registry
 from asdbench.config import Simplex, settings_of
 from asdbench.data.sets import catalog
 from asdbench.driver.board import record_judged
+from asdbench.driver.board_models import exporter
 from asdbench.driver.executor import Executor
 from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
 from asdbench.driver.judging import judge
@@ -140,7 +141,7 @@ def fuse_systems(
             on_progress=lambda n_done, n_total: bars.update(task, completed=n_done, total=n_total),
         )
     judged, _, notes = judge(fused.jobs, store, tuned=fused.tuned)
-    recorder = Recorder(workspace, Address.from_workspace(workspace, mlflow_uri))
+    recorder = Recorder(workspace, Address.from_workspace(workspace, mlflow_uri), export=exporter(workspace))
     record_judged(judged, registered, store, recorder)
     show_recorded(recorder, console=console)
     command = run_command(

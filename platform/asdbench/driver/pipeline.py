@@ -11,6 +11,7 @@ from rich.console import Console
 
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.board import record_judged
+from asdbench.driver.board_models import exporter
 from asdbench.driver.executor import ExecutionOptions, Executor
 from asdbench.driver.fusion import fuse_ensembles, note_unfused
 from asdbench.driver.fusion_search import FusionResult
@@ -70,7 +71,7 @@ def run(
     studies = _studies(jobs, request, execution, search, console)
     if studies:
         note_unfused(jobs, console=console)
-    recorder = Recorder(workspace, Address.from_workspace(workspace, mlflow_uri))
+    recorder = Recorder(workspace, Address.from_workspace(workspace, mlflow_uri), export=exporter(workspace))
     executor = Executor(
         execution,
         store,

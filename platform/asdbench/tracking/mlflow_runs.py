@@ -36,19 +36,23 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.address import Address, without_password
 from asdbench.tracking.database import alone_with_tables, is_conflict, one_transaction
+from asdbench.tracking.logged_models import Export, NotExported, models_of, write_model
 from asdbench.tracking.records import (
     AS_OF,
+    CURRENT,
     IS_DEFAULT,
     KEY,
     KIND,
     RESULTS,
     SEED,
+    STATE,
     STORE,
     TRIAL,
     TRIALS,
     BoardEntry,
     DatasetRecord,
     Entry,
+    ModelEntry,
     RowEntry,
     RunRecord,
     TrialEntry,
@@ -135,6 +139,32 @@ class Store:
                     raise
                 self._write_entries(experiment, entries)  # MLflow resolves it, in transactions of its own
         self.experiments[name] = experiment
+
+    def write_model(self, entry: ModelEntry, export: Export) -> None:
+        """Log the model of a row unless it is logged, if the row is stored with the results of the entry.
+
+        Raises
+        ------
+        NotExported
+            It cannot be exported.
+        NotWritten
+            As of `write`.
+        """
+        with _failures(self._address, of_store=True):
+            experiment = self._experiment(entry.experiment)
+        with _failures(self._address, of_store=False):
+            for run in self._runs_with(experiment, entry.key):
+                if run.data.tags[RESULTS] == entry.results and _PARENT not in run.data.tags:
+                    write_model(self._client, run, entry, export)
+        self.experiments[entry.experiment] = experiment
+
+    def recorded_models(self, name: str, store: str) -> dict[str, str]:
+        """Return a hash of what is recorded of the current model of each system, by system."""
+        with _failures(self._address, of_store=True):
+            existing = self._client.get_experiment_by_name(_PREFIX + name)
+            models = models_of(self._client, str(existing.experiment_id), store) if existing else []
+        current = [model for model in models if model.tags[CURRENT] == "true"]
+        return {model.tags["asdbench.system"]: model.tags.get(STATE, "") for model in current}
 
     def recorded_experiments(self) -> dict[str, str]:
         """Return the ids of the platform's experiments by name, the last changed first."""
@@ -465,6 +495,8 @@ def _failures(address: Address, *, of_store: bool) -> Iterator[None]:
 
     try:
         yield
+    except NotExported:
+        raise
     except InputError as error:
         raise NotWritten(str(error), transient=False, of_store=False) from error
     except Exception as error:

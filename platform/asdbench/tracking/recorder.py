@@ -19,9 +19,10 @@ from pathlib import Path
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.address import Address
+from asdbench.tracking.logged_models import Export, NotExported
 from asdbench.tracking.mlflow_runs import NotWritten, Store, source_tags
 from asdbench.tracking.outbox import Outbox
-from asdbench.tracking.records import Entry
+from asdbench.tracking.records import MODEL_GROUP, Entry, ModelEntry
 from asdbench.tracking.searches import SearchRecord, TrialRecord, trial_entry
 
 Progress = Callable[[int, int], None]
@@ -39,10 +40,13 @@ class Undelivered:
     ----------
     entries : number of entries
     why : one sentence with the reason, their location and the command to deliver them; empty without entries
+    not_exported : one sentence about the models that could not be exported, empty if there are none; nothing
+        of them is left
     """
 
     entries: int = 0
     why: str = ""
+    not_exported: str = ""
 
 
 class Recorder:
@@ -57,16 +61,24 @@ class Recorder:
         Its home holds the outbox, and the MLflow store unless another is named.
     address : Address, optional
         The MLflow store; by default that of the environment or of the home.
+    export : Export, optional
+        Exports models; without it they stay in the outbox. It is called while the recorder is closed, so that
+        it does not compete with trainings.
     first_pause_s : float
         Seconds before the second attempt; the pause doubles with every failure, up to a minute.
     """
 
     def __init__(
-        self, workspace: Workspace, address: Address | None = None, *, first_pause_s: float = _FIRST_PAUSE_S
+        self,
+        workspace: Workspace,
+        address: Address | None = None,
+        *,
+        export: Export | None = None,
+        first_pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
         self.address = address or Address.from_workspace(workspace)
         self._first_pause_s = first_pause_s
-        self._delivery = _Delivery(workspace, self.address)
+        self._delivery = _Delivery(workspace, self.address, export)
         self._state = threading.Condition()
         self._has_new = bool(self._delivery.outbox.names())
         self._closing = self._retry_now = self._stopped = self._settled = False
@@ -115,7 +127,7 @@ class Recorder:
         while self._wait(pause_s):
             with self._state:
                 closing, self._has_new = self._closing, False
-            delivered, again = self._delivery.attempt(until=lambda: self._stopped)
+            delivered, again = self._delivery.attempt(models=closing, until=lambda: self._stopped)
             with self._state:
                 if closing and not (again or self._has_new):
                     self._settled = True
@@ -145,40 +157,49 @@ def outbox_folder(workspace: Workspace) -> Path:
 
 
 def deliver(
-    workspace: Workspace, address: Address | None = None, *, progress: Progress | None = None
+    workspace: Workspace,
+    address: Address | None = None,
+    *,
+    export: Export | None = None,
+    progress: Progress | None = None,
 ) -> tuple[int, Undelivered]:
     """Try once to deliver the entries in the outbox; return how many were delivered, and the rest.
 
-    ``progress`` is called after each group of entries with the number of finished entries and of all.
+    Models are delivered if ``export`` is given. ``progress`` is called after each group of entries with the
+    number of finished entries and of all.
     """
-    delivery = _Delivery(workspace, address or Address.from_workspace(workspace))
-    delivered, _ = delivery.attempt(progress=progress)
+    delivery = _Delivery(workspace, address or Address.from_workspace(workspace), export)
+    delivered, _ = delivery.attempt(models=True, progress=progress)
     return delivered, delivery.undelivered()
 
 
 class _Delivery:
     """Attempts to deliver the entries in the outbox of a data home."""
 
-    def __init__(self, workspace: Workspace, address: Address) -> None:
+    def __init__(self, workspace: Workspace, address: Address, export: Export | None) -> None:
         self._workspace = workspace
         self._address = address
+        self._export = export
         self.outbox = Outbox(outbox_folder(workspace))
         self.experiments: dict[str, str] = {}
         self._store: Store | None = None
         self._refused: set[str] = set()  # failed for a permanent reason
         self._reasons: dict[str, str] = {}
+        self._not_exported: dict[str, str] = {}  # name of the model to reason
 
     def attempt(
-        self, *, progress: Progress | None = None, until: Callable[[], bool] = lambda: False
+        self, *, models: bool, progress: Progress | None = None, until: Callable[[], bool] = lambda: False
     ) -> tuple[int, bool]:
-        """Try every entry once, the oldest first; stop early if ``until`` returns true.
+        """Try every entry once, the oldest first, but models last; stop early if ``until`` returns true.
 
-        Return how many entries were delivered, and whether another attempt may deliver more.
+        Models are left out unless ``models`` is true, and wait until all rows have been delivered. Return
+        how many entries were delivered, and whether another attempt may deliver more.
         """
         again = self.outbox.flush() > 0
         groups = {
             group: pending
-            for group, names in self.outbox.groups().items()
+            for group, names in sorted(self.outbox.groups().items(), key=lambda item: _is_model(item[0]))
+            if (self._export and models) or not _is_model(group)
             if (pending := [name for name in names if name not in self._refused])
         }
         waiting = [name for names in groups.values() for name in names]
@@ -188,7 +209,7 @@ class _Delivery:
         try:
             store = self._connected()
             for group, names in groups.items():
-                if until():
+                if until() or (again and _is_model(group)):
                     break
                 try:
                     delivered += self._deliver(store, group, names)
@@ -224,7 +245,7 @@ class _Delivery:
         unwritten, names = self.outbox.flush(), self.outbox.names()
         entries = len(names) + unwritten
         if not entries:
-            return Undelivered()
+            return Undelivered(not_exported=self._why_not_exported())
         default = f"the MLflow store {self._address.shown} has not accepted them yet"
         reason = next((self._reasons[name] for name in names if name in self._reasons), default)
         subject = "1 record is" if entries == 1 else f"{entries} records are"
@@ -233,7 +254,18 @@ class _Delivery:
             if unwritten
             else f"the next run or 'asdbench record' delivers them from {str(self.outbox.folder)!r}"
         )
-        return Undelivered(entries, f"{subject} not in MLflow because {reason}; {cure}")
+        why = f"{subject} not in MLflow because {reason}; {cure}"
+        return Undelivered(entries, why, self._why_not_exported())
+
+    def _why_not_exported(self) -> str:
+        if not self._not_exported:
+            return ""
+        (name, reason), *others = self._not_exported.items()
+        more = f", and {len(others)} more," if others else ""
+        return (
+            f"the model {name}{more} cannot be exported to MLflow because {reason}; "
+            "'asdbench record' tries again"
+        )
 
     def _deliver(self, store: Store, group: str, names: Sequence[str]) -> int:
         """Write the entries of a group and remove them; return their number."""
@@ -251,11 +283,30 @@ class _Delivery:
                     else:
                         if entry is not None:  # another process may have recorded it
                             entries[name] = entry
+                written = self._write(store, list(entries.values())) if entries else 0
                 if entries:
-                    store.write(list(entries.values()))
                     self.experiments |= store.experiments
                     self.outbox.remove(entries)
-                return len(entries)
+                return written
         except OSError as error:
             reason = f"the outbox {str(self.outbox.folder)!r} cannot be used ({error.strerror})"
             raise NotWritten(reason, transient=True, of_store=False) from error
+
+    def _write(self, store: Store, entries: Sequence[Entry]) -> int:
+        """Write entries of one group and return their number; note why a model cannot be exported."""
+        models = [entry for entry in entries if isinstance(entry, ModelEntry)]
+        if not models or self._export is None:
+            store.write(entries)
+            return len(entries)
+        newest = max(models, key=lambda entry: entry.as_of_ns)
+        try:
+            store.write_model(newest, self._export)
+        except NotExported as error:
+            logger.info("could not export a model", exc_info=True)
+            self._not_exported[f"{newest.system} of data set {newest.data!r}"] = str(error)
+            return 0
+        return len(entries)
+
+
+def _is_model(group: str) -> bool:
+    return group.startswith(MODEL_GROUP)

@@ -4,9 +4,10 @@ Idea: a `RunRecord` holds the complete content of one MLflow run, and an entry w
 entry that waits in a file is therefore self-contained: it needs neither the job store nor the same version of
 the platform, and names the commit whose code made the result.
 
-There are three kinds of entries: a row of the leaderboard with its seeds (`RowEntry`), which is updated in
+There are four kinds of entries: a row of the leaderboard with its seeds (`RowEntry`), which is updated in
 place; what surrounds the rows of a leaderboard (`BoardEntry`): its arrangement and which rows are still on
-it; and a trial with its search (`TrialEntry`).
+it; a trial with its search (`TrialEntry`); and the model of a row (`ModelEntry`), which alone needs the job
+store: it says how to export the model instead of holding it.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from asdbench.config import assignments
+from asdbench.config import SettingValue, assignments
 from asdbench.engine.task_records import CurvePoint
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -28,8 +29,12 @@ RESULTS = "asdbench.results"  # hash of what a row or a seed is computed from
 AS_OF = "asdbench.as_of_ns"  # when the stored results were read
 STORE = "asdbench.store"  # id of the job store
 SEED = "asdbench.seed"
+WEIGHTS = "asdbench.weights"  # hash of what a model depends on
+STATE = "asdbench.state"  # hash of all that is recorded of a model
+CURRENT = "asdbench.current"  # whether a model is the best of its system
 TRIALS, TRIAL, IS_DEFAULT = "asdbench.trials", "asdbench.trial", "asdbench.default"
 _NAME_CHARACTERS = 250  # MLflow's column
+MODEL_GROUP = "model-"  # how the groups of models begin
 
 
 class DatasetRecord(msgspec.Struct, frozen=True):
@@ -154,7 +159,51 @@ class TrialEntry(msgspec.Struct, frozen=True, tag="trial"):
         return hash_of([self.experiment, self.search.tags[KEY]])
 
 
-Entry = RowEntry | BoardEntry | TrialEntry
+class ModelEntry(msgspec.Struct, frozen=True, tag="model"):
+    """The model of a row: what is recorded of it, and what is needed to export it.
+
+    Attributes
+    ----------
+    experiment : name of the experiment, without ``asdbench/``
+    store : id of the job store
+    key, results : of the row, as in its tags
+    weights : hash of all that the exported model depends on
+    as_of_ns : when the stored results were read, in nanoseconds since 1970
+    leads : whether the row is the best of those that no search has chosen
+    system, settings, data, machine_types, seed, pseudo_anomaly_data : the jobs to export; settings are the
+        changed ones
+    data_digest : the digest of the data set, as in `DatasetRecord`
+    metrics : metrics of the row
+    """
+
+    experiment: str
+    store: str
+    key: str
+    results: str
+    weights: str
+    as_of_ns: int
+    leads: bool
+    system: str
+    settings: dict[str, SettingValue]
+    data: str
+    data_digest: str
+    machine_types: list[str]
+    seed: int
+    pseudo_anomaly_data: str | None
+    metrics: dict[str, float]
+
+    @property
+    def group(self) -> str:
+        """The key of entries that only one process may write at a time: those of a system."""
+        return MODEL_GROUP + hash_of([self.experiment, self.system])
+
+    @property
+    def state(self) -> str:
+        """A hash of all that is recorded of the model."""
+        return hash_of([self.key, self.results, self.weights, str(self.leads)])
+
+
+Entry = RowEntry | BoardEntry | TrialEntry | ModelEntry
 
 
 def to_bytes(entry: Entry) -> bytes:
