@@ -74,8 +74,8 @@ def show_board(
             wait_until_ready(base, log)
         note_left(left, console=console)
         _show_pages(base, workspace, address, console)
-        print_message(console, "Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
+            print_message(console, "Ctrl-C ends it")
             _wait()
     print_message(console, "MLflow's server has ended")
 
