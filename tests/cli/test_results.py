@@ -59,6 +59,21 @@ def test_results_are_listed_and_removed(results: Path, capsys: pytest.CaptureFix
     assert count(results) == (1, 1, 1)
 
 
+def test_what_results_of_a_newer_version_need_stays(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = next((results / "results").iterdir())
+    for number in range(6):
+        record = json.loads(newer.read_text()) | {"schema_version": 99}
+        newer.with_name(f"newer-{number}.json").write_text(json.dumps(record))
+    newer.unlink()
+    assert asdbench("results", "remove", "--data", "tiny", "--yes") == 2
+    said = capsys.readouterr().err
+    assert "newer-0.json has schema version 99" in said
+    assert said.endswith("; or remove results with the asdbench that wrote it\n")
+    assert count(results) == (7, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [

@@ -1,5 +1,6 @@
 """Removal of results: what goes with them, what others need, and what happens when it is interrupted."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,8 @@ def select(store: JobStore, selection: ResultSelection) -> Any:
 def planned(
     store: JobStore, selection: ResultSelection = ALL, *, searches: bool = False
 ) -> result_removal.ResultRemoval:
-    found = select(store, selection)
     matching = matching_searches(store, selection) if searches else {}
-    return plan_removal(store, found.selected, found.others, matching)
+    return plan_removal(store, select(store, selection), matching)
 
 
 def files(folder: Path) -> set[str]:
@@ -109,6 +109,22 @@ def test_scores_that_an_ensemble_joins_stay(results: JobStore) -> None:
     remove(results, plan)
     plan = planned(results)
     assert (plan.trainings, plan.scores) == ((job(8).training_key,), (job(8).scoring_key,))
+
+
+def test_nothing_goes_while_a_result_cannot_be_read(results: JobStore, folder: Path) -> None:
+    newer = [folder / name for name in select(results, ResultSelection()).selected["name"][:2]]
+    for path in newer:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    before = {path for path in folder.rglob("*") if "index" not in path.parts}
+    with pytest.raises(
+        InputError, match=rf"nothing can be removed.*{newer[0].name} has schema version 99.*: \w"
+    ):
+        remove(results, planned(results))
+    assert {path for path in folder.rglob("*") if "index" not in path.parts} == before
+    for path in newer:
+        path.unlink()
+    remove(results, planned(results))
+    assert files(folder / "results") == set()
 
 
 def search(store: JobStore, *hidden: int) -> None:

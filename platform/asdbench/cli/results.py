@@ -115,7 +115,7 @@ def remove(
     store = JobStore.from_workspace(workspace)
     found = select_results(workspace, store, selection)
     matching = result_removal.matching_searches(store, selection)
-    plan = result_removal.plan_removal(store, found.selected, found.others, matching if searches else {})
+    plan = result_removal.plan_removal(store, found, matching if searches else {})
     if not (plan.results or plan.searches):
         print_line("there are no such results; nothing was removed")
         return

@@ -3,8 +3,8 @@
 Idea
 ----
 A result names the trainings and the scores that it is computed from. Those of the removed results go unless
-a remaining result names them, too. An ensemble names no scores of its members; as long as one remains, all
-scores of its trainings stay.
+a remaining result names them, too. If a result cannot be read, what it names is unknown, and nothing goes. An
+ensemble names no scores of its members; as long as one remains, all scores of its trainings stay.
 
 The trainings of a search's trials have no results. They are found by their settings, which a training's
 record holds, and which the search's record gives for each trial.
@@ -28,7 +28,7 @@ from asdbench.engine import search_record
 from asdbench.engine.job_store import SCORINGS, TRAININGS, JobStore
 from asdbench.engine.record_index import indexed_records
 from asdbench.engine.result_index import Decoder
-from asdbench.engine.result_selection import ResultSelection
+from asdbench.engine.result_selection import ResultSelection, SelectedResults
 from asdbench.engine.search_record import SearchRecord, StudyRecord
 from asdbench.engine.usage import check_unused
 from asdbench.errors import InputError
@@ -75,8 +75,7 @@ def matching_searches(store: JobStore, selection: ResultSelection) -> dict[str, 
 
 def plan_removal(
     store: JobStore,
-    selected: pl.DataFrame,
-    others: pl.DataFrame,
+    found: SelectedResults,
     searches: dict[str, SearchRecord],
 ) -> ResultRemoval:
     """Return what the removal of results and searches would delete; nothing is deleted yet.
@@ -84,9 +83,22 @@ def plan_removal(
     Parameters
     ----------
     store : the job store
-    selected, others : the results to remove, and all others, as rows of the index of results
+    found : the results to remove, and all others
     searches : the searches to remove, by key
+
+    Raises
+    ------
+    InputError
+        A result cannot be read, so that what it needs is unknown.
     """
+    if found.unreadable:
+        error = found.unreadable[0]
+        cure = "; or remove results with the asdbench that wrote it" if error.is_other_version else ""
+        raise InputError(
+            f"nothing can be removed, because the scores and trainings that an unreadable result needs are "
+            f"unknown: {error}{cure}"
+        )
+    selected, others = found.selected, found.others
     trainings = indexed_records(store.root, TRAININGS).rows.with_columns(key=_key("name"))
     scorings = indexed_records(store.root, SCORINGS).rows.with_columns(key=_key("name"))
     removed, kept = _Keys.from_results(selected), _Keys.from_results(others)
