@@ -1,5 +1,6 @@
 """A fit that is not stored is named before the system has a result."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from asdbench.engine.fit_check import check_fit
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, by_training
 from asdbench.engine.local import run_local
+from asdbench.engine.module_state import ModuleState
 from asdbench.engine.state import backend_state
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
@@ -63,9 +65,11 @@ def check(keep: Callable[[Any, Tensor], None], cls: type[Mine] = Mine) -> None:
     )
     fitted: Any = cls(keep, None)
     trained = {name: value.clone() for name, value in fitted.state_dict().items()}
+    modules = ModuleState.of_system(fitted)
     with torch.no_grad():
         fitted.fit_backend([BATCH])
-        check_fit(fitted, resolved, trained, backend_state(fitted, trained), device=torch.device("cpu"))
+        state = backend_state(fitted, trained)
+        check_fit(fitted, resolved, trained, state, modules=modules, device=torch.device("cpu"))
 
 
 def test_a_buffer_is_stored() -> None:
@@ -155,6 +159,71 @@ def test_an_attribute_that_only_starts_otherwise_is_named() -> None:
         InputError, match="stored and loaded has another value of 'distance' for 3 of 3 clips"
     ):
         check(lambda system, mean: setattr(system, "center", mean.numpy()), Starts)
+
+
+_KEPT: dict[str, Any] = {}
+_SEEN: list[Any] = []
+
+
+@functools.cache
+def weights(size: int) -> Tensor:
+    """A table that is made when it is first used."""
+    return torch.ones(size)
+
+
+def in_a_dict_of_the_module(system: Any, mean: Tensor) -> None:
+    _KEPT["mean"] = mean
+
+
+def in_the_class(system: Any, mean: Tensor) -> None:
+    type(system).center = mean
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (
+            in_a_dict_of_the_module,
+            "KeepsElsewhere keeps _KEPT['mean'] in its module or class rather than in its parameters and "
+            "buffers, so a model that is stored and loaded in another process cannot score ('mean'); ",
+        ),
+        (in_the_class, "KeepsElsewhere keeps KeepsElsewhere.center in its module or class"),
+    ],
+)
+def test_what_is_kept_in_a_module_or_class_is_named_every_time(
+    keep: Callable[[Any, Tensor], None], message: str
+) -> None:
+    class KeepsElsewhere(Mine):
+        center = None
+
+        def fitted(self) -> Tensor:
+            return torch.as_tensor(_KEPT["mean"] if self.center is None else self.center)
+
+    for _ in range(2):  # the first leaves nothing behind that the second could score with
+        with pytest.raises(InputError) as error:
+            check(keep, KeepsElsewhere)
+        assert message in str(error.value)
+    assert not _KEPT
+
+
+def test_a_cache_of_a_module_is_no_fault() -> None:
+    def keep(system: Any, mean: Tensor) -> None:
+        import colorsys  # an import in a function
+
+        _SEEN.append((colorsys, weights(2)))
+        type(system).table = weights(2)
+        system.register_buffer("center", mean)
+
+    class Caches(Mine):
+        table: Any = None
+
+        def fitted(self) -> Tensor:
+            self.table = weights(2) if self.table is None else self.table
+            return super().fitted() * torch.as_tensor(self.table)
+
+    check(keep, Caches)
+    assert _SEEN.pop() is not None
+    assert Caches.table is weights(2)
 
 
 def test_scores_that_are_random_are_named() -> None:

@@ -2,15 +2,18 @@
 
 What a system keeps outside its parameters and buffers is not in ``state_dict()``: the fitted system scores,
 and the one that is loaded later fails or scores differently. One batch shows that before there is a result.
+A model that is loaded later is so in another process: what the fit has kept in a module or a class is set
+back for the check.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from asdbench.engine.jobs import ResolvedJob
+from asdbench.engine.module_state import ModuleState
 from asdbench.engine.state import State, load_backend, load_trained
 from asdbench.engine.system_output import checked_components
 from asdbench.errors import InputError
@@ -23,7 +26,13 @@ _DEPTH = 4  # of containers and objects that are compared
 
 
 def check_fit(
-    fitted: System, resolved: ResolvedJob, trained: State, backend: State, *, device: torch.device
+    fitted: System,
+    resolved: ResolvedJob,
+    trained: State,
+    backend: State,
+    *,
+    modules: ModuleState,
+    device: torch.device,
 ) -> None:
     """Score one batch with a fitted system and with one that is built from what is stored of it.
 
@@ -33,6 +42,7 @@ def check_fit(
     resolved : its job
     trained : the state after training
     backend : the state that the fit has added
+    modules : the state of the system's modules before the fit; it stays restored if this raises an error
     device : where the system is
 
     Raises
@@ -43,19 +53,35 @@ def check_fit(
     clips = resolved.clips
     ids = clips.test_ids if len(clips.test_ids) else clips.training_ids
     batch = next(iter(clips.scoring_batches(ids))).to(device)
-    loaded = _loaded(fitted, resolved, trained, backend).to(device).eval()
     with torch.inference_mode():
         expected = _scores(fitted, batch)
-        try:
+
+    def check(explain: Callable[[System, str], str]) -> None:
+        loaded = _loaded(fitted, resolved, trained, backend).to(device).eval()
+        why = _difference(loaded, batch, expected)
+        if why is not None:
+            raise InputError(explain(loaded, why))
+
+    check(lambda loaded, why: _message(fitted, loaded, why))
+    changed = modules.changed()
+    if changed:
+        with modules.restored():
+            check(lambda loaded, why: _message_of_modules(fitted, changed, why))
+
+
+def _difference(loaded: System, batch: ClipBatch, expected: Mapping[str, Tensor]) -> str | None:
+    """Return how a loaded system scores a batch otherwise than expected; ``None`` if it does not."""
+    try:
+        with torch.inference_mode():
             actual = _scores(loaded, batch)
-        except Exception as error:
-            raise InputError(_message(fitted, loaded, f"cannot score ({error})")) from error
+    except Exception as error:
+        return f"cannot score ({error})"
     for name, values in expected.items():
         tolerance = _TOLERANCE * values.abs().max()
         n_far = int(((actual[name] - values).abs() > tolerance).sum()) if name in actual else batch.n_clips
         if n_far:
-            why = f"has another value of {name!r} for {n_far} of {batch.n_clips} clips"
-            raise InputError(_message(fitted, loaded, why))
+            return f"has another value of {name!r} for {n_far} of {batch.n_clips} clips"
+    return None
 
 
 def _scores(system: System, batch: ClipBatch) -> dict[str, Tensor]:
@@ -101,6 +127,17 @@ def _message(fitted: System, loaded: System, why: str) -> str:
         f"{name} keeps {listed} outside its parameters and buffers, so a model that is stored and loaded "
         f"{why}; {turned}keep it in a buffer: "
         f"{'.'.join(filter(None, ['self', owner]))}.register_buffer({attribute!r}, values)"
+    )
+
+
+def _message_of_modules(fitted: System, changed: Mapping[str, object], why: str) -> str:
+    """Return the message about values of modules and classes, which another process does not have."""
+    # tensors first: what else has changed may be without effect
+    names = sorted(changed, key=lambda name: not isinstance(changed[name], Tensor))
+    return (
+        f"{type(fitted).__name__} keeps {', '.join(names[:_NAMED])} in its module or class rather than in "
+        f"its parameters and buffers, so a model that is stored and loaded in another process {why}; turn it "
+        f"into tensors and keep it in a buffer: self.register_buffer('fitted', values)"
     )
 
 

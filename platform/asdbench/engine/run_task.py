@@ -21,6 +21,7 @@ from asdbench.engine.events import Note
 from asdbench.engine.fit_check import check_fit
 from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask, job_label
+from asdbench.engine.module_state import ModuleState
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import backend_state, load_trained
 from asdbench.engine.task_records import ScoringRecord, TrainingRecord
@@ -183,13 +184,14 @@ def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobS
     load_trained(fresh, trained.state_dict())
     scorer = resolved.build_scorer(fresh).to(runtime.device).eval()
     training.seed_back_end(resolved.job.seed)
+    modules = ModuleState.of_system(scorer)
     with torch.no_grad():  # inference mode would make tensors that no state can be loaded into
         scorer.fit_backend(batch.to(runtime.device) for batch in resolved.clips.backend_batches())
     fitted = time.perf_counter()
     scores = scoring.clip_scores(scorer, resolved.clips, device=runtime.device)
     scored = time.perf_counter()
     state = backend_state(scorer, trained.state_dict())
-    check_fit(scorer, resolved, trained.state_dict(), state, device=runtime.device)
+    check_fit(scorer, resolved, trained.state_dict(), state, modules=modules, device=runtime.device)
     retry_until_stored(
         lambda: store.save_tensors(f"{folder}/backend.pt", state), on_wait=runtime.report_waiting
     )
