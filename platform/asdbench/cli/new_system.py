@@ -1,5 +1,6 @@
 """The command that writes a new system."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from asdbench.cli.options import Flag, print_line
@@ -27,8 +28,9 @@ def new_system(name: str, *, package: Flag = False, output: Path | None = None) 
     print_line(f"{new.folder / new.system}: the system {name}")
     print_line(f"{new.folder / new.test}: its test")
     if package:
-        print_line(f"install it:  pip install -e {new.folder}")
+        print_line(f"install it:  pip install -e '{new.folder}[dev]'")
     elif not new.is_read:
         print_line(f"note: this asdbench is not the one in {new.folder}; use that one to run {name}")
-    print_line(f"test it:     python -m pytest {new.folder / new.test}")
+    pytest = "" if package or find_spec("pytest") else "pip install pytest && "
+    print_line(f"test it:     {pytest}python -m pytest {new.folder / new.test}")
     print_line(f"run it:      asdbench run {name} --data demo --local      (once: asdbench data demo)")
