@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -87,8 +89,10 @@ def test_a_bad_file_does_not_stop_the_others(
     assert [row.get("error", "") for row in rows][:2] == ["empty file (0 bytes)", "NaN or infinite samples"]
     assert "not audio" in rows[2]["error"]
     assert "score" in rows[3]
-    assert "3 of 4 files could not be scored" in err
+    assert err == "asdbench: 3 of 4 files could not be scored\n"
     assert asdbench("detect", model, bad[0], "--machine", "fan") == 2
+    out, err = capsys.readouterr()
+    assert (out + err).count("empty file (0 bytes)") == 1
 
 
 def test_doubtful_recordings_are_scored_with_notes(
@@ -151,7 +155,11 @@ def test_a_stream_is_scored_while_it_runs(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "standard input is empty"), (b"RIFF....WAVE", "standard input is a WAV or FLAC file")],
+    [
+        (b"", "standard input is empty"),
+        (b"x", "the stream is too short to leave a sample at 16000 Hz"),
+        (b"RIFF....WAVE", "standard input is a WAV or FLAC file"),
+    ],
 )
 def test_a_stream_that_is_none_is_named(
     model: str,
@@ -163,6 +171,14 @@ def test_a_stream_that_is_none_is_named(
     monkeypatch.setattr(sys, "stdin", _Standard(content))
     assert asdbench("detect", model, "-", "--machine", "fan") == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_closed_stream_is_named(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert asdbench("detect", model, "-", "--machine", "fan") == 2
+    assert "standard input is closed; pipe raw 16-bit mono samples" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -177,7 +193,10 @@ def test_a_stream_that_is_none_is_named(
         (["FILE", "--window", "0"], "--window is 0.0 s; give a positive number"),
         (["FILE", "--threshold", "gama"], "did you mean 'gamma'"),
         (["FILE", "--tresh", "1"], "unknown option --tresh"),
-        (["FILE", "--threshold", "nan"], "--threshold nan is not a finite number"),
+        (["FILE", "--threshold", "nan"], "the threshold nan is not a finite number"),
+        (["FILE", "--explain", "/proc/no"], "--explain cannot write to the folder '/proc/no'"),
+        (["FILE", "--explain", "FILE/pictures"], "(Not a directory); name another one"),
+        (["FILE", "--explain", "FOLDER/a.png"], "a.png', which is a folder; name another place"),
         (["FILE", "FILE2", "--explain", "x.png"], "is one picture for 2 files; name a folder"),
     ],
 )
@@ -194,9 +213,15 @@ def test_a_bad_request_is_named(
         "FILE2": str(exported.test_file("fan", place=1)),
         "FOLDER": str(tmp_path),
     }
-    given = [names.get(word, word) for word in arguments]
+    if "FOLDER/a.png" in arguments:
+        (tmp_path / "a.png").mkdir()
+    given = [
+        names.get(first, first) + slash + rest for first, slash, rest in (w.partition("/") for w in arguments)
+    ]
     assert asdbench("detect", model, *given, "--machine", "fan") == 2
-    assert message in " ".join(capsys.readouterr().err.split())
+    out, err = capsys.readouterr()
+    assert message in " ".join(err.split())
+    assert not out
 
 
 def test_a_folder_that_is_no_model_is_named(
@@ -223,4 +248,27 @@ def test_pictures_are_written(
             == 0
         )
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
-        assert "most of the score:" in capsys.readouterr().err
+        assert f"{picture}: " in capsys.readouterr().err
+
+
+def test_a_picture_that_fails_does_not_stop_the_others(
+    model: str,
+    exported: Exported,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name too long for a temporary name has no picture; one that is not UTF-8 has, and is shown."""
+    monkeypatch.setattr("asdbench.engine.explanation._BANDS", 1)
+    monkeypatch.setattr("asdbench.engine.explanation._TIMES", 1)
+    names = ["a" * 245 + ".wav", os.fsdecode(b"caf\xe9.wav")]
+    for name in names:
+        shutil.copy(exported.test_file("fan"), tmp_path / name)
+    options = ["--machine", "fan", "--explain", str(tmp_path / "pictures")]
+    assert asdbench("detect", model, *(str(tmp_path / name) for name in names), *options) == 1
+    out, err = capfd.readouterr()
+    assert "caf\ufffd.wav" in out
+    assert "aaa.png' (File name too long); name another place with --explain" in err
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [os.fsdecode(b"caf\xe9.png")]
+    assert asdbench("detect", model, str(tmp_path / names[1]), "--machine", "fan", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["file"] == str(tmp_path / names[1])

@@ -116,6 +116,8 @@ def write_bad(path: Path, kind: str) -> None:
         wave = np.zeros(100)
         wave[50] = {"nan": np.nan, "infinite": np.inf}[kind]
         soundfile.write(path, wave, 16000, subtype="FLOAT")
+    elif kind.endswith(" Hz"):
+        soundfile.write(path, noise(1000), int(kind.split()[0]))
     elif kind == "text":
         path.write_text("not a recording\n" * 50)
     elif kind == "mp3":
@@ -143,6 +145,9 @@ def write_bad(path: Path, kind: str) -> None:
         ("overwritten", "flac", "truncated or damaged"),
         ("nan", "wav", "NaN or infinite samples"),
         ("infinite", "wav", "NaN or infinite samples"),
+        ("1 Hz", "wav", "its sample rate is 1 Hz, not a whole number from 1000 to 1000000"),
+        ("999 Hz", "flac", "its sample rate is 999 Hz"),
+        ("1000001 Hz", "wav", "its sample rate is 1000001 Hz"),
         ("text", "wav", "not audio"),
         ("text", "flac", "not audio"),
         ("mp3", "wav", "MP3 audio, not WAV or FLAC"),

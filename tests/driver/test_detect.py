@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asdbench.driver.detect import audio_files, detect_files, detect_stream, pcm_blocks
+from asdbench.driver.detect import audio_files, detect_files, detect_stream, explanation_sentence, pcm_blocks
 from asdbench.engine.detector import Detector
+from asdbench.engine.explanation import Explanation
 from asdbench.errors import InputError
 from tests.exported import Exported
 
@@ -39,6 +40,19 @@ def test_an_unknown_threshold_is_no_fault_of_a_file(exported: Exported) -> None:
     fan = Detector.load(exported.folder).machine("fan")
     with pytest.raises(InputError, match="no threshold method 'gama'"):
         list(detect_files(fan, [exported.test_file("fan")], threshold="gama"))
+
+
+@pytest.mark.parametrize(("drop", "sentence"), [
+    (0.06, "masking 10.50 to 11.00 s, 1.00 to 8.00 kHz lowers the score most: 7.09 to 7.03"),
+    (0.0, "no part of the recording alone carries the score of 7.09"),
+    (-0.5, "no part of the recording alone carries the score of 7.09"),
+    (1e-6, "no part of the recording alone carries the score of 7.09"),
+])  # fmt: skip
+def test_an_explanation_says_what_masking_does(drop: float, sentence: str) -> None:
+    lowered = np.array([[-1.0, -2.0], [-3.0, drop]])
+    edges_hz, edges_s = np.array([0.0, 1000.0, 8000.0]), np.array([0.0, 0.5, 1.0])
+    found = Explanation(7.09, lowered, np.zeros(2), edges_hz, edges_s)
+    assert explanation_sentence(found, start_s=10.0) == sentence
 
 
 class _Noise(io.RawIOBase):

@@ -29,12 +29,17 @@ def test_clips_cover_a_stream_to_its_end(blocks: int, hop_s: float) -> None:
         np.testing.assert_array_equal(clip.samples, expected)
 
 
-def test_a_short_stream_is_one_clip_and_none_has_none() -> None:
+def test_a_short_stream_is_one_clip() -> None:
     (clip,) = cut_stream([ramp(100), ramp(50)], RATE, ClipLength(1.0, 0.5), policy="mean")
     assert len(clip.samples) == 150
-    assert list(cut_stream([], RATE, ClipLength(1.0, 0.5), policy="mean")) == []
     (exact,) = cut_stream([ramp(RATE)], RATE, ClipLength(1.0, 0.5), policy="mean")
     assert len(exact.samples) == RATE
+
+
+@pytest.mark.parametrize("blocks", [[], [np.zeros((1, 1), np.float32)]])
+def test_a_stream_without_a_sample_is_too_short(blocks: list[np.ndarray]) -> None:
+    with pytest.raises(InputError, match="the stream is too short to leave a sample at 16000 Hz"):
+        list(cut_stream(blocks, 96_000, ClipLength(1.0, 0.5), policy="mean"))
 
 
 def test_a_clip_comes_as_soon_as_it_is_complete() -> None:

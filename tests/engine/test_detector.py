@@ -81,6 +81,10 @@ def test_a_threshold_is_a_method_or_a_number(detector: Detector, exported: Expor
     assert detector.score(samples, RATE, machine="fan", threshold=score).decision == "normal"
     with pytest.raises(InputError, match="no threshold method 'gama'; did you mean 'gamma'"):
         detector.score(samples, RATE, machine="fan", threshold="gama")
+    assert detector.score(samples, RATE, machine="fan", threshold=np.float32(2)).threshold == 2  # type: ignore[arg-type]
+    for bad in (np.nan, -np.inf, True, np.True_, ""):
+        with pytest.raises(InputError, match="threshold"):
+            detector.score(samples, RATE, machine="fan", threshold=bad)  # type: ignore[arg-type]
 
 
 def test_a_machine_type_must_be_known_and_chosen(detector: Detector) -> None:

@@ -55,9 +55,13 @@ def test_conversions_are_noted(fan: MachineDetector, exported: Exported) -> None
     samples = np.repeat(exported.recording("fan"), 2)
     notes = scan_samples(fan, np.stack([samples, samples]), 32_000).notes
     assert notes[:2] == ("the mean of 2 channels is used", "resampled from 32000 Hz to 16000 Hz")
+    notes = scan_samples(fan, samples, 8_000).notes
+    assert notes[0] == "resampled from 8000 Hz to 16000 Hz; everything above 4 kHz is missing"
 
 
 def test_a_bad_file_is_named(fan: MachineDetector, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
-    with pytest.raises(BadAudio, match="empty file"):
-        scan_file(fan, tmp_path / "empty.wav")
+    soundfile.write(tmp_path / "slow.wav", np.zeros(160_000), 1)  # 42 hours when resampled
+    for name, reason in (("empty", "empty file"), ("slow", "its sample rate is 1 Hz")):
+        with pytest.raises(BadAudio, match=reason):
+            scan_file(fan, tmp_path / f"{name}.wav")

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -29,10 +30,15 @@ def model(exported: Exported) -> object:
     return mlflow.pyfunc.load_model(str(exported.folder))
 
 
-def encoded(samples: np.ndarray, format: str = "FLAC") -> str:
+def encoded(samples: np.ndarray, format: str = "FLAC", rate: int = RATE) -> str:
     file = io.BytesIO()
-    soundfile.write(file, samples, RATE, format=format, subtype="PCM_16")
+    soundfile.write(file, samples, rate, format=format, subtype="PCM_16")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def one_hz() -> str:
+    """A recording whose header says 1 Hz."""
+    return encoded(np.zeros(160_000), "WAV", 1)
 
 
 def test_the_folder_is_a_model_without_code(exported: Exported) -> None:
@@ -85,6 +91,8 @@ def test_the_threshold_is_a_parameter(model: object, exported: Exported) -> None
         ({"audio": "/etc/passwd", "machine": "fan"}, "row 0: "),
         ({"machine": "fan"}, "row 0: there is neither audio"),
         ({"samples": [0.1] * 10, "machine": "fan"}, "row 0: samples come without sample_rate"),
+        ({"samples": [0.1] * 10, "sample_rate": 1, "machine": "fan"}, "row 0: the sample rate is 1 Hz"),
+        ({"audio": one_hz(), "machine": "fan"}, "row 0: its sample rate is 1 Hz"),
         ({"samples": [0.1] * 10, "sample_rate": 16_000}, "row 0: this detector knows 2 machine types"),
         ({"samples": [float("nan")], "sample_rate": 16_000, "machine": "fan"}, "row 0: samples are NaN"),
     ],
@@ -95,6 +103,28 @@ def test_a_bad_row_is_named(model: object, row: dict[str, object], message: str)
     with pytest.raises(mlflow.exceptions.MlflowException, match=message) as caught:
         model.predict(pd.DataFrame([row]))  # type: ignore[attr-defined]
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize("threshold", ["nan", "-inf", "gama"])
+def test_a_bad_threshold_is_named(model: object, exported: Exported, threshold: str) -> None:
+    import pandas as pd
+
+    row = pd.DataFrame([{"audio": encoded(exported.recording("fan")), "machine": "fan"}])
+    with pytest.raises(mlflow.exceptions.MlflowException, match=f"threshold .*{threshold}"):
+        model.predict(row, params={"threshold": threshold})  # type: ignore[attr-defined]
+
+
+def test_the_documented_request_is_scored(model: object, exported: Exported, tmp_path: Path) -> None:
+    """The shell builds the body without an argument that holds the whole file."""
+    import pandas as pd
+
+    soundfile.write(tmp_path / "a.wav", np.tile(exported.recording("fan"), 10), RATE)
+    page = (Path(__file__).parents[2] / "docs" / "detect.md").read_text()
+    (command,) = re.findall(r"^(\{ printf .*?) \|\n  curl .* -d @-$", page, flags=re.DOTALL | re.MULTILINE)
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True)
+    body = json.loads(done.stdout)
+    answer = model.predict(pd.DataFrame(body["dataframe_records"]), params=body["params"])  # type: ignore[attr-defined]
+    assert answer["machine_type"].tolist() == ["fan"]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The commands that use a trained system: export and detect."""
 
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from asdbench.cli.output import format_of, print_line, print_result
 from asdbench.errors import InputError
 
 if TYPE_CHECKING:
+    from asdbench.driver.detect import FileResult
     from asdbench.engine.clip_stream import ClipLength
     from asdbench.engine.detection import Detection
     from asdbench.engine.machine_detector import MachineDetector
@@ -84,8 +84,8 @@ def detect(
     """Score recordings with a system that 'asdbench export' has written.
 
     A recording that is much longer than the training clips is cut into overlapping clips, and anomalous clips
-    are merged into events. Exit codes: 0 all recordings were scored, 1 some could not be read, 2 none could
-    or bad input. An anomaly does not change the exit code.
+    are merged into events. Exit codes: 0 all recordings were scored, 1 some could not be read or a picture
+    could not be written, 2 none could be read or bad input. An anomaly does not change the exit code.
 
     Parameters
     ----------
@@ -114,14 +114,14 @@ def detect(
         Also write a picture of the times and frequencies that carry the score: a folder, or for a single
         file a name that ends in .png.
     """
-    from asdbench.driver.detect import audio_files
+    from asdbench.driver.detect import audio_files, check_pictures
     from asdbench.engine.detector import Detector
 
     _check_inputs(inputs)
     format = format_of(format, json=json)
     detector = Detector.load(model).machine(machine)
     length = None if window is None and hop is None else detector.length(window, hop)
-    limit = _threshold(threshold)
+    limit = detector.threshold(_threshold(threshold))
     if Path("-") in inputs:
         _check_stream(inputs, explain)
         return _detect_stream(detector, rate, length, limit, format)
@@ -131,6 +131,7 @@ def detect(
         )
     files = audio_files(inputs)
     pictures = _pictures(files, explain)
+    check_pictures(list(pictures.values()))
     return _detect_files(detector, files, pictures, length, limit, format)
 
 
@@ -145,12 +146,9 @@ def _check_inputs(inputs: Sequence[Path]) -> None:
 def _threshold(text: str | None) -> str | float | None:
     """Return a threshold as a number if it is one."""
     try:
-        number = float(text) if text is not None else None
+        return float(text) if text is not None else None
     except ValueError:
         return text
-    if number is not None and not math.isfinite(number):
-        raise InputError(f"--threshold {text} is not a finite number; give a number or a method")
-    return number
 
 
 def _check_stream(inputs: Sequence[Path], explain: Path | None) -> None:
@@ -158,6 +156,8 @@ def _check_stream(inputs: Sequence[Path], explain: Path | None) -> None:
         raise InputError("- stands for standard input and takes no further files; score them in another call")
     if explain is not None:
         raise InputError("--explain needs files; standard input is not kept, so save the recording first")
+    if sys.stdin is None:
+        raise InputError("standard input is closed; pipe raw 16-bit mono samples to this command")
     if sys.stdin.isatty():
         raise InputError("standard input is a terminal; pipe raw 16-bit mono samples to this command")
 
@@ -183,30 +183,41 @@ def _detect_files(
     files: Sequence[Path],
     pictures: Mapping[Path, Path],
     length: "ClipLength | None",
-    threshold: str | float | None,
+    threshold: float,
     format: str,
 ) -> int:
-    from asdbench.driver.detect import detect_files, write_explanation
+    from asdbench.driver.detect import detect_files
     from asdbench.report.detections import file_table, file_values, to_line
 
-    results = []
+    results, n_left_out = [], 0
     for found in detect_files(detector, files, length=length, threshold=threshold):
         results.append((found.path, found.result, found.error))
         if format == "json":
             print(to_line(file_values(*results[-1])), flush=True)
         if found.path in pictures and found.result is not None:
-            sentence = write_explanation(detector, found, pictures[found.path], length=length)
-            print_line(f"{pictures[found.path]}: {sentence}", stderr=True)
+            n_left_out += not _explain(detector, found, pictures[found.path], length)
     if format == "table":
         new_console().print(file_table(results, title=_title(detector)))
     n_failed = sum(result is None for _, result, _ in results)
-    for path, _, error in results:
-        if error:
-            print(f"{path}: {error}", file=sys.stderr)
     if not n_failed:
-        return 0
+        return 1 if n_left_out else 0
     print(f"asdbench: {n_failed} of {len(results)} files could not be scored", file=sys.stderr)
     return 1 if n_failed < len(results) else 2
+
+
+def _explain(
+    detector: "MachineDetector", found: "FileResult", picture: Path, length: "ClipLength | None"
+) -> bool:
+    """Write the picture of a file, and return whether it could be written."""
+    from asdbench.driver.detect import write_explanation
+
+    try:
+        sentence = write_explanation(detector, found, picture, length=length)
+    except InputError as error:
+        print(f"asdbench: {error}", file=sys.stderr)
+        return False
+    print_line(f"{picture}: {sentence}", stderr=True)
+    return True
 
 
 def _title(detector: "MachineDetector") -> str:
@@ -217,12 +228,12 @@ def _detect_stream(
     detector: "MachineDetector",
     rate: int | None,
     length: "ClipLength | None",
-    threshold: str | float | None,
+    threshold: float,
     format: str,
 ) -> int:
+    from asdbench.data.audio import check_rate
     from asdbench.driver.detect import detect_stream
     from asdbench.engine.detection import events
-    from asdbench.engine.detector import check_rate
     from asdbench.report.detections import clip_values, event_text, event_values, to_line
     from asdbench.spec import SAMPLE_RATE_HZ
 

@@ -49,6 +49,7 @@ _CONSTANT = 2 / _FULL_SCALE
 _CLIPPED_SHARE = 1e-3
 _OFFSET = 0.1
 _UNKNOWN_LENGTH_BYTES = 0x7FFF_F000
+_RATES = "a whole number from 1000 to 1000000"  # Hz; at others, resampling takes all memory or crashes
 
 
 class BadAudio(InputError):
@@ -136,7 +137,8 @@ def inspect_clip(path: Path) -> ClipAudio:
     Raises
     ------
     BadAudio
-        Empty, without samples, truncated, damaged, NaN or infinite samples, not WAV or FLAC, or unreadable.
+        Empty, without samples, truncated, damaged, NaN or infinite samples, a sample rate that
+        :func:`check_rate` refuses, not WAV or FLAC, or unreadable.
     """
     with _opened(path) as (file, sound):
         samples, check = 0, SignalCheck()
@@ -215,6 +217,16 @@ def decoded(path: Path) -> Iterator[DecodedAudio]:
         yield DecodedAudio(sound.samplerate, sound.channels, sound.frames, blocks)
 
 
+def check_rate(sample_rate: float) -> None:
+    """Raise :class:`InputError` unless a sample rate is a whole number of Hz from 1 kHz to 1 MHz."""
+    if not _is_rate(sample_rate):
+        raise InputError(f"the sample rate is {sample_rate} Hz; give {_RATES}, such as {SAMPLE_RATE_HZ}")
+
+
+def _is_rate(sample_rate: float) -> bool:
+    return 1_000 <= sample_rate <= 1_000_000 and float(sample_rate).is_integer()
+
+
 def resampled(
     wave: npt.NDArray[np.float32], from_hz: int, to_hz: int = SAMPLE_RATE_HZ
 ) -> npt.NDArray[np.float32]:
@@ -262,6 +274,8 @@ def _opened(path: Path) -> Iterator[tuple[FileIO, Any]]:
             with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
                 if sound.format not in _FORMATS:
                     raise BadAudio(path, f"{sound.format} audio, not WAV or FLAC")
+                if not _is_rate(sound.samplerate):
+                    raise BadAudio(path, f"its sample rate is {sound.samplerate} Hz, not {_RATES}")
                 yield file, sound
     except soundfile.LibsndfileError as error:
         reason = f"not audio, or cut inside its header ({error.error_string.strip().rstrip('.')})"

@@ -1,6 +1,7 @@
 """Detect on files, folders and a stream of raw samples; explain what was found."""
 
 import logging
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from asdbench.data.audio import BadAudio, decoded
 from asdbench.data.sets.layouts import AUDIO_SUFFIXES
 from asdbench.engine.clip_stream import ClipLength, CutClip, cut_stream, whole_clip
 from asdbench.engine.detection import Detection
-from asdbench.engine.explanation import Progress, explain
+from asdbench.engine.explanation import Explanation, Progress, explain
 from asdbench.engine.machine_detector import MachineDetector
 from asdbench.engine.recording_scan import RecordingResult, scan_file
 from asdbench.errors import InputError
@@ -128,6 +129,24 @@ def detect_stream(
     return detector.stream(pcm_blocks(stream, sample_rate_hz), sample_rate_hz, length, threshold=threshold)
 
 
+def check_pictures(pictures: Sequence[Path]) -> None:
+    """Make the folders of pictures, and raise :class:`InputError` where a picture cannot be written."""
+    for picture in pictures:
+        if picture.is_dir():
+            raise InputError(
+                f"--explain cannot write {str(picture)!r}, which is a folder; name another place"
+            )
+    for folder in {picture.parent for picture in pictures}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"--explain cannot write to the folder {str(folder)!r} ({error.strerror}); name another one"
+            ) from error
+
+
 def write_explanation(
     detector: MachineDetector,
     found: FileResult,
@@ -145,8 +164,14 @@ def write_explanation(
     picture : PNG file to write
     length : as for `detect_files`
     progress : called with the number of scored patches and of all
+
+    Raises
+    ------
+    InputError
+        The picture cannot be written, or the file has no explanation.
     """
     from asdbench.io.files import replacing
+    from asdbench.report.detections import shown_name
     from asdbench.report.figures.explanation import explanation_figure
 
     assert found.result is not None
@@ -155,14 +180,27 @@ def write_explanation(
     if clip.channels > 1:
         raise InputError(f"{found.path} keeps {clip.channels} channels; an explanation takes one")
     explanation = explain(detector, clip.samples, progress=progress)
-    figure = explanation_figure(clip.samples, highest, explanation, title=found.path.name)
-    with replacing(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    figure = explanation_figure(clip.samples, highest, explanation, title=shown_name(found.path.name))
+    try:
+        with replacing(picture) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {str(picture)!r} ({error.strerror}); name another place with --explain"
+        ) from error
+    return explanation_sentence(explanation, start_s=highest.start_s)
+
+
+def explanation_sentence(explanation: Explanation, *, start_s: float) -> str:
+    """Return which patch of a clip that starts at ``start_s`` lowers the score most when it is masked."""
     begin, end, low, high = explanation.strongest
+    score = explanation.score
+    before, after = f"{score:.4g}", f"{score - explanation.drop.max():.4g}"
+    if explanation.drop.max() <= 0 or before == after:
+        return f"no part of the recording alone carries the score of {before}"
     return (
-        f"most of the score: {highest.start_s + begin:.2f} to {highest.start_s + end:.2f} s, "
-        f"{low / 1000:.2f} to {high / 1000:.2f} kHz (masking it lowers {highest.score:.3g} by "
-        f"{explanation.drop.max():.2g})"
+        f"masking {start_s + begin:.2f} to {start_s + end:.2f} s, {low / 1000:.2f} to {high / 1000:.2f} kHz "
+        f"lowers the score most: {before} to {after}"
     )
 
 

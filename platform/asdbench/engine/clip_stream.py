@@ -62,6 +62,8 @@ def cut_stream(
 ) -> Iterator[CutClip]:
     """Yield the clips of a stream as soon as they are complete; a shorter stream is one clip.
 
+    Raises :class:`InputError` if it is too short to leave a sample.
+
     Parameters
     ----------
     blocks : consecutive blocks, Float32[ndarray, "sample channel"], full scale 1, of any length
@@ -86,8 +88,10 @@ def cut_stream(
         done = min(max(start - first, 0), max(len(held) - size, 0))
         held, first = held[done:], first + done
     end = first + len(held)
+    if not end:
+        raise _too_short("stream")
     covered = start - hop + size if start else 0
-    if end > covered and len(held):
+    if end > covered:
         last = max(end - size, 0)
         yield _clip(held[last - first :], last)
 
@@ -100,8 +104,14 @@ def whole_clip(blocks: Iterable[Frames], sample_rate_hz: int, *, policy: Channel
     reduced = [reduce_channels(block, policy) for block in blocks]
     wave = resampled(np.concatenate(reduced), sample_rate_hz)
     if not len(wave):
-        raise InputError(f"the recording is too short to leave a sample at {SAMPLE_RATE_HZ} Hz")
+        raise _too_short("recording")
     return _clip(wave, 0)
+
+
+def _too_short(what: str) -> InputError:
+    return InputError(
+        f"the {what} is too short to leave a sample at {SAMPLE_RATE_HZ} Hz; give a longer {what}"
+    )
 
 
 def _clip(frames: Frames, start: int) -> CutClip:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asdbench.data.audio import check_rate
 from asdbench.engine.clip_stream import whole_clip
 from asdbench.engine.detection import Detection
 from asdbench.engine.export_record import RECORD, ExportRecord, read_record
@@ -167,11 +168,3 @@ def as_frames(samples: NDArray[Any]) -> NDArray[np.float32]:
         raise InputError("samples are NaN or infinite; remove them or leave the recording out")
     frames: NDArray[np.float32] = np.atleast_2d(wave).T
     return frames
-
-
-def check_rate(sample_rate: float) -> None:
-    """Raise :class:`InputError` unless a sample rate is a whole number of Hz from 1 kHz to 1 MHz."""
-    if not (1_000 <= sample_rate <= 1_000_000 and float(sample_rate).is_integer()):
-        raise InputError(
-            f"the sample rate is {sample_rate} Hz; give a whole number from 1000 to 1000000, such as 16000"
-        )

@@ -7,9 +7,11 @@ their mean is the clip's score. An ensemble has none, as its members' windows di
 
 import io
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +142,21 @@ class MachineDetector:
         return LONG_RECORDING * self.record.clips.longest_s
 
     def threshold(self, threshold: str | float | None = None) -> float:
-        """Return a threshold: of a method by name, a number itself, or of the method chosen at the export."""
-        if isinstance(threshold, int | float):
-            return float(threshold)
-        method = threshold or self.export.threshold_method
+        """Return a threshold: of a method by name, a number itself, or of the method chosen at the export.
+
+        Raises
+        ------
+        InputError
+            A number that is not finite, no such method, or neither a number nor a name.
+        """
+        method = self.export.threshold_method if threshold is None else threshold
+        if isinstance(method, Real) and not isinstance(method, bool) and math.isfinite(method):
+            return float(method)
+        if not isinstance(method, str):
+            raise InputError(
+                f"the threshold {method!r} is not a finite number; give one, or a method: "
+                f"{', '.join(self.record.thresholds)}"
+            )
         if method not in self.record.thresholds:
             raise unknown_name("threshold method", method, self.record.thresholds)
         return self.record.thresholds[method].threshold

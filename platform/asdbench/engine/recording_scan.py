@@ -7,10 +7,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from asdbench.data.audio import ChannelPolicy, DecodedAudio, decoded
+from asdbench.data.audio import ChannelPolicy, DecodedAudio, check_rate, decoded
 from asdbench.engine.clip_stream import ClipLength, whole_clip
 from asdbench.engine.detection import Detection, SoundEvent, events
-from asdbench.engine.detector import as_frames, check_rate
+from asdbench.engine.detector import as_frames
 from asdbench.engine.machine_detector import MachineDetector
 from asdbench.spec import SAMPLE_RATE_HZ
 
@@ -103,4 +103,6 @@ def _conversions(recording: DecodedAudio, policy: ChannelPolicy) -> Iterator[str
         used = {"near": "the first", "far": "the last", "both": "the first and the last", "mean": "the mean"}
         yield f"{used[policy]} of {recording.channels} channels is used"
     if recording.sample_rate_hz != SAMPLE_RATE_HZ:
-        yield f"resampled from {recording.sample_rate_hz} Hz to {SAMPLE_RATE_HZ} Hz"
+        rate_hz = recording.sample_rate_hz
+        missing = f"; everything above {rate_hz / 2000:g} kHz is missing" if rate_hz < SAMPLE_RATE_HZ else ""
+        yield f"resampled from {rate_hz} Hz to {SAMPLE_RATE_HZ} Hz{missing}"

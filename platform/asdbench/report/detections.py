@@ -17,7 +17,8 @@ def to_line(values: Mapping[str, Any]) -> str:
     >>> to_line({"score": 0.5, "notes": []})
     '{"score": 0.5, "notes": []}'
     """
-    return json.dumps(values, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace").decode()  # a file name may not be UTF-8
 
 
 def clip_values(detection: Detection) -> dict[str, Any]:
@@ -78,9 +79,18 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     ['b/c.wav', 'd.wav']
     """
     if len({path.is_absolute() for path in paths}) != 1:
-        return [str(path) for path in paths]
+        return [shown_name(path) for path in paths]
     common = os.path.commonpath([path.parent for path in paths])
-    return [os.path.relpath(path, common or ".") for path in paths]
+    return [shown_name(os.path.relpath(path, common or ".")) for path in paths]
+
+
+def shown_name(path: Path | str) -> str:
+    r"""Return a file name for people, with replacement characters where it is not UTF-8.
+
+    >>> shown_name("caf\udce9.wav")
+    'caf�.wav'
+    """
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _rows(name: str, result: RecordingResult | None, error: str) -> list[DisplayRow]:

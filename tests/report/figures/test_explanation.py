@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +30,12 @@ def test_without_window_scores_the_drop_over_time_is_drawn() -> None:
     _, _, scores = figure.axes
     assert scores.patches[0].get_data().values.tolist() == [0.6, 0.0]
     assert scores.get_ylabel() == "drop when masked"
+
+
+def test_a_title_has_the_name_of_a_file_as_it_is() -> None:
+    figure = explanation_figure(CLIP, DETECTION, EXPLANATION, title=r"$\a$.wav")
+    figure.savefig(io.BytesIO(), format="png")
+    assert figure.axes[0].get_title(loc="left").startswith(r"$\a$.wav: anomaly")
 
 
 def test_patches_of_a_small_or_negative_drop_stay_clear() -> None:

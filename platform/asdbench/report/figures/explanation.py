@@ -44,7 +44,8 @@ def explanation_figure(
         _draw_score(bottom, detection, explanation)
         top.set_title(
             f"{title}: {detection.decision}, score {detection.score:.3g} "
-            f"(threshold {detection.threshold:.3g})"
+            f"(threshold {detection.threshold:.3g})",
+            parse_math=False,  # a file name may have two $
         )
     return figure
 
