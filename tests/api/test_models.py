@@ -27,7 +27,7 @@ def test_a_loaded_detector_gives_the_stored_scores(finished_home: Path, tmp_path
         detection = detector.score(samples, rate, machine="valve")
         assert detection.score == pytest.approx(clip["score"], rel=1e-4)
         assert detection.threshold == pytest.approx(clip["threshold"], rel=1e-4)
-        assert detection.is_anomaly == clip["decision"]
+        assert detection.decision == clip["decision"]
 
 
 def test_one_machine_type_can_be_exported(

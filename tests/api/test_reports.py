@@ -57,7 +57,8 @@ def test_scores_have_label_threshold_and_decision_of_each_clip(finished_home: Pa
     scores = asdbench.scores("baseline-mse", data="demo", home=finished_home, **OPTIONS)  # type: ignore[arg-type]
     clips = scores.frame
     assert clips.height == 2 * 4 * 4
-    assert clips["decision"].to_list() == [row["score"] > row["threshold"] for row in clips.to_dicts()]
+    called = ["anomaly" if row["score"] > row["threshold"] else "normal" for row in clips.to_dicts()]
+    assert clips["decision"].to_list() == called
     assert (clips["label"] == "anomaly").to_list() == ["_anomaly_" in path for path in clips["path"]]
     for machine_type, threshold in scores.thresholds.items():
         assert set(clips.filter(machine_type=machine_type)["threshold"]) == {threshold}

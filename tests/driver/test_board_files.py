@@ -31,7 +31,8 @@ def test_the_scores_of_a_row_name_file_label_threshold_and_decision(
     assert of_fan["score"].to_list() == pytest.approx(fan["score"].to_list())
     assert of_fan["path"].to_list() == fan["path"].to_list()
     assert of_fan["anomaly"].to_list() == fan["anomaly"].to_list()
-    assert (of_fan["decision"] == (of_fan["score"] > of_fan["threshold"])).all()
+    called = [score > limit for score, limit in of_fan.select("score", "threshold").iter_rows()]
+    assert of_fan["decision"].to_list() == ["anomaly" if is_above else "normal" for is_above in called]
     assert set(of_fan["threshold"]) == {decision_threshold(anomaly_scores(scored_jobs[0], store))}
     assert set(table["seed"]) == {0}
     shown = json.loads(files["scores.json"])

@@ -128,7 +128,7 @@ def scores(
     Scores
         ``frame`` has one row for each test clip: ``path``, ``machine_type``, ``section``, ``domain``,
         ``subset``, ``label`` (null where it is not known), ``score`` (higher is more anomalous),
-        ``threshold`` and ``decision``.
+        ``threshold`` and ``decision`` (``"anomaly"`` or ``"normal"``).
 
     Raises
     ------

@@ -9,6 +9,7 @@ import polars as pl
 
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import DamagedFileError, JobStore
+from asdbench.report.clip_scores import in_words
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import TypeScores, row_jobs, type_scores
 
@@ -57,7 +58,7 @@ def _table(of_type: TypeScores) -> pl.DataFrame:
         score=pl.Series(of_type.scores.ravel().astype(np.float64)),
         threshold=pl.Series(np.repeat(of_type.thresholds.astype(np.float64), n_clips)),
         decision=pl.Series(of_type.decided.ravel()),
-    )
+    ).with_columns(decision=in_words(pl.col("decision")))
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -28,8 +28,8 @@ class Scores(Report):
     system, data, seed : the run
     clips : one row for each test clip: ``path`` (relative to the data set's folder), ``machine_type``,
         ``section``, ``domain``, ``subset``, ``label`` (``"normal"`` or ``"anomaly"``, null where it is not
-        known), ``score`` (higher is more anomalous), ``threshold`` and ``decision`` (whether the score is
-        above the threshold)
+        known), ``score`` (higher is more anomalous), ``threshold`` and ``decision`` (``"anomaly"``
+        if the score is above the threshold, else ``"normal"``)
     thresholds : decision threshold of each machine type, from normal clips only
     """
 
@@ -65,7 +65,7 @@ class Scores(Report):
             clips = self.clips.filter(pl.col("machine_type") == machine_type)
             labels = clips["label"].drop_nulls()
             n_anomalies = format_number(int((labels == "anomaly").sum())) if len(labels) else MISSING
-            n_called = format_number(int(clips["decision"].sum()))
+            n_called = format_number(int((clips["decision"] == "anomaly").sum()))
             yield machine_type, format_number(clips.height), n_anomalies, n_called, f"{threshold:.4g}"
 
 
@@ -117,7 +117,7 @@ def clip_scores(
         scores = anomaly_scores(resolved, store)
         thresholds[machine_type] = limit = float(decision_threshold(scores, method=threshold))
         tested = scores.filter(pl.col("use") == "test").select("clip_id", "score")
-        decided = tested.with_columns(threshold=pl.lit(limit), decision=pl.col("score") > limit)
+        decided = tested.with_columns(threshold=pl.lit(limit), decision=in_words(pl.col("score") > limit))
         tables.append(clips.join(decided, on="clip_id").sort("path").drop("clip_id"))
     return Scores(system, data.name, seed, pl.concat(tables), thresholds)
 
@@ -138,8 +138,12 @@ def _machine_types(data: DataSet, machines: Sequence[str], subset: str | None) -
 
 def _described_clips(data: DataSet, subset: str | None) -> pl.DataFrame:
     """Return the test clips with their labels, null where these are not known."""
-    label = pl.when("anomaly").then(pl.lit("anomaly")).otherwise(pl.lit("normal"))
-    labels = labeled_clips(data).select("clip_id", label=label)
+    labels = labeled_clips(data).select("clip_id", label=in_words(pl.col("anomaly")))
     in_subset = pl.lit(True) if subset is None else pl.col("subset") == subset
     clips = data.clips.filter((pl.col("split") == "test") & in_subset)
     return clips.select("clip_id", *_CLIP_COLUMNS).join(labels, on="clip_id", how="left")
+
+
+def in_words(is_anomaly: pl.Expr) -> pl.Expr:
+    """Return a label or a decision as a detector gives it: ``"anomaly"`` or ``"normal"``."""
+    return pl.when(is_anomaly).then(pl.lit("anomaly")).otherwise(pl.lit("normal"))
