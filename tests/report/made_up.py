@@ -34,14 +34,26 @@ def made_up(
     )
     data, store = catalog.add(workspace, "tiny", recordings), JobStore.from_workspace(workspace)
     for place, name in enumerate(systems):
-        configured = registry.configure(name)
-        jobs = [
-            ResolvedJob.from_configured(configured, data, machine_type, seed=seed)
-            for seed in seeds
-            for machine_type in machine_types
-        ]
-        write_scores(jobs, store, separation=separation - 1.5 * place, **options)
+        score(name, data, store, seeds, machine_types, separation=separation - 1.5 * place, **options)
     return data, store
+
+
+def score(
+    name: str,
+    data: DataSet,
+    store: JobStore,
+    seeds: Sequence[int],
+    machine_types: Sequence[str],
+    **options: Any,
+) -> None:
+    """Store made-up results of a system on some machine types."""
+    configured = registry.configure(name)
+    jobs = [
+        ResolvedJob.from_configured(configured, data, machine_type, seed=seed)
+        for seed in seeds
+        for machine_type in machine_types
+    ]
+    write_scores(jobs, store, **options)
 
 
 def leaderboard_rows(data: DataSet, store: JobStore) -> list[Row]:

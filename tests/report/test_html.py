@@ -57,6 +57,15 @@ def test_a_page_is_made_of_landmarks_and_headings(page: str) -> None:
     assert all(audio["aria-label"] and "controls" in audio for audio in parsed.all("audio"))
 
 
+def test_a_page_shows_that_one_can_scroll(page: str) -> None:
+    parsed = Page(page)
+    scrolled = [part for part in parsed.all("div") if part.get("class") == "scroll"]
+    assert len(scrolled) >= len(parsed.all("table")) + 3
+    assert "var(--shade), transparent" in page
+    assert "Values as a table" in page
+    assert "Values are in percent unless stated otherwise." in page
+
+
 def test_every_identifier_is_unique(page: str) -> None:
     identifiers = [attributes["id"] for _, attributes in Page(page).elements if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))

@@ -8,7 +8,9 @@ import pytest
 from asdbench.errors import InputError
 from asdbench.report.compare import compare, with_intervals
 from asdbench.report.report_data import collect, row_labels
-from tests.report.made_up import leaderboard_rows, made_up
+from tests.report.made_up import leaderboard_rows, made_up, score
+
+FEW = "there are as few as 10 test clips of a domain of a machine type, so intervals are wide"
 
 
 def test_intervals_and_differences_are_those_of_the_commands(tmp_path: Path) -> None:
@@ -62,7 +64,26 @@ def test_a_recording_that_is_gone_is_noted(tmp_path: Path) -> None:
     (data.root / first.path).unlink()
     report = collect(data, store)
     assert report.errors[0][1] is None
-    assert report.notes == [f"1 recordings cannot be read, such as: {report.notes[0].partition(': ')[2]}"]
+    assert report.notes == [
+        FEW,
+        f"1 recordings cannot be read, such as: {report.notes[1].partition(': ')[2]}",
+    ]
+
+
+def test_a_row_that_lacks_machine_types_has_the_figures_of_the_others(tmp_path: Path) -> None:
+    data, store = made_up(tmp_path, systems=["baseline-maha"])
+    score("baseline-mse", data, store, [0, 2], ["valve"])
+    report = collect(data, store)
+    complete, partial = report.systems
+    assert [of_type.machine_type for of_type in partial.types] == ["valve"]
+    assert partial.types[0].seeds == (0, 2)
+    assert (complete.label, report.difference_seeds, report.differences) == ("baseline-maha", [0, 1], None)
+    assert report.rows[-1]["official_score"] is None
+    assert report.notes == [
+        "baseline-mse has no results on fan, so it has no official score; its plots show valve only; "
+        "run 'asdbench run baseline-mse --data tiny --machines fan --subset dev --seeds 0 2'",
+        FEW,
+    ]
 
 
 def test_rows_of_a_system_have_names_of_their_own() -> None:

@@ -29,7 +29,7 @@ _DASHES = ("none", "5 3", "7 2 1.5 2", "1.5 2.5", "7 2 1.5 2 1.5 2", "10 3")  # 
 
 def to_html(report: ReportData, sections: Sequence[Section]) -> str:
     """Return a report as an HTML page; ``sections`` are those of `asdbench.report.sections.sections`."""
-    n_seeds = len({seed for row in report.rows for seed in row["seeds"]})
+    n_seeds = len({seed for row in report.type_rows for seed in row["seeds"]})
     rule = report.data.rule
     clips = report.data.clips.filter(subset=report.subset, split="test")
     return _template().render(
@@ -49,8 +49,8 @@ def to_html(report: ReportData, sections: Sequence[Section]) -> str:
         colors=style.COLORS,
         dashes=_DASHES,
         footer=(
-            f"Made by asdbench {__version__}. Data fingerprint {report.data.fingerprint()}. Figures are in "
-            f"percent where nothing else is said."
+            f"Made by asdbench {__version__}. Data fingerprint {report.data.fingerprint()}. Values are in "
+            f"percent unless stated otherwise."
         ),
         svg=_svg,
         text=_text,

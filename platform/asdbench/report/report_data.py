@@ -21,7 +21,7 @@ from asdbench.report.clip_errors import ClipError, ClipSound, clip_sound, worst_
 from asdbench.report.compare import BOOTSTRAP_SEED, INTERVAL_ENDS, with_intervals
 from asdbench.report.figures.embeddings import EmbeddedType, project
 from asdbench.report.figures.overview import Differences
-from asdbench.report.figures.style import N_SERIES
+from asdbench.report.figures.style import N_SERIES, shortened
 from asdbench.report.formatting import format_settings
 from asdbench.report.leaderboard import rows, with_references
 from asdbench.report.published import references_for
@@ -30,6 +30,8 @@ from asdbench.report.row_scores import SeedJobs, TypeScores, row_jobs, row_train
 
 _MOST_ROWS = 20  # of the leaderboard
 _RESAMPLES = 2000
+_LABEL_LENGTH = 44  # of a row, in characters
+_FEW_CLIPS = 30  # of a domain of a machine type
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class SystemDetails:
     Attributes
     ----------
     label : a name that no other row of the report has
-    row : the row
+    row : the row; one that lacks machine types has the seeds of those that it has
     types : its scores by machine type
     trainings : as `asdbench.report.row_scores.row_trainings` returns them
     embeddings : maps of the test clips of the first seed, by machine type; empty without embeddings
@@ -71,8 +73,8 @@ class ReportData:
     rows : of the leaderboard, with intervals and published results
     type_rows : the rows by machine type
     labels : a name for each measured row of ``rows``, in their order
-    systems : the rows that have figures of their own, the best first
-    differences : between these, if two or more have a seed in common
+    systems : the rows that have figures of their own, the best first, those that lack machine types last
+    differences : between those that lack none, if two or more have a seed in common
     difference_seeds : the seeds that they have in common
     searches : the searches of settings on the data set
     errors : the worst errors of the best row, each with its sound if the recording can be read
@@ -146,15 +148,19 @@ def collect(
             f"'asdbench leaderboard --data {data.name} --format csv' has all rows"
         )
         table = table[:_MOST_ROWS]
-    details = _details(table, data, store, subset, threshold, notes)
-    resampled, seeds = _resampled(details, data)
+    type_rows = rows(stored.records, machine_types=machine_types, by_type=True)
+    judged = [_with_judged_seeds(row, type_rows) for row in table]
+    notes += [_missing_note(row, data) for row in judged if not row["complete"]]
+    notes += _few_clips_notes(data, subset)
+    details = _details(judged, data, store, subset, threshold, notes)
+    complete = [of for of in details if of.row["complete"]]
+    resampled, seeds = _resampled(complete, data)
     intervals = {
         _key(of.row): resampled.interval(place)
-        for place, of in enumerate(details)
+        for place, of in enumerate(complete)
         if resampled is not None and of.row["seeds"] == seeds
     }
     kept = set(map(_key, table))
-    type_rows = rows(stored.records, machine_types=machine_types, by_type=True)
     published = references_for(data.name, machine_types, subset=subset)
     return ReportData(
         data,
@@ -166,7 +172,7 @@ def collect(
         [row for row in type_rows if _key(row) in kept],
         row_labels(table),
         details,
-        _differences(details, resampled),
+        _differences(complete, resampled),
         seeds,
         [search for search in searches if not systems or search.record.system in systems],
         _errors(details, data, notes),
@@ -178,6 +184,47 @@ def _is_shown(row: Row, systems: Sequence[str], only: Row | None) -> bool:
     if only is not None:
         return _key(row) == _key(only)
     return not systems or row["system"] in systems
+
+
+def _with_judged_seeds(row: Row, type_rows: Sequence[Row]) -> Row:
+    """Return a row; one that lacks machine types gets the seeds that have all those that it does not lack."""
+    if row["complete"]:
+        return row
+    seeds = [
+        set(of_type["seeds"])
+        for of_type in type_rows
+        if _key(of_type) == _key(row) and of_type["machine_type"] in row["machine_types_done"]
+    ]
+    return row | {"seeds": sorted(set.intersection(*seeds)) if seeds else []}
+
+
+def _missing_note(row: Row, data: DataSet) -> str:
+    """Return what a row lacks; ``row`` is one of `_with_judged_seeds`."""
+    settings = dict(row["settings"])
+    command = run_command(
+        [row["system"]],
+        data.name,
+        seeds=row["seeds"],
+        machines=row["machine_types_missing"],
+        subset=row["subset"],
+        pseudo_anomaly_data=settings.pop("pseudo_anomaly_data", None),
+        settings=settings,
+    )
+    cure = "" if row["tuned"] else f"; run {command!r}"
+    return (
+        f"{' '.join([row['system'], *format_settings(row['settings'])])} has no results on "
+        f"{', '.join(row['machine_types_missing'])}, so it has no official score; its plots show "
+        f"{', '.join(row['machine_types_done'])} only{cure}"
+    )
+
+
+def _few_clips_notes(data: DataSet, subset: str) -> list[str]:
+    clips = labeled_clips(data, subset=subset)
+    counts = clips.group_by("machine_type", "section", "domain").len()["len"]
+    fewest = min(counts, default=_FEW_CLIPS)
+    if fewest >= _FEW_CLIPS:
+        return []
+    return [f"there are as few as {fewest} test clips of a domain of a machine type, so intervals are wide"]
 
 
 def row_labels(table: Sequence[Row]) -> list[str]:
@@ -194,13 +241,9 @@ def row_labels(table: Sequence[Row]) -> list[str]:
             parts.append("(dev-tuned)")
         if systems.count(row["system"]) > 1 and row["settings"]:
             parts.append(" ".join(format_settings(row["settings"])))
-        labels.append(_shortened(" ".join(parts)))
+        labels.append(shortened(" ".join(parts), _LABEL_LENGTH))
     return [f"{label} #{labels[:place].count(label) + 1}" if labels.count(label) > 1 else label
             for place, label in enumerate(labels)]  # fmt: skip
-
-
-def _shortened(label: str, length: int = 44) -> str:
-    return label if len(label) <= length else f"{label[: length - 1]}…"
 
 
 def stored_searches(store: JobStore, data: DataSet) -> list[StudyRecord]:
@@ -225,7 +268,7 @@ def _details(
 ) -> list[SystemDetails]:
     details: list[SystemDetails] = []
     for label, row in zip(row_labels(table), table, strict=True):
-        if not row["complete"] or len(details) == N_SERIES:
+        if not row["seeds"] or len(details) == N_SERIES:
             continue
         jobs = row_jobs(row, data)
         try:
@@ -233,12 +276,12 @@ def _details(
             trainings = row_trainings(jobs, store)
             embeddings = _embeddings(jobs, types, store)
         except (DamagedFileError, FileNotFoundError) as error:
-            notes.append(f"figures of {label} are left out: {error}")
+            notes.append(f"plots of {label} are left out: {error}")
             continue
         details.append(SystemDetails(label, row, types, trainings, embeddings))
-    n_complete = sum(row["complete"] for row in table)
-    if n_complete > N_SERIES:
-        notes.append(f"figures show the best {N_SERIES} of {n_complete} rows; --systems chooses systems")
+    n_judged = sum(bool(row["seeds"]) for row in table)
+    if n_judged > N_SERIES:
+        notes.append(f"plots show the best {N_SERIES} of {n_judged} rows; --systems chooses systems")
     return details
 
 

@@ -1,13 +1,13 @@
 """The sections of a report: text, tables and figures, from what `asdbench.report.report_data` collects.
 
 Conventions: a section without content is left out. Every figure says in words what it shows, and comes with
-a table of its figures where these are few.
+a table of its values where these are few.
 """
 
 import base64
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,7 +29,7 @@ from asdbench.report.figures.overview import (
 from asdbench.report.figures.scores import roc_curves, score_histograms
 from asdbench.report.figures.searches import TrialPoint, parameter_importances, search_history
 from asdbench.report.figures.training import learning_curves
-from asdbench.report.formatting import MISSING, format_count, format_duration, format_percent, format_trials
+from asdbench.report.formatting import MISSING, format_count, format_percent, format_trials
 from asdbench.report.leaderboard_table import markdown_table
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row, numeric
 from asdbench.report.report_data import ReportData, SearchSummary, SystemDetails
@@ -76,7 +76,7 @@ class Figures:
     caption : what they show
     whole : draws all panels as one figure, for PNG and PDF; without it each is a figure of its own
     legend : of all panels
-    table : the figures in numbers
+    table : the values
     heading : above the panels; with ``is_open`` false, the page shows the panels when it is clicked
     is_open : whether the page shows the panels at once
     """
@@ -225,7 +225,8 @@ def _machine_types(report: ReportData) -> Iterable[Section]:
         "Official score by machine type",
         "In percent, mean over seeds.",
     )
-    hardest = types[int(np.argmin(np.nan_to_num(np.nanmean(values, axis=0), nan=1.0)))]
+    measured = [place for place in range(len(types)) if np.isfinite(values[:, place]).any()]
+    hardest = types[min(measured, key=lambda place: float(np.nanmean(values[:, place])))]
     words = (
         f"Scores of {len(labels)} rows on {len(types)} machine types, from {_percent(np.nanmin(values))} to "
         f"{_percent(np.nanmax(values))}; the lowest on average on {hardest}."
@@ -266,19 +267,23 @@ def _significance(report: ReportData) -> Iterable[Section]:
     words = (
         f"Differences of {n_pairs} pairs of systems; the interval of {n_significant} of them excludes zero."
     )
-    seeds = ", ".join(map(str, report.difference_seeds))
     caption = (
-        f"Official score of the row minus that of the column, in percentage points, over the common seeds "
-        f"({seeds}). Filled: the 95 % interval of the paired bootstrap over clips and seeds excludes zero. "
-        f"The intervals are not corrected for the number of pairs."
+        f"Official score of the row minus that of the column, in percentage points, over "
+        f"{_common_seeds(report.difference_seeds)}, which all have. Filled: the 95 % interval of the paired "
+        f"bootstrap over clips and seeds excludes zero. The intervals are not corrected for the number of "
+        f"pairs."
     )
     drawing = Drawing("differences", "Differences between systems", words, significance(pairs))
     yield Section("differences", "Which differences are certain", [], [_one(drawing, caption, table)])
 
 
+def _common_seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
 def _cost(report: ReportData) -> Iterable[Section]:
     costs = (
-        ("training", "training_seconds", "training time of all machine types", format_duration),
+        ("training", "training_seconds", "training time of all machine types", None),
         ("macs", "macs_per_clip", "multiply-accumulates per clip", format_count),
     )
     drawings = []
@@ -286,7 +291,7 @@ def _cost(report: ReportData) -> Iterable[Section]:
         points = [
             CostPoint(of.label, of.row[column], of.row["official_score"])
             for of in report.systems
-            if of.row[column]
+            if of.row["complete"] and of.row[column]
         ]
         if points:
             front = ", ".join(point.label for point in pareto_front(points))
@@ -308,12 +313,15 @@ def _roc(report: ReportData) -> Iterable[Section]:
     if not report.systems:
         return
     rule = report.data.rule
+    scored = [(of.label, of_type, index) for index, of in enumerate(report.systems) for of_type in of.types]
     curves = {
-        report.systems[0].types[place].machine_type: [
-            mean_curve(of.label, of.types[place], np.ones_like(of.types[place].anomalous))
-            for of in report.systems
+        name: [
+            replace(mean_curve(label, of_type, np.ones_like(of_type.anomalous)), series=index)
+            for label, of_type, index in scored
+            if of_type.machine_type == name
         ]
-        for place in range(len(report.systems[0].types))
+        for name in report.machine_types
+        if any(of_type.machine_type == name for _, of_type, _ in scored)
     }
     drawings = [
         Drawing(

@@ -1,6 +1,7 @@
 """Figures that compare systems, as they are drawn."""
 
 import numpy as np
+import pytest
 
 from asdbench.report.figures import style
 from asdbench.report.figures.overview import (
@@ -40,7 +41,8 @@ def test_only_certain_differences_are_filled() -> None:
     differences = np.array([[0.0, 0.2, 0.01], [-0.2, 0.0, -0.19], [-0.01, 0.19, 0.0]])
     pairs = Differences(["a", "b", "c"], differences, differences - 0.05, differences + 0.05)
     axis = significance(pairs).axes[0]
-    assert len(axis.patches) == 4
+    assert len([patch for patch in axis.patches if patch.get_fill()]) == 4
+    assert len([patch for patch in axis.patches if not patch.get_fill()]) == 6  # all cells have a border
     assert {text.get_text(): text.get_fontweight() for text in axis.texts}["+1.0"] == "normal"
     assert {text.get_text() for text in axis.texts} >= {"+20.0", "−20.0"}
 
@@ -59,3 +61,31 @@ def test_the_pareto_front_is_what_nothing_beats() -> None:
     ]
     assert filled == ["dear", "cheap"]
     assert axis.xaxis.get_major_formatter()(5.0) == "5 h"
+
+
+@pytest.mark.parametrize(
+    ("costs", "ticks"),
+    [
+        ((90, 5000), ["1 min", "10 min", "1 h"]),
+        ((2, 40), ["1 s", "10 s", "1 min"]),
+        ((600, 660), ["5 min", "10 min", "20 min"]),
+    ],
+)
+def test_times_have_round_ticks(costs: tuple[float, float], ticks: list[str]) -> None:
+    points = [CostPoint(str(place), cost, 0.5) for place, cost in enumerate(costs)]
+    axis = cost_and_score(points, quantity="time", tick=None).axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ticks
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_leave_cells_their_size() -> None:
+    long = ["<script>alert(1)</script>" * 3, "Fan", "fan"]
+    for figure in (
+        heat_map(long, long, np.eye(3)),
+        significance(Differences(long, np.eye(3), np.eye(3), np.eye(3))),
+    ):
+        style.to_png(figure)
+        axis = figure.axes[0]
+        cell_in = axis.get_window_extent().width / figure.dpi / 3
+        assert cell_in > 0.5
+        assert all(len(label.get_text()) <= 28 for label in axis.get_xticklabels())

@@ -50,9 +50,18 @@ def test_text_and_series_have_contrast_in_both_themes() -> None:
 def test_the_page_colors_a_figure() -> None:
     text = svg()
     assert "var(--series-2)" in text
-    assert "var(--surface)" in text
+    assert style.color("surface") not in text
     assert style.color("series-2") not in text
     assert not set(re.findall(r"#[0-9a-f]{6}\b", text)) & {color.light for color in style.COLORS.values()}
+
+
+def test_figures_have_one_scale_and_no_background() -> None:
+    with style.parameters():
+        texts = [
+            style.to_svg(style.new_figure(inches, 1), name="f", title="", description="") for inches in (1, 3)
+        ]
+    assert ["width:108px;" in texts[0], "width:324px;" in texts[1]] == [True, True]
+    assert "var(--surface)" not in texts[0]  # a shadow behind it shows that one can scroll
 
 
 def test_a_screen_reader_finds_title_and_description() -> None:

@@ -19,7 +19,7 @@ def spectrogram(mels: npt.NDArray[np.float32], *, duration_s: float, f_max_hz: f
     Frequencies are on the mel scale from 0 to ``f_max_hz``; these two are marked.
     """
     with style.parameters():
-        figure, (axis,) = style.panels(1, width_in=3.6, height_in=1.6, has_title=False)
+        figure, (axis,) = style.panels(1, width_in=3.2, height_in=1.45, has_title=False)
         top = float(mels.max())
         axis.imshow(
             mels.T,

@@ -63,7 +63,7 @@ def project(embeddings: npt.NDArray[np.float16]) -> tuple[FloatArray, tuple[floa
 def embedding_maps(types: Sequence[EmbeddedType]) -> "Figure":
     """Draw the clips of each machine type: normal as circles, anomalies as crosses, target clips filled."""
     with style.parameters():
-        figure, axes = style.panels(len(types), width_in=2.6, height_in=2.5, has_y_label=False)
+        figure, axes = style.panels(len(types), height_in=2.5, left_in=0.12)
         for axis, of_type in zip(axes, types, strict=True):
             for is_anomaly in (False, True):
                 for is_target in (False, True):
@@ -81,7 +81,10 @@ def embedding_maps(types: Sequence[EmbeddedType]) -> "Figure":
                     )
             first, second = (f"{100 * share:.0f} %" for share in of_type.explained)
             axis.set(
-                title=of_type.machine_type, xlabel=f"PC 1 ({first}) · PC 2 ({second})", xticks=[], yticks=[]
+                title=style.panel_title(of_type.machine_type),
+                xlabel=f"PC 1 ({first}) · PC 2 ({second})",
+                xticks=[],
+                yticks=[],
             )
             axis.margins(0.06)
     return figure

@@ -4,6 +4,7 @@ Source: the Pareto front is that of V. Pareto, "Manuale di economia politica", 1
 one beats in both score and cost.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,21 @@ from asdbench.report.figures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_LABEL_LENGTH = 28  # of the rows and columns of a matrix, in characters
+_CHARACTER_IN = 0.068  # width of a character of a label
+_SLANT_DEGREES = 40.0  # of the labels of columns
+_MINUTE, _HOUR = 60, 3600
+_ROUND_TIMES_S: Sequence[float] = (1, 10, _MINUTE, 10 * _MINUTE, _HOUR, 10 * _HOUR, 100 * _HOUR, 1000 * _HOUR)
+_FINE_TIMES_S: Sequence[float] = tuple(
+    step * unit
+    for unit, steps in (
+        (1, (1, 2, 5, 10, 20, 30)),
+        (_MINUTE, (1, 2, 5, 10, 20, 30)),
+        (_HOUR, (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
+    )
+    for step in steps
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,7 @@ def score_intervals(rows: Sequence[ScoredRow]) -> "Figure":
     """Draw the official score of each row with its 95 % confidence interval, in percent."""
     markers = {"measured": "o", "dev-tuned": "o", "published": "D"}
     with style.parameters():
-        figure = style.new_figure(4.8, 0.75 + 0.27 * len(rows))
+        figure = style.new_figure(4.6, 0.75 + 0.27 * len(rows))
         axis = figure.subplots()
         for place, row in enumerate(rows):
             color = style.color("muted" if row.kind == "published" else "series-1")
@@ -78,13 +94,11 @@ def heat_map(rows: Sequence[str], columns: Sequence[str], values: FloatArray) ->
     shown = 100 * values[np.isfinite(values)]
     low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 1.0)
     with style.parameters():
-        figure = style.new_figure(1.5 + 0.52 * len(columns), 0.85 + 0.3 * len(rows))
-        axis = figure.subplots()
+        figure, axis = _matrix(rows, columns, cell_in=(0.52, 0.3))
         best = [np.nanmax(column) if np.isfinite(column).any() else np.nan for column in values.T]
         for row, of_row in enumerate(values):
             for column, value in enumerate(of_row):
                 _cell(axis, column, row, 100 * value, (low, high), is_bold=bool(value == best[column]))
-        _matrix_axes(axis, rows, columns)
     return figure
 
 
@@ -118,10 +132,33 @@ def _cell(
     )
 
 
+def _matrix(
+    rows: Sequence[str], columns: Sequence[str], *, cell_in: tuple[float, float]
+) -> tuple["Figure", "Axes"]:
+    """Return a figure of cells of the given width and height, with its labels, which are shortened."""
+    from matplotlib.figure import Figure
+
+    rows = [style.shortened(label, _LABEL_LENGTH) for label in rows]
+    columns = [style.shortened(label, _LABEL_LENGTH) for label in columns]
+    left, slanted = (0.15 + _CHARACTER_IN * max(map(len, labels)) for labels in (rows, columns))
+    top = 0.1 + slanted * math.sin(math.radians(_SLANT_DEGREES))
+    right = slanted * math.cos(math.radians(_SLANT_DEGREES)) - cell_in[0] / 2
+    size = cell_in[0] * len(columns), cell_in[1] * len(rows)
+    width, height = left + size[0] + max(right, 0.05), top + size[1] + 0.05
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((left / width, 0.05 / height, size[0] / width, size[1] / height))
+    _matrix_axes(axis, rows, columns)
+    return figure, axis
+
+
 def _matrix_axes(axis: "Axes", rows: Sequence[str], columns: Sequence[str]) -> None:
     axis.set_yticks(range(len(rows)), rows)
     axis.set_xticks(
-        range(len(columns)), columns, rotation=40, horizontalalignment="left", rotation_mode="anchor"
+        range(len(columns)),
+        columns,
+        rotation=_SLANT_DEGREES,
+        horizontalalignment="left",
+        rotation_mode="anchor",
     )
     axis.xaxis.tick_top()
     axis.tick_params(length=0, labelcolor=style.color("ink"))
@@ -157,14 +194,18 @@ def significance(pairs: Differences) -> "Figure":
     n_systems = len(pairs.labels)
     largest = max(float(np.abs(pairs.differences).max()), 1e-9)
     with style.parameters():
-        figure = style.new_figure(1.5 + 0.62 * n_systems, 1.1 + 0.34 * n_systems)
-        axis = figure.subplots()
+        figure, axis = _matrix(pairs.labels, pairs.labels, cell_in=(0.62, 0.34))
         for row in range(n_systems):
             for column in range(n_systems):
                 if row == column:
                     continue
                 value = pairs.differences[row, column]
                 is_filled = pairs.is_significant(row, column)
+                axis.add_patch(
+                    Rectangle(
+                        (column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor=style.color("grid")
+                    )
+                )
                 if is_filled:
                     axis.add_patch(
                         Rectangle(
@@ -186,7 +227,6 @@ def significance(pairs: Differences) -> "Figure":
                     fontweight="bold" if is_filled else "normal",
                     color=style.color("ink" if is_filled else "muted"),
                 )
-        _matrix_axes(axis, pairs.labels, pairs.labels)
     return figure
 
 
@@ -215,18 +255,47 @@ def pareto_front(points: Sequence[CostPoint]) -> list[CostPoint]:
     return front
 
 
-def _logarithmic(axis: "Axes", tick: Callable[[float], str]) -> None:
-    """Scale the horizontal axis; its ticks, at 1, 2 and 5 times a power of ten, are written by ``tick``."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+def round_times(low_s: float, high_s: float) -> list[float]:
+    """Return the times between two that a logarithmic axis names, such as 10 s, 1 min and 10 min.
 
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    >>> round_times(4, 700), round_times(70, 500)
+    ([10, 60, 600], [120, 300])
+    """
+    few, many = (
+        [time for time in times if low_s <= time <= high_s] for times in (_ROUND_TIMES_S, _FINE_TIMES_S)
+    )
+    return few if len(few) > 1 else many
+
+
+def _time_tick(seconds: float) -> str:
+    for name, unit in (("h", _HOUR), ("min", _MINUTE)):
+        if seconds >= unit:
+            return f"{seconds / unit:g} {name}"
+    return f"{seconds:g} s"
+
+
+def _logarithmic(axis: "Axes", costs: Sequence[float], tick: Callable[[float], str] | None) -> None:
+    """Scale the horizontal axis; its ticks, at 1, 2 and 5 times a power of ten, are written by ``tick``.
+
+    Without ``tick`` the costs are seconds.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    limits = min(costs) / 2, 2 * max(costs)
+    axis.set(xscale="log", xlim=limits)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if tick else FixedLocator(round_times(*limits)))
     axis.xaxis.set_minor_locator(NullLocator())
+    tick = tick or _time_tick
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
-def cost_and_score(points: Sequence[CostPoint], *, quantity: str, tick: Callable[[float], str]) -> "Figure":
-    """Draw the official score over a cost, on a logarithmic axis, with the Pareto front as steps."""
+def cost_and_score(
+    points: Sequence[CostPoint], *, quantity: str, tick: Callable[[float], str] | None
+) -> "Figure":
+    """Draw the official score over a cost, on a logarithmic axis, with the Pareto front as steps.
+
+    ``tick`` writes a cost; without it costs are times in seconds.
+    """
     front = pareto_front(points)
     with style.parameters():
         figure = style.new_figure(4.4, 3.0)
@@ -253,7 +322,7 @@ def cost_and_score(points: Sequence[CostPoint], *, quantity: str, tick: Callable
                 markeredgewidth=1.4,
                 label=point.label,
             )
-        _logarithmic(axis, tick)
+        _logarithmic(axis, [point.cost for point in points], tick)
         axis.set(xlabel=quantity, ylabel="official score (%)")
         axis.margins(0.1)
         axis.grid()

@@ -27,10 +27,16 @@ _SHARE_SHOWN = 0.98  # of the clips; the outermost bars of a histogram hold the 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A ROC curve with its name: ``true_positive_rates`` at the rates `false_positive_rates`."""
+    """A ROC curve with its name: ``true_positive_rates`` at the rates `false_positive_rates`.
+
+    Attributes
+    ----------
+    series : index of its color and line style; by default its place among the curves of its panel
+    """
 
     label: str
     true_positive_rates: FloatArray
+    series: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +102,12 @@ def roc_curves(
         Whether each panel names its curves; a page may do that once for all.
     """
     with style.parameters():
-        figure, axes = style.panels(len(curves), width_in=3.0, height_in=3.0)
+        figure, axes = style.panels(len(curves), height_in=2.5)
         for axis, (machine_type, of_type) in zip(axes, curves.items(), strict=True):
             axis.axvspan(0, max_fpr, color=style.color("grid"), alpha=0.7, linewidth=0, zorder=0)
             axis.plot([0, 1], [0, 1], color=style.color("muted"), linewidth=0.8, linestyle=(0, (2, 3)))
-            for index, curve in enumerate(of_type):
+            for place, curve in enumerate(of_type):
+                index = place if curve.series is None else curve.series
                 axis.plot(
                     np.append(0.0, _RATES),
                     np.append(0.0, curve.true_positive_rates),
@@ -109,7 +116,7 @@ def roc_curves(
                     label=curve.label,
                 )
             axis.set(
-                title=machine_type,
+                title=style.panel_title(machine_type),
                 xlabel="false positive rate",
                 ylabel="true positive rate",
                 xlim=(0, 1),
@@ -131,7 +138,7 @@ def score_histograms(types: Sequence[ScoredType], *, show_legend: bool = True) -
     threshold. The outermost bars also hold the clips that lie beyond them.
     """
     with style.parameters():
-        figure, axes = style.panels(len(types), width_in=3.0, height_in=2.2, has_y_label=False)
+        figure, axes = style.panels(len(types), height_in=1.9, left_in=0.3)
         for axis, scored in zip(axes, types, strict=True):
             _histogram(axis, scored)
             if show_legend:
@@ -163,17 +170,19 @@ def _histogram(axis: "Axes", scored: ScoredType) -> None:
             )
         if domain.name != "all":
             axis.text(
-                0.01,
-                0.97 if direction == 1 else 0.03,
+                -0.03,
+                0.75 if direction == 1 else 0.25,
                 domain.name,
                 transform=axis.transAxes,
                 color=style.color("muted"),
-                verticalalignment="top" if direction == 1 else "bottom",
+                rotation=90,
+                horizontalalignment="right",
+                verticalalignment="center",
                 fontsize=8,
             )
     axis.axhline(0, color=style.color("muted"), linewidth=0.8)
     axis.axvline(scored.threshold, color=style.color("threshold"), linewidth=1.2, linestyle=(0, (3, 2)))
-    axis.set(title=scored.machine_type, xlabel="anomaly score", yticks=[])
+    axis.set(title=style.panel_title(scored.machine_type), xlabel="anomaly score", yticks=[])
     axis.margins(y=0.12)
     axis.locator_params(axis="x", nbins=5)
     axis.spines["left"].set_visible(False)
@@ -234,7 +243,7 @@ def decisions(types: Sequence[Decisions]) -> "Figure":
                     verticalalignment="center",
                     fontsize=7.5,
                 )
-        axis.set_yticks(range(len(types)), [counts.machine_type for counts in types])
+        axis.set_yticks(range(len(types)), [style.shortened(counts.machine_type, 24) for counts in types])
         axis.tick_params(axis="y", length=0)
         axis.set(xlim=(0, 1.18), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="share of the clips")
         axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")

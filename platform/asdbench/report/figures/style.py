@@ -55,7 +55,10 @@ N_SERIES = 6
 """Number of series that can be told apart in one figure."""
 
 _LEFT_IN, _RIGHT_IN, _BOTTOM_IN, _TOP_IN = 0.52, 0.12, 0.44, 0.3  # margins of a panel
-_PIXELS_PER_POINT = 1.55  # a sixth larger than in print
+_PANEL_IN = 2.5  # width; four panels fill a page
+_TITLE_LENGTH = 24  # of a panel, in characters
+_PIXELS_PER_POINT = 1.5  # an eighth larger than in print
+_LEAST_SCALE = 0.7  # of a figure on a narrow page, which scrolls beyond
 _NAMES = {color.light: name for name, color in COLORS.items()}
 _FONT = "DejaVu Sans"
 _PARAMETERS: dict[str, Any] = {
@@ -123,13 +126,27 @@ def new_figure(width_in: float, height_in: float) -> "Figure":
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
+def shortened(label: str, length: int) -> str:
+    """Return a label of at most ``length`` characters.
+
+    >>> shortened("compressor", 6), shortened("fan", 6)
+    ('compr…', 'fan')
+    """
+    return label if len(label) <= length else f"{label[: length - 1]}…"
+
+
+def panel_title(name: str) -> str:
+    """Return a name as the title of a panel, shortened to its width."""
+    return shortened(name, _TITLE_LENGTH)
+
+
 def panels(
     n_panels: int,
     *,
-    width_in: float,
     height_in: float,
+    width_in: float = _PANEL_IN,
     most_columns: int = 4,
-    has_y_label: bool = True,
+    left_in: float = _LEFT_IN,
     has_title: bool = True,
 ) -> tuple["Figure", list["Axes"]]:
     """Return a figure with a grid of panels, each of the given size, and its axes in reading order.
@@ -141,14 +158,13 @@ def panels(
     n_columns = max(1, min(n_panels, most_columns))
     n_rows = max(1, -(-n_panels // n_columns))
     figure = Figure(figsize=(n_columns * width_in, n_rows * height_in))
-    left = _LEFT_IN if has_y_label else _RIGHT_IN
     top = _TOP_IN if has_title else _RIGHT_IN
     axes = []
     for place in range(n_panels):
         row, column = divmod(place, n_columns)
-        x_in = column * width_in + left
+        x_in = column * width_in + left_in
         y_in = (n_rows - 1 - row) * height_in + _BOTTOM_IN
-        size_in = (width_in - left - _RIGHT_IN, height_in - _BOTTOM_IN - top)
+        size_in = (width_in - left_in - _RIGHT_IN, height_in - _BOTTOM_IN - top)
         axes.append(
             figure.add_axes(
                 (
@@ -165,6 +181,8 @@ def panels(
 def to_svg(figure: "Figure", *, name: str, title: str, description: str) -> str:
     """Return a figure as an SVG element for a page, with its colors as CSS variables.
 
+    All figures have the same scale on a page, so that their texts have the same size.
+
     Parameters
     ----------
     figure
@@ -177,8 +195,10 @@ def to_svg(figure: "Figure", *, name: str, title: str, description: str) -> str:
     Examples
     --------
     >>> with parameters():
-    ...     svg = to_svg(new_figure(1, 1), name="empty", title="Nothing", description="An <empty> figure.")
-    >>> svg[:29], "var(--surface)" in svg, "An &lt;empty&gt; figure." in svg
+    ...     figure = new_figure(1, 1)
+    ...     _ = figure.text(0, 0, "a")
+    ...     svg = to_svg(figure, name="text", title="Text", description="A <short> text.")
+    >>> svg[:29], "var(--ink)" in svg, "A &lt;short&gt; text." in svg
     ('<svg class="figure" role="img', True, True)
     """
     import matplotlib as mpl
@@ -186,7 +206,10 @@ def to_svg(figure: "Figure", *, name: str, title: str, description: str) -> str:
     content = io.StringIO()
     with parameters(), mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(
-            content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            content,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
     return _inline(content.getvalue(), name=name, title=title, description=description)
 
@@ -210,10 +233,11 @@ def _inline(svg: str, *, name: str, title: str, description: str) -> str:
     body = re.sub(rf"'{_FONT}'[^;\"]*", "var(--font)", body)
     body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
     body = re.sub(r"\n\s*", "\n", body)
+    pixels = float(width) * _PIXELS_PER_POINT
     labels = f"{name}-title {name}-description"
     return (
         f'<svg class="figure" role="img" aria-labelledby="{labels}" viewBox="0 0 {width} {height}" '
-        f'style="max-width:{float(width) * _PIXELS_PER_POINT:.0f}px">'
+        f'style="width:{pixels:.0f}px;max-width:100%;min-width:{_LEAST_SCALE * pixels:.0f}px">'
         f'<title id="{name}-title">{html.escape(title)}</title>'
         f'<desc id="{name}-description">{html.escape(description)}</desc>\n{body}'
     )

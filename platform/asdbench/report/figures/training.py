@@ -27,7 +27,7 @@ def learning_curves(curves: Mapping[str, Sequence[LearningCurve]]) -> "Figure":
         Trainings by the name of the loss. A training of one epoch is a dot.
     """
     with style.parameters():
-        figure, axes = style.panels(len(curves), width_in=2.6, height_in=2.0)
+        figure, axes = style.panels(len(curves), height_in=2.0)
         for axis, (name, of_trainings) in zip(axes, curves.items(), strict=True):
             for curve in of_trainings:
                 axis.plot(
@@ -39,7 +39,7 @@ def learning_curves(curves: Mapping[str, Sequence[LearningCurve]]) -> "Figure":
                     marker="o" if len(curve.epochs) == 1 else None,
                     markersize=3,
                 )
-            axis.set(title=name, xlabel="epoch")
+            axis.set(title=style.panel_title(name), xlabel="epoch")
             axis.locator_params(nbins=4)
             axis.grid(axis="y")
     return figure
