@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -45,6 +46,23 @@ def test_rows_can_be_chosen(finished_home: Path) -> None:
     assert str(none).startswith(
         "no row matches --preset demo; 'asdbench leaderboard --data demo' shows all 2"
     )
+
+
+@pytest.mark.parametrize("name", [5, None])
+def test_a_data_set_is_a_name(name: Any, finished_home: Path) -> None:
+    with pytest.raises(asdbench.InputError, match=f"the data set {name} is no name; give the name"):
+        asdbench.leaderboard(name, home=finished_home)
+
+
+def test_an_empty_leaderboard_has_its_columns(finished_home: Path) -> None:
+    for by_type in (False, True):
+        full = asdbench.leaderboard("demo", by_type=by_type, home=finished_home).frame
+        of_preset: dict[str, Any] = {"preset": "demo"}
+        for options in (of_preset, {"subset": "eval"}):
+            empty = asdbench.leaderboard("demo", by_type=by_type, home=finished_home, **options).frame
+            assert empty.is_empty()
+            assert set(empty.columns) <= set(full.columns)
+            assert {"system", "settings", "official_score", "seeds"} <= set(empty.columns)
 
 
 def test_intervals_are_added_to_the_chosen_rows(finished_home: Path) -> None:

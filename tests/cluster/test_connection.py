@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
 from asdbench.cluster.connection import Connection
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 
 
 def free_port() -> int:
@@ -41,16 +41,20 @@ def test_a_dead_address_is_told_at_once(scheme: str, capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("address", "message"), [("local", "cannot start on this machine"), ("auto", "answers")]
+    ("address", "kind", "message"),
+    [
+        ("local", InfrastructureError, "cannot start on this machine"),
+        ("auto", InputError, "answers"),
+    ],
 )
 def test_whatever_ray_raises_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, address: str, message: str
+    monkeypatch: pytest.MonkeyPatch, address: str, kind: type[Exception], message: str
 ) -> None:
     def fail(**_: Any) -> None:
         raise RuntimeError("it\n  broke")
 
     monkeypatch.setattr(ray, "init", fail)
-    with pytest.raises(InputError, match=rf"{message}.* \(it broke\)"), Connection(address):
+    with pytest.raises(kind, match=rf"{message}.* \(it broke\)"), Connection(address):
         pass
 
 

@@ -18,6 +18,12 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
+def test_seeds_that_are_no_list_are_named() -> None:
+    request = RunRequest(["baseline-mse"], "tiny", seeds=0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"seeds=0 is no list; give one, such as seeds=\[0\]"):
+        resolve_jobs(request, Workspace.from_environment())
+
+
 def test_every_system_seed_and_machine_type_is_a_job(workspace: Workspace) -> None:
     request = RunRequest(["baseline-mse", "baseline-maha"], "tiny", seeds=[1, 0, 1], settings={"epochs": "3"})
     jobs = [resolved.job for resolved in resolve_jobs(request, workspace)]

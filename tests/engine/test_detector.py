@@ -115,6 +115,7 @@ def test_other_sample_rates_and_channels_are_converted(detector: Detector, expor
         (np.full(16_000, np.nan), RATE, "NaN or infinite"),
         (np.zeros(16_000, np.uint8), RATE, "of type uint8; give floats"),
         (np.zeros(16_000), 0, "the sample rate is 0 Hz"),
+        (np.zeros(16_000), "16000", "the sample rate is '16000'; give a whole number"),
         (np.zeros(16_000), 44_100.5, "the sample rate is 44100.5 Hz"),
     ],
 )

@@ -305,6 +305,16 @@ def test_an_entry_that_another_process_has_hold_of_is_left_to_it(home: Path) -> 
     assert deliver(Workspace.from_environment()) == (1, Undelivered())
 
 
+def test_an_entry_that_another_process_adds_at_the_end_is_left_to_it(home: Path) -> None:
+    outbox = Outbox(home / "outbox")
+    outbox.put(row())
+    delivered, left = deliver(
+        Workspace.from_environment(), progress=lambda done, of: outbox.put(row(done)), export=None
+    )
+    assert (delivered, left.entries) == (1, 1)
+    assert "because another process has just added them and is recording them; " in left.why
+
+
 def test_a_driver_killed_while_it_records_leaves_the_entry_and_no_lock(home: Path) -> None:
     Outbox(home / "outbox").put(row())
     code = """

@@ -16,7 +16,7 @@ from asdbench.cli.options import (
     Strings,
 )
 from asdbench.cli.output import message_console, print_line, print_report
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError
 from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def record(*, mlflow_uri: MlflowUri = None) -> None:
     if left.not_exported:
         print_line(f"note: {left.not_exported}")
     if left.entries:
-        raise InputError(left.why)
+        raise InfrastructureError(left.why)
 
 
 def usable_systems() -> list[str]:

@@ -22,7 +22,7 @@ from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
 from asdbench.cluster import autoscaling
 from asdbench.cluster.plugins import plugins_for_workers
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 
 _PROBE_S = 2.0
 
@@ -73,11 +73,11 @@ class Connection:
             raise self._error
         why = " ".join(str(self._error).split()) or repr(self._error)
         if self._address == "local":
-            message = (
-                f"Ray cannot start on this machine ({why}); fix that, or, for a run without a search, add "
-                f"--local"
-            )
-        elif isinstance(self._error, RuntimeEnvSetupError):
+            raise InfrastructureError(
+                f"Ray cannot start on this machine ({why}); try again when the machine is less busy; "
+                f"'asdbench run', which does not search, needs no Ray with --local"
+            ) from self._error
+        if isinstance(self._error, RuntimeEnvSetupError):
             message = (
                 f"the systems cannot be sent to the Ray cluster at {self._address!r} ({why}); "
                 f"keep data and models out of systems/ and of plugin packages"

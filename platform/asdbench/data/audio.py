@@ -219,8 +219,10 @@ def decoded(path: Path) -> Iterator[DecodedAudio]:
 
 def check_rate(sample_rate: float) -> None:
     """Raise :class:`InputError` unless a sample rate is a whole number of Hz from 1 kHz to 1 MHz."""
-    if not _is_rate(sample_rate):
-        raise InputError(f"the sample rate is {sample_rate} Hz; give {_RATES}, such as {SAMPLE_RATE_HZ}")
+    is_number = isinstance(sample_rate, int | float | np.number)
+    if not is_number or not _is_rate(sample_rate):
+        given = f"{sample_rate} Hz" if is_number else repr(sample_rate)
+        raise InputError(f"the sample rate is {given}; give {_RATES}, such as {SAMPLE_RATE_HZ}")
 
 
 def _is_rate(sample_rate: float) -> bool:

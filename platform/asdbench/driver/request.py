@@ -102,6 +102,8 @@ def _check_names(request: RunRequest) -> None:
     """Raise :class:`InputError` for a request without systems or seeds, or with a bad seed or preset."""
     if not request.systems:
         raise InputError(f"name at least one system; available: {', '.join(registry.names())}")
+    if not isinstance(request.seeds, Iterable):  # as from Python
+        raise InputError(f"seeds={request.seeds!r} is no list; give one, such as seeds=[{request.seeds!r}]")
     if not request.seeds:
         raise InputError("no seed is given; --seeds takes one or more whole numbers")
     for seed in request.seeds:

@@ -170,6 +170,17 @@ def display_metrics(row: Row) -> dict[str, float]:
     }
 
 
+def default_columns(rule: Rule, *, by_type: bool = False) -> tuple[str, ...]:
+    """Return the columns that every leaderboard of a rule has, also one without rows.
+
+    >>> default_columns(OFFICIAL)[-6:-4]
+    ('seeds', 'parameters')
+    """
+    if by_type:
+        return (*_TYPE_ROW, *rule.metrics, "seeds")
+    return (*_SYSTEM_ROW, *rule.metrics, "seeds", *_COSTS)
+
+
 def with_references(
     rows: Sequence[Row],
     references: Sequence[Reference],
@@ -189,7 +200,7 @@ def with_references(
             all_rows += _published_type_rows(reference, machine_types)
         elif set(machine_types) & set(reference.values):
             all_rows.append(_published_row(reference, machine_types))
-    default_keys = _TYPE_ROW if by_type else (*_SYSTEM_ROW, *OFFICIAL.metrics, "seeds", *_COSTS)
+    default_keys = default_columns(OFFICIAL, by_type=by_type)
     keys = dict.fromkeys([*(rows[0] if rows else default_keys), *(key for row in all_rows for key in row)])
     filled = [{key: row.get(key) for key in keys} for row in all_rows]
     return _sorted_by_type(filled, machine_types) if by_type else _sorted_by_score(filled)

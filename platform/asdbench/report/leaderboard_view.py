@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
@@ -16,11 +17,14 @@ from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD, Rule
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
 from asdbench.report.compare import with_intervals
-from asdbench.report.leaderboard import rows, with_references
+from asdbench.report.leaderboard import default_columns, rows, with_references
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_table import markdown_table, terminal_table
 from asdbench.report.published import Reference, references, references_for
 from asdbench.report.rendering import DisplayTable, Report, Row
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ALL_ROWS = Selection()
 
@@ -35,6 +39,7 @@ class Leaderboard(Report):
     ----------
     data, subset : name of the data set, and the subset of its test clips: ``"dev"`` or ``"eval"``
     rows : one dict for each row, with the keys that :func:`asdbench.report.leaderboard.rows` describes
+    columns : names of the columns, also of a leaderboard without rows
     rule : how the data set computes the official score
     notes : what a reader should know about results that are not among the rows
     title : heading of the table
@@ -44,10 +49,18 @@ class Leaderboard(Report):
     data: str
     subset: str
     rows: tuple[Row, ...]
+    columns: tuple[str, ...]
     rule: Rule
     notes: tuple[str, ...]
     title: str
     hint: str
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """The rows as a polars data frame; a mapping such as the settings becomes ``key=value`` pairs."""
+        import polars as pl
+
+        return super().frame if self.rows else pl.DataFrame(schema=self.columns)
 
     def tables(self) -> list[DisplayTable]:
         """Return the table that a terminal shows; a narrow one leaves out costs and says so."""
@@ -117,6 +130,7 @@ def load_leaderboard(
         table = with_references(table, published, machine_types=labeled, by_type=by_type)
     if table:
         notes += _unlabeled(data, labeled, subset)
+    columns = tuple(table[0]) if table else default_columns(data.rule, by_type=by_type)
     table, selected, no_match = _selected(table, selection, data)
     if intervals:
         table = with_intervals(table, data, store, subset=subset)
@@ -124,6 +138,7 @@ def load_leaderboard(
         name,
         subset,
         tuple(table),
+        columns,
         data.rule,
         tuple(notes + selected),
         title=f"Leaderboard of {name}{data.suffix(subset)}",

@@ -170,7 +170,8 @@ def deliver(
     """
     delivery = _Delivery(workspace, address or Address.from_workspace(workspace), export)
     delivered, _ = delivery.attempt(models=True, progress=progress)
-    return delivered, delivery.undelivered()
+    # each entry that was there is delivered now or has a reason why not, so any other one is new
+    return delivered, delivery.undelivered("another process has just added them and is recording them")
 
 
 class _Delivery:
@@ -240,13 +241,13 @@ class _Delivery:
         logger.info("could not deliver %d entries to MLflow: %s", len(names), error)
         self._reasons |= dict.fromkeys(names, str(error))
 
-    def undelivered(self) -> Undelivered:
-        """Return the entries that are not delivered yet."""
+    def undelivered(self, default: str | None = None) -> Undelivered:
+        """Return the entries that are not delivered yet; ``default`` is the reason if none is known."""
         unwritten, names = self.outbox.flush(), self.outbox.names()
         entries = len(names) + unwritten
         if not entries:
             return Undelivered(not_exported=self._why_not_exported())
-        default = f"the MLflow store {self._address.shown} has not accepted them yet"
+        default = default or f"the MLflow store {self._address.shown} has not accepted them yet"
         reason = next((self._reasons[name] for name in names if name in self._reasons), default)
         subject = "1 record is" if entries == 1 else f"{entries} records are"
         cure = (

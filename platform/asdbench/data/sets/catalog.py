@@ -385,6 +385,8 @@ def load(workspace: Workspace, name: str) -> DataSet:
     InputError
         No data set has that name, or its registration is damaged.
     """
+    if not isinstance(name, str):  # as from Python
+        raise InputError(f"the data set {name!r} is no name; give the name of a data set as a text")
     loaded = _loaded.get((workspace, name))
     if loaded is not None and loaded[0] == _states(loaded[0]):
         return loaded[1]
