@@ -77,6 +77,13 @@ def test_times_have_round_ticks(costs: tuple[float, float], ticks: list[str]) ->
     assert [label.get_text() for label in axis.get_xticklabels()] == ticks
 
 
+def test_a_legend_of_long_names_is_as_wide_as_its_figure() -> None:
+    points = [CostPoint(f"baseline-mse learning_rate=0.00{place}", place, 0.5) for place in (1, 2)]
+    figure = cost_and_score(points, quantity="time", tick=None)
+    style.to_png(figure)
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
 @pytest.mark.filterwarnings("error")
 def test_long_names_leave_cells_their_size() -> None:
     long = ["<script>alert(1)</script>" * 3, "Fan", "fan"]

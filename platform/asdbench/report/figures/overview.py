@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LABEL_LENGTH = 28  # of the rows and columns of a matrix, in characters
+_LABEL_LENGTH = 28  # of a matrix, and of two columns of a legend, in characters
 _CHARACTER_IN = 0.068  # width of a character of a label
 _SLANT_DEGREES = 40.0  # of the labels of columns
 _MINUTE, _HOUR = 60, 3600
@@ -326,5 +326,6 @@ def cost_and_score(
         axis.set(xlabel=quantity, ylabel="official score (%)")
         axis.margins(0.1)
         axis.grid()
-        figure.legend(loc="outside upper left", ncols=2, handletextpad=0.2)
+        is_short = max(len(point.label) for point in points) <= _LABEL_LENGTH
+        figure.legend(loc="outside upper left", ncols=2 if is_short else 1, handletextpad=0.2)
     return figure
