@@ -1,5 +1,6 @@
 """Exit codes, and one sentence for bad input and interruptions."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def test_an_error_becomes_a_code_and_a_message(
 
     assert guarded(app, []) == code
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.usefixtures("home")
+def test_sigterm_ends_a_command_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
+    app = App(suppress_keyboard_interrupt=False)
+
+    @app.default
+    def run() -> None:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # which would end this process
+        signal.raise_signal(signal.SIGTERM)
+
+    assert guarded(app, []) == 130
+    assert capsys.readouterr().err == INTERRUPTED
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.usefixtures("home")

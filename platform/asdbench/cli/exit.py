@@ -1,7 +1,10 @@
 """Exit codes and messages: bad input, infrastructure faults and interruptions in one sentence."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from asdbench.cli.log import with_verbosity
@@ -20,9 +23,10 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
     from cyclopts import CycloptsError
 
     try:
-        code = with_verbosity(app)(
-            arguments, result_action="return_value", exit_on_error=False, print_error=False
-        )
+        with _interrupted_by_sigterm():
+            code = with_verbosity(app)(
+                arguments, result_action="return_value", exit_on_error=False, print_error=False
+            )
     except CycloptsError as error:
         print(f"asdbench: {error}", file=sys.stderr)
         return 2
@@ -51,6 +55,20 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
         print(f"{text}\nasdbench: this is an error in a system's code", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Make SIGTERM the same as Ctrl-C, so that a command stops what it has started and says how to resume."""
+    is_free = threading.current_thread() is threading.main_thread()
+    if not is_free or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def exit_code(failures: "Sequence[Failure]") -> int:
