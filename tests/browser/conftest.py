@@ -85,17 +85,23 @@ def page(chromium: Any) -> Iterator[Any]:
     context = chromium.new_context(viewport={"width": 2200, "height": 900})
     opened = context.new_page()
     opened.errors = []
-    opened.on("pageerror", lambda error: opened.errors.append(str(error)))
-    opened.on("console", lambda message: _note_error(opened, message))
-    opened.set_default_timeout(60_000)
+    opened.on("pageerror", lambda error: _note_error(opened, str(error)))
+    opened.on("console", lambda message: _note_message(opened, message))
+    opened.set_default_timeout(120_000)
     yield opened
     context.close()
 
 
-def _note_error(page: Any, message: Any) -> None:
+def _note_error(page: Any, error: str) -> None:
+    """Note an error, unless it is Chromium's remark that a layout took more than one frame."""
+    if "ResizeObserver loop" not in error:
+        page.errors.append(error)
+
+
+def _note_message(page: Any, message: Any) -> None:
     """Note an error of the console but the one that MLflow's page makes itself: there are no users."""
     if message.type == "error" and "users/current" not in message.location.get("url", ""):
-        page.errors.append(message.text)
+        _note_error(page, message.text)
 
 
 def open_table(page: Any, address: str) -> None:

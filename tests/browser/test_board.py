@@ -89,7 +89,7 @@ def test_the_page_of_a_seed_shows_its_curves(page: Any, pages: dict[str, str], b
     seed = client.search_runs([experiment], "metrics.seed_score > 0", max_results=1)[0].info.run_id
     page.goto(pages["tiny"].partition("?")[0] + f"/{seed}/model-metrics")
     page.get_by_text("curves/fan", exact=False).first.wait_for()
-    page.wait_for_selector(".js-plotly-plot .scatterlayer")
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace", state="attached")
     assert page.errors == []
 
 
@@ -113,7 +113,7 @@ def test_searches_are_listed_with_the_curve_of_the_best_score(page: Any, pages: 
     assert names(page) == [f"baseline-mse: {TRIALS} trials"]
     assert figures(page)[0] | {"best_score": 70, "default_score": 60} == figures(page)[0]
     page.goto(pages["tiny/searches"] + "&compareRunsMode=CHART")
-    page.wait_for_selector(".js-plotly-plot .scatterlayer")
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace", state="attached")
     assert page.errors == []
 
 
