@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asdbench.engine.export_record import RECORD, read_record, read_tensors_file, to_json
+from asdbench.engine.export_record import RECORD, ClipCounts, read_record, read_tensors_file, to_json
 from asdbench.errors import InputError
 from tests.exported import Exported
 
@@ -23,6 +23,14 @@ def test_a_record_comes_back(folder: Path) -> None:
     assert 0.6 <= fan.clips.shortest_s <= fan.clips.median_s <= fan.clips.longest_s <= 1.5
     assert set(fan.thresholds) == {"empirical", "gamma", "tail"}
     assert read_tensors_file(folder, fan)
+
+
+@pytest.mark.parametrize(
+    ("shortest_s", "longest_s", "length"),
+    [(6.0, 10.0, "6.0 to 10.0 s"), (10.0, 10.0, "10.0 s"), (9.99, 10.01, "10.0 s")],
+)
+def test_clips_of_one_length_have_one(shortest_s: float, longest_s: float, length: str) -> None:
+    assert ClipCounts(8, 4, 1, 8, shortest_s, 10.0, longest_s).length == length
 
 
 def test_what_is_no_export_is_named(tmp_path: Path) -> None:

@@ -62,6 +62,12 @@ class ClipCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     median_s: float
     longest_s: float
 
+    @property
+    def length(self) -> str:
+        """The durations in words, such as "10.0 s" or "6.0 to 10.0 s"."""
+        ends = dict.fromkeys(f"{length_s:.1f}" for length_s in (self.shortest_s, self.longest_s))
+        return f"{' to '.join(ends)} s"
+
 
 class ExportedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A trained and fitted system on one machine type.

@@ -266,8 +266,8 @@ class MachineDetector:
         clips = self.record.clips
         if not 0.5 * clips.shortest_s <= duration_s <= LONG_RECORDING * clips.longest_s:
             yield (
-                f"{duration_s:.1f} s long, while training clips have {clips.shortest_s:.1f} to "
-                f"{clips.longest_s:.1f} s; the threshold may not apply"
+                f"{duration_s:.1f} s long, while training clips are {clips.length} long; "
+                f"the threshold may not apply"
             )
 
     @cached_property
