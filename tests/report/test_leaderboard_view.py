@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,16 @@ def test_a_data_set_without_results_says_what_to_run(
     catalog.add(Workspace.from_environment(), "tiny", home / "recordings")
     assert asdbench("leaderboard", "--data", "tiny") == 0
     assert "'asdbench run SYSTEM --data tiny'" in capsys.readouterr().out
+
+
+def test_trainings_without_results_are_named(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_results = shutil.ignore_patterns("recordings", "results*")
+    shutil.copytree(home, tmp_path / "home", ignore=without_results)
+    monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
+    assert asdbench("leaderboard", "--data", "tiny") == 0
+    assert capsys.readouterr().out == (
+        "no results on data set 'tiny' yet, but 4 finished trainings; repeat their command, such as "
+        "'asdbench run SYSTEM --data tiny', to evaluate what is stored\n"
+    )

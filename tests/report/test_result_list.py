@@ -1,6 +1,10 @@
 """The list of stored results."""
 
+import io
+
 import polars as pl
+import pytest
+from rich.console import Console
 
 from asdbench.report.rendering import render
 from asdbench.report.result_list import list_rows, list_table
@@ -47,7 +51,24 @@ def test_the_table_says_what_counts() -> None:
     rows = list_rows(results())
     text = render(rows, list_table(rows), format="markdown")
     assert text is not None
-    assert "5 results, 4 of them current" in text
+    assert "5 results, 4 current. " in text
+    one = [rows[0] | {"results": 1}]
+    assert "\n1 result, 1 current. " in (render(one, list_table(one), format="markdown") or "")
     assert "epochs=3" in text
     assert "dev-tuned, 7 trials" in text
     assert "2026-01-02 10:00 |" in text
+
+
+@pytest.mark.parametrize(("width", "is_whole"), [(80, False), (160, True)])
+def test_a_narrow_terminal_breaks_no_word(width: int, is_whole: bool) -> None:
+    output = io.StringIO()
+    names = {"data": "dcase2023-shop", "system": "multitask-mel-waveform"}
+    rows = list_rows(results().with_columns(**{key: pl.lit(name) for key, name in names.items()}))
+    Console(file=output, width=width).print(list_table(rows))
+    shown = output.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("multitask-mel-waveform", "epochs=3", "current", "out of date"):
+        assert word in shown
+    assert ("2026-01-02 10:00" in shown) == is_whole
+    caption = "Not shown, as the terminal is too narrow: types, results, finished (UTC)"
+    assert (caption in " ".join(shown.split())) != is_whole

@@ -108,6 +108,7 @@ def remove(
     from asdbench.engine import result_removal
     from asdbench.engine.job_store import JobStore
     from asdbench.engine.result_selection import ResultSelection, select_results
+    from asdbench.report.formatting import format_amount
 
     selection = ResultSelection(data, systems, seeds, preset, parse_assignments(set), outdated)
     _check_narrowed(selection, searches)
@@ -122,11 +123,11 @@ def remove(
     result_removal.check(store, plan)
     print_line(f"to remove: {_described(plan, found.selected['system'].unique())}")
     if plan.n_shared:
-        print_line(f"{_count(plan.n_shared, 'training')} will stay, because other results need them")
+        print_line(f"{format_amount(plan.n_shared, 'training')} will stay, because other results need them")
     if matching and not searches:
         print_line(
-            f"{_count(len(matching), 'search', 'searches')} of these systems will stay, with the trainings "
-            f"of their trials; --searches removes them, too"
+            f"{format_amount(len(matching), 'search', 'searches')} of these systems will stay, with the "
+            f"trainings of their trials; --searches removes them, too"
         )
     if not is_confirmed("Remove this?", yes=yes):
         print_line("nothing was removed")
@@ -149,16 +150,14 @@ def _check_narrowed(selection: "ResultSelection", searches: bool) -> None:
 
 def _described(plan: "ResultRemoval", systems: Collection[str]) -> str:
     from asdbench.data.sets.download import shown_bytes
+    from asdbench.report.formatting import format_amount
 
     parts = [
-        _count(len(plan.results), "result") + (f" of {', '.join(sorted(systems))}" if plan.results else ""),
-        _count(len(plan.scores), "set of scores", "sets of scores"),
-        _count(len(plan.trainings), "training"),
-        _count(len(plan.searches), "search", "searches"),
+        format_amount(len(plan.results), "result")
+        + (f" of {', '.join(sorted(systems))}" if plan.results else ""),
+        format_amount(len(plan.scores), "set of scores", "sets of scores"),
+        format_amount(len(plan.trainings), "training"),
+        format_amount(len(plan.searches), "search", "searches"),
     ]
     shown: Sequence[str] = [part for part in parts if not part.startswith("0 ")]
     return f"{', '.join(shown)}, on {', '.join(sorted(plan.data))} ({shown_bytes(plan.n_bytes)})"
-
-
-def _count(number: int, singular: str, plural: str | None = None) -> str:
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -11,7 +11,7 @@ from asdbench.driver.executor import ExecutionOptions
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import TrainingTask, by_training
 from asdbench.engine.store_snapshot import StoreSnapshot
-from asdbench.report.formatting import format_duration, print_message
+from asdbench.report.formatting import format_amount, format_duration, print_message
 from asdbench.search.studies import Study
 from asdbench.search.trial_scores import jobs_with
 
@@ -56,24 +56,25 @@ def plan(
     snapshot = store.snapshot()
     n_stored = sum(snapshot.is_trained(task.first) for task in tasks)
     message = (
-        f"{data.name}: {_count(len(data.machine_types), 'machine type')}, "
-        f"{_count(data.clips.height, 'clip')}; {_count(sum(len(task.jobs) for task in tasks), 'job')}, "
-        f"{_count(len(tasks), 'training')} ({n_stored} already stored)"
+        f"{data.name}: {format_amount(len(data.machine_types), 'machine type')}, "
+        f"{format_amount(data.clips.height, 'clip')}; "
+        f"{format_amount(sum(len(task.jobs) for task in tasks), 'job')}, "
+        f"{format_amount(len(tasks), 'training')} ({n_stored} already stored)"
     )
     n_trials = sum(max(0, trials - len(study.finished)) for study in studies)
     estimator = _Estimator(store, snapshot) if to_do or n_trials else None
     costs = [estimator.cost(task) for task in to_do] if estimator else []
     of_trials = [cost for study in studies for cost in _trial_costs(study, trials, estimator)]
     n_steps, n_trial_steps = (sum(cost.steps for cost in each) for each in (costs, of_trials))
-    parts = [f"{_count(n_steps, 'step')} to train"] if n_steps else []
+    parts = [f"{format_amount(n_steps, 'step')} to train"] if n_steps else []
     if n_trials:
-        in_trials = f", up to {_count(n_trial_steps, 'step')}" if n_trial_steps else ""
-        parts.append(f"{_count(n_trials, 'trial')} to run{in_trials}")
+        in_trials = f", up to {format_amount(n_trial_steps, 'step')}" if n_trial_steps else ""
+        parts.append(f"{format_amount(n_trials, 'trial')} to run{in_trials}")
     duration_s = _duration_s([*costs, *of_trials], options)
     if parts and duration_s is not None:
         n_workers = options.n_workers or 1
         parts.append(
-            f"about {format_duration(duration_s)} on {_count(n_workers, 'worker')} with start-up and "
+            f"about {format_duration(duration_s)} on {format_amount(n_workers, 'worker')} with start-up and "
             f"scoring, at the speed of earlier trainings"
         )
     print_message(console, "; ".join([message, *parts]))
@@ -137,7 +138,3 @@ class _Estimator:
         if like not in self._steps:
             self._steps[like] = total_steps(first.build_trained(first.clips.facts), first.clips)
         return self._steps[like]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

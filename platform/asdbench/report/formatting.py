@@ -52,6 +52,15 @@ def format_count(number: float | None) -> str:
     return f"{number:.0f}"
 
 
+def format_amount(number: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun; the plural has an s if none is given.
+
+    >>> format_amount(1, "result"), format_amount(2_000, "search", "searches")
+    ('1 result', '2,000 searches')
+    """
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def format_number(number: float | None) -> str:
     """Return a number rounded to an integer, with thousands separators.
 

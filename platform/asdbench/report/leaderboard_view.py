@@ -3,28 +3,27 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import polars as pl
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.evaluation import first_subset, labeled_clips, labeled_types
-from asdbench.engine.job_store import JobStore
+from asdbench.engine.job_store import TRAININGS, JobStore
+from asdbench.engine.record_index import indexed_records
 from asdbench.engine.stored_results import current_results
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD, Rule
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
 from asdbench.report.compare import with_intervals
+from asdbench.report.formatting import format_amount
 from asdbench.report.leaderboard import default_columns, rows, with_references
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_table import markdown_table, terminal_table
 from asdbench.report.published import Reference, references, references_for
 from asdbench.report.rendering import DisplayTable, Report, Row
-
-if TYPE_CHECKING:
-    import polars as pl
 
 ALL_ROWS = Selection()
 
@@ -43,7 +42,7 @@ class Leaderboard(Report):
     rule : how the data set computes the official score
     notes : what a reader should know about results that are not among the rows
     title : heading of the table
-    hint : what to do if there are no rows
+    hint : what to do if there are no rows, else empty
     """
 
     data: str
@@ -56,7 +55,7 @@ class Leaderboard(Report):
     hint: str
 
     @property
-    def frame(self) -> "pl.DataFrame":
+    def frame(self) -> pl.DataFrame:
         """The rows as a polars data frame; a mapping such as the settings becomes ``key=value`` pairs."""
         import polars as pl
 
@@ -123,7 +122,6 @@ def load_leaderboard(
     if by_type:
         results = ((row["machine_type"], row["system"], row) for row in table)
         notes += low_auc_notes(low_aucs(results, labeled_clips(data, subset=subset), rule=data.rule))
-    hint = f"no results on data set {name!r}{data.suffix(subset)} yet; {_cure(data, subset)}"
     if reference:
         published, no_results = _published_results(data, labeled, subset)
         notes += no_results
@@ -142,7 +140,7 @@ def load_leaderboard(
         data.rule,
         tuple(notes + selected),
         title=f"Leaderboard of {name}{data.suffix(subset)}",
-        hint=no_match or hint,
+        hint="" if table else no_match or _hint(data, subset, store),
     )
 
 
@@ -192,8 +190,16 @@ def _selected(
     return selected, [f"these are {len(selected)} of {len(table)} rows ({selection.options()})"], None
 
 
-def _cure(data: DataSet, subset: str) -> str:
+def _hint(data: DataSet, subset: str, store: JobStore) -> str:
     """Return what gives results in a subset, or why nothing does."""
+    none_yet = f"no results on data set {data.name!r}{data.suffix(subset)} yet"
     if subset not in data.subsets():
-        return f"it has test clips of the subset {' and '.join(data.subsets())} only"
-    return f"run 'asdbench run SYSTEM --data {data.name}' to get some"
+        return f"{none_yet}; it has test clips of the subset {' and '.join(data.subsets())} only"
+    command = f"'asdbench run SYSTEM --data {data.name}'"
+    n_trainings = indexed_records(store.root, TRAININGS).rows.filter(pl.col("data") == data.name).height
+    if n_trainings:
+        return (
+            f"{none_yet}, but {format_amount(n_trainings, 'finished training')}; repeat their command, "
+            f"such as {command}, to evaluate what is stored"
+        )
+    return f"{none_yet}; run {command} to get some"

@@ -7,9 +7,18 @@ import polars as pl
 
 from asdbench.engine.result_index import Decoder
 from asdbench.engine.result_selection import CURRENT
-from asdbench.report.formatting import format_settings, format_trials
-from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row, numeric
+from asdbench.report.formatting import format_amount, format_settings, format_trials
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row
 
+_COLUMNS = (
+    *(Column(header, no_wrap=True) for header in ("data set", "system")),
+    Column("settings"),
+    Column("subset", no_wrap=True),
+    Column("seeds"),
+    *(Column(header, "right", no_wrap=True) for header in ("types", "results")),
+    *(Column(header, no_wrap=True) for header in ("state", "finished (UTC)")),
+)
+_DROPPED_FIRST = ("types", "results", "finished (UTC)", "subset")  # where the terminal is too narrow
 _GROUP = ("data", "system", "changed_settings", "pseudo_anomaly_data", "tuned", "subset", "state")
 
 
@@ -46,36 +55,58 @@ def list_rows(results: pl.DataFrame) -> list[Row]:
     return rows
 
 
-def list_table(rows: Sequence[Row]) -> DisplayTable:
-    """Return the list for people."""
-    columns = [
-        *map(Column, ("data set", "system", "settings", "subset", "seeds")),
-        *numeric("types", "results"),
-        *map(Column, ("state", "finished (UTC)")),
-    ]
-    display_rows = [
-        DisplayRow(
-            [
-                row["data"],
-                row["system"],
-                "\n".join([*_search(row), *format_settings(row["settings"])]),
-                row["subset"],
-                " ".join(map(str, row["seeds"])),
-                str(len(row["machine_types"])),
-                f"{row['results']:,}",
-                row["state"],
-                row["finished"].replace("T", " ")[:16],
-            ]
-        )
-        for row in rows
-    ]
+def list_table(rows: Sequence[Row], *, n_dropped: int = 0) -> DisplayTable:
+    """Return the list for people.
+
+    Parameters
+    ----------
+    rows
+        As `list_rows` returns them.
+    n_dropped
+        The number of columns to leave out, in the order of `_DROPPED_FIRST`; the caption names them.
+    """
+    dropped = _DROPPED_FIRST[:n_dropped]
+    columns = [column for column in _COLUMNS if column.header not in dropped]
+    display_rows = []
+    for row in rows:
+        cells = _cells(row)
+        display_rows.append(DisplayRow([cells[column.header] for column in columns]))
+    has_more = n_dropped < len(_DROPPED_FIRST)
+    return DisplayTable(
+        columns,
+        display_rows,
+        "Stored results",
+        _caption(rows, dropped),
+        narrow=list_table(rows, n_dropped=n_dropped + 1) if has_more else None,
+    )
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return the cells of a row, by the header of their column."""
+    return {
+        "data set": row["data"],
+        "system": row["system"],
+        "settings": "\n".join([*_search(row), *format_settings(row["settings"])]),
+        "subset": row["subset"],
+        "seeds": " ".join(map(str, row["seeds"])),
+        "types": str(len(row["machine_types"])),
+        "results": f"{row['results']:,}",
+        "state": row["state"],
+        "finished (UTC)": row["finished"].replace("T", " ")[:16],
+    }
+
+
+def _caption(rows: Sequence[Row], dropped: Sequence[str]) -> str:
     n_results = sum(row["results"] for row in rows)
     n_current = sum(row["results"] for row in rows if row["state"] == CURRENT)
-    caption = (
-        f"{n_results:,} results, {n_current:,} of them current: they match recordings, labels and code, and "
-        f"count on the leaderboard."
+    counted = (
+        f"{format_amount(n_results, 'result')}, {n_current:,} current. Current results match recordings, "
+        f"labels and code, and count on the leaderboard."
     )
-    return DisplayTable(columns, display_rows, "Stored results", caption)
+    if not dropped:
+        return counted
+    names = ", ".join(dropped)
+    return f"{counted} Not shown, as the terminal is too narrow: {names}; --format csv has all columns."
 
 
 def _search(row: Row) -> list[str]:
