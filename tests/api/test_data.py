@@ -29,7 +29,7 @@ def test_bad_files_are_listed_and_may_be_skipped(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path / "recordings", machine_types=("fan",))
     (clip, *_) = sorted((folder / "fan" / "train").glob("*.wav"))
     clip.write_bytes(b"")
-    with pytest.raises(asdbench.InputError, match="1 bad file in") as error:
+    with pytest.raises(asdbench.InputError, match="1 problem in") as error:
         asdbench.add_data("mine", folder, home=tmp_path / "home")
     assert [bad.path for bad in error.value.bad] == [f"fan/train/{clip.name}"]  # type: ignore[attr-defined]
     assert asdbench.data_sets(home=tmp_path / "home").names == []

@@ -1,5 +1,7 @@
 """The commands of asdbench data."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ def test_all_bad_files_are_listed_and_nothing_is_registered(
     said = capsys.readouterr().err
     for clip in clips[:4]:
         assert f"fan/train/{clip.name}: " in said
-    assert "4 bad files" in said
+    assert "4 problems in " in said
     assert catalog.names(Workspace.from_environment()) == []
     assert asdbench("data", "add", "bad", str(folder), "--skip-bad") == 0
     assert capsys.readouterr().out.count("skipped: ") == 4
@@ -42,6 +44,36 @@ def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     for word in ("fan", "valve", "source", "target", "license", "durations"):
         assert word in said
+    assert asdbench("data", "info", tiny, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    data = catalog.load(Workspace.from_environment(), tiny)
+    assert (told["name"], told["machine_types"]) == ("tiny", ["fan", "valve"])
+    assert told["counts"] == catalog.describe(data).counts.to_dicts()
+    assert (told["license"], told["notes"], told["skipped"]) == (None, [], [])
+
+
+def test_one_machine_type_is_counted_in_the_singular(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "recordings")
+    shutil.rmtree(folder / "valve")
+    assert asdbench("data", "add", "fans", str(folder)) == 0
+    assert "fans: 1 machine type, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "cure"),
+    [
+        ("info", "demo", " ('asdbench data demo' generates it)\n"),
+        ("info", "nope", " ('asdbench data add nope FOLDER' registers a folder)\n"),
+        ("remove", "nope", "\n"),
+    ],
+)
+def test_the_cure_of_an_unknown_name_suits_the_command(
+    home: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, cure: str
+) -> None:
+    assert asdbench("data", command, name) == 2
+    assert capsys.readouterr().err.endswith(f"no data set {name!r}; there are: none{cure}")
 
 
 def test_the_embedded_data_set_is_written_registered_and_removed(
@@ -69,10 +101,7 @@ def test_a_data_set_is_removed_after_a_confirmation_and_its_recordings_stay(
     assert asdbench("data", "remove", tiny, "--yes") == 0
     said = capsys.readouterr().out
     assert f"the recordings in {tmp_path}/recordings stay\n" in said
-    assert (
-        "tiny is removed\nits results stay; to remove them, too: 'asdbench results remove --data tiny'"
-        in said
-    )
+    assert said.endswith("tiny is removed\n")
     assert catalog.names(Workspace.from_environment()) == []
     assert (tmp_path / "recordings" / "fan").exists()
 

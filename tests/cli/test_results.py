@@ -74,6 +74,14 @@ def test_what_results_of_a_newer_version_need_stays(
     assert count(results) == (7, 2, 2)
 
 
+def test_results_of_a_removed_data_set_stay(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("data", "remove", "tiny", "--yes") == 0
+    assert capsys.readouterr().out.endswith(
+        "tiny is removed\nits results stay; to remove them, too: 'asdbench results remove --data tiny'\n"
+    )
+    assert count(results) == (2, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [

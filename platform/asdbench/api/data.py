@@ -1,7 +1,7 @@
 """Registering and listing data sets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asdbench.api.file_progress import FileProgress
@@ -54,6 +54,21 @@ def described(data: DataSet) -> Row:
         "machine_types": list(data.machine_types),
         "clips": data.clips.height,
         "folder": str(data.root),
+    }
+
+
+def described_in_full(data: DataSet) -> Row:
+    """Return what a data set is and the tables of :func:`asdbench.data.sets.catalog.describe`."""
+    description = catalog.describe(data)
+    return {
+        **described(data),
+        "counts": description.counts.to_dicts(),
+        "durations": description.durations.to_dicts(),
+        "formats": description.formats.to_dicts(),
+        "attributes": description.attributes.to_dicts(),
+        "license": description.license,
+        "notes": list(description.notes),
+        "skipped": [asdict(bad) for bad in data.left_out],
     }
 
 

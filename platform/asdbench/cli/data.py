@@ -1,4 +1,4 @@
-"""The commands of ``asdbench data``: register, fetch, label and describe data sets."""
+"""The commands of ``asdbench data``: register, download, label, list, describe and remove data sets."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +22,7 @@ from asdbench.io.workspace import Workspace
 if TYPE_CHECKING:
     from asdbench.data.sets.catalog import DataSet
 
-data_app = App(name="data", help="Register, list and describe data sets.")
+data_app = App(name="data", help="Register, download, list, describe and remove data sets.")
 
 
 @data_app.command
@@ -247,6 +247,8 @@ def remove(name: str, *, yes: Flag = False) -> None:
     """
     from asdbench.data import removal
     from asdbench.data.sets.download import shown_bytes
+    from asdbench.engine.record_index import indexed_records
+    from asdbench.engine.result_index import RESULTS
     from asdbench.engine.usage import check_unused
 
     workspace = Workspace.from_environment()
@@ -266,7 +268,8 @@ def remove(name: str, *, yes: Flag = False) -> None:
         return
     removal.remove(plan)
     print_line(f"{name} is removed")
-    print_line(f"its results stay; to remove them, too: 'asdbench results remove --data {name}'")
+    if (indexed_records(workspace.job_storage, RESULTS).rows["data"] == name).any():
+        print_line(f"its results stay; to remove them, too: 'asdbench results remove --data {name}'")
 
 
 @data_app.command(name="list")
@@ -349,19 +352,25 @@ def _list_available(base_url: str | None, *, json: bool) -> None:
 
 
 @data_app.command
-def info(name: str) -> None:
+def info(name: str, *, json: Flag = False) -> None:
     """Describe a data set: clips per type, split, domain and attribute, durations, formats, license.
 
     Parameters
     ----------
     name
         Name of a registered data set.
+    json
+        Print JSON.
     """
+    from asdbench.api.data import described_in_full
     from asdbench.data.sets import catalog
     from asdbench.report.rendering import frame_table
 
     console = new_console()
     data = catalog.load(Workspace.from_environment(), name)
+    if json:
+        print_json(described_in_full(data))
+        return
     described = catalog.describe(data)
     print_result(f"{name}: {data.clips.height} clips in {data.root}")
     for title, frame in (
@@ -379,14 +388,14 @@ def info(name: str) -> None:
 def _show_registered(data: "DataSet", *, json: bool) -> None:
     """Print what was registered, after notes and files that were left out."""
     from asdbench.api.data import described
+    from asdbench.report.formatting import format_amount
 
     _show_problems(data, data.notes, stderr=json)
     if json:
         print_json(described(data))
     else:
-        print_line(
-            f"{data.name}: {len(data.machine_types)} machine types, {data.clips.height} clips registered"
-        )
+        n_types = format_amount(len(data.machine_types), "machine type")
+        print_line(f"{data.name}: {n_types}, {format_amount(data.clips.height, 'clip')} registered")
 
 
 def _show_problems(data: "DataSet", notes: Iterable[str], *, stderr: bool = False) -> None:

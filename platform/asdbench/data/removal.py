@@ -26,7 +26,7 @@ from asdbench.data.digests import note_of
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.sets.challenges import CHALLENGES
-from asdbench.errors import InputError
+from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
 
 _DEMO_FOLDER = re.compile(r"demo-\d+-seed\d+")
@@ -76,8 +76,9 @@ def plan_removal(workspace: Workspace, name: str) -> DataRemoval:
     try:
         data = catalog.load(workspace, name)
     except InputError:
-        if name not in catalog.names(workspace):
-            raise
+        known = catalog.names(workspace)
+        if name not in known:
+            raise unknown_name("data set", name, known) from None
         return DataRemoval(name, registration, (), None, None)
     others = list(_other_data_sets(workspace, name))
     is_removed = _is_own_folder(workspace, data.root) and not any(

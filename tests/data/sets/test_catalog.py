@@ -117,7 +117,7 @@ def test_an_unknown_name_gets_a_hint(folder: Path) -> None:
 def test_bad_files_register_nothing(folder: Path, data_home: Path) -> None:
     (folder / "fan" / "train" / "odd.wav").write_text("words")
     (folder / "valve" / NAMES[0]).write_bytes(b"")
-    with pytest.raises(BadFolder, match=r"2 bad files in '.*set' .*fan/train/odd\.wav.*--skip-bad") as caught:
+    with pytest.raises(BadFolder, match=r"2 problems in '.*set' .*fan/train/odd\.wav.*--skip-bad") as caught:
         catalog.add(Workspace.from_environment(), "mine", folder)
     assert [bad.path for bad in caught.value.bad] == ["fan/train/odd.wav", f"valve/{NAMES[0]}"]
     assert catalog.names(Workspace.from_environment()) == []
@@ -135,7 +135,7 @@ def test_bad_files_can_be_left_out(folder: Path) -> None:
 def test_nothing_left_is_refused_even_so(folder: Path) -> None:
     for path in folder.glob("*/train/*"):
         path.write_bytes(b"")
-    with pytest.raises(BadFolder, match="no usable file is left without them"):
+    with pytest.raises(BadFolder, match="no usable file is left without these; repair them"):
         catalog.add(Workspace.from_environment(), "mine", folder, skip_bad=True)
     assert catalog.names(Workspace.from_environment()) == []
 
@@ -309,7 +309,7 @@ def test_the_license_is_what_the_folder_says(folder: Path) -> None:
         "Fans.\n\nORIGIN: a shop.\nLICENCE: CC BY-SA 4.0,\nsee there.\nLIMITS: none.\n"
     )
     (folder / "valve" / "README.txt").write_text("Valves.\n")
-    expected = "all: Creative Commons Attribution 4.0\nfan: LICENCE: CC BY-SA 4.0, see there."
+    expected = "Creative Commons Attribution 4.0\nfan: CC BY-SA 4.0, see there."
     assert catalog.add(Workspace.from_environment(), "mine", folder).license == expected
     assert catalog.load(Workspace.from_environment(), "mine").license == expected
 
@@ -430,7 +430,7 @@ def test_licenses_of_subsets_side_by_side_are_found(folder: Path) -> None:
     (root / "dev_data" / "LICENSE").write_text("of the development data\n\nmore\n")
     (root / "dev_data" / "fan" / "LICENSE").write_text("of the fans\n")
     added = catalog.add(Workspace.from_environment(), "mine", root)
-    assert added.license == "all: License: of all\nall: of the development data\nfan: of the fans"
+    assert added.license == "of all\nof the development data\nfan: of the fans"
 
 
 def test_a_data_set_without_attributes_is_described(tmp_path: Path) -> None:

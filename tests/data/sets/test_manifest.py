@@ -185,7 +185,7 @@ def test_a_data_set_remembers_its_manifest(folder: Path, tmp_path: Path) -> None
         f"asdbench data add mine {folder} --channels mean --manifest '{tmp_path}/my clips.csv'"
     )
     write(manifest, [*ROWS, ("c/gone.wav", "press", "train", "", "", "", "", "", "")])
-    with pytest.raises(BadFolder, match=r"1 bad file .*c/gone\.wav: no such file\); repair"):
+    with pytest.raises(BadFolder, match=r"1 problem .*c/gone\.wav: no such file\); repair"):
         catalog.add(Workspace.from_environment(), "mine", folder, manifest=manifest)
     assert (
         len(

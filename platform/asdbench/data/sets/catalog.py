@@ -79,16 +79,17 @@ _LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "doma
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LICENSE_FILE = re.compile(r"(licen[cs]e|readme)", re.IGNORECASE)
 _LICENSE_WORD = re.compile(r"licen[cs]e", re.IGNORECASE)
+_LICENSE_HEADING = re.compile(r"^licen[cs]e:\s*", re.IGNORECASE)
 _PARAGRAPH_END = re.compile(r"\n\s*\n|\n(?=[A-Z][A-Z ]+:)")
 _LICENSE_FILE_CHARACTERS = 100_000
 _FINGERPRINTED = ("content_hash", "machine_type", "section", "split", "domain", "attributes", "recording")
 
 
 class BadFolder(InputError):
-    """A folder with bad files, which are listed in ``bad``; the message is a summary."""
+    """A folder with bad files, folders or rows of tables, listed in ``bad``; the message is a summary."""
 
     def __init__(self, folder: Path, bad: Sequence[BadFile], cure: str) -> None:
-        count = "1 bad file" if len(bad) == 1 else f"{len(bad)} bad files"
+        count = "1 problem" if len(bad) == 1 else f"{len(bad)} problems"
         super().__init__(f"{count} in {str(folder)!r} (the first: {bad[0].path}: {bad[0].reason}); {cure}")
         self.bad = tuple(bad)
 
@@ -284,9 +285,9 @@ def add(
     else:
         index = index_folder(root, layout=layout, previous=previous, progress=progress)
     if index.bad and not skip_bad:
-        raise BadFolder(root, index.bad, "repair or remove them, or leave them out with --skip-bad")
+        raise BadFolder(root, index.bad, "repair or remove these files, or leave them out with --skip-bad")
     if index.clips.is_empty():
-        raise BadFolder(root, index.bad, "no usable file is left without them; repair them")
+        raise BadFolder(root, index.bad, "no usable file is left without these; repair them")
 
     record: _Record = {
         "format": _FORMAT,
@@ -516,7 +517,9 @@ def _record(workspace: Workspace, name: str) -> _Record:
     """Read a registration."""
     known = names(workspace)
     if name not in known:
-        hint = f"'asdbench data add {name} FOLDER' registers a folder"
+        is_demo = name == "demo"
+        command = "asdbench data demo" if is_demo else f"asdbench data add {name} FOLDER"
+        hint = f"{command!r} {'generates it' if is_demo else 'registers a folder'}"
         raise InputError(f"{unknown_name('data set', name, known)} ({hint})")
     try:
         record = read_json(workspace.home / "data" / name / "dataset.json")
@@ -573,28 +576,29 @@ def _previous_clips(workspace: Workspace, name: str, root: Path) -> pl.DataFrame
 
 
 def _license(root: Path, clips: pl.DataFrame) -> str | None:
-    """Return the license texts of the folder, one per line: of all clips, then of each machine type.
+    """Return the license texts of the folder, one per line: of all clips, then of each machine type, named.
 
     The text of a license file is its first paragraph; of a readme, every paragraph that mentions the license.
     """
-    scopes: dict[Path, str] = {root: "all"}
+    scopes: dict[Path, str] = {root: ""}
     for machine_type, path in clips.select("machine_type", "path").unique().sort(pl.all()).iter_rows():
         type_folder, *parents = PurePosixPath(path).parents[1:] or [PurePosixPath(".")]
         for parent in parents:
-            scopes.setdefault(root / parent, "all")
+            scopes.setdefault(root / parent, "")
         scopes.setdefault(root / type_folder, machine_type)
     texts = []
-    for folder, scope in sorted(scopes.items(), key=lambda item: (item[1] != "all", item[1], item[0])):
+    for folder, scope in sorted(scopes.items(), key=lambda item: (item[1], item[0])):
         for file in sorted(folder.iterdir()):
             if not (_LICENSE_FILE.match(file.name) and file.is_file() and os.access(file, os.R_OK)):
                 continue
-            with file.open(encoding="utf-8", errors="replace") as text:
-                paragraphs = _PARAGRAPH_END.split(text.read(_LICENSE_FILE_CHARACTERS).strip())
+            with file.open(encoding="utf-8", errors="replace") as stream:
+                paragraphs = _PARAGRAPH_END.split(stream.read(_LICENSE_FILE_CHARACTERS).strip())
             if file.name.lower().startswith("readme"):
                 paragraphs = [paragraph for paragraph in paragraphs if _LICENSE_WORD.search(paragraph)]
             else:
                 paragraphs = paragraphs[:1]
-            texts += [f"{scope}: {' '.join(paragraph.split())}" for paragraph in paragraphs]
+            about = f"{scope}: " if scope else ""
+            texts += [about + _LICENSE_HEADING.sub("", " ".join(text.split())) for text in paragraphs]
     return "\n".join(dict.fromkeys(texts)) or None
 
 
