@@ -13,7 +13,7 @@ from asdbench.driver.board_server import bring_up_to_date, show_board
 from asdbench.driver.judging import judge
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError
 from asdbench.io.workspace import Workspace
 from asdbench.tracking import server
 from asdbench.tracking.address import Address
@@ -66,13 +66,13 @@ def test_without_a_desktop_the_page_is_printed_only(
     assert opened == []
 
 
-def test_a_store_that_is_away_is_bad_input_without_its_password(
+def test_a_store_that_is_away_is_named_without_its_password(
     scored_jobs: list[ResolvedJob], store: JobStore, output: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     judge(scored_jobs, store)
     workspace = scored_jobs[0].data.workspace
     address = Address("http://me:hush@127.0.0.1:9")
-    with pytest.raises(InputError, match="cannot be brought up to date because") as raised:
+    with pytest.raises(InfrastructureError, match="cannot be brought up to date because") as raised:
         bring_up_to_date(workspace, address)
     assert "hush" not in str(raised.value)

@@ -23,7 +23,7 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
     from cyclopts import CycloptsError
 
     try:
-        with _interrupted_by_sigterm():
+        with _interrupted_by_signals():
             code = with_verbosity(app)(
                 arguments, result_action="return_value", exit_on_error=False, print_error=False
             )
@@ -58,17 +58,24 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM the same as Ctrl-C, so that a command stops what it has started and says how to resume."""
-    is_free = threading.current_thread() is threading.main_thread()
-    if not is_free or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+def _interrupted_by_signals() -> Iterator[None]:
+    """Make SIGTERM and the end of the terminal the same as Ctrl-C, which stops what a command has started.
+
+    A signal that is ignored, as with ``nohup``, stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signals = [
+        number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in signals:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def exit_code(failures: "Sequence[Failure]") -> int:

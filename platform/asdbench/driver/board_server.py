@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ from rich.console import Console
 from asdbench.driver.board import outdated_entries
 from asdbench.driver.board_models import exporter
 from asdbench.driver.recording import note_left
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError
 from asdbench.io.workspace import Workspace
 from asdbench.report.formatting import print_message, print_note
 
@@ -32,6 +30,11 @@ def bring_up_to_date(workspace: Workspace, address: "Address") -> "tuple[int, Un
     -------
     delivered : number of records
     left : those that could not be delivered
+
+    Raises
+    ------
+    InfrastructureError
+        The store cannot be read.
     """
     from asdbench.tracking.mlflow_runs import NotWritten, Store, source_tags
     from asdbench.tracking.outbox import Outbox
@@ -47,7 +50,7 @@ def bring_up_to_date(workspace: Workspace, address: "Address") -> "tuple[int, Un
         for entry in outdated_entries(workspace, Store(address, workspace), source_tags()):
             outbox.put(entry)
     except NotWritten as error:
-        raise InputError(f"the leaderboards cannot be brought up to date because {error}") from error
+        raise InfrastructureError(f"the leaderboards cannot be brought up to date because {error}") from error
     more, left = deliver(workspace, address, export=export)
     return delivered + more, replace(left, not_exported=left.not_exported or not_exported)
 
@@ -55,7 +58,7 @@ def bring_up_to_date(workspace: Workspace, address: "Address") -> "tuple[int, Un
 def show_board(
     workspace: Workspace, address: "Address", *, host: str, port: int | None, console: Console
 ) -> None:
-    """Serve the recorded results until Ctrl-C or SIGTERM, and open the page of the leaderboard on a desktop.
+    """Serve the recorded results until an interruption, and open the page of the leaderboard on a desktop.
 
     The pages of a tracking server are printed and opened, and nothing is served.
     """
@@ -68,31 +71,15 @@ def show_board(
     if address.uri.startswith("sqlite:///") and not Path(address.uri.removeprefix("sqlite:///")).exists():
         Store(address, workspace)  # makes the tables, before the server does so at the same time
     log = workspace.home / "logs" / "mlflow.log"
-    with _interrupted_by_sigterm(), serving(address, log, host=host, port=port) as base:
+    with contextlib.suppress(KeyboardInterrupt), serving(address, log, host=host, port=port) as base:
         with console.status("bringing the leaderboards up to date"):
             _, left = bring_up_to_date(workspace, address)
             wait_until_ready(base, log)
         note_left(left, console=console)
         _show_pages(base, workspace, address, console)
-        with contextlib.suppress(KeyboardInterrupt):
-            print_message(console, "Ctrl-C ends it")
-            _wait()
+        print_message(console, "Ctrl-C ends it")
+        _wait()
     print_message(console, "MLflow's server has ended")
-
-
-@contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM and the end of the terminal the same as Ctrl-C, which ends the server."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _wait() -> None:
