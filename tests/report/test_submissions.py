@@ -85,7 +85,7 @@ def test_a_submission_is_evaluated_to_the_score_of_the_leaderboard(
         seeds=[1],
         settings=SETTINGS,
         resamples=10,
-    )[-1]
+    ).rows[-1]
     assert scores["baseline-mse"]["official_score"] == pytest.approx(row["score_a"], abs=1e-12)
     assert scores["baseline-maha"]["official_score"] == pytest.approx(row["score_b"], abs=1e-12)
 

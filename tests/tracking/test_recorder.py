@@ -444,7 +444,9 @@ print(os.listdir())
     folder = home / "elsewhere"
     folder.mkdir()
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
-    assert ran.stdout.splitlines() == ["False False False", "Undelivered(entries=0, why='')", "1", "[]"]
+    imported, undelivered, *rest = ran.stdout.splitlines()
+    assert (imported, rest) == ("False False False", ["1", "[]"])
+    assert undelivered.startswith("Undelivered(entries=0, why=''")
     assert (ran.stderr, ran.returncode) == ("", 0)
 
 
