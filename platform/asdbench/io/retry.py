@@ -66,6 +66,10 @@ class RetryingStorage(Storage):
         """Do as :meth:`Storage.size_bytes`."""
         return self._retry(partial(super().size_bytes, name))
 
+    def sizes_bytes(self, folder: str) -> dict[str, int]:
+        """Do as :meth:`Storage.sizes_bytes`."""
+        return self._retry(partial(super().sizes_bytes, folder))
+
     def names(self, folder: str, suffix: str = "") -> list[str]:
         """Do as :meth:`Storage.names`."""
         return self._retry(partial(super().names, folder, suffix))
