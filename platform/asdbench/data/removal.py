@@ -86,7 +86,7 @@ def plan_removal(workspace: Workspace, name: str) -> DataRemoval:
     )
     kept = None if is_removed else data.root
     recordings = data.root if is_removed else None
-    return DataRemoval(name, registration, tuple(_features(data, others)), recordings, kept)
+    return DataRemoval(name, registration, tuple(sorted(_features(data, others))), recordings, kept)
 
 
 def remove(removal: DataRemoval) -> None:
