@@ -78,7 +78,7 @@ def test_damaged_files_are_made_again_by_the_same_command(
     assert "components.parquet is damaged" in " ".join(capsys.readouterr().err.split())
     there = {path.name for folder in scores for path in folder.iterdir()}
     damaged = {"components.parquet", "scoring.json"}
-    assert there == {"backend.pt", *damaged, *(f"{name}.damaged" for name in damaged)}
+    assert there == {"backend.pt", "embeddings.npy", *damaged, *(f"{name}.damaged" for name in damaged)}
     assert board(capsys, "tiny")["baseline-mse"]["official_score"] == rows["baseline-mse"]["official_score"]
 
 
