@@ -1,6 +1,5 @@
 """MLflow's database: its tables are made once, and a transaction is whole."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,31 +29,39 @@ def test_one_at_a_time_makes_the_tables(tmp_path: Path, uri: str) -> None:
     assert most == [1] * 4
 
 
+def test_an_interruption_while_the_tables_are_made_leaves_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.db import utils
+
+    def interrupted(engine: object) -> None:
+        raise KeyboardInterrupt
+
+    workspace = Workspace.from_home(tmp_path / "new")
+    address = Address.from_workspace(workspace)
+    with monkeypatch.context() as patch:
+        patch.setattr(utils, "_upgrade_db", interrupted)  # some tables exist by then
+        with pytest.raises(KeyboardInterrupt):
+            Store(address, workspace)
+    assert [path.name for path in workspace.home.iterdir()] == ["mlflow.db.lock"]
+    assert Store(address, workspace).recorded_experiments() == {}
+
+
 def test_a_server_is_not_waited_for(tmp_path: Path) -> None:
     workspace = Workspace.from_home(tmp_path / "new")
     with alone_with_tables("http://host", workspace), alone_with_tables("http://host", workspace):
         assert not workspace.home.exists()
 
 
-def test_a_store_makes_its_tables_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow.store.db import utils
-
-    initialize, entered = utils._initialize_tables, threading.Event()
-
-    def slowly(engine: Any) -> None:
-        assert not entered.is_set()
-        entered.set()
-        initialize(engine)
-
-    monkeypatch.setattr(utils, "_initialize_tables", slowly)
+def test_a_store_waits_until_the_tables_are_made(tmp_path: Path) -> None:
     workspace = Workspace.from_home(tmp_path / "new")
     lock = alone_with_tables(f"sqlite:///{workspace.home.resolve() / 'mlflow.db'}", workspace)
     with ThreadPoolExecutor(1) as pool:
         with lock:
             made = pool.submit(Store, Address.from_workspace(workspace), workspace)
-            assert not entered.wait(1.0)
+            with pytest.raises(TimeoutError):
+                made.result(timeout=1.0)
         made.result(timeout=120)
-    assert entered.is_set()
 
 
 def client(home: Path) -> Any:

@@ -6,7 +6,6 @@ import sys
 import threading
 import webbrowser
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -68,8 +67,7 @@ def show_board(
     if address.is_server:
         _show_pages(address.base, workspace, address, console)
         return
-    if address.uri.startswith("sqlite:///") and not Path(address.uri.removeprefix("sqlite:///")).exists():
-        Store(address, workspace)  # makes the tables, before the server does so at the same time
+    Store(address, workspace)  # makes or migrates the tables, before the server does so at the same time
     log = workspace.home / "logs" / "mlflow.log"
     with contextlib.suppress(KeyboardInterrupt), serving(address, log, host=host, port=port) as base:
         with console.status("bringing the leaderboards up to date"):

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from asdbench.io.files import replacing
 from asdbench.io.workspace import Workspace
 
 _SQLITE = "sqlite:///"
@@ -25,18 +26,31 @@ def alone_with_tables(uri: str, workspace: Workspace) -> Iterator[None]:
     """Keep other processes from making or migrating the tables of a database at the same time.
 
     MLflow does that when it first connects, and two at once fail: "table experiments already exists". A
-    tracking server does it for itself.
+    tracking server does it for itself. A new SQLite file appears with all its tables: MLflow cannot repair
+    one whose making was interrupted.
     """
     if uri.startswith(("http://", "https://")):
         yield
         return
-    path = workspace.home / "mlflow.lock"
-    if uri.startswith(_SQLITE):
-        path = Path(uri.removeprefix(_SQLITE) + ".lock")
+    database = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    path = workspace.home / "mlflow.lock" if database is None else Path(f"{database}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if database is not None and not database.exists():
+            _make_database(database)
         yield
+
+
+def _make_database(path: Path) -> None:
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine_with_retry
+
+    with replacing(path) as temporary:
+        engine = create_sqlalchemy_engine_with_retry(f"{_SQLITE}{temporary}")  # type: ignore[no-untyped-call]
+        try:
+            _initialize_tables(engine)  # type: ignore[no-untyped-call]
+        finally:
+            engine.dispose()
 
 
 @contextmanager
