@@ -379,7 +379,7 @@ class System(nn.Module, Generic[ConfigT]):
     citation
         BibTeX of the method.
     presets
-        Named settings, none of which changes the architecture. ``report``: as published, ``fast``: a shorter
+        Named settings; they do not change the architecture. ``report``: as published, ``fast``: a shorter
         training, for CPUs, ``demo``: quick on the embedded data.
     training_of
         Name of the system whose trained model this one scores; ``None`` if it trains its own.

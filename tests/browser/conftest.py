@@ -24,7 +24,7 @@ from tests.commands import asdbench
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 RUN = ("run", "baseline-mse", "baseline-maha", "--data", "tiny", "--local", "--set", "epochs=2", "hidden=8")
 TRIALS = 3
-ASSISTANT = "mlflow.assistant.chat_panel.close"  # opens beside the table on this machine's own address
+ASSISTANT = "mlflow.assistant.chat_panel.close"  # the panel opens next to the table on localhost
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ FAILURE = Failure("fan mine seed 0", "the layer is on fire " * 10, bad_input=Fal
 
 @pytest.fixture
 def study_result(scored_jobs: list[ResolvedJob], tiny_data: DataSet, output: Any) -> StudyResult:
-    """A study of a system with three trials, the second of which is the best."""
+    """A study of a system with three trials; the second is the best."""
     (study,) = studies_for_run(
         scored_jobs[:2], Search(trials=3), preset=None, settings=SMALL, subset=None, console=output
     )

@@ -166,7 +166,7 @@ def _keeps(champion: "ModelVersion", entry: ModelEntry) -> bool:
     """Whether the champion keeps the alias: it is of a later leaderboard, or of another store and better."""
     tags = champion.tags
     if STORE not in tags:
-        return False  # somebody has set the alias by hand
+        return False  # a version that asdbench has not registered; the alias follows the leaderboard
     if tags[STORE] == entry.store:
         return int(tags[AS_OF]) > entry.as_of_ns
     return float(tags[_SCORE]) >= entry.metrics[_SCORE]

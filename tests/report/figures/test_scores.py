@@ -61,7 +61,7 @@ def test_a_histogram_has_both_domains_and_the_threshold() -> None:
     heights = [patch.get_data().values for patch in axis.patches]
     assert [pytest.approx(s) for s in (1, 1, 1, 1, -1, -1, -1, -1)] == [values.sum() for values in heights]
     assert [text.get_text() for text in axis.texts] == ["source", "target"]
-    assert all(text.get_position()[0] < 0 for text in axis.texts)  # beside the bars
+    assert all(text.get_position()[0] < 0 for text in axis.texts)  # left of the bars
     assert axis.lines[-1].get_xdata() == [9.0, 9.0]
     low, high = axis.get_xlim()
     assert low < 9.0 < high

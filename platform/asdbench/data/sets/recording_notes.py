@@ -50,7 +50,7 @@ def duration_notes(clips: pl.DataFrame) -> list[str]:
 
 
 def _note(found: pl.DataFrame, text: str, n_clips: int) -> str:
-    """Return a note on some clips: how many, of which machine types, and examples."""
+    """Return a note on some clips: how many there are, their machine types, and examples."""
     counts = (
         found["machine_type"].value_counts(sort=True).sort("count", "machine_type", descending=[True, False])
     )
