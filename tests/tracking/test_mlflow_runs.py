@@ -17,6 +17,7 @@ from asdbench.tracking import mlflow_runs
 from asdbench.tracking.mlflow_runs import NotWritten, source_tags
 from asdbench.tracking.records import RowEntry
 from asdbench.tracking.rows import board_entry
+from asdbench.tracking.run_writer import RunWriter
 from tests.tracking.boards import client, new_store, recorded, row_entry, seed_results
 
 LATER = 2 * 10**18
@@ -85,7 +86,7 @@ def test_a_row_is_updated_in_place_when_a_seed_is_added() -> None:
 
 def test_a_row_that_is_stored_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     write(row_entry())
-    monkeypatch.setattr(mlflow_runs.Store, "_fill", lambda *_: pytest.fail("it was written again"))
+    monkeypatch.setattr(RunWriter, "fill", lambda *_: pytest.fail("it was written again"))
     write(row_entry(as_of_ns=LATER))
 
 

@@ -8,6 +8,7 @@ from asdbench.engine.task_records import CurvePoint
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.address import Address
 from asdbench.tracking.mlflow_runs import NotWritten, Store
+from asdbench.tracking.search_writer import SearchWriter
 from asdbench.tracking.searches import SearchRecord, TrialRecord, TrialState, trial_entry
 
 SEARCH = SearchRecord(
@@ -140,8 +141,8 @@ def test_a_trial_that_is_there_is_not_written_twice() -> None:
 
 def test_a_search_is_read_once_unless_another_process_writes_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    read_search = Store._read_search
-    monkeypatch.setattr(Store, "_read_search", lambda *of: reads.append(1) or read_search(*of))
+    read_search = SearchWriter._read_search
+    monkeypatch.setattr(SearchWriter, "_read_search", lambda *of: reads.append(1) or read_search(*of))
     entries = [trial_entry(SEARCH, trial(number), {}) for number in range(6)]
     first, second = store(), store()
     first.write(entries[:1])
@@ -165,7 +166,7 @@ def test_a_trial_that_another_process_wrote_before_it_was_killed_is_not_written_
     first.write(entries[:1])
     with monkeypatch.context() as patch:
         patch.setattr("asdbench.tracking.mlflow_runs.one_transaction", lambda client: nullcontext())
-        patch.setattr(Store, "_update_search", lambda *_: 1 / 0)
+        patch.setattr(SearchWriter, "_update_search", lambda *_: 1 / 0)
         with pytest.raises(NotWritten):
             second.write(entries[1:])
     first.write(entries[1:])

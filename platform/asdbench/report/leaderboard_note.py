@@ -37,7 +37,7 @@ def _data_sentence(data: DataSet, subset: str) -> str:
     n_anomalies = int(labeled["anomaly"].sum())
     types = sorted(labeled["machine_type"].unique())
     return (
-        f"Data: {n_train:,} normal training clips and {n_test:,} test clips, {labeled.height:,} of them labeled "
-        f"({n_anomalies:,} anomalies), of {', '.join(types) or 'no machine type'}; "
+        f"Data: {n_train:,} normal training clips and {n_test:,} test clips, {labeled.height:,} of them "
+        f"labeled ({n_anomalies:,} anomalies), of {', '.join(types) or 'no machine type'}; "
         f"{data.clips['duration_s'].sum() / 3600:.1f} h of sound; fingerprint `{data.fingerprint()[:8]}`."
     )

@@ -4,12 +4,10 @@ Idea: results live in the job store; MLflow gets a copy of finished ones. A row 
 place: the tags ``asdbench.key``, a hash of its identity, and ``asdbench.results``, a hash of its results,
 tell whether it is already stored. Of two states of a row, that counts whose results were read later
 (``asdbench.as_of_ns``). A run whose writing was interrupted is not FINISHED; a seed or trial is then deleted
-and written again, a row is completed. A search grows: its outer run is kept and new trials are added. Its
-metrics are ``best_score`` and ``default_score`` of the finished trials and ``trials_complete``,
-``trials_pruned``, ``trials_failed``, each with the number of trials as step.
+and written again, a row is completed. `asdbench.tracking.search_writer` writes searches.
 
-Conventions: a pruned trial is KILLED, a failed one FAILED; a search is RUNNING until all requested trials are
-stored. A row that is no longer on the leaderboard is deleted as MLflow deletes: it can be restored there.
+Conventions: a row that is no longer on the leaderboard is deleted as MLflow deletes: it can be restored
+there.
 `asdbench.tracking.rows` and `asdbench.tracking.searches` define the content of the records.
 
 The environment, command line and user of the process are not recorded. MLflow's telemetry and messages are
@@ -18,18 +16,13 @@ off unless the user's environment sets them.
 Source: MLflow 3, https://mlflow.org/docs/latest/ml/tracking.
 """
 
-import json
 import logging
 import os
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 import asdbench
 from asdbench.errors import InputError
@@ -40,29 +33,25 @@ from asdbench.tracking.logged_models import Export, NotExported, models_of, writ
 from asdbench.tracking.records import (
     AS_OF,
     CURRENT,
-    IS_DEFAULT,
     KEY,
     KIND,
     RESULTS,
     SEED,
     STATE,
     STORE,
-    TRIAL,
-    TRIALS,
     BoardEntry,
-    DatasetRecord,
     Entry,
     ModelEntry,
     RowEntry,
     RunRecord,
     TrialEntry,
 )
+from asdbench.tracking.run_writer import PARENT, RunWriter
+from asdbench.tracking.search_writer import SearchWriter
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, RunData
     from mlflow.entities import Run as MlflowRun
 
-_PARENT = "mlflow.parentRunId"
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its errors are reported by the recorder
@@ -74,8 +63,6 @@ ENVIRONMENT = {
 _PREFIX = "asdbench/"
 _OF_STORE = f"tags.`{KIND}` = 'row' and tags.`{STORE}` = '{{}}'"
 _DATABASE_ATTEMPTS = 4  # 1.1 s in all; MLflow's own ten attempts take 102 s
-_SOURCE = {"mlflow.source.name": "asdbench", "mlflow.source.type": "LOCAL"}
-_STATES = {"FINISHED": "complete", "KILLED": "pruned", "FAILED": "failed"}
 
 
 class NotWritten(Exception):
@@ -111,9 +98,10 @@ class Store:
         mlflow.store.db.utils.MAX_RETRY_COUNT = _DATABASE_ATTEMPTS
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # Ray Tune may have imported it before
         self.experiments: dict[str, str] = {}
-        self._searches: dict[str, _StoredSearch] = {}
         with _failures(address, of_store=True), alone_with_tables(address.uri, workspace):
             self._client = MlflowClient(address.uri)
+        self._runs = RunWriter(self._client)
+        self._searches = SearchWriter(self._client, self._runs)
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write the entries of one group, the oldest first; what is already stored stays unchanged.
@@ -134,7 +122,7 @@ class Store:
                 with one_transaction(self._client):
                     self._write_entries(experiment, entries)
             except Exception as error:
-                self._searches.clear()
+                self._searches.forget()
                 if not is_conflict(error):
                     raise
                 self._write_entries(experiment, entries)  # MLflow resolves it, in transactions of its own
@@ -153,8 +141,8 @@ class Store:
         with _failures(self._address, of_store=True):
             experiment = self._experiment(entry.experiment)
         with _failures(self._address, of_store=False):
-            for run in self._runs_with(experiment, entry.key):
-                if run.data.tags[RESULTS] == entry.results and _PARENT not in run.data.tags:
+            for run in self._runs.runs_with(experiment, entry.key):
+                if run.data.tags[RESULTS] == entry.results and PARENT not in run.data.tags:
                     write_model(self._client, run, entry, export)
         self.experiments[entry.experiment] = experiment
 
@@ -182,7 +170,7 @@ class Store:
                 return {}
             return {
                 run.data.tags[KEY]: run.data.tags[RESULTS] if run.info.status == "FINISHED" else ""
-                for run in self._search(str(existing.experiment_id), _OF_STORE.format(store))
+                for run in self._runs.search(str(existing.experiment_id), _OF_STORE.format(store))
             }
 
     def _write_entries(self, experiment: str, entries: Sequence[Entry]) -> None:
@@ -194,7 +182,7 @@ class Store:
         if boards:
             self._write_board(experiment, max(boards, key=lambda entry: entry.as_of_ns))
         if trials:
-            self._write_trials(experiment, trials)
+            self._searches.write(experiment, trials)
 
     def _experiment(self, experiment: str) -> str:
         """Return the id of an experiment, which is created if necessary."""
@@ -214,41 +202,26 @@ class Store:
             )
         return str(existing.experiment_id)
 
-    def _runs_with(self, experiment: str, key: str, *, trial: str | None = None) -> "list[MlflowRun]":
-        """Return all runs with a key, outer and nested, or those of one trial."""
-        query = f"tags.`{KEY}` = '{key}'" + (f" and tags.`{TRIAL}` = '{trial}'" if trial else "")
-        return self._search(experiment, query)
-
-    def _search(self, experiment: str, query: str) -> "list[MlflowRun]":
-        runs: list[MlflowRun] = []
-        token = None
-        while True:
-            page = self._client.search_runs([experiment], query, max_results=1000, page_token=token)
-            runs += page
-            token = page.token
-            if not token:
-                return runs
-
     # Rows
 
     def _write_row(self, experiment: str, entry: RowEntry) -> None:
         """Bring a row and its seeds up to date, unless a later state of the row is stored."""
         tags = entry.row.tags
-        existing = self._runs_with(experiment, tags[KEY])
-        parent = next((run for run in existing if _PARENT not in run.data.tags), None)
+        existing = self._runs.runs_with(experiment, tags[KEY])
+        parent = next((run for run in existing if PARENT not in run.data.tags), None)
         if parent is not None and parent.info.status == "FINISHED":
             stored = parent.data.tags
             if stored.get(RESULTS) == tags[RESULTS] or int(stored.get(AS_OF, 0)) > int(tags[AS_OF]):
                 return
         if parent is not None and parent.data.metrics.keys() - {name for name, _, _ in entry.row.metrics}:
-            self._delete(existing)  # MLflow cannot remove a metric
+            self._runs.delete(existing)  # MLflow cannot remove a metric
             parent, existing = None, []
         if parent is None:
-            parent = self._create(experiment, entry.row)
+            parent = self._runs.create(experiment, entry.row)
         else:
             self._client.update_run(parent.info.run_id, status="RUNNING", name=entry.row.name)
         self._write_seeds(experiment, parent.info.run_id, entry.seeds, existing)
-        self._fill(parent.info.run_id, entry.row, known=parent.data)
+        self._runs.fill(parent.info.run_id, entry.row, known=parent.data)
         self._client.set_terminated(parent.info.run_id, entry.row.status, entry.row.ended_ms)
 
     def _write_seeds(
@@ -259,7 +232,7 @@ class Store:
         stored = set()
         for run in existing:
             tags = run.data.tags
-            if _PARENT not in tags:
+            if PARENT not in tags:
                 continue
             seed = tags[SEED]
             if run.info.status == "FINISHED" and tags[RESULTS] == results.get(seed) and seed not in stored:
@@ -268,191 +241,18 @@ class Store:
                 self._client.delete_run(run.info.run_id)
         for seed_record in seeds:
             if seed_record.tags[SEED] not in stored:
-                self._write(experiment, seed_record, parent)
+                self._runs.write(experiment, seed_record, parent)
 
     def _write_board(self, experiment: str, entry: BoardEntry) -> None:
         """Arrange an experiment, and delete the rows that are no longer on its leaderboard."""
         tags = self._client.get_experiment(experiment).tags
         if int(tags.get(AS_OF, 0)) > entry.as_of_ns:
             return
-        self._arrange(experiment, tags, {**entry.tags, AS_OF: str(entry.as_of_ns)})
+        self._runs.arrange(experiment, tags, {**entry.tags, AS_OF: str(entry.as_of_ns)})
         keys = set(entry.keys)
-        for run in self._search(experiment, _OF_STORE.format(entry.store)):
+        for run in self._runs.search(experiment, _OF_STORE.format(entry.store)):
             if run.data.tags[KEY] not in keys and int(run.data.tags.get(AS_OF, 0)) <= entry.as_of_ns:
-                self._delete(self._runs_with(experiment, run.data.tags[KEY]))
-
-    def _arrange(self, experiment: str, known: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Set the tags of an experiment that have changed."""
-        for name, value in tags.items():
-            if known.get(name) != value:
-                self._client.set_experiment_tag(experiment, name, value)
-
-    def _delete(self, runs: "Sequence[MlflowRun]") -> None:
-        for run in runs:
-            self._client.delete_run(run.info.run_id)
-
-    # Searches
-
-    def _write_trials(self, experiment: str, entries: Sequence[TrialEntry]) -> None:
-        """Write the trials of a search that are not stored yet, and update the search."""
-        search = entries[-1].search
-        trials = {entry.trial.tags[TRIAL]: entry.trial for entry in entries}
-        stored = self._known_search(experiment, search, trials) or self._read_search(experiment, search)
-        if stored is None:
-            began_ms = min(trial.began_ms for trial in trials.values())
-            parent = self._create(experiment, msgspec.structs.replace(search, began_ms=began_ms))
-            stored = _StoredSearch(parent, {})
-            self._arrange(experiment, self._client.get_experiment(experiment).tags, entries[-1].arrangement)
-        for number, trial in trials.items():
-            if number not in stored.trials:
-                self._write(experiment, trial, stored.parent.info.run_id)
-                stored.trials[number] = _StoredTrial(
-                    trial.status, trial.last("score"), trial.tags[IS_DEFAULT] == "true", trial.ended_ms
-                )
-        self._update_search(stored.parent, search, list(stored.trials.values()))
-        self._searches[search.tags[KEY]] = stored
-
-    def _known_search(
-        self, experiment: str, search: RunRecord, trials: Mapping[str, RunRecord]
-    ) -> "_StoredSearch | None":
-        """Return a search as this store left it, ``None`` if another process may have written to it since.
-
-        A search of thousands of trials is thus read once, not for each trial.
-        """
-        known = self._searches.pop(search.tags[KEY], None)
-        if known is None:
-            return None
-        parent = self._client.get_run(known.parent.info.run_id)
-        counted = sum(parent.data.metrics.get(f"trials_{state}", 0) for state in _STATES.values())
-        if counted != len(known.trials) or parent.info.lifecycle_stage != "active":
-            return None
-        if any(self._runs_with(experiment, search.tags[KEY], trial=number) for number in trials):
-            return None
-        return _StoredSearch(parent, known.trials)
-
-    def _read_search(self, experiment: str, search: RunRecord) -> "_StoredSearch | None":
-        """Return a search with its trials; delete those whose writing was interrupted."""
-        existing = self._runs_with(experiment, search.tags[KEY])
-        parent = next((run for run in existing if _PARENT not in run.data.tags), None)
-        if parent is None:
-            return None
-        stored = _StoredSearch(parent, {})
-        for run in existing:
-            if run.data.tags.get(_PARENT) == parent.info.run_id:
-                if run.info.status in _STATES:
-                    stored.trials[run.data.tags[TRIAL]] = _StoredTrial.from_run(run)
-                else:
-                    self._client.delete_run(run.info.run_id)
-        return stored
-
-    def _update_search(self, parent: "MlflowRun", search: RunRecord, done: Sequence["_StoredTrial"]) -> None:
-        """Update name, metrics and status of a search to its trials; MLflow cannot change parameters."""
-        run_id, ended_ms = parent.info.run_id, max(trial.ended_ms for trial in done)
-        metrics: dict[str, float] = {
-            f"trials_{state}": sum(trial.status == status for trial in done)
-            for status, state in _STATES.items()
-        }
-        for trial in done:
-            if trial.status == "FINISHED" and trial.score is not None:
-                metrics["best_score"] = max(trial.score, metrics.get("best_score", trial.score))
-                if trial.is_default:
-                    metrics["default_score"] = trial.score
-        self._log(
-            run_id,
-            ended_ms,
-            metrics=[(name, value, len(done)) for name, value in metrics.items()],
-            params={name: value for name, value in search.params.items() if name not in parent.data.params},
-            tags={TRIALS: search.tags[TRIALS]},
-        )
-        if parent.info.run_name != search.name:
-            self._client.update_run(run_id, name=search.name)
-        if len(done) >= int(search.tags[TRIALS]):
-            self._client.set_terminated(run_id, "FINISHED", ended_ms)
-        elif parent.info.status != "RUNNING":
-            self._client.update_run(run_id, status="RUNNING")
-
-    # Runs
-
-    def _write(self, experiment: str, record: RunRecord, parent: str | None = None) -> None:
-        """Write a new run; the final status is written last, when all the rest is stored."""
-        run = self._create(experiment, record, parent)
-        self._fill(run.info.run_id, record, known=run.data)
-        self._client.set_terminated(run.info.run_id, record.status, record.ended_ms)
-
-    def _fill(self, run_id: str, record: RunRecord, *, known: "RunData") -> None:
-        """Write all of a record but its name and status to a run; MLflow cannot change parameters."""
-        as_of_ns = record.tags.get(AS_OF)  # of two values of a metric, MLflow shows the later one
-        self._log(
-            run_id,
-            record.ended_ms if as_of_ns is None else int(as_of_ns) // 1_000_000,
-            metrics=[
-                (name, value, step)
-                for name, value, step in record.metrics
-                if step or known.metrics.get(name) != value
-            ],
-            params={name: value for name, value in record.params.items() if name not in known.params},
-            tags={name: value for name, value in record.tags.items() if known.tags.get(name) != value},
-        )
-        if record.dataset is not None:
-            self._client.log_inputs(run_id, datasets=[_dataset_input(record.dataset)])
-        self._log_files(run_id, record)
-
-    def _log_files(self, run_id: str, record: RunRecord) -> None:
-        if record.files:
-            with tempfile.TemporaryDirectory() as folder:
-                for name, content in record.files.items():
-                    path = Path(folder) / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
-                self._client.log_artifacts(run_id, folder)
-
-    def _create(self, experiment: str, record: RunRecord, parent: str | None = None) -> "MlflowRun":
-        tags = {**record.tags, **_SOURCE, **({_PARENT: parent} if parent else {})}
-        return self._client.create_run(
-            experiment, start_time=record.began_ms, tags=tags, run_name=record.name
-        )
-
-    def _log(
-        self,
-        run_id: str,
-        time_ms: int,
-        *,
-        metrics: Sequence[tuple[str, float, int]],
-        params: Mapping[str, str],
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write to a run; the client splits what exceeds MLflow's limits per request."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, time_ms, step) for name, value, step in metrics],
-            params=[Param(name, value) for name, value in params.items()],
-            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
-        )
-
-
-@dataclass(frozen=True)
-class _StoredSearch:
-    """A search in the store: its outer run, and its trials by number."""
-
-    parent: "MlflowRun"
-    trials: "dict[str, _StoredTrial]"
-
-
-@dataclass(frozen=True)
-class _StoredTrial:
-    """A trial in the store, with the values that its search summarizes."""
-
-    status: str
-    score: float | None
-    is_default: bool
-    ended_ms: int
-
-    @classmethod
-    def from_run(cls, run: "MlflowRun") -> "_StoredTrial":
-        score, is_default = run.data.metrics.get("score"), run.data.tags[IS_DEFAULT] == "true"
-        return cls(run.info.status, score, is_default, run.info.end_time)
+                self._runs.delete(self._runs.runs_with(experiment, run.data.tags[KEY]))
 
 
 def source_tags() -> dict[str, str]:
@@ -469,22 +269,6 @@ def source_tags() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"mlflow.source.git.commit": commit, "asdbench.git_dirty": str(bool(changes)).lower()}
-
-
-def _dataset_input(record: DatasetRecord) -> "DatasetInput":
-    """Return the entry of the column "Dataset", with what its page shows."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    columns = [{"name": name, "type": kind, "required": True} for name, kind in record.columns.items()]
-    dataset = Dataset(
-        name=record.name,
-        digest=record.digest,
-        source_type="local",
-        source=json.dumps({"uri": record.source}),
-        schema=json.dumps({"mlflow_colspec": columns}),
-        profile=json.dumps(record.profile),
-    )
-    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", record.context)])
 
 
 @contextmanager
