@@ -41,7 +41,7 @@ def test_the_note_has_rule_data_table_and_what_dev_tuned_means(tmp_path: Path) -
     assert "`asdbench leaderboard --data tiny`" in note
     assert "chose the settings with the labels" in note
     n_train = data.clips.filter(split="train").height
-    assert f"{n_train} normal clips for training" in note
+    assert f"{n_train} normal training clips" in note
     assert "fan, valve" in note
     assert "rows. " not in note
     many = leaderboard_note([row(number) for number in range(400)], data, subset="dev")
