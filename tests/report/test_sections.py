@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from asdbench.report.blocks import Figures
 from asdbench.report.figures.style import series_color
 from asdbench.report.html import to_html
 from asdbench.report.rendering import DisplayTable
 from asdbench.report.report_data import SearchSummary, collect, stored_searches
-from asdbench.report.sections import Figures, sections
+from asdbench.report.sections import sections
 from asdbench.search.importances import parameter_importances
 from tests.report.made_up import made_up, save_study, score
 

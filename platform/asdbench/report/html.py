@@ -13,11 +13,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from asdbench import __version__
+from asdbench.report.blocks import Drawing, Figures, Section, slug
 from asdbench.report.figures import style
 from asdbench.report.leaderboard_table import METRIC_NAMES
 from asdbench.report.rendering import DisplayTable
 from asdbench.report.report_data import ReportData
-from asdbench.report.sections import Drawing, Figures, Section, slug
 
 if TYPE_CHECKING:
     from jinja2 import Template
