@@ -59,6 +59,15 @@ def test_results_are_listed_and_removed(results: Path, capsys: pytest.CaptureFix
     assert count(results) == (1, 1, 1)
 
 
+def test_what_is_asked_about_is_shown_with_quiet_too(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asdbench("results", "remove", "--data", "tiny", "--quiet") == 2
+    assert capsys.readouterr().out.startswith("to remove: 2 results of baseline-mse")
+    assert asdbench("data", "remove", "tiny", "--quiet") == 2
+    assert "the registration in" in capsys.readouterr().out
+
+
 def test_what_results_of_a_newer_version_need_stays(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +86,7 @@ def test_what_results_of_a_newer_version_need_stays(
 def test_results_of_a_removed_data_set_stay(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asdbench("data", "remove", "tiny", "--yes") == 0
     assert capsys.readouterr().out.endswith(
-        "tiny is removed\nits results stay; to remove them, too: 'asdbench results remove --data tiny'\n"
+        "tiny is removed\nits results stay; 'asdbench results remove --data tiny' removes them as well\n"
     )
     assert count(results) == (2, 2, 2)
 

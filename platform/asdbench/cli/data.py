@@ -254,13 +254,13 @@ def remove(name: str, *, yes: Flag = False) -> None:
     workspace = Workspace.from_environment()
     plan = removal.plan_removal(workspace, name)
     check_unused(workspace.job_storage, [name])
-    print_line(f"{name}: the registration in {plan.registration} will be removed")
+    print_result(f"{name}: the registration in {plan.registration} will be removed")
     if plan.features:
         size = shown_bytes(plan.n_feature_bytes)
-        print_line(f"{name}: {len(plan.features)} files of features ({size}) will be deleted")
+        print_result(f"{name}: {len(plan.features)} files of features ({size}) will be deleted")
     if plan.recordings is not None:
         size = shown_bytes(plan.n_recording_bytes)
-        print_line(f"{name}: the recordings in {plan.recordings} ({size}) will be deleted")
+        print_result(f"{name}: the recordings in {plan.recordings} ({size}) will be deleted")
     if plan.kept_recordings is not None:
         print_line(f"{name}: the recordings in {plan.kept_recordings} stay")
     if not is_confirmed(f"Remove the data set {name}?", yes=yes):
@@ -269,7 +269,7 @@ def remove(name: str, *, yes: Flag = False) -> None:
     removal.remove(plan)
     print_line(f"{name} is removed")
     if (indexed_records(workspace.job_storage, RESULTS).rows["data"] == name).any():
-        print_line(f"its results stay; to remove them, too: 'asdbench results remove --data {name}'")
+        print_line(f"its results stay; 'asdbench results remove --data {name}' removes them as well")
 
 
 @data_app.command(name="list")

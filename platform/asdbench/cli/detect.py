@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from asdbench.cli.options import Flag, Integer, StoredOptions, Strings, Threshold, new_console
-from asdbench.cli.output import format_of, print_line, print_result
+from asdbench.cli.options import Flag, Integer, StoredOptions, Strings, Threshold
+from asdbench.cli.output import format_of, new_console, print_line, print_result
 from asdbench.errors import InputError
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from asdbench.cli.options import Flag, print_line
+from asdbench.cli.options import Flag
+from asdbench.cli.output import print_line
 
 
 def new_system(name: str, *, package: Flag = False, output: Path | None = None) -> None:

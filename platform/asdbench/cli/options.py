@@ -1,14 +1,10 @@
-"""Kinds of parameters, groups of options, and the console: what the commands share."""
+"""Kinds of parameters and groups of options: what the commands share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import CoercionError, Parameter, Token
-
-from asdbench.cli.output import new_console as new_console
-from asdbench.cli.output import print_line as print_line
-from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
     from asdbench.api.runs import Cluster
@@ -196,16 +192,3 @@ class StoredOptions:
         from asdbench.report.stored_runs import StoredRunOptions
 
         return StoredRunOptions(self.preset, parse_assignments(self.set), self.pseudo_anomalies_from)
-
-
-def print_text(text: str | None) -> None:
-    """Print a rendered report; ``None`` means that it has been shown already."""
-    if text is not None:
-        print(text, end="")
-
-
-def workspace_of_results(storage: str | None = None) -> Workspace:
-    """Return the workspace of a command that reads results; a storage that cannot be used is bad input."""
-    workspace = Workspace.from_environment(storage=storage)
-    workspace.check_storage()
-    return workspace

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from asdbench.cli.options import Flag, Strings, Subset, Threshold, print_line, workspace_of_results
+from asdbench.cli.options import Flag, Strings, Subset, Threshold
+from asdbench.cli.output import print_result
 
 
 def report(
@@ -34,6 +35,7 @@ def report(
     threshold
         Decision-threshold method.
     """
+    from asdbench.api.surroundings import results_of
     from asdbench.driver.report import ReportRequest, write_report
 
     request = ReportRequest(
@@ -45,5 +47,5 @@ def report(
         subset=subset,
         threshold=threshold,
     )
-    for path in write_report(request, workspace_of_results()):
-        print_line(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    for path in write_report(request, results_of()):
+        print_result(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

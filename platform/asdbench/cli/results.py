@@ -7,7 +7,7 @@ from cyclopts import App
 
 from asdbench.cli.confirm import is_confirmed
 from asdbench.cli.options import AnyIntegers, Flag, Strings, TableFormat
-from asdbench.cli.output import format_of, new_console, print_line, print_notes
+from asdbench.cli.output import format_of, new_console, print_line, print_notes, print_result
 from asdbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,13 +121,13 @@ def remove(
         print_line("there are no such results; nothing was removed")
         return
     result_removal.check(store, plan)
-    print_line(f"to remove: {_described(plan, found.selected['system'].unique())}")
+    print_result(f"to remove: {_described(plan, found.selected['system'].unique())}")
     if plan.n_shared:
         print_line(f"{format_amount(plan.n_shared, 'training')} will stay, because other results need them")
     if matching and not searches:
         print_line(
             f"{format_amount(len(matching), 'search', 'searches')} of these systems will stay, with the "
-            f"trainings of their trials; --searches removes them, too"
+            f"trainings of their trials; --searches removes them as well"
         )
     if not is_confirmed("Remove this?", yes=yes):
         print_line("nothing was removed")

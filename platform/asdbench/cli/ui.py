@@ -1,6 +1,7 @@
 """The command that shows recorded results in a browser: ui."""
 
-from asdbench.cli.options import Integer, MlflowUri, new_console
+from asdbench.cli.options import Integer, MlflowUri
+from asdbench.cli.output import new_console
 from asdbench.io.workspace import Workspace
 
 
