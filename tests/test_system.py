@@ -2,12 +2,23 @@
 
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from asdbench.config import tunable
-from asdbench.system import ClipBatch, Mean, Stage, System, TrainingFacts, Update, on_scale, once_per_batch
+from asdbench.system import (
+    ClipBatch,
+    Mean,
+    Pooling,
+    Stage,
+    System,
+    TrainingFacts,
+    Update,
+    on_scale,
+    once_per_batch,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,40 @@ def test_a_batch_has_no_label_name_or_path() -> None:
 def test_means_are_over_the_rows_of_each_clip() -> None:
     values = torch.tensor([[1.0, 10.0], [3.0, 10.0], [1.0, 0.0], [2.0, 0.0], [6.0, 3.0]])
     assert batch().mean_over_clips(values).tolist() == [[2.0, 10.0], [3.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("mean", [[2.0, 10.0], [4.0, 1.0]]),
+        ("max", [[3.0, 10.0], [6.0, 3.0]]),
+        ("top-k", [[3.0, 10.0], [6.0, 3.0]]),
+    ],
+)
+def test_windows_are_pooled_over_each_clip(pooling: Pooling, expected: list[list[float]]) -> None:
+    values = torch.tensor([[1.0, 10.0], [3.0, 10.0], [4.0, 0.0], [2.0, 0.0], [6.0, 3.0]])
+    assert batch().pool_over_clips(values, pooling).tolist() == expected
+
+
+def test_top_k_is_the_mean_of_the_highest_tenth() -> None:
+    zeros = torch.zeros(30, dtype=torch.int64)
+    one_clip = ClipBatch(torch.zeros(30, 1, 1), zeros, n_clips=1, machine=zeros, section=zeros)
+    assert one_clip.pool_over_clips(torch.arange(30.0), "top-k").tolist() == [28.0]
+
+
+def test_relative_deviation_weights_rows_by_their_distance_from_the_mean() -> None:
+    values = torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0])  # the last clip has mean 2 and distances 1, 1, 2
+    pooled = batch().pool_over_clips(values, "relative-deviation")
+    weights = np.array([1.5, 1.5, 2.0]) ** 10
+    expected = (weights * np.array([1.0, 1.0, 4.0])).sum() / weights.sum()
+    assert pooled.tolist() == pytest.approx([0.0, expected])
+    as_vectors = batch().pool_over_clips(values[:, None].expand(5, 2), "relative-deviation")
+    assert as_vectors[1].tolist() == pytest.approx([expected] * 2)
+
+
+def test_an_unknown_pooling_is_refused() -> None:
+    with pytest.raises(ValueError, match="pooling is 'median'; give one of mean, max, top-k, relative-"):
+        batch().pool_over_clips(torch.zeros(5), "median")  # type: ignore[arg-type]
 
 
 class Counting(nn.Module):
@@ -125,6 +170,8 @@ def test_clip_scores_are_by_default_the_means_of_window_scores() -> None:
     batch = ClipBatch(windows, clip, n_clips=2, machine=zeros, section=zeros)
     system = _Windows(None, TrainingFacts((), {}))
     assert _Windows.has_window_components()
+    highest = type("_Highest", (_Windows,), {"window_pooling": classmethod(lambda cls, config: "max")})
+    assert highest(None, TrainingFacts((), {})).components(batch)["level"].tolist() == [3.0, 5.0]
     assert system.components(batch)["level"].tolist() == [2.0, 5.0]
     assert not System.has_window_components()
     with pytest.raises(NotImplementedError, match="must define components"):

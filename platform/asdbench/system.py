@@ -21,11 +21,14 @@ from typing_extensions import TypeVar
 from asdbench.spec import MelSpec
 
 Scale = Literal["linear", "log"]
+Pooling = Literal["mean", "max", "top-k", "relative-deviation"]
 Precision = Literal["auto", "bfloat16", "float32"]
 ConfigT = TypeVar("ConfigT", default=Any)
 SystemT = TypeVar("SystemT", bound=nn.Module)
 
 UNKNOWN = -1  # class index of an attribute value that is missing or did not occur in training
+TOP_SHARE = 0.1  # share of a clip's windows that the pooling "top-k" takes the mean of
+RELATIVE_DEVIATION_EXPONENT = 10.0  # of the weights; the paper's choice over all encoders
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class InputSpec:
     mel
         Parameters of the log-mel spectrogram.
     window_frames
-        Length of the windows that a clip is cut into, in frames.
+        Length of the windows that a clip is cut into, in frames; ``None`` for whole clips: a row is a clip,
+        and clips of equal numbers of frames share a batch. Training steps need windows.
     window_hop_frames
         Distance between window starts at scoring; the last window always ends with the clip.
     standardize
@@ -53,10 +57,15 @@ class InputSpec:
     """
 
     mel: MelSpec
-    window_frames: int
-    window_hop_frames: int
+    window_frames: int | None
+    window_hop_frames: int = 1
     standardize: bool = False
     waveform: bool = False
+
+    @property
+    def min_frames(self) -> int:
+        """Frames that a clip has at least; a shorter one is repeated end to end until it fills them."""
+        return self.window_frames or 1
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,31 @@ class ClipBatch:
         sums = values.new_zeros(self.n_clips, *values.shape[1:]).index_add_(0, self.clip, values)
         return sums / rows.view(-1, *[1] * (values.dim() - 1))
 
+    def pool_over_clips(self, values: Tensor, pooling: Pooling) -> Tensor:
+        """Return one value, or one vector, per clip from those of its rows, Float[Tensor, "clip ..."].
+
+        Parameters
+        ----------
+        values : Float[Tensor, "row ..."]
+        pooling
+            ``"mean"``, ``"max"``, ``"top-k"`` (the mean of the highest tenth of the rows, at least of one)
+            or ``"relative-deviation"``: a mean with weights (1 + d / max d)^10, where d is the distance of a
+            row from the mean over its clip's rows (Wilkinghoff, Yadav, Tan, arXiv 2603.04605).
+
+        Examples
+        --------
+        >>> clip, zeros = torch.tensor([0, 0, 0, 1]), torch.zeros(4, dtype=torch.long)
+        >>> batch = ClipBatch(torch.zeros(4, 64, 128), clip, n_clips=2, machine=zeros, section=zeros)
+        >>> batch.pool_over_clips(torch.tensor([1.0, 3.0, 8.0, 5.0]), "top-k")
+        tensor([8., 5.])
+        """
+        if pooling == "mean":
+            return self.mean_over_clips(values)
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"pooling is {pooling!r}; give one of {', '.join(get_args(Pooling))}")
+        of_clips = [values[self.clip == clip] for clip in range(self.n_clips)]
+        return torch.stack([_pooled(rows, pooling) for rows in of_clips])
+
     def pinned(self) -> "ClipBatch":
         """Return the batch in page-locked memory, from which a GPU copies asynchronously."""
         return self._map_tensors(lambda tensor: tensor.pin_memory())
@@ -173,6 +207,18 @@ class ClipBatch:
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ClipBatch":
         mapped = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **mapped)  # type: ignore[arg-type]
+
+
+def _pooled(rows: Tensor, pooling: Pooling) -> Tensor:
+    """Return the pooled value of one clip, Float[Tensor, "..."], from Float[Tensor, "row ..."]."""
+    if pooling == "max":
+        return rows.amax(dim=0)
+    if pooling == "top-k":
+        return rows.topk(max(1, round(TOP_SHARE * len(rows))), dim=0).values.mean(dim=0)
+    distance = torch.linalg.vector_norm((rows - rows.mean(dim=0)).view(len(rows), -1), dim=1)
+    relative = distance / distance.amax().clamp(min=torch.finfo(rows.dtype).tiny)
+    weights = (1 + relative) ** RELATIVE_DEVIATION_EXPONENT
+    return torch.einsum("r,r...->...", weights / weights.sum(), rows)
 
 
 def once_per_batch(method: Callable[[SystemT, ClipBatch], Tensor]) -> Callable[[SystemT, ClipBatch], Tensor]:
@@ -447,10 +493,15 @@ class System(nn.Module, Generic[ConfigT]):
     def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return named anomaly scores of the windows, each Float[Tensor, "row"], higher = more anomalous.
 
-        A system whose clip scores are the means of its window scores defines this instead of ``components``.
-        A detector can then show which part of a clip is anomalous.
+        A system whose clip scores are its window scores, pooled by ``window_pooling``, defines this instead
+        of ``components``. A detector can then show which part of a clip is anomalous.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define window_components(self, batch)")
+
+    @classmethod
+    def window_pooling(cls, config: ConfigT) -> Pooling:
+        """Return how window scores become a clip's score; see :meth:`ClipBatch.pool_over_clips`."""
+        return "mean"
 
     @classmethod
     def has_window_components(cls) -> bool:
@@ -460,11 +511,16 @@ class System(nn.Module, Generic[ConfigT]):
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return named anomaly scores, each Float[Tensor, "clip"], higher = more anomalous.
 
-        By default, the means of ``window_components`` over the windows of each clip.
+        By default, ``window_components`` pooled over the windows of each clip.
         """
         if not self.has_window_components():
             raise NotImplementedError(f"{type(self).__name__} must define components(self, batch)")
-        return {name: batch.mean_over_clips(values) for name, values in self.window_components(batch).items()}
+        return self.pooled_over_windows(batch, self.window_components(batch))
+
+    def pooled_over_windows(self, batch: ClipBatch, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the components of clips, each Float[Tensor, "clip"], from those of their windows."""
+        pooling = self.window_pooling(self.config)
+        return {name: batch.pool_over_clips(values, pooling) for name, values in rows.items()}
 
     def embeddings(self, batch: ClipBatch) -> Tensor | None:
         """Return the embedding of each clip, Float[Tensor, "clip dim"]; ``None`` if the system has none.

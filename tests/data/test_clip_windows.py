@@ -19,10 +19,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> catalog.DataSet:
     return catalog.add(Workspace.from_home(base / "home"), "tiny", write_tiny(base / "clips"))
 
 
-@pytest.mark.parametrize("window_frames", [8, 120])  # 120: longer than some clips
+@pytest.mark.parametrize("window_frames", [8, 120, None])  # 120: longer than some clips; None: whole clips
 @pytest.mark.parametrize("standardize", [False, True])
 def test_clips_outside_a_store_give_the_batches_of_stored_ones(
-    data: catalog.DataSet, window_frames: int, standardize: bool, monkeypatch: pytest.MonkeyPatch
+    data: catalog.DataSet, window_frames: int | None, standardize: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from asdbench.data import feature_store
 

@@ -485,6 +485,38 @@ def test_the_back_end_gets_the_scoring_windows_of_training_clips(data: DataSet) 
     assert clips == len(found.training_ids)
 
 
+# Whole clips
+
+
+def test_a_row_can_be_a_whole_clip_and_a_batch_has_clips_of_one_length(
+    data: DataSet,
+) -> None:
+    shard_of = job(data)._shards[0]
+    spec = replace(NEEDS, window_frames=None, waveform=True)
+    found = job(data, plan=CLIPS, input_spec=spec)
+    ids = np.repeat(found.test_ids, 2)  # neighbors of equal length
+    batches = list(found.scoring_batches(ids))
+    assert [batch.n_clips for batch in batches] == [2] * len(found.test_ids)
+    for clip_id, batch in zip(found.test_ids, batches, strict=True):
+        frames = np.array(shard_of.clip(int(clip_id)))
+        assert batch.clip.tolist() == [0, 1]
+        assert torch.equal(batch.windows[1], torch.from_numpy(frames).float())
+        assert batch.waveform is not None
+        mel = log_mel_of_padded(batch.waveform[:1], spec.mel)
+        torch.testing.assert_close(mel[0], batch.windows[0], atol=0.1, rtol=1e-3)
+    fitted = [row for batch in found.backend_batches() for row in content(batch)]
+    scored = [row for batch in found.scoring_batches(found.training_ids) for row in content(batch)]
+    assert sorted(fitted) == sorted(scored)
+    assert len(fitted) == len(found.training_ids)
+
+
+@pytest.mark.parametrize("plan", [EVERY, CLIPS])
+def test_training_steps_need_windows(data: DataSet, plan: BatchPlan) -> None:
+    found = job(data, plan=plan, input_spec=replace(NEEDS, window_frames=None))
+    with pytest.raises(ValueError, match=r"need windows; set InputSpec\.window_frames to a number"):
+        found.batch(0)
+
+
 # Randomness
 
 

@@ -146,7 +146,7 @@ def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:
     for test in found.values():
         test()
     with pytest.raises(pytest.skip.Exception, match="scores no windows"):
-        Suite().test_clip_scores_are_the_means_of_window_scores(finished)
+        Suite().test_clip_scores_are_pooled_from_window_scores(finished)
     methods = {name for name in dir(SystemConformance) if name.startswith("test_")}
     # two of the test of settings, none of the one that is skipped
     assert len(found) == len(methods)

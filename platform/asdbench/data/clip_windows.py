@@ -1,6 +1,7 @@
 """Windows of clips as scoring takes them: where they start, their values, their samples.
 
-A clip shorter than a window is repeated end to end until it fills one. Spectrograms are float16, as the
+A clip shorter than a window is repeated end to end until it fills one. A system that reads whole clips gets
+each clip as one window of the clip's own length. Spectrograms are float16, as the
 feature store keeps them, so that a recording scored here and one scored from the store have the same values.
 """
 
@@ -57,9 +58,9 @@ def windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor
     return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, frames.shape[1]).float()
 
 
-def crop_samples(input_spec: InputSpec) -> int:
-    """Return the number of samples that the frames of a window are computed from."""
-    return input_spec.mel.n_fft + input_spec.mel.hop_samples * (input_spec.window_frames - 1)
+def crop_samples(spec: MelSpec, frames: int) -> int:
+    """Return the number of samples that the ``frames`` frames of a window are computed from."""
+    return spec.n_fft + spec.hop_samples * (frames - 1)
 
 
 def first_sample(frame: int, spec: MelSpec) -> int:
@@ -69,18 +70,22 @@ def first_sample(frame: int, spec: MelSpec) -> int:
 
 def repeated(samples: NDArray[np.int16], input_spec: InputSpec) -> NDArray[np.int16]:
     """Return the samples of a clip, repeated end to end where it is shorter than a window."""
-    least = input_spec.mel.hop_samples * (input_spec.window_frames - 1)
+    least = input_spec.mel.hop_samples * (input_spec.min_frames - 1)
     return samples if len(samples) >= least else np.resize(samples, least)
 
 
 def crops(
-    clips: Sequence[NDArray[np.int16]], frames: Sequence[int] | NDArray[np.int64], input_spec: InputSpec
+    clips: Sequence[NDArray[np.int16]],
+    starts: Sequence[int] | NDArray[np.int64],
+    spec: MelSpec,
+    *,
+    frames: int,
 ) -> Tensor:
-    """Return the samples of the window that begins at a frame of each clip, Float[Tensor, "row sample"]."""
-    length = crop_samples(input_spec)
-    rows = np.zeros((len(frames), length), np.float32)
-    for row, samples, frame in zip(rows, clips, frames, strict=True):
-        first = first_sample(int(frame), input_spec.mel)
+    """Return the samples of the ``frames`` frames from a start of each clip, Float[Tensor, "row sample"]."""
+    length = crop_samples(spec, frames)
+    rows = np.zeros((len(starts), length), np.float32)
+    for row, samples, start in zip(rows, clips, starts, strict=True):
+        first = first_sample(int(start), spec)
         part = samples[max(first, 0) : first + length]
         place = max(-first, 0)
         row[place : place + len(part)] = part
@@ -93,21 +98,26 @@ def regrouped(batch: ClipBatch, rows_of_clip: Sequence[int]) -> ClipBatch:
     return replace(batch, clip=clip, n_clips=len(rows_of_clip))
 
 
-def grouped(rows: Sequence[int], window_frames: int) -> Iterator[slice]:
+def grouped(rows: Sequence[int], frames: Sequence[int]) -> Iterator[slice]:
     """Yield neighboring clips that are scored together: about ``SCORING_FRAMES`` frames in their windows.
+
+    Windows of different lengths share no batch.
 
     Parameters
     ----------
     rows : number of windows of each clip
+    frames : length of the windows of each clip, in frames
 
     Examples
     --------
-    >>> list(grouped([40, 40, 20], 256))
+    >>> list(grouped([40, 40, 20], [256, 256, 256]))
     [slice(0, 1, None), slice(1, 3, None)]
+    >>> list(grouped([1, 1, 1], [313, 313, 157]))  # whole clips
+    [slice(0, 2, None), slice(2, 3, None)]
     """
     start, total = 0, 0
-    for clip, count in enumerate(rows):
-        if clip > start and (total + count) * window_frames > SCORING_FRAMES:
+    for clip, (count, length) in enumerate(zip(rows, frames, strict=True)):
+        if clip > start and (length != frames[start] or (total + count) * length > SCORING_FRAMES):
             yield slice(start, clip)
             start, total = clip, 0
         total += count
@@ -131,26 +141,29 @@ def scoring_batches(
     standardization : statistics of the mel bins, if the system takes z-scores
     section : index of the clips' section in `TrainingFacts.sections`, or ``UNKNOWN``
     """
-    length = input_spec.window_frames
+    frames = [max(input_spec.mel.frames(len(samples)), input_spec.min_frames) for samples in clips]
+    lengths = [input_spec.window_frames or of_clip for of_clip in frames]
     starts = [
-        window_starts(max(input_spec.mel.frames(len(samples)), length), length, input_spec.window_hop_frames)
-        for samples in clips
+        window_starts(of_clip, length, input_spec.window_hop_frames)
+        for of_clip, length in zip(frames, lengths, strict=True)
     ]
-    for group in grouped([len(of_clip) for of_clip in starts], length):
-        yield _scoring_batch(clips[group], starts[group], input_spec, standardization, section)
+    for group in grouped([len(of_clip) for of_clip in starts], lengths):
+        length = lengths[group.start]
+        yield _scoring_batch(clips[group], starts[group], length, input_spec, standardization, section)
 
 
 def _scoring_batch(
     clips: Sequence[NDArray[np.int16]],
     starts: Sequence[NDArray[np.int64]],
+    length: int,
     input_spec: InputSpec,
     standardization: Standardization | None,
     section: int,
 ) -> ClipBatch:
-    length = input_spec.window_frames
+    mel, least = input_spec.mel, input_spec.min_frames
     windows = torch.cat(
         [
-            windows_at(stored_mel(samples, input_spec.mel, min_frames=length), of_clip, length)
+            windows_at(stored_mel(samples, mel, min_frames=least), of_clip, length)
             for samples, of_clip in zip(clips, starts, strict=True)
         ]
     )
@@ -158,7 +171,7 @@ def _scoring_batch(
     if input_spec.waveform:
         owners = [repeated(samples, input_spec) for samples in clips]
         of_rows = [owner for owner, of_clip in zip(owners, starts, strict=True) for _ in of_clip]
-        waveform = crops(of_rows, np.concatenate(starts), input_spec)
+        waveform = crops(of_rows, np.concatenate(starts), mel, frames=length)
     batch = ClipBatch(
         windows=standardization.apply_(windows) if standardization else windows,
         clip=torch.empty(0),

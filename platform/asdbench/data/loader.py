@@ -146,7 +146,7 @@ class JobData:
     @cached_property
     def _shards(self) -> list[feature_store.Shard]:
         return [
-            feature_store.mels(data, machine, self.input_spec.mel, min_frames=self.input_spec.window_frames)
+            feature_store.mels(data, machine, self.input_spec.mel, min_frames=self.input_spec.min_frames)
             for data, machine in self._sources
         ]
 
@@ -155,7 +155,7 @@ class JobData:
         """Where the clips lie in the shards, which need not be built."""
         return [
             feature_store.mel_layout(
-                data, machine, self.input_spec.mel, min_frames=self.input_spec.window_frames
+                data, machine, self.input_spec.mel, min_frames=self.input_spec.min_frames
             )
             for data, machine in self._sources
         ]
@@ -180,13 +180,23 @@ class JobData:
                    enumerate(zip(tables, self._layouts, strict=True))]  # fmt: skip
         return _Clips(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
+    @property
+    def _window_frames(self) -> int:
+        """Length of the windows of training rows."""
+        if self.input_spec.window_frames is None:
+            raise ValueError(
+                "training steps and plans that draw every window need windows; set InputSpec.window_frames "
+                "to a number of frames, or train in fit_backend"
+            )
+        return self.input_spec.window_frames
+
     # Training rows
 
     @cached_property
     def _windows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First frame and clip of every training window of the own type, for ``every-window`` plans."""
         clips = self._clips
-        counts = clips.stop - clips.start - self.input_spec.window_frames + 1
+        counts = clips.stop - clips.start - self._window_frames + 1
         clip = np.repeat(np.arange(len(counts)), counts)
         offset = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
         return clips.start[clip] + offset, clip
@@ -238,10 +248,11 @@ class JobData:
             return
         clips = self._clips
         own = np.flatnonzero(clips.machine == 0)
-        for group in self._by_rows(own, [self._starts(int(clips.start[c]), int(clips.stop[c])) for c in own]):
+        spans = [(int(clips.start[c]), int(clips.stop[c])) for c in own]
+        for group, length in self._by_rows(own, spans):
             starts = np.concatenate([start for _, start in group])
             clip = np.concatenate([np.full(len(start), c) for c, start in group])
-            batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64))
+            batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64), length)
             yield regrouped(batch, [len(start) for _, start in group])
 
     def validation_batches(self) -> Iterator[ClipBatch]:
@@ -278,7 +289,7 @@ class JobData:
         else:
             clip = self._draw_clips(epoch, place, step, generator)
             clips = self._clips
-            room = clips.stop[clip] - clips.start[clip] - self.input_spec.window_frames
+            room = clips.stop[clip] - clips.start[clip] - self._window_frames
             starts = clips.start[clip] + generator.integers(0, room + 1)
         return starts, clip, generator.integers(0, 2**62, len(clip))
 
@@ -305,12 +316,17 @@ class JobData:
         return np.concatenate(drawn)
 
     def _training_batch(
-        self, starts: NDArray[np.int64], clip: NDArray[np.int64], keys: NDArray[np.int64]
+        self,
+        starts: NDArray[np.int64],
+        clip: NDArray[np.int64],
+        keys: NDArray[np.int64],
+        length: int | None = None,
     ) -> ClipBatch:
         clips = self._clips
         machine = clips.machine[clip]
+        length = length or self._window_frames
         return ClipBatch(
-            windows=self._gather(machine, starts),
+            windows=self._gather(machine, starts, length),
             clip=torch.arange(len(clip)),
             n_clips=len(clip),
             machine=torch.from_numpy(machine),
@@ -318,7 +334,7 @@ class JobData:
             domain=torch.from_numpy(clips.domain[clip]),
             attributes=torch.from_numpy(clips.attributes[clip]),
             row_keys=torch.from_numpy(keys),
-            waveform=self._crops(machine, clips.clip_id[clip], starts - clips.start[clip])
+            waveform=self._crops(machine, clips.clip_id[clip], starts - clips.start[clip], length)
             if self.input_spec.waveform
             else None,
         )
@@ -342,7 +358,7 @@ class JobData:
                     first_sample(int(start), self.input_spec.mel)
                     for start in (starts - clips.start[clip])[rows]
                 ],
-                crop_samples(self.input_spec),
+                crop_samples(self.input_spec.mel, self._window_frames),
                 transforms=[transforms[row] for row in rows],
                 keys=keys[rows].tolist(),
             )
@@ -365,34 +381,41 @@ class JobData:
             row[0]: row[1] for row in self.data.clips.select("clip_id", "section").iter_rows()
         }  # not part of what a name tells: the organizers give it for every clip
         index = {section: position for position, section in enumerate(self.facts.sections)}
-        grids = [self._starts(*span) for span in spans]
-        for group in self._by_rows(np.arange(len(grids)), grids):
+        for group, length in self._by_rows(np.arange(len(spans)), spans):
             starts = np.concatenate([start for _, start in group])
             section = [index.get(sections[int(clip_ids[c])], UNKNOWN) for c, start in group for _ in start]
             own = np.zeros(len(starts), np.int64)
             ids = np.array([clip_ids[c] for c, start in group for _ in start])
             offsets = starts - np.array([spans[c][0] for c, start in group for _ in start])
             batch = ClipBatch(
-                windows=self._gather(own, starts),
+                windows=self._gather(own, starts, length),
                 clip=torch.empty(0),
                 n_clips=0,
                 machine=torch.from_numpy(own),
                 section=torch.tensor(section),
-                waveform=self._crops(own, ids, offsets) if self.input_spec.waveform else None,
+                waveform=self._crops(own, ids, offsets, length) if self.input_spec.waveform else None,
             )
             yield regrouped(batch, [len(start) for _, start in group])
 
     def _by_rows(
-        self, clips: NDArray[np.int64], grids: Sequence[NDArray[np.int64]]
-    ) -> Iterator[list[tuple[int, NDArray[np.int64]]]]:
-        """Group clips with their window starts into batches of about ``SCORING_FRAMES`` frames."""
-        for group in grouped([len(starts) for starts in grids], self.input_spec.window_frames):
-            yield [(int(clip), starts) for clip, starts in zip(clips[group], grids[group], strict=True)]
+        self, clips: NDArray[np.int64], spans: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[list[tuple[int, NDArray[np.int64]]], int]]:
+        """Yield batches of about ``SCORING_FRAMES`` frames: clips with their window starts, and the length.
 
-    def _starts(self, start: int, stop: int) -> NDArray[np.int64]:
-        return start + window_starts(
-            stop - start, self.input_spec.window_frames, self.input_spec.window_hop_frames
-        )
+        Parameters
+        ----------
+        clips : what stands for each clip
+        spans : first and last frame of each clip
+        """
+        spec = self.input_spec
+        lengths = [spec.window_frames or stop - start for start, stop in spans]
+        grids = [
+            start + window_starts(stop - start, length, spec.window_hop_frames)
+            for (start, stop), length in zip(spans, lengths, strict=True)
+        ]
+        for group in grouped([len(starts) for starts in grids], lengths):
+            pairs = zip(clips[group], grids[group], strict=True)
+            yield [(int(clip), starts) for clip, starts in pairs], lengths[group.start]
 
     # Spectrograms
 
@@ -412,9 +435,8 @@ class JobData:
         deviation = (square - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)
         return Standardization(mean.float(), deviation.float())
 
-    def _gather(self, machine: NDArray[np.int64], starts: NDArray[np.int64]) -> Tensor:
-        """Return Float[Tensor, "row frame mel"] of the windows that begin at ``starts``."""
-        length = self.input_spec.window_frames
+    def _gather(self, machine: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> Tensor:
+        """Return Float[Tensor, "row frame mel"] of the windows of ``length`` frames from ``starts``."""
         if not machine.any():
             windows = windows_at(self._frames[0], starts, length)
         else:
@@ -437,11 +459,15 @@ class JobData:
         return repeated(self._waveforms[machine].clip(clip_id), self.input_spec)
 
     def _crops(
-        self, machine: NDArray[np.int64], clip_id: NDArray[np.int64], frame: NDArray[np.int64]
+        self,
+        machine: NDArray[np.int64],
+        clip_id: NDArray[np.int64],
+        frame: NDArray[np.int64],
+        length: int,
     ) -> Tensor:
-        """Return Float[Tensor, "row sample"] of the windows that begin at ``frame`` of their clips."""
+        """Return Float[Tensor, "row sample"] of the windows of ``length`` frames from ``frame`` on."""
         clips = [self._samples(int(which), int(clip)) for which, clip in zip(machine, clip_id, strict=True)]
-        return crops(clips, frame, self.input_spec)
+        return crops(clips, frame, self.input_spec.mel, frames=length)
 
 
 def pseudo_anomaly_types(

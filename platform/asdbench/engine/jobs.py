@@ -180,7 +180,7 @@ class ResolvedJob:
         wave = self.input_spec.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
         spec = self.input_spec
         return [
-            (data, FeatureSpec(data.name, machine_type, spec.mel, spec.window_frames, wave))
+            (data, FeatureSpec(data.name, machine_type, spec.mel, spec.min_frames, wave))
             for data, machine_type in self.machine_types_read
         ]
 

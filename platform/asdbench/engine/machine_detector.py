@@ -1,8 +1,9 @@
 """The detector of one machine type: models, fusion and threshold, as an export holds them.
 
-Window scores exist where the system's clip score is the mean of its windows' scores
+Window scores exist where the system's clip score is pooled from its windows' scores
 (:meth:`asdbench.system.System.window_components`). They are fused as clips are, so that on a linear scale
-their mean is the clip's score. An ensemble has none, as its members' windows differ.
+the mean of window scores is the score of a clip whose system takes means. An ensemble has none, as its
+members' windows differ.
 """
 
 import io
@@ -99,8 +100,7 @@ class Model:
         rows = self.system.window_components(batch)
         fused = self.record.fusion.score({name: values.double().numpy() for name, values in rows.items()})
         ends = np.cumsum(np.bincount(batch.clip.numpy(), minlength=batch.n_clips))
-        means = {name: batch.mean_over_clips(values) for name, values in rows.items()}
-        return means, np.split(fused, ends[:-1])
+        return self.system.pooled_over_windows(batch, rows), np.split(fused, ends[:-1])
 
 
 class MachineDetector:
@@ -245,10 +245,11 @@ class MachineDetector:
 
     def _window_scores(self, scores: Array, samples: int, start_s: float) -> WindowScores:
         spec = self.models[0].input_spec
-        frames = max(spec.mel.frames(samples), spec.window_frames)
-        starts = window_starts(frames, spec.window_frames, spec.window_hop_frames)
+        frames = max(spec.mel.frames(samples), spec.min_frames)
+        length = spec.window_frames or frames
+        starts = window_starts(frames, length, spec.window_hop_frames)
         hop_s = spec.mel.hop_samples / SAMPLE_RATE_HZ
-        ends = np.minimum((starts + spec.window_frames) * hop_s, samples / SAMPLE_RATE_HZ)
+        ends = np.minimum((starts + length) * hop_s, samples / SAMPLE_RATE_HZ)
         return WindowScores(
             np.asarray(start_s + starts * hop_s, np.float64), np.asarray(start_s + ends, np.float64), scores
         )
@@ -260,7 +261,7 @@ class MachineDetector:
         if fault is not None:
             yield FAULTS[fault]
         duration_s = len(clip) / channels / SAMPLE_RATE_HZ
-        window_s = max((m.input_spec.window_frames - 1) * m.input_spec.mel.hop_samples for m in self.models)
+        window_s = max((m.input_spec.min_frames - 1) * m.input_spec.mel.hop_samples for m in self.models)
         if len(clip) < window_s:
             yield f"too short for a window of {window_s / SAMPLE_RATE_HZ:.2f} s: repeated end to end"
         clips = self.record.clips

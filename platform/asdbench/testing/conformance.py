@@ -272,8 +272,8 @@ class SystemConformance(Conformance):
             np.testing.assert_allclose(backwards[name][::-1], values, **tolerance)
             np.testing.assert_allclose(np.concatenate([one[name] for one in alone]), values, **tolerance)
 
-    def test_clip_scores_are_the_means_of_window_scores(self, finished: FinishedJob) -> None:
-        """Score windows, if the system does; their mean over each clip is the clip's score."""
+    def test_clip_scores_are_pooled_from_window_scores(self, finished: FinishedJob) -> None:
+        """Score windows, if the system does; pooled over each clip they are the clip's score."""
         scorer, data = finished.restored(), finished.resolved.clips
         if not scorer.has_window_components():
             pytest.skip("the system scores no windows")
@@ -283,8 +283,9 @@ class SystemConformance(Conformance):
                 assert of_windows.keys() == of_clips.keys(), "windows and clips have other components"
                 for name, values in of_windows.items():
                     assert values.shape == (len(batch.windows),), f"{name} has not one score per window"
+                for name, values in scorer.pooled_over_windows(batch, of_windows).items():
                     torch.testing.assert_close(
-                        batch.mean_over_clips(values), of_clips[name], msg=f"{name} is not the mean"
+                        values, of_clips[name], msg=f"{name} is not pooled by window_pooling"
                     )
 
     def test_stored_state_gives_the_same_scores(self, finished: FinishedJob) -> None:
