@@ -200,8 +200,9 @@ def experiments(home: Home) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
         "    print(runs.to_json(orient='records'))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], env=home.environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], env=home.environment, capture_output=True, text=True
     )
+    assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     return found[0], found[1]
 

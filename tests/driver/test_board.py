@@ -72,6 +72,16 @@ def test_a_run_records_the_rows_that_it_judged(
     assert len(board.rows_of(judged)) == 2
 
 
+def test_rows_are_found_in_whatever_order_their_settings_were_given(
+    scored_jobs: list[ResolvedJob], store: JobStore, output: Any
+) -> None:
+    judged, _, _ = judge(scored_jobs, store)
+    board = Board.from_store(scored_jobs[0].data, store, subset="dev")
+    for order in (sorted, lambda items: sorted(items, reverse=True)):
+        shuffled = [replace(item, settings=dict(order(item.settings.items()))) for item in judged]
+        assert len(board.rows_of(shuffled)) == 2
+
+
 def test_a_tuned_row_is_another_than_the_untuned_one_with_its_settings(
     scored_jobs: list[ResolvedJob], store: JobStore, output: Any
 ) -> None:

@@ -33,6 +33,7 @@ from asdbench.report.leaderboard import (
     row_parts,
     rows,
     section_score,
+    settings_text,
 )
 from asdbench.report.leaderboard_note import leaderboard_note
 from asdbench.report.rendering import Row
@@ -79,8 +80,8 @@ class Board:
 
     def rows_of(self, judged: Collection[Judged]) -> list[Row]:
         """Return the rows that results belong to."""
-        keys = {(item.system, assignments(item.settings)) for item in judged if item.subset == self.subset}
-        return [row for row in self.rows if (row["system"], assignments(row["settings"])) in keys]
+        keys = {(item.system, settings_text(item.settings)) for item in judged if item.subset == self.subset}
+        return [row for row in self.rows if (row["system"], settings_text(row["settings"])) in keys]
 
     def outdated(self, recorded: Mapping[str, str]) -> list[Row]:
         """Return the rows that are not recorded as they are; ``recorded`` has the hash of each, by key."""

@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asdbench.config import assignments
 from asdbench.data.sets import catalog
 from asdbench.driver.export import export_model
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
-from asdbench.report.leaderboard import display_metrics
+from asdbench.report.leaderboard import display_metrics, settings_text
 from asdbench.report.rendering import Row
 
 if TYPE_CHECKING:
@@ -97,4 +96,4 @@ def _weights(system: str, settings: Mapping[str, object], scoring_keys: Mapping[
     """Return a hash of all that an exported model depends on."""
     from asdbench.tracking.records import hash_of
 
-    return hash_of([system, assignments(settings), *(f"{of} {key}" for of, key in scoring_keys.items())])
+    return hash_of([system, settings_text(settings), *(f"{of} {key}" for of, key in scoring_keys.items())])

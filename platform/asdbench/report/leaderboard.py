@@ -112,7 +112,7 @@ def row_key(row: Row) -> RowKey:
     ('mine', '{"epochs": 3}', '')
     """
     search = row["tuned"]["search"] if row["tuned"] else ""
-    return row["system"], _settings_text(row["settings"]), search
+    return row["system"], settings_text(row["settings"]), search
 
 
 def row_parts(
@@ -306,7 +306,7 @@ def _from_values(rows: Iterable[tuple[Any, ...]]) -> Iterator[_Entry]:
         choice = (id(changed_settings), pseudo_anomaly_data)
         if choice not in texts:  # stored results share objects of equal settings, which stay alive here
             settings = row_settings(changed_settings, pseudo_anomaly_data)
-            texts[choice] = changed_settings, settings, _settings_text(settings)
+            texts[choice] = changed_settings, settings, settings_text(settings)
         _, settings, text = texts[choice]
         yield _Entry((system, text, tuned.search if tuned else ""), settings, metrics, tuned, *others)
 
@@ -343,7 +343,12 @@ def _tuned(group: Sequence[_Entry]) -> dict[str, Any] | None:
     return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
 
 
-def _settings_text(settings: Mapping[str, Any]) -> str:
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return settings as a text that is the same in whatever order they were given.
+
+    >>> settings_text({"epochs": 3, "batch_size": 64}) == settings_text({"batch_size": 64, "epochs": 3})
+    True
+    """
     return json.dumps(settings, sort_keys=True)
 
 
