@@ -22,6 +22,7 @@ import polars as pl
 import torch
 
 from asdbench import registry
+from asdbench.backends import SCORES
 from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
@@ -31,7 +32,6 @@ from asdbench.io.workspace import Workspace
 from asdbench.metrics import section_metrics
 from asdbench.system import on_scale
 
-BACKENDS = ("gmm", "gmm-max", "knn", "knn-density", "mahalanobis", "mahalanobis-shared", "lof")
 MEMBERS = ("multitask-mel", "multitask-combined", "adversarial")
 BASELINES = ("baseline-mse", "baseline-maha")
 
@@ -170,9 +170,9 @@ def main():
     for system in MEMBERS[:2]:
         alone = {}
         pairs = {}
-        for name in ("logit", *BACKENDS):
+        for name in ("logit", *SCORES):
             alone[name] = weighed(board, system, lambda t, n=name: t[n].to_numpy())
-        for name in BACKENDS:
+        for name in SCORES:
             pairs |= {
                 f"logit + {name}": weighed(board, system, lambda t, n=name: (t["logit"] + t[n]).to_numpy()),
                 f"logit + {name}, log": weighed(

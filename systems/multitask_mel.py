@@ -19,12 +19,13 @@ CPUs.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from asdbench.backends.bank import SCORES, BackendBank
+from asdbench.backends import BackendBank, BackendSettings
 from asdbench.config import Choice, Range, tunable
 from asdbench.errors import InputError
 from asdbench.features.augment import TRANSFORMS
@@ -39,6 +40,7 @@ from asdbench.system import (
     InputSpec,
     Losses,
     Mean,
+    Pooling,
     Precision,
     Scale,
     Stage,
@@ -50,15 +52,11 @@ from asdbench.system import (
 
 _ALTERING = [TRANSFORMS.index(name) for name in ("noise", "stretch", "pitch")]
 _SPOIL_ATTRIBUTES = [TRANSFORMS.index("stretch"), TRANSFORMS.index("pitch")]  # these alter speed and load
-_GMM = {"backend": ("gmm", "gmm-max")}
-_NEIGHBOURS = {"backend": ("knn", "knn-density")}
-_DENSITY = {"backend": ("knn-density",)}
-_LOF = {"backend": ("lof",)}
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings; the report gives windows, conformer and tasks, the others are our choices."""
+class Config(BackendSettings):
+    """Settings besides those of the back ends; the report gives windows, conformer and tasks."""
 
     steps: int = tunable(1500, Range(300, 3000, log=True), minimum=2, maximum=10_000_000)
     batch_size: int = tunable(128, Range(32, 256, log=True), minimum=4, maximum=65_536)
@@ -84,26 +82,11 @@ class Config:
     time_stride: int = tunable(1, minimum=1, maximum=8)
     precision: Precision = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
     window_hop_frames: int = tunable(128, affects="scoring", minimum=1, maximum=4096)
-    gmm_components: int = tunable(
-        2, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=256, when=_GMM
-    )
-    gmm_reg_covar: float = tunable(
-        1e-3, Range(1e-4, 1e-1, log=True), affects="scoring", minimum=1e-9, when=_GMM
-    )
-    neighbors: int = tunable(
-        1, Range(1, 8, log=True), affects="scoring", minimum=1, maximum=1000, when=_NEIGHBOURS
-    )
-    density_neighbors: int = tunable(
-        4, Range(1, 16, log=True), affects="scoring", minimum=1, maximum=1000, when=_DENSITY
-    )
-    lof_neighbors: int = tunable(
-        20, Range(4, 64, log=True), affects="scoring", minimum=1, maximum=1000, when=_LOF
-    )
+    window_pooling: Pooling = tunable("mean", Choice(*get_args(Pooling)), affects="scoring")
     classifier_score: str = tunable(
         "logit", Choice("logit", "probability", "log-probability"), affects="fusion"
     )
     classifier_weight: float = tunable(0.5, Range(0.0, 1.0), affects="fusion", minimum=0.0, maximum=1.0)
-    backend: str = tunable("knn-density", Choice(*SCORES), affects="fusion")
     fusion_scale: Scale = tunable("linear", Choice("linear", "log"), affects="fusion")
 
 
@@ -145,13 +128,7 @@ class MultitaskMel(System[Config]):
         )
         self.own_machine = nn.Linear(config.embedding, 1)
         self.augmentation = nn.Linear(config.embedding, len(TRANSFORMS)) if config.augment else None
-        self.backends = BackendBank(
-            gmm_components=config.gmm_components,
-            gmm_reg_covar=config.gmm_reg_covar,
-            neighbors=config.neighbors,
-            density_neighbors=config.density_neighbors,
-            lof_neighbors=config.lof_neighbors,
-        )
+        self.backends = BackendBank(config)
 
     @classmethod
     def input_spec(cls, config: Config) -> InputSpec:
@@ -252,6 +229,11 @@ class MultitaskMel(System[Config]):
         seed = int(torch.randint(2**31, ()))
         self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
 
+    @classmethod
+    def window_pooling(cls, config: Config) -> Pooling:
+        """Return the pooling of window scores, the mean by default."""
+        return config.window_pooling
+
     def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return three forms of the classifier's score and one score per back end."""
         embedding = self.embed(batch)
@@ -260,7 +242,7 @@ class MultitaskMel(System[Config]):
             "logit": -logit,
             "probability": torch.sigmoid(-logit),
             "log-probability": nn.functional.softplus(-logit),
-            **self.backends.score(embedding),
+            **self.backends.score(embedding, batch.clip, batch.n_clips),
         }
 
     def embeddings(self, batch: ClipBatch) -> Tensor:

@@ -5,10 +5,12 @@ import torch
 
 from asdbench.backends import (
     DensityNormalizedNeighbors,
+    Gaussian,
     GaussianMixture,
     LocalOutlierFactor,
     Mahalanobis,
     NearestNeighbors,
+    VarianceMinimizingNeighbors,
 )
 from asdbench.backends import neighbors as neighbors
 from asdbench.engine.state import backend_state, load_backend
@@ -18,7 +20,14 @@ KINDS = {
     "gmm": GaussianMixture,
     "knn": lambda: NearestNeighbors(2),
     "knn-density": lambda: DensityNormalizedNeighbors(2),
+    "knn-variance": lambda: VarianceMinimizingNeighbors(2),
+    "knn-euclidean": lambda: NearestNeighbors(2, metric="euclidean"),
+    "knn-density-euclidean": lambda: DensityNormalizedNeighbors(2, metric="euclidean"),
+    "knn-variance-euclidean": lambda: VarianceMinimizingNeighbors(2, metric="euclidean"),
+    "gaussian": Gaussian,
     "mahalanobis": lambda: Mahalanobis(shared=False),
+    "mahalanobis-ridge": lambda: Mahalanobis(shared=False, ridge=0.1),
+    "mahalanobis-balanced": lambda: Mahalanobis(shared=True, ridge=0.1, balanced=True),
     "mahalanobis-shared": lambda: Mahalanobis(shared=True),
     "lof": LocalOutlierFactor,
 }
@@ -204,6 +213,8 @@ def test_embeddings_of_another_dimension_are_refused(make):
         (lambda: GaussianMixture(initializations=0), "initializations is 0"),
         (lambda: GaussianMixture(reg_covar=0), "reg_covar is 0; give a number above 0"),
         (lambda: GaussianMixture(reg_covar=float("nan")), "reg_covar is nan"),
+        (lambda: Gaussian(0), "ridge is 0; give a number above 0"),
+        (lambda: Mahalanobis(shared=True, ridge=-1.0), "ridge is -1.0; give 0 or a number above"),
         (lambda: NearestNeighbors(0), "neighbors is 0"),
         (lambda: DensityNormalizedNeighbors(-1), "neighbors is -1"),
         (lambda: DensityNormalizedNeighbors(density_neighbors=0), "density_neighbors is 0"),

@@ -5,7 +5,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.mixture import GaussianMixture as SklearnMixture
 from sklearn.preprocessing import StandardScaler
 
-from asdbench.backends import GaussianMixture, Mahalanobis
+from asdbench.backends import Gaussian, GaussianMixture, Mahalanobis
 from asdbench.backends.gaussian import LEAST_WINDOWS
 
 RNG = np.random.default_rng(5)
@@ -121,3 +121,45 @@ def test_a_domain_of_few_windows_takes_the_shared_covariance():
 
     assert factors(LEAST_WINDOWS - 1) == [False, True]
     assert factors(LEAST_WINDOWS) == [False, False]
+
+
+def with_ridge(centered, ridge):
+    """Return the covariance with ``ridge`` times the variance of each dimension added to its diagonal."""
+    covariance = centered.T @ centered / len(centered)
+    return covariance + np.diag(ridge * np.diag(covariance))
+
+
+@pytest.mark.parametrize("ridge", [0.1, 3.0])
+def test_one_gaussian_with_a_ridge_on_standardized_dimensions(ridge):
+    expected = distances(with_ridge(BOTH - BOTH.mean(axis=0), ridge), BOTH.mean(axis=0))
+    np.testing.assert_allclose(scores(fitted(Gaussian(ridge), SOURCE, TARGET)), expected, rtol=1e-8)
+
+
+def test_balanced_domains_count_the_same():
+    repeated = np.concatenate([SOURCE, *[TARGET] * 5])  # 300 of each
+    expected = scores(fitted(Gaussian(), repeated))
+    found = scores(fitted(Gaussian(balanced=True), SOURCE, TARGET))
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    shared = (CENTRED[0].T @ CENTRED[0] / 300 + CENTRED[1].T @ CENTRED[1] / 60) / 2
+    covariance = shared + 0.1 * np.diag(np.diag(shared))
+    expected = np.minimum(*(distances(covariance, part.mean(axis=0)) for part in (SOURCE, TARGET)))
+    backend = Mahalanobis(shared=True, ridge=0.1, balanced=True)
+    np.testing.assert_allclose(scores(fitted(backend, SOURCE, TARGET)), expected, rtol=1e-8)
+
+
+def test_mahalanobis_with_a_ridge():
+    expected = np.minimum(
+        *(
+            distances(with_ridge(centered, 0.1), part.mean(axis=0))
+            for centered, part in zip(CENTRED, (SOURCE, TARGET), strict=True)
+        )
+    )
+    found = scores(fitted(Mahalanobis(shared=False, ridge=0.1), SOURCE, TARGET))
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_a_ridge_does_not_depend_on_the_scale_of_dimensions():
+    scale = np.logspace(-3, 3, 12)
+    for make in (Gaussian, lambda: Mahalanobis(shared=True, ridge=0.1)):
+        found = scores(fitted(make(), SOURCE * scale, TARGET * scale), QUERIES * scale)
+        np.testing.assert_allclose(found, scores(fitted(make(), SOURCE, TARGET)), rtol=1e-8)

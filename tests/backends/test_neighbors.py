@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics.pairwise import cosine_distances
+from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 from sklearn.neighbors import LocalOutlierFactor as SklearnLof
 
-from asdbench.backends import DensityNormalizedNeighbors, LocalOutlierFactor, NearestNeighbors
+from asdbench.backends import (
+    DensityNormalizedNeighbors,
+    LocalOutlierFactor,
+    NearestNeighbors,
+    VarianceMinimizingNeighbors,
+)
 from asdbench.backends.neighbors import LEAST_SPACING
 
 RNG = np.random.default_rng(8)
@@ -40,11 +45,16 @@ def test_mean_distance_in_the_nearer_domain(neighbors):
     np.testing.assert_allclose(found, np.minimum(*each), rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [NearestNeighbors, DensityNormalizedNeighbors])
-def test_a_domain_without_references_is_left_out(kind):
-    one = scores(fitted(kind(), SOURCE))
-    assert (one == scores(fitted(kind(), NONE, SOURCE))).all()
-    assert (scores(fitted(kind(), SOURCE, TARGET)) <= one).all()
+def test_euclidean_distances():
+    each = [smallest(euclidean_distances(QUERIES, part), 3) for part in (SOURCE, TARGET)]
+    found = scores(fitted(NearestNeighbors(3, metric="euclidean"), SOURCE, TARGET))
+    np.testing.assert_allclose(found, np.minimum(*each), rtol=1e-9)
+
+
+def test_a_domain_without_references_is_left_out():
+    one = scores(fitted(NearestNeighbors(), SOURCE))
+    assert (one == scores(fitted(NearestNeighbors(), NONE, SOURCE))).all()
+    assert (scores(fitted(NearestNeighbors(), SOURCE, TARGET)) <= one).all()
 
 
 def test_a_distance_between_nearly_equal_windows_is_exact():
@@ -64,31 +74,66 @@ def test_zero_vectors():
     assert scores(fitted(NearestNeighbors(), np.zeros((2, 7))), np.zeros((1, 7))) == [0]
 
 
-def spacing_of(part, clip, count):
-    distances = cosine_distances(part)
-    distances[clip[:, None] == clip] = np.inf
-    return np.sort(distances, axis=1)[:, :count].mean(axis=1)
+DISTANCES = {"cosine": cosine_distances, "euclidean": euclidean_distances}
+BOTH = np.concatenate([SOURCE, TARGET])
+CLIPS = np.arange(len(BOTH)) // 3  # no clip has windows of both domains
 
 
-@pytest.mark.parametrize(("neighbors", "density_neighbors"), [(1, 4), (3, 4), (1, 1)])
-def test_distances_are_divided_by_spacings_among_other_clips_of_the_domain(neighbors, density_neighbors):
-    each = [
-        smallest(
-            cosine_distances(QUERIES, part) / spacing_of(part, np.arange(len(part)) // 3, density_neighbors),
-            neighbors,
-        )
-        for part in (SOURCE, TARGET)
-    ]
-    assert (each[0] > each[1]).any()
-    backend = DensityNormalizedNeighbors(neighbors, density_neighbors=density_neighbors)
-    np.testing.assert_allclose(scores(fitted(backend, SOURCE, TARGET)), np.minimum(*each), rtol=1e-9)
+def among_references(metric):
+    """Return the distances between references; those within a clip are infinite."""
+    distances = DISTANCES[metric](BOTH)
+    distances[CLIPS[:, None] == CLIPS] = np.inf
+    return distances
+
+
+@pytest.mark.parametrize(
+    ("neighbors", "density_neighbors", "metric"),
+    [(1, 4, "cosine"), (3, 4, "cosine"), (1, 1, "cosine"), (3, 4, "euclidean")],
+)
+def test_distances_are_divided_by_spacings_among_all_references(neighbors, density_neighbors, metric):
+    spacing = smallest(among_references(metric), density_neighbors)
+    expected = smallest(DISTANCES[metric](QUERIES, BOTH) / spacing, neighbors)
+    backend = DensityNormalizedNeighbors(neighbors, density_neighbors=density_neighbors, metric=metric)
+    np.testing.assert_allclose(scores(fitted(backend, SOURCE, TARGET)), expected, rtol=1e-9)
+
+
+def test_the_domain_of_a_reference_is_of_no_account():
+    backend = DensityNormalizedNeighbors()
+    backend.fit(
+        torch.from_numpy(BOTH), torch.zeros(105, dtype=torch.bool), clip=torch.from_numpy(CLIPS), seed=0
+    )
+    assert (scores(backend) == scores(fitted(DensityNormalizedNeighbors(), SOURCE, TARGET))).all()
+
+
+@pytest.mark.parametrize("metric", DISTANCES)
+@pytest.mark.parametrize(("neighbors", "density_neighbors"), [(1, 1), (1, 4), (3, 4)])
+def test_the_exponent_minimizes_the_variance_of_the_references_scores(neighbors, density_neighbors, metric):
+    distances = among_references(metric)
+    spacing = smallest(distances, density_neighbors)
+    own, of_neighbor = np.log(distances.min(axis=1)), np.log(spacing[distances.argmin(axis=1)])
+    exponents = np.linspace(-1, 2, 3001)
+    variances = (own - exponents[:, None] * of_neighbor).var(axis=1)
+    best = exponents[variances.argmin()]
+    assert 0.05 < best < 1.5
+    backend = VarianceMinimizingNeighbors(neighbors, density_neighbors=density_neighbors, metric=metric)
+    fitted(backend, SOURCE, TARGET)
+    np.testing.assert_allclose(backend.spacing.numpy(), spacing**best, rtol=5e-3)
+    expected = np.log(smallest(DISTANCES[metric](QUERIES, BOTH) / backend.spacing.numpy(), neighbors))
+    np.testing.assert_allclose(scores(backend), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_equal_spacings_are_not_divided_by():
+    backend = fitted(VarianceMinimizingNeighbors(), np.eye(7), windows_per_clip=1)
+    assert backend.spacing.tolist() == [1] * 7
+    expected = np.log(scores(fitted(NearestNeighbors(), np.eye(7), windows_per_clip=1)))
+    np.testing.assert_allclose(scores(backend), expected, rtol=1e-9)
 
 
 def test_windows_of_the_same_clip_do_not_count_for_its_density():
     clips = np.repeat(SOURCE[:30], 6, axis=0) + 1e-4 * RNG.standard_normal((180, 7))
     backend = fitted(DensityNormalizedNeighbors(), clips, windows_per_clip=6)
     apart = fitted(DensityNormalizedNeighbors(), clips, windows_per_clip=1)
-    assert backend.source_spacing.min() > 1e3 * apart.source_spacing.max()
+    assert backend.spacing.min() > 1e3 * apart.spacing.max()
 
 
 def test_fewer_other_windows_than_density_neighbors():
@@ -96,25 +141,19 @@ def test_fewer_other_windows_than_density_neighbors():
     distances = cosine_distances(part)
     expected = [*distances[:3, 3], distances[3, :3].mean()]
     backend = fitted(DensityNormalizedNeighbors(), part)
-    np.testing.assert_allclose(backend.source_spacing.numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(backend.spacing.numpy(), expected, rtol=1e-9)
 
 
-def test_a_domain_of_one_clip_takes_its_other_windows():
+def test_a_single_clip_takes_its_other_windows():
     part = SOURCE[:3]
     expected = cosine_distances(part).sum(axis=1) / 2
     backend = fitted(DensityNormalizedNeighbors(), part)
-    np.testing.assert_allclose(backend.source_spacing.numpy(), expected, rtol=1e-9)
-
-
-def test_a_lone_reference_takes_the_mean_spacing_of_the_other_domain():
-    backend = fitted(DensityNormalizedNeighbors(), SOURCE, TARGET[:1])
-    assert backend.target_spacing.item() == pytest.approx(backend.source_spacing.mean().item())
-    assert fitted(DensityNormalizedNeighbors(), SOURCE[:1], TARGET[:1]).target_spacing.tolist() == [1]
+    np.testing.assert_allclose(backend.spacing.numpy(), expected, rtol=1e-9)
 
 
 def test_duplicates_of_other_clips_are_spaced_by_the_least():
     backend = fitted(DensityNormalizedNeighbors(), np.tile(SOURCE[:3], (6, 1)))
-    assert backend.source_spacing.tolist() == [LEAST_SPACING] * 18
+    assert backend.spacing.tolist() == [LEAST_SPACING] * 18
 
 
 @pytest.mark.parametrize(("neighbors", "count"), [(20, 90), (5, 90), (20, 12), (1, 2)])

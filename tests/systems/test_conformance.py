@@ -43,6 +43,9 @@ class TestMultitaskMel(SystemConformance):
         "gmm_components": {"backend": "gmm"},
         "gmm_reg_covar": {"backend": "gmm"},
         "lof_neighbors": {"backend": "lof"},
+        "covariance": {"backend": "mahalanobis"},
+        "ridge": {"backend": "gaussian"},
+        "balanced_domains": {"backend": "gaussian"},
     }
 
 

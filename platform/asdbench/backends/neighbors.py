@@ -5,22 +5,39 @@ for windows that are almost equal. A zero vector stays zero: its distance to ano
 other vector ½. With fewer references than requested neighbors, all references are used. References have the
 type of the embeddings.
 
+With D a distance, y a reference and s(y) its spacing, the mean distance to its nearest other references,
+
+    density normalization     min over y of  D(x, y) / s(y)
+    variance minimization     min over y of  log D(x, y) - a · log s(y),    a = Cov(u, v) / Var(v)
+
+where, for each reference, u is the logarithm of its distance to the nearest other reference and v that of
+this neighbor's spacing: with this a, the variance of u - a·v, the scores of the references themselves, is
+smallest. With a = 1, the order of scores is that of density normalization, with a = 0 that of the nearest
+neighbor.
+
 Sources: the smaller of the two domains' distances as in Harada et al., 2023, arXiv:2303.00455, who apply it
 to Mahalanobis distances; local density based normalization is K. Wilkinghoff et al., "Keeping the Balance:
 Anomaly Score Calculation for Domain Generalization", ICASSP 2025, and "Local Density-Based Anomaly Score
-Normalization for Domain Generalization", 2025, arXiv:2509.10951; the local outlier factor is M. M. Breunig et
-al., "LOF: identifying density-based local outliers", SIGMOD 2000.
+Normalization for Domain Generalization", 2025, arXiv:2509.10951; variance minimization is M. Matsumoto et
+al., "Adjusting Bias in Anomaly Scores via Variance Minimization for Domain-Generalized Discriminative
+Anomalous Sound Detection", DCASE Workshop 2025, in the logarithmic form of K. Wilkinghoff et al., "Temporal
+Pooling Strategies for Training-Free Anomalous Sound Detection with Self-Supervised Audio Embeddings", 2026,
+arXiv:2603.04605; the local outlier factor is M. M. Breunig et al., "LOF: identifying density-based local
+outliers", SIGMOD 2000.
 
-Departures: Wilkinghoff et al. score clips. Overlapping windows of one clip are near-duplicates, so a window's
-own clip is excluded from its local density; densities are computed within a domain; the mean distance
-replaces the sum.
+Departures: Wilkinghoff et al. score clips. Overlapping windows of one clip are near-duplicates, so the other
+references of a window are those of other clips. The mean distance replaces the sum.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from asdbench.backends.backend import Backend, at_least
+
+Metric = Literal["cosine", "euclidean"]
 
 # Lower bound of the mean distance of a reference to its neighbors, that of a cosine of 1 - 1e-9. Differences
 # between equal windows due to float32 rounding are far smaller.
@@ -30,7 +47,7 @@ _MARGIN = 8  # candidates in addition to the requested neighbors
 
 
 class NearestNeighbors(Backend):
-    """Mean cosine distance to the nearest references of a domain, in the domain where it is smaller.
+    """Mean distance to the nearest references of a domain, in the domain where it is smaller.
 
     A domain without references is skipped.
 
@@ -38,21 +55,24 @@ class NearestNeighbors(Backend):
     ----------
     neighbors : int
         Number of nearest references of each domain that are averaged.
+    metric : "cosine" or "euclidean"
+        The distance.
     """
 
     source: Tensor
     target: Tensor
 
-    def __init__(self, neighbors: int = 1) -> None:
+    def __init__(self, neighbors: int = 1, *, metric: Metric = "cosine") -> None:
         super().__init__("source", "target")
         self.neighbors = at_least("neighbors", neighbors)
+        self.metric: Metric = metric
 
     def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
         self.source, self.target = embeddings[~target], embeddings[target]
 
     def _score(self, embeddings: Tensor) -> Tensor:
         scores = [
-            _nearest(_unit(embeddings), _unit(references), self.neighbors)[0].mean(dim=1) / 2
+            _distances(embeddings, references, self.neighbors, self.metric)[0].mean(dim=1)
             for references in (self.source, self.target)
             if len(references)
         ]
@@ -60,60 +80,70 @@ class NearestNeighbors(Backend):
 
 
 class DensityNormalizedNeighbors(Backend):
-    """Like :class:`NearestNeighbors`, with each distance divided by the spacing around its reference.
+    """Mean of the smallest ratios of the distance to a reference and the spacing around that reference.
 
-    The spacing of a reference is its mean cosine distance to its nearest references of the same domain and
-    another clip, at least 1e-9. If the domain has only one clip, that clip's references are used; a reference
-    that is alone in its domain gets the mean of the other domain. The nearest references have the smallest
-    ratios.
+    The spacing of a reference is its mean distance to its nearest references of other clips, at least 1e-9.
+    With a single clip, that clip's other references are used. References of both domains are one set: a
+    reference of a sparse domain has a wide spacing, which is what balances the domains.
 
     Parameters
     ----------
     neighbors : int
-        Number of smallest ratios in each domain that are averaged.
+        Number of smallest ratios that are averaged.
     density_neighbors : int
         Number of nearest references that the spacing is computed from.
+    metric : "cosine" or "euclidean"
+        The distance.
     """
 
-    source: Tensor
-    target: Tensor
-    source_spacing: Tensor
-    target_spacing: Tensor
+    references: Tensor
+    spacing: Tensor
 
-    def __init__(self, neighbors: int = 1, *, density_neighbors: int = 4) -> None:
-        super().__init__("source", "target", "source_spacing", "target_spacing")
+    def __init__(self, neighbors: int = 1, *, density_neighbors: int = 4, metric: Metric = "cosine") -> None:
+        super().__init__("references", "spacing")
         self.neighbors = at_least("neighbors", neighbors)
         self.density_neighbors = at_least("density_neighbors", density_neighbors)
+        self.metric: Metric = metric
 
     def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
-        self.source, self.target = embeddings[~target], embeddings[target]
-        spacings = [self._spacing(embeddings[domain], clip[domain]) for domain in (~target, target)]
-        known = torch.cat(spacings)
-        alone = known.nanmean() if known.isfinite().any() else 1.0
-        self.source_spacing, self.target_spacing = (
-            torch.where(spacing.isnan(), alone, spacing).clamp_min(LEAST_SPACING) for spacing in spacings
-        )
+        self.references = embeddings
+        self.spacing = self._among_references(clip)[0]
 
-    def _spacing(self, references: Tensor, clip: Tensor) -> Tensor:
-        """Return Float64[Tensor, "reference"]; NaN for a lone reference."""
-        if not len(references):
-            return references.new_empty(0, dtype=torch.float64)
+    def _among_references(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return spacing, distance to the nearest reference of another clip, and the latter's index."""
         if bool((clip == clip[0]).all()):
             clip = torch.arange(len(clip), device=clip.device)
-        unit = _unit(references)
-        distances = _nearest(unit, unit, self.density_neighbors, group=clip)[0] / 2
-        return torch.where(distances.isfinite(), distances, torch.nan).nanmean(dim=1)
+        distances, nearest = _distances(
+            self.references, self.references, self.density_neighbors, self.metric, group=clip
+        )
+        known = torch.where(distances.isfinite(), distances, torch.nan)
+        return known.nanmean(dim=1).clamp_min(LEAST_SPACING), distances[:, 0], nearest[:, 0]
 
     def _score(self, embeddings: Tensor) -> Tensor:
-        scores = [
-            _nearest(_unit(embeddings), _unit(references), self.neighbors, scale=spacing)[0].mean(dim=1) / 2
-            for references, spacing in (
-                (self.source, self.source_spacing),
-                (self.target, self.target_spacing),
-            )
-            if len(references)
-        ]
-        return torch.stack(scores).amin(dim=0)
+        ratios, _ = _distances(embeddings, self.references, self.neighbors, self.metric, spacing=self.spacing)
+        return ratios.mean(dim=1)
+
+
+class VarianceMinimizingNeighbors(DensityNormalizedNeighbors):
+    """Logarithm of the mean of the smallest ratios of the distance to a reference and a power of its spacing.
+
+    The exponent of the spacing is the one with which the scores of the references themselves vary least (see
+    the module); it is 0 where all spacings are equal. Parameters are those of
+    :class:`DensityNormalizedNeighbors`; a mean ratio counts as at least 1e-9.
+    """
+
+    def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
+        self.references = embeddings
+        spacing, distance, nearest = self._among_references(clip)
+        own = distance.clamp_min(LEAST_SPACING).log()
+        neighbors = spacing.log()[nearest]
+        variance = neighbors.var(correction=0)
+        covariance = ((own - own.mean()) * (neighbors - neighbors.mean())).mean()
+        exponent = covariance / variance if variance > LEAST_SPACING else torch.zeros_like(variance)
+        self.spacing = spacing**exponent
+
+    def _score(self, embeddings: Tensor) -> Tensor:
+        return super()._score(embeddings).clamp_min(LEAST_SPACING).log()
 
 
 class LocalOutlierFactor(Backend):
@@ -157,8 +187,26 @@ def _reachability_density(distances: Tensor, reach: Tensor) -> Tensor:
     return 1 / (torch.maximum(distances, reach).mean(dim=1) + 1e-10)  # as in scikit-learn, for duplicates
 
 
-def _unit(vectors: Tensor) -> Tensor:
-    return normalize(vectors.double(), dim=1, eps=1e-300)
+def _distances(
+    queries: Tensor,
+    references: Tensor,
+    count: int,
+    metric: Metric,
+    *,
+    spacing: Tensor | None = None,
+    group: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the smallest distances, divided by each reference's spacing, and the references' indices.
+
+    Parameters, shapes and ``group`` are those of `_nearest`, with ``spacing`` for the distances themselves.
+    """
+    if metric == "cosine":
+        queries, references = (normalize(v.double(), dim=1, eps=1e-300) for v in (queries, references))
+        squared, nearest = _nearest(queries, references, count, scale=spacing, group=group)
+        return squared / 2, nearest
+    scale = None if spacing is None else spacing.square()
+    squared, nearest = _nearest(queries.double(), references.double(), count, scale=scale, group=group)
+    return squared.sqrt(), nearest
 
 
 def _nearest(
