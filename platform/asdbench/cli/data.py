@@ -246,10 +246,10 @@ def remove(name: str, *, yes: Flag = False) -> None:
         Remove without asking.
     """
     from asdbench.data import removal
-    from asdbench.data.sets.download import shown_bytes
     from asdbench.engine.record_index import indexed_records
     from asdbench.engine.result_index import RESULTS
     from asdbench.engine.usage import check_unused
+    from asdbench.io.download import shown_bytes
 
     workspace = Workspace.from_environment()
     plan = removal.plan_removal(workspace, name)
@@ -305,6 +305,7 @@ def _list_available(base_url: str | None, *, json: bool) -> None:
 
     from asdbench.data.sets import download
     from asdbench.data.sets.challenges import CHALLENGES
+    from asdbench.io.download import shown_bytes
     from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row
 
     subsets = [(year, name, subset) for year in CHALLENGES.values() for name, subset in year.subsets.items()]
@@ -338,7 +339,7 @@ def _list_available(base_url: str | None, *, json: bool) -> None:
             [
                 row["name"],
                 row["subset"],
-                "?" if row["bytes"] is None else download.shown_bytes(row["bytes"]),
+                "?" if row["bytes"] is None else shown_bytes(row["bytes"]),
                 " ".join(row["machine_types"]),
                 " ".join(row["sections"]),
                 ", ".join(row["licenses"]) or "?",

@@ -149,7 +149,7 @@ def _check_narrowed(selection: "ResultSelection", searches: bool) -> None:
 
 
 def _described(plan: "ResultRemoval", systems: Collection[str]) -> str:
-    from asdbench.data.sets.download import shown_bytes
+    from asdbench.io.download import shown_bytes
     from asdbench.report.formatting import format_amount
 
     parts = [

@@ -32,6 +32,7 @@ from asdbench.engine.evaluation import anomaly_scores
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
+from asdbench.io import download as io_download
 from asdbench.io.workspace import Workspace
 from asdbench.report.compare import score_interval
 from asdbench.tracking import mlflow_runs
@@ -162,7 +163,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(download, "_BACK_OFF_S", 0.01)
-    monkeypatch.setattr(download, "_LONGEST_BACK_OFF_S", 0.05)
+    monkeypatch.setattr(io_download, "_BACK_OFF_S", 0.01)
+    monkeypatch.setattr(io_download, "_LONGEST_BACK_OFF_S", 0.05)
     return tmp_path / "home"
 
 

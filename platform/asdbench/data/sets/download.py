@@ -4,8 +4,7 @@ Idea
 ----
 Every archive goes through the same steps in a pool of threads: download (resuming an earlier attempt), check
 size and MD5, check member names and sizes, unpack into a staging folder and move the files to their folder. A
-note lists the files of each unpacked archive, so that a second call does only what is missing. `requests`
-downloads; resuming by HTTP range, and waiting as long as a busy server asks for, are implemented here.
+note lists the files of each unpacked archive, so that a second call does only what is missing.
 
 Conventions
 -----------
@@ -19,7 +18,6 @@ In member names, everything before a folder of clips (``train/``) is dropped, an
 folders go to the machine type's folder, so that the archives of all years give the same tree.
 """
 
-import fcntl
 import hashlib
 import re
 import shutil
@@ -28,33 +26,36 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import requests
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
-from urllib3.util import Retry
 
 from asdbench.data.sets.challenges import Archive, Challenge
 from asdbench.data.sets.layouts import AUDIO_SUFFIXES, SUBSET_FOLDERS
 from asdbench.errors import InputError
+from asdbench.io.download import (
+    BUSY,
+    NO_ADDRESS,
+    Interrupted,
+    Refused,
+    asked_pause_s,
+    check_room,
+    fetch,
+    only_one,
+    part_bytes,
+    shown_bytes,
+)
 from asdbench.io.files import read_json, replacing, write_json
 
 ZENODO = "https://zenodo.org"
 
-_TIMEOUT_S = (10.0, 60.0)  # to connect, and between two chunks of a response
 _ASKING_TIMEOUT_S = (5.0, 15.0)
 _ASKING_ATTEMPTS = 4
 _PIECE_BYTES = 1 << 18
-_BUSY = (429, 500, 502, 503, 504)
-_FRUITLESS_ATTEMPTS = 8
 _BACK_OFF_S = 0.25
-_LONGEST_BACK_OFF_S = 30.0
-_LONGEST_RETRY_AFTER_S = 600.0
 _UNPACKED_RATIO = 2  # of clips to their archive, for the disk check before anything is fetched
 _MOST_UNPACKED_RATIO = 20  # recordings shrink to half at best, silence aside
 _MOST_UNPACKED_EXTRA_BYTES = 64 << 20
@@ -159,7 +160,7 @@ def get(
     try:
         if given is not None:
             _check_given(given, [archive for archive in type_dirs if _unpacked_files(root, archive) is None])
-        with _only_one(root / ".archives"):
+        with only_one(root / ".archives", target=root):
             missing = [archive for archive in type_dirs if _unpacked_files(root, archive) is None]
             if missing:
                 download = _Download(
@@ -175,10 +176,6 @@ def get(
             f"cannot use {what!r} ({reason}); fix that, or choose another folder with --output"
         ) from error
     return Fetched(files, len(missing))
-
-
-class _Complete(Exception):
-    """Raised when an archive is complete, as far as is known without its checksum."""
 
 
 class _Download:
@@ -221,7 +218,7 @@ class _Download:
             if known := published or md5 or archive.md5:
                 self.md5[archive] = known
             if self.given is not None:
-                self.sizes[archive] = _size(self.given / archive.name)
+                self.sizes[archive] = part_bytes(self.given / archive.name)
             elif size is not None:
                 self.sizes[archive] = size
         unchecked = [archive.name for archive in archives if archive not in self.md5]
@@ -289,67 +286,23 @@ class _Download:
 
     def _fetch(self, archive: Archive, part: Path, url: str) -> bool:
         """Download an archive, resuming after every interruption; False if the download was stopped."""
-        fruitless, most = 0, 0
-        while not self.stopped.is_set():
-            pause_s = 0.0
-            try:
-                pause_s = self._fetch_rest(archive, part, url)
-                reason = "the server is busy" if pause_s else "the connection was interrupted"
-            except _Complete:
-                return True
-            except (requests.RequestException, HTTPError) as error:
-                reason = f"the connection failed: {error}"
-            have = _size(part)
-            fruitless = 0 if have > most else fruitless + 1
-            most = max(have, most)
-            if fruitless == _FRUITLESS_ATTEMPTS:
-                raise InputError(
-                    f"{url} cannot be downloaded ({reason}); run the same command later to resume"
-                )
-            self.stopped.wait(max(pause_s, min(_BACK_OFF_S * 2**fruitless, _LONGEST_BACK_OFF_S)))
-        return False
-
-    def _fetch_rest(self, archive: Archive, part: Path, url: str) -> float:
-        """Download the rest of an archive; return the seconds to wait before the next attempt.
-
-        Raises `_Complete` if nothing is missing as far as is known, `InputError` if the server refuses.
-        """
-        size, have = self.sizes.get(archive), _size(part)
-        if size is not None and have > size:
-            part.unlink()
-            have = 0
-        self._advance(archive, have)
-        if have == size:
-            raise _Complete
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-            if answer.status_code in _BUSY:
-                return max(_BACK_OFF_S, _asked_pause_s(answer))
-            if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                if size is None:
-                    raise _Complete  # the server has no further bytes: the checksum decides
-                part.unlink()
-                return _BACK_OFF_S
-            if not answer.ok:
-                raise InputError(
-                    f"{url} responds with {answer.status_code} {answer.reason}; give another address with"
-                    f" --base-url, or a folder of downloaded archives with --from"
-                )
-            if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                have = 0  # the server sends the whole file
-            with part.open("ab" if have else "wb", buffering=0) as file:
-                # read1 returns what has arrived; iter_content would lose an incomplete chunk
-                for piece in iter(lambda: answer.raw.read1(_PIECE_BYTES), b""):
-                    if self.stopped.is_set():
-                        return 0.0
-                    file.write(piece)
-                    have += len(piece)
-                    self._advance(archive, have)
-                    if size is not None and have > size:
-                        raise _Complete  # more bytes than the record gives: the checksum decides
-        if size is None or have == size:
-            raise _Complete
-        return 0.0
+        try:
+            return fetch(
+                url,
+                part,
+                size_bytes=self.sizes.get(archive),
+                stopped=self.stopped,
+                progress=lambda have, _: self._advance(archive, have),
+            )
+        except Interrupted as error:
+            raise InputError(
+                f"{url} cannot be downloaded ({error}); run the same command later to resume"
+            ) from error
+        except Refused as error:
+            raise InputError(
+                f"{url} {error}; give another address with --base-url, or a folder of downloaded archives"
+                f" with --from"
+            ) from error
 
     def _check_room(self, archives: Collection[Archive]) -> None:
         """Raise if archives and clips would not fit on the disk."""
@@ -359,7 +312,7 @@ class _Download:
                 needed += sum(member.file_size for member in _members(self.given / archive.name))
             else:
                 size = self.sizes.get(archive, 0)
-                present = _size(self.root / ".archives" / f"{archive.name}.part")
+                present = part_bytes(self.root / ".archives" / f"{archive.name}.part")
                 needed += max(size - present, 0) + _UNPACKED_RATIO * size
         _check_room(self.root, needed)
 
@@ -493,24 +446,15 @@ def _asked(url: str) -> requests.Response | None:
         pause_s = _BACK_OFF_S * 2**attempt
         try:
             answer = requests.get(url, timeout=_ASKING_TIMEOUT_S)
-            if answer.status_code not in _BUSY:
+            if answer.status_code not in BUSY:
                 return answer
-            pause_s = max(pause_s, _asked_pause_s(answer))
-        except (InvalidSchema, InvalidURL, LocationValueError, MissingSchema) as error:
+            pause_s = max(pause_s, asked_pause_s(answer))
+        except NO_ADDRESS as error:
             raise InputError(f"{url!r} is not a web address; give a --base-url such as {ZENODO}") from error
         except requests.RequestException:
             answer = None
         time.sleep(pause_s)
     return answer
-
-
-def _asked_pause_s(answer: requests.Response) -> float:
-    """Return the pause that a busy server asks for."""
-    try:
-        asked_s = Retry().get_retry_after(answer.raw) or 0.0
-    except InvalidHeader:
-        asked_s = 0.0
-    return min(asked_s, _LONGEST_RETRY_AFTER_S)
 
 
 def _record_facts(answer: requests.Response, url: str) -> RecordFacts:
@@ -527,13 +471,12 @@ def _record_facts(answer: requests.Response, url: str) -> RecordFacts:
 
 
 def _check_room(folder: Path, needed_bytes: int) -> None:
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free_bytes = shutil.disk_usage(existing).free
-    if needed_bytes > free_bytes:
-        raise InputError(
-            f"{shown_bytes(needed_bytes)} are needed in {str(folder)!r} for archives and clips,"
-            f" {shown_bytes(free_bytes)} are free; free some space, or choose another folder with --output"
-        )
+    check_room(
+        folder,
+        needed_bytes,
+        purpose="archives and clips",
+        cure="free some space, or choose another folder with --output",
+    )
 
 
 def _note(root: Path, archive: Archive) -> Path:
@@ -549,24 +492,6 @@ def _unpacked_files(root: Path, archive: Archive) -> list[str] | None:
     return files if all((root / file).is_file() for file in files) else None
 
 
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Lock a folder against other downloads; the lock ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another process is downloading to {str(folder.parent)!r}; wait for it to end"
-            ) from error
-        yield
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
-
-
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -574,17 +499,3 @@ def _md5(path: Path) -> str:
 
 def _damaged(archive: Path, error: Exception) -> InputError:
     return InputError(f"{str(archive)!r} is damaged ({error}); download it again from its source")
-
-
-def shown_bytes(count_bytes: int) -> str:
-    """Return a number of bytes in a readable unit.
-
-    Examples
-    --------
-    >>> shown_bytes(1_234_567)
-    '1.2 MB'
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count_bytes >= factor:
-            return f"{count_bytes / factor:.1f} {unit}"
-    return f"{count_bytes / 1e3:.1f} kB"
