@@ -35,7 +35,7 @@ def batch(rows: int = 5) -> ClipBatch:
 def test_a_batch_has_no_label_name_or_path() -> None:
     names = {field.name for field in fields(ClipBatch)}
     assert names == {
-        "windows", "clip", "n_clips", "machine", "section", "domain", "attributes", "row_keys",
+        "windows", "clip", "n_clips", "machine", "section", "domain", "attributes", "group", "row_keys",
         "augmentation", "waveform",
     }  # fmt: skip
 

@@ -22,6 +22,7 @@ from asdbench.spec import MelSpec
 
 Scale = Literal["linear", "log"]
 Pooling = Literal["mean", "max", "top-k", "relative-deviation"]
+Scope = Literal["machine", "data set"]
 Precision = Literal["auto", "bfloat16", "float32"]
 ConfigT = TypeVar("ConfigT", default=Any)
 SystemT = TypeVar("SystemT", bound=nn.Module)
@@ -121,7 +122,8 @@ class ClipBatch:
         Number of clips in the batch.
     machine
         Long[Tensor, "row"], 0 for the job's machine type, k for the k-th of the other types; rows of other
-        types serve as pseudo-anomalies.
+        types serve as pseudo-anomalies. With the scope ``"data set"``: index into
+        ``TrainingFacts.machine_types``.
     section
         Long[Tensor, "row"], index into ``TrainingFacts.sections`` or ``UNKNOWN``.
     domain
@@ -129,6 +131,9 @@ class ClipBatch:
     attributes
         Long[Tensor, "row column"], class index in each column of ``TrainingFacts.attributes`` or ``UNKNOWN``;
         only in training.
+    group
+        Long[Tensor, "row"], joint label of machine type, section, attributes and domain, from 0 to
+        ``TrainingFacts.groups - 1``, or ``UNKNOWN`` for pseudo-anomalies; only in training.
     row_keys
         Long[Tensor, "row"], seeds for the random numbers of a row: equal for equal (seed, step, row),
         regardless of how the batch is spread over processes; only in training.
@@ -147,6 +152,7 @@ class ClipBatch:
     section: Tensor
     domain: Tensor | None = None
     attributes: Tensor | None = None
+    group: Tensor | None = None
     row_keys: Tensor | None = None
     augmentation: Tensor | None = None
     waveform: Tensor | None = None
@@ -264,14 +270,20 @@ class TrainingFacts:
     Attributes
     ----------
     sections
-        Sections of the machine type, sorted.
+        Sections of the machine types, sorted.
     attributes
         Training values of each attribute column by its name, sorted; columns with a single value carry no
         information and are omitted.
+    machine_types
+        Machine types that are trained on, sorted: the job's, or with the scope ``"data set"`` all.
+    groups
+        Number of different joint labels of machine type, section, attributes and domain.
     """
 
     sections: tuple[str, ...]
     attributes: Mapping[str, tuple[str, ...]]
+    machine_types: tuple[str, ...] = ()
+    groups: int = 0
 
 
 @dataclass(frozen=True)
@@ -409,7 +421,7 @@ class MemberScores:
 
 
 class System(nn.Module, Generic[ConfigT]):
-    """A detection system for one machine type.
+    """A detection system for one machine type, or trained once for all machine types of a data set.
 
     ``class MySystem(System[Config])`` has the settings ``Config``, a frozen dataclass whose fields are
     declared with :func:`asdbench.tunable`.
@@ -429,12 +441,18 @@ class System(nn.Module, Generic[ConfigT]):
         training, for CPUs, ``demo``: quick on the embedded data.
     training_of
         Name of the system whose trained model this one scores; ``None`` if it trains its own.
+    scope
+        ``"machine"``: one training for each machine type. ``"data set"``: one training for all machine types
+        of the data set, whichever of them are asked for; the hold-out of each is kept out of it. Training
+        rows of all types are ordinary rows, so there are no pseudo-anomalies. The back end is fitted and
+        clips are scored for each machine type, with its own training clips.
     """
 
     Config: type[ConfigT]
     citation: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     training_of: ClassVar[str | None] = None
+    scope: ClassVar[Scope] = "machine"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

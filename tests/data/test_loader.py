@@ -485,6 +485,115 @@ def test_the_back_end_gets_the_scoring_windows_of_training_clips(data: DataSet) 
     assert clips == len(found.training_ids)
 
 
+# One training for all machine types of a data set
+
+ALL = BatchPlan(16, draw="window-per-clip", target_rows=2)
+TYPES = ("fan", "pump", "valve")
+
+
+def of_data_set(data: DataSet, machine_type: str = "pump", **more: Any) -> JobData:
+    arguments: dict[str, Any] = {"input_spec": NEEDS, "plan": ALL, "seed": 3} | more
+    return JobData(data, machine_type, scope="data set", **arguments)
+
+
+@pytest.mark.parametrize("plan", [ALL, EVERY])
+def test_a_data_set_is_trained_on_without_any_hold_out(data: DataSet, plan: BatchPlan) -> None:
+    found = of_data_set(data, plan=plan)
+    allowed: Counter[bytes] = Counter()
+    for index, name in enumerate(TYPES):
+        alone = JobData(data, name, input_spec=NEEDS, plan=EVERY, seed=3)
+        allowed.update(windows_of(alone, alone.training_ids))
+        assert of_data_set(data, name).hold_out_ids.tolist() == alone.hold_out_ids.tolist()
+        assert found.facts.machine_types[index] == name
+    machines = set()
+    for step in range(40):
+        batch = found.batch(step)
+        assert set(content(batch)) <= set(allowed)
+        machines |= set(batch.machine.tolist())
+        assert batch.attributes is not None
+        assert (batch.section == 0).all()
+        assert (batch.attributes != UNKNOWN).all()
+    assert machines == {0, 1, 2}
+
+
+def test_every_type_of_a_data_set_has_the_same_training_batches(data: DataSet) -> None:
+    batches = [of_data_set(data, name).batch(4) for name in TYPES]
+    assert same(batches[0], batches[1])
+    assert same(batches[0], batches[2])
+
+
+def test_groups_are_the_joint_labels_of_training_clips(data: DataSet) -> None:
+    found = of_data_set(data)
+    train = data.clips.filter((pl.col("split") == "train") & ~pl.col("clip_id").is_in(
+        [int(i) for name in TYPES for i in of_data_set(data, name).hold_out_ids]))  # fmt: skip
+    labels = {
+        (row["machine_type"], row["section"], row["domain"], str(row["attributes"]))
+        for row in train.iter_rows(named=True)
+    }
+    assert found.facts.groups == len(labels)
+    seen: dict[int, set[tuple[int, ...]]] = {}
+    for step in range(60):
+        batch = found.batch(step)
+        assert batch.group is not None
+        assert batch.domain is not None
+        assert batch.attributes is not None
+        columns = [batch.machine, batch.section, batch.domain, *batch.attributes.T]
+        for group, label in zip(batch.group.tolist(), torch.stack(columns, dim=1).tolist(), strict=True):
+            seen.setdefault(group, set()).add(tuple(label))
+    assert sorted(seen) == list(range(found.facts.groups))
+    assert all(len(labels) == 1 for labels in seen.values())
+    assert len({label for labels in seen.values() for label in labels}) == found.facts.groups
+
+
+def test_groups_of_a_machine_leave_out_pseudo_anomalies(data: DataSet) -> None:
+    found = job(data, plan=CLIPS)
+    batch = found.batch(0)
+    assert batch.group is not None
+    assert found.facts.machine_types == ("pump",)
+    assert ((batch.group == UNKNOWN) == (batch.machine != 0)).all()
+    assert batch.group.max() < found.facts.groups < of_data_set(data).facts.groups
+
+
+@pytest.mark.parametrize("plan", [ALL, EVERY])
+def test_the_back_end_and_scores_of_a_data_set_are_of_one_type(data: DataSet, plan: BatchPlan) -> None:
+    found, alone = of_data_set(data, plan=plan), job(data, plan=replace(plan))
+    fitted = [row for batch in found.backend_batches() for row in content(batch)]
+    if plan is ALL:
+        assert sorted(fitted) == sorted(row for batch in alone.backend_batches() for row in content(batch))
+    assert set(fitted) <= set(windows_of(alone, alone.training_ids))
+    assert {int(m) for batch in found.backend_batches() for m in batch.machine} == {1}
+    ours, theirs = found.scoring_batches(found.test_ids), alone.scoring_batches(found.test_ids)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.windows, other.windows)
+        assert set(one.machine.tolist()) == {1}
+        assert one.group is one.domain is one.attributes is None
+
+
+def test_each_type_of_a_data_set_is_standardized_with_its_own_statistics(data: DataSet) -> None:
+    spec = replace(NEEDS, standardize=True)
+    found = of_data_set(data, input_spec=spec)
+    raw = of_data_set(data)
+    for step in range(3):
+        z, db = found.batch(step), raw.batch(step)
+        for index, name in enumerate(TYPES):
+            statistics = JobData(data, name, input_spec=spec, plan=EVERY, seed=3).standardization
+            assert statistics is not None
+            rows = z.machine == index
+            torch.testing.assert_close(z.windows[rows], statistics.apply_(db.windows[rows].clone()))
+
+
+@pytest.mark.parametrize("tested", ["pump", "valve"])
+def test_a_leak_of_any_type_of_a_data_set_is_refused(data: DataSet, tested: str) -> None:
+    leaky = with_content_of(data, of("valve", "train"), of(tested, "test"))
+    with pytest.raises(InputError, match=r"data leak: 1 training clips of valve in data set 'tiny' have"):
+        of_data_set(leaky)
+
+
+def test_a_data_set_has_no_pseudo_anomalies(data: DataSet) -> None:
+    with pytest.raises(ValueError, match=r"pseudo_anomaly_share=0\.5 does not go with the scope 'data set'"):
+        of_data_set(data, plan=CLIPS)
+
+
 # Whole clips
 
 

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 
 from asdbench import registry
 from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
+from asdbench.driver.export import export_model
+from asdbench.engine.detector import Detector
+from asdbench.engine.evaluation import evaluate, judged_scores
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import Job
+from asdbench.engine.jobs import Job, ResolvedJob, by_training
+from asdbench.engine.run_task import run_task
+from asdbench.engine.runtime import Runtime
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.testing import SystemConformance, write_tiny
@@ -89,7 +95,9 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     """Give a function that installs the system with replacements in its code and runs a job of it."""
     (tmp_path / "code").mkdir()
     entry = importlib.metadata.EntryPoint("theirs", "their_suite_system:Theirs", registry.ENTRY_POINTS)
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: [entry] if group == registry.ENTRY_POINTS else []
+    )
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
     registry.get.cache_clear()
     registry.source_hash.cache_clear()
@@ -138,6 +146,43 @@ def checks_of(bench: FinishedJob, folder: Path) -> dict[str, Callable[[], None]]
         "resumed": lambda: suite.test_an_interrupted_training_resumes(bench, job, fresh()),
         "said": suite.test_it_is_documented,
     }
+
+
+FOR_ALL_TYPES = [
+    ('    citation = "@misc', '    scope = "data set"\n    citation = "@misc'),
+    (
+        '        self.register_buffer("mean"',
+        "        types, groups = len(facts.machine_types), facts.groups\n"
+        '        self.register_buffer("shares", torch.zeros(types, groups))\n'
+        '        self.register_buffer("mean"',
+    ),
+]
+
+
+def test_one_training_for_all_machine_types(build: Build, tmp_path: Path) -> None:
+    finished = build(*FOR_ALL_TYPES)
+    fan, job, store = finished.resolved, finished.resolved.job, finished.store
+    valve = ResolvedJob.from_workspace(replace(job, machine_type="valve"), finished.workspace)
+    assert valve.training_key == fan.training_key
+    assert valve.scoring_key != fan.scoring_key
+    (task,) = by_training([fan, valve])
+    assert (task.label, task.scored_label) == ("all types theirs seed 1",) * 2
+    assert [name for name, _ in fan.training_description["clips"]] == ["fan", "valve"]
+    assert store.is_trained(valve)
+    assert not store.is_scored(valve)
+    trained = store.training_record(fan.training_key)
+    assert not run_task(task, Runtime(), store)
+    assert store.training_record(valve.training_key) == trained  # not trained again
+    results = [evaluate(resolved, store) for resolved in (fan, valve)]
+    assert sum(result.record.training_seconds for result in results) == pytest.approx(trained.seconds)
+    export_model([fan, valve], store, tmp_path / "detector")
+    detector = Detector.load(tmp_path / "detector")
+    for resolved in (fan, valve):
+        scores = judged_scores(resolved, store)
+        for path, score in scores.select("path", "score").iter_rows():
+            samples, rate = soundfile.read(resolved.data.root / path, dtype="int16")
+            detection = detector.score(samples, rate, machine=resolved.machine_type)
+            assert detection.score == pytest.approx(score, rel=1e-5, abs=1e-5)
 
 
 def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def scoring_batches(
     standardization: Standardization | None,
     *,
     section: int,
+    machine: int = 0,
 ) -> Iterator[ClipBatch]:
     """Yield all windows of clips that are not in a store, as `JobData.scoring_batches` does of stored ones.
 
@@ -140,6 +141,7 @@ def scoring_batches(
     input_spec : input that the system reads
     standardization : statistics of the mel bins, if the system takes z-scores
     section : index of the clips' section in `TrainingFacts.sections`, or ``UNKNOWN``
+    machine : index of the clips' machine type, see `ClipBatch.machine`
     """
     frames = [max(input_spec.mel.frames(len(samples)), input_spec.min_frames) for samples in clips]
     lengths = [input_spec.window_frames or of_clip for of_clip in frames]
@@ -149,7 +151,8 @@ def scoring_batches(
     ]
     for group in grouped([len(of_clip) for of_clip in starts], lengths):
         length = lengths[group.start]
-        yield _scoring_batch(clips[group], starts[group], length, input_spec, standardization, section)
+        batch = _scoring_batch(clips[group], starts[group], length, input_spec, standardization, section)
+        yield replace(batch, machine=torch.full_like(batch.machine, machine))
 
 
 def _scoring_batch(

@@ -4,15 +4,15 @@ What is random is keyed by (seed, purpose, epoch or step), never by process: bat
 for every number of processes that share it, and each process takes every ``size``-th of them.
 
 This module keeps a system from data that it must not see: training rows come from the training split without
-the hold-out, never from supplemental or test clips, and a training clip whose content is that of a test clip
-of the job's data set is rejected, whatever its source; scoring batches carry neither domain nor attributes;
-nothing here knows a label or a path.
+the hold-out (that of every machine type where one training is for all), never from supplemental or test
+clips, and a training clip whose content is that of a test clip of the job's data set is rejected, whatever
+its source; scoring batches carry neither domain nor attributes; nothing here knows a label or a path.
 """
 
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -35,10 +35,20 @@ from asdbench.data.clip_windows import (
 )
 from asdbench.data.holdout import hold_out
 from asdbench.data.sets.catalog import DataSet
+from asdbench.data.training_clips import (
+    TrainingClips,
+    columns_of,
+    facts_of,
+    group_indices,
+    pseudo_anomaly_types,
+    reject_leaks,
+    trained_types,
+    training_clips,
+)
 from asdbench.errors import InputError, unknown_name
 from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, mask_windows
 from asdbench.features.mel import log_mel_of_padded
-from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, TrainingFacts
+from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, Scope
 
 _EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # purposes of random streams
 
@@ -46,19 +56,6 @@ _EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # purposes of random streams
 def stream(seed: int, *key: int) -> np.random.Generator:
     """Return the random stream of ``key`` under ``seed``."""
     return np.random.default_rng([seed, *key])
-
-
-@dataclass(frozen=True)
-class _Clips:
-    """Columns of training clips of all machine types that a job draws from; shape (clip,) each."""
-
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    machine: NDArray[np.int64]
-    section: NDArray[np.int64]
-    domain: NDArray[np.int64]
-    attributes: NDArray[np.int64]  # (clip, column)
-    clip_id: NDArray[np.int64]
 
 
 class JobData:
@@ -72,6 +69,7 @@ class JobData:
     seed : seed of all random streams
     pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies (but for one of the same
         name); ``None`` for the other types of ``data``
+    scope : whether training draws from the job's machine type or from all types of ``data``
 
     Attributes
     ----------
@@ -93,8 +91,9 @@ class JobData:
         plan: BatchPlan,
         seed: int,
         pseudo_anomaly_data: DataSet | None = None,
+        scope: Scope = "machine",
     ) -> None:
-        _check(plan)
+        _check(plan, scope)
         self.data, self.machine_type, self.input_spec, self.plan, self.seed = (
             data,
             machine_type,
@@ -102,31 +101,42 @@ class JobData:
             plan,
             seed,
         )
+        self.scope = scope
         self._others = (
             pseudo_anomaly_types(data, machine_type, pseudo_anomaly_data) if plan.pseudo_anomaly_share else []
         )
-        _reject_leaks(data, self._sources)
-        own = data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
-        train = own.filter(pl.col("split") == "train")
-        self.test_ids = own.filter(pl.col("split") == "test")["clip_id"].to_numpy()
-        self.hold_out_ids = np.empty(0, np.int64)
-        if plan.hold_out:
-            try:
-                self.hold_out_ids = hold_out(train, generator=stream(seed, _HOLD_OUT))
-            except InputError as error:
-                raise InputError(
-                    f"machine type {machine_type!r} of data set {data.name!r}: {error}"
-                ) from None
-        training = train.filter(~pl.col("clip_id").is_in(self.hold_out_ids.tolist()))
-        self.training_ids = training["clip_id"].to_numpy()
-        self._training = training
-        self.facts = _facts(training)
+        self._trained_types = trained_types(data, machine_type, scope)
+        self._own = self._trained_types.index(machine_type)
+        reject_leaks(data, self._sources)
+        held_out = {name: self._hold_out(name) for name in self._trained_types}
+        self._training = {
+            name: training_clips(data, name).filter(~pl.col("clip_id").is_in(ids.tolist()))
+            for name, ids in held_out.items()
+        }
+        self.hold_out_ids = held_out[machine_type]
+        self.training_ids = self._training[machine_type]["clip_id"].to_numpy()
+        tested = data.clips.filter((pl.col("machine_type") == machine_type) & (pl.col("split") == "test"))
+        self.test_ids = tested["clip_id"].sort().to_numpy()
+        self._groups = group_indices(self._training)
+        self.facts = facts_of(self._training, groups=len(self._groups))
+
+    def _hold_out(self, machine_type: str) -> NDArray[np.int64]:
+        """Return the ids of the clips of a machine type that are held out; each type's by the same draw."""
+        if not self.plan.hold_out:
+            return np.empty(0, np.int64)
+        clips = training_clips(self.data, machine_type)
+        try:
+            return hold_out(clips, generator=stream(self.seed, _HOLD_OUT))
+        except InputError as error:
+            raise InputError(
+                f"machine type {machine_type!r} of data set {self.data.name!r}: {error}"
+            ) from None
 
     def with_plan(self, plan: BatchPlan | None) -> "JobData":
         """Return the same clips drawn by another plan, which differs in the make-up of batches alone."""
         if plan is None or plan == self.plan:
             return self
-        _check(plan)
+        _check(plan, self.scope)
         same = replace(plan, hold_out=self.plan.hold_out, validation_share=self.plan.validation_share)
         if plan != same or plan.draw != self.plan.draw or (plan.pseudo_anomaly_share and not self._others):
             raise ValueError(
@@ -140,8 +150,8 @@ class JobData:
 
     @cached_property
     def _sources(self) -> list[tuple[DataSet, str]]:
-        """The job's own machine type, then the other types, each with its data set."""
-        return [(self.data, self.machine_type), *self._others]
+        """The machine types that are trained on, then pseudo-anomalies, each with its data set."""
+        return [*((self.data, name) for name in self._trained_types), *self._others]
 
     @cached_property
     def _shards(self) -> list[feature_store.Shard]:
@@ -169,16 +179,22 @@ class JobData:
         return [_as_tensor(shard.rows) for shard in self._shards]
 
     @cached_property
-    def _clips(self) -> _Clips:
-        tables = [self._training] + [
-            data.clips.filter((pl.col("machine_type") == other) & (pl.col("split") == "train")).sort(
-                "clip_id"
+    def _clips(self) -> TrainingClips:
+        trained = [*self._training.items()]
+        others = [(None, training_clips(data, other)) for data, other in self._others]
+        columns = [
+            columns_of(table, layout, machine, name, self.facts, self._groups)
+            for machine, ((name, table), layout) in enumerate(
+                zip([*trained, *others], self._layouts, strict=True)
             )
-            for data, other in self._others
         ]
-        columns = [_columns(table, layout, machine, self.facts) for machine, (table, layout) in
-                   enumerate(zip(tables, self._layouts, strict=True))]  # fmt: skip
-        return _Clips(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        return TrainingClips(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    @cached_property
+    def _is_trained(self) -> NDArray[np.bool_]:
+        """Whether a clip is of a machine type that is trained on, and no pseudo-anomaly; shape (clip,)."""
+        is_trained: NDArray[np.bool_] = self._clips.machine < len(self._trained_types)
+        return is_trained
 
     @property
     def _window_frames(self) -> int:
@@ -194,7 +210,7 @@ class JobData:
 
     @cached_property
     def _windows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First frame and clip of every training window of the own type, for ``every-window`` plans."""
+        """First frame and clip of every training window, for ``every-window`` plans."""
         clips = self._clips
         counts = clips.stop - clips.start - self._window_frames + 1
         clip = np.repeat(np.arange(len(counts)), counts)
@@ -214,8 +230,7 @@ class JobData:
         """Rows of source clips, target clips and other machine types in a ``window-per-clip`` batch."""
         pseudo_anomaly_data = round(self.plan.pseudo_anomaly_share * self.plan.size)
         target = min(self.plan.target_rows, self.plan.size - pseudo_anomaly_data)
-        own = self._clips.machine == 0
-        if not (own & (self._clips.domain == 1)).any():
+        if not (self._is_trained & (self._clips.domain == 1)).any():
             target = 0
         return self.plan.size - pseudo_anomaly_data - target, target, pseudo_anomaly_data
 
@@ -225,8 +240,8 @@ class JobData:
         if self.plan.draw == "every-window":
             whole, rest = divmod(len(self._window_split[0]), self.plan.size)
             return whole + (rest > 1) or 1  # batch norm cannot take a single row
-        own_source = int(((self._clips.machine == 0) & (self._clips.domain == 0)).sum())
-        return max(1, -(-own_source // max(1, self._row_counts[0])))
+        n_source = int((self._is_trained & (self._clips.domain == 0)).sum())
+        return max(1, -(-n_source // max(1, self._row_counts[0])))
 
     def batch(self, step: int, *, rank: int = 0, size: int = 1) -> ClipBatch:
         """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``."""
@@ -235,19 +250,19 @@ class JobData:
         return self._augmented(batch, starts, clip, keys) if self.plan.augmentations else batch
 
     def backend_batches(self) -> Iterator[ClipBatch]:
-        """Yield one more pass over the training clips, as if training continued.
+        """Yield one more pass over the training clips of the job's machine type, as if training continued.
 
         ``every-window`` plans give the batches of one more epoch; ``window-per-clip`` plans give each
         clip's windows as at scoring, with domain and attributes.
         """
         if self.plan.draw == "every-window":
-            order = stream(self.seed, _EPOCH, 2**31).permutation(self._window_split[0])
+            order = stream(self.seed, _EPOCH, 2**31).permutation(self._own_windows(self._window_split[0]))
             for chosen in _chunks(order, self.plan.size):
                 starts, clip = (column[chosen] for column in self._windows)
                 yield self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
             return
         clips = self._clips
-        own = np.flatnonzero(clips.machine == 0)
+        own = np.flatnonzero(clips.machine == self._own)
         spans = [(int(clips.start[c]), int(clips.stop[c])) for c in own]
         for group, length in self._by_rows(own, spans):
             starts = np.concatenate([start for _, start in group])
@@ -270,14 +285,18 @@ class JobData:
         if self.plan.draw == "window-per-clip":
             yield from self.scoring_batches(self.training_ids)
             return
-        for part in (
-            stream(self.seed, _EPOCH, 2**31).permutation(self._window_split[0]),
-            self._window_split[1],
-        ):
+        training, validation = (self._own_windows(windows) for windows in self._window_split)
+        for part in (stream(self.seed, _EPOCH, 2**31).permutation(training), validation):
             for chosen in _chunks(part, self.plan.size):
                 starts, clip = (column[chosen] for column in self._windows)
                 batch = self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
-                yield regrouped(replace(batch, domain=None, attributes=None, row_keys=None), [len(chosen)])
+                unknown = replace(batch, domain=None, attributes=None, group=None, row_keys=None)
+                yield regrouped(unknown, [len(chosen)])
+
+    def _own_windows(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some training windows that are of the job's machine type."""
+        own: NDArray[np.int64] = windows[self._clips.machine[self._windows[1][windows]] == self._own]
+        return own
 
     def _rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """First frame, clip and key of each row of the global batch."""
@@ -304,15 +323,15 @@ class JobData:
     ) -> NDArray[np.int64]:
         source_rows, target_rows, other_rows = self._row_counts
         clips = self._clips
-        source = np.flatnonzero((clips.machine == 0) & (clips.domain == 0))
-        target = np.flatnonzero((clips.machine == 0) & (clips.domain == 1))
+        source = np.flatnonzero(self._is_trained & (clips.domain == 0))
+        target = np.flatnonzero(self._is_trained & (clips.domain == 1))
         order = stream(self.seed, _EPOCH, epoch).permutation(source)
         drawn = [np.take(order, np.arange(place * source_rows, (place + 1) * source_rows), mode="wrap")]
         if target_rows:
             turn = np.arange(step * target_rows, (step + 1) * target_rows)
             drawn.append(np.take(stream(self.seed, _EPOCH).permutation(target), turn, mode="wrap"))
         if other_rows:
-            drawn.append(generator.choice(np.flatnonzero(clips.machine > 0), other_rows))
+            drawn.append(generator.choice(np.flatnonzero(~self._is_trained), other_rows))
         return np.concatenate(drawn)
 
     def _training_batch(
@@ -333,6 +352,7 @@ class JobData:
             section=torch.from_numpy(clips.section[clip]),
             domain=torch.from_numpy(clips.domain[clip]),
             attributes=torch.from_numpy(clips.attributes[clip]),
+            group=torch.from_numpy(clips.group[clip]),
             row_keys=torch.from_numpy(keys),
             waveform=self._crops(machine, clips.clip_id[clip], starts - clips.start[clip], length)
             if self.input_spec.waveform
@@ -366,7 +386,7 @@ class JobData:
                 log_mel_of_padded(crops, self.input_spec.mel).half().float()
             )  # rounded as those that are stored
             places = torch.from_numpy(rows)
-            batch.windows[places] = self._standardized(mels)
+            batch.windows[places] = self._standardized(mels, clips.machine[clip[rows]])
             if batch.waveform is not None:
                 batch.waveform[places] = crops
         mask_windows(batch.windows, transforms=transforms, keys=keys.tolist())
@@ -376,7 +396,7 @@ class JobData:
 
     def scoring_batches(self, clip_ids: Sequence[int] | NDArray[np.int64]) -> Iterator[ClipBatch]:
         """Yield all windows of the given clips of the job's machine type, several clips a batch, in order."""
-        spans = [self._shards[0].span(int(clip_id)) for clip_id in clip_ids]
+        spans = [self._shards[self._own].span(int(clip_id)) for clip_id in clip_ids]
         sections = {
             row[0]: row[1] for row in self.data.clips.select("clip_id", "section").iter_rows()
         }  # not part of what a name tells: the organizers give it for every clip
@@ -384,7 +404,7 @@ class JobData:
         for group, length in self._by_rows(np.arange(len(spans)), spans):
             starts = np.concatenate([start for _, start in group])
             section = [index.get(sections[int(clip_ids[c])], UNKNOWN) for c, start in group for _ in start]
-            own = np.zeros(len(starts), np.int64)
+            own = np.full(len(starts), self._own)
             ids = np.array([clip_ids[c] for c, start in group for _ in start])
             offsets = starts - np.array([spans[c][0] for c, start in group for _ in start])
             batch = ClipBatch(
@@ -419,16 +439,27 @@ class JobData:
 
     # Spectrograms
 
-    @cached_property
+    @property
     def standardization(self) -> Standardization | None:
         """Statistics of the mel bins over the job's training clips, if the system wants z-scores."""
-        if not self.input_spec.standardize:
-            return None
-        own = self._clips.machine == 0
+        return self._standardization_of(self._own) if self.input_spec.standardize else None
+
+    def _standardization_of(self, machine: int) -> Standardization:
+        """Return the statistics over the training clips of a machine type, which are computed once."""
+        if machine not in self._standardizations:
+            self._standardizations[machine] = self._computed_standardization(machine)
+        return self._standardizations[machine]
+
+    @cached_property
+    def _standardizations(self) -> dict[int, Standardization]:
+        return {}
+
+    def _computed_standardization(self, machine: int) -> Standardization:
+        own = self._clips.machine == machine
         total = torch.zeros(2, self.input_spec.mel.n_mels, dtype=torch.float64)
         count = 0
         for start, stop in zip(self._clips.start[own], self._clips.stop[own], strict=True):
-            frames = self._frames[0][start:stop].double()
+            frames = self._frames[machine][start:stop].double()
             total += torch.stack([frames.sum(0), frames.square().sum(0)])
             count += len(frames)
         mean, square = total / count
@@ -437,19 +468,30 @@ class JobData:
 
     def _gather(self, machine: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> Tensor:
         """Return Float[Tensor, "row frame mel"] of the windows of ``length`` frames from ``starts``."""
-        if not machine.any():
-            windows = windows_at(self._frames[0], starts, length)
+        if (machine == self._own).all():
+            windows = windows_at(self._frames[self._own], starts, length)
         else:
             windows = torch.empty(len(starts), length, self.input_spec.mel.n_mels)
             for which in np.unique(machine):
                 rows = np.flatnonzero(machine == which)
                 windows[torch.from_numpy(rows)] = windows_at(self._frames[which], starts[rows], length)
-        return self._standardized(windows)
+        return self._standardized(windows, machine)
 
-    def _standardized(self, windows: Tensor) -> Tensor:
-        """Turn windows in dB into z-scores, in place, if the system wants them."""
-        if self.standardization is not None:
-            self.standardization.apply_(windows)
+    def _standardized(self, windows: Tensor, machine: NDArray[np.int64]) -> Tensor:
+        """Turn windows in dB into z-scores, in place, if the system wants them.
+
+        Every machine type that is trained on has its own statistics; pseudo-anomalies get the job's.
+        """
+        if not self.input_spec.standardize:
+            return windows
+        of_rows = np.where(machine < len(self._trained_types), machine, self._own)
+        for which in np.unique(of_rows):
+            rows = torch.from_numpy(np.flatnonzero(of_rows == which))
+            statistics = self._standardization_of(int(which))
+            if len(rows) == len(windows):
+                statistics.apply_(windows)
+            else:
+                windows[rows] = statistics.apply_(windows[rows])
         return windows
 
     # Waveforms
@@ -470,47 +512,12 @@ class JobData:
         return crops(clips, frame, self.input_spec.mel, frames=length)
 
 
-def pseudo_anomaly_types(
-    data: DataSet, machine_type: str, pseudo_anomaly_data: DataSet | None
-) -> list[tuple[DataSet, str]]:
-    """Return the machine types that serve as pseudo-anomalies for ``machine_type``, with their data sets.
-
-    Raises :class:`InputError` if there is none.
-    """
-    sources = [
-        (pseudo_anomaly_data or data, machine)
-        for machine in (pseudo_anomaly_data or data).machine_types
-        if machine != machine_type
-    ]
-    if sources:
-        return sources
-    lacks = f"data set {(pseudo_anomaly_data or data).name!r} has no machine type but {machine_type!r}"
-    raise InputError(
-        f"{lacks}; this system takes pseudo-anomalies from other machine types; name a data set that has "
-        f"some with --pseudo-anomalies-from"
-    )
-
-
-def _reject_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None:
-    """Raise if a training clip of a source has the content of a test clip of ``data``."""
-    tested = data.clips.filter(pl.col("split") == "test").select("content_hash", tested="path")
-    for source, machine in sources:
-        trained = source.clips.filter((pl.col("machine_type") == machine) & (pl.col("split") == "train"))
-        leaked = trained.join(tested, on="content_hash").sort("path", "tested")
-        if leaked.is_empty():
-            continue
-        path, test_path = leaked.select("path", "tested").row(0)
-        count = leaked["path"].n_unique()
-        cure = f"remove one of each pair, then register the folder again with {source.add_command!r}"
-        if source.name != data.name:
-            cure += ", or name another data set with --pseudo-anomalies-from"
-        raise InputError(
-            f"data leak: {count} training clips of {machine} in data set {source.name!r} have the content of "
-            f"test clips of data set {data.name!r} (the first: {path} = {test_path}); {cure}"
+def _check(plan: BatchPlan, scope: Scope) -> None:
+    if scope == "data set" and plan.pseudo_anomaly_share:
+        raise ValueError(
+            f"a batch plan with pseudo_anomaly_share={plan.pseudo_anomaly_share} does not go with the scope "
+            f"'data set', in which rows of all machine types are ordinary; leave it at 0"
         )
-
-
-def _check(plan: BatchPlan) -> None:
     if plan.draw == "every-window" and (plan.pseudo_anomaly_share or plan.target_rows or plan.augmentations):
         raise ValueError(
             "a batch plan that draws every window takes no pseudo_anomaly_share, target_rows or augmentations"
@@ -529,38 +536,3 @@ def _as_tensor(rows: NDArray[np.float16]) -> Tensor:
 def _chunks(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-def _facts(training: pl.DataFrame) -> TrainingFacts:
-    values: dict[str, set[str]] = {}
-    for row in training["attributes"].to_list():
-        for attribute in row or []:
-            values.setdefault(attribute["name"], set()).add(attribute["value"])
-    attributes = {name: tuple(sorted(found)) for name, found in sorted(values.items()) if len(found) > 1}
-    return TrainingFacts(tuple(sorted(training["section"].unique().to_list())), attributes)
-
-
-def _columns(
-    table: pl.DataFrame, layout: feature_store.Layout, machine: int, facts: TrainingFacts
-) -> tuple[NDArray[np.int64], ...]:
-    spans = np.array([layout.span(clip_id) for clip_id in table["clip_id"]], np.int64).reshape(-1, 2)
-    sections = {section: position for position, section in enumerate(facts.sections)} if machine == 0 else {}
-    classes = {
-        name: {value: position for position, value in enumerate(values)}
-        for name, values in facts.attributes.items()
-    }
-    attributes = np.full((table.height, len(classes)), UNKNOWN, np.int64)
-    if machine == 0:
-        for row, found in enumerate(table["attributes"].to_list()):
-            named = {attribute["name"]: attribute["value"] for attribute in found or []}
-            for column, (name, indices) in enumerate(classes.items()):
-                attributes[row, column] = indices.get(named.get(name, ""), UNKNOWN)
-    return (
-        spans[:, 0],
-        spans[:, 1],
-        np.full(table.height, machine, np.int64),
-        np.array([sections.get(section, UNKNOWN) for section in table["section"]], np.int64),
-        np.array([domain == "target" for domain in table["domain"]], np.int64),
-        attributes,
-        table["clip_id"].to_numpy(),
-    )

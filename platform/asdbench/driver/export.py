@@ -277,9 +277,19 @@ def _exported_model(part: ResolvedJob, store: JobStore) -> ExportedModel:
         code=registry.source_hash(part.configured.name),
         sections=facts.sections,
         attributes=dict(facts.attributes),
+        machine_types=facts.machine_types,
+        groups=facts.groups,
+        section=_only_section(part),
         fusion=_fusion(part, store),
         normalization=Normalization.from_table(fused, "score"),
     )
+
+
+def _only_section(part: ResolvedJob) -> str | None:
+    """Return the section of a machine type's training clips, if they have one only."""
+    clips = part.data.clips.filter(pl.col("clip_id").is_in(part.clips.training_ids.tolist()))
+    sections: list[str] = clips["section"].unique().to_list()
+    return sections[0] if len(sections) == 1 else None
 
 
 def _clip_counts(part: ResolvedJob) -> ClipCounts:

@@ -26,7 +26,7 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.sets.layouts import SUBSETS
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import ResolvedJob, key_of
+from asdbench.engine.jobs import ALL_TYPES, ResolvedJob, key_of
 from asdbench.engine.result_record import (
     ResultKeys,
     ResultRecord,
@@ -179,7 +179,7 @@ def evaluate(
         hold_out_clips=scores.filter(pl.col("use") == "hold-out").height,
         parameters=sum(training.parameters for training in trainings),
         macs_per_clip=sum(scoring.macs_per_clip for scoring in scorings),
-        training_seconds=sum(training.seconds for training in trainings),
+        training_seconds=sum(_seconds_of_type(training) for training in trainings),
         training_steps=sum(training.steps for training in trainings),
         scoring_seconds=scoring_seconds,
         clips_per_second=scorings[0].clips_scored / max(scoring_seconds, 1e-9),
@@ -187,6 +187,12 @@ def evaluate(
     )
     store.root.write(name, to_json(record))
     return Result(key, record)
+
+
+def _seconds_of_type(training: TrainingRecord) -> float:
+    """Return the seconds of a training, or a machine type's share where one is for all types."""
+    is_shared = training.description["machine_type"] == ALL_TYPES
+    return training.seconds / (len(training.description["clips"]) if is_shared else 1)
 
 
 def result_key(

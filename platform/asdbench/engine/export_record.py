@@ -76,7 +76,8 @@ class ExportedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     system, settings : the system and all its settings
     code : hash of the system's code
-    sections, attributes : the system's `asdbench.system.TrainingFacts`
+    sections, attributes, machine_types, groups : the system's `asdbench.system.TrainingFacts`
+    section : the section of the machine type's training clips, if they have one only
     fusion : fusion of its components
     normalization : statistics of its anomaly score, as an ensemble uses them
     """
@@ -88,6 +89,9 @@ class ExportedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attributes: dict[str, tuple[str, ...]]
     fusion: FittedFusion
     normalization: Normalization
+    machine_types: tuple[str, ...] = ()
+    groups: int = 0
+    section: str | None = None
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

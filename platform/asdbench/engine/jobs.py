@@ -22,16 +22,19 @@ from asdbench import registry
 from asdbench.config import SettingValue
 from asdbench.data import feature_store, node_copies
 from asdbench.data.feature_store import FeatureSpec
-from asdbench.data.loader import JobData, pseudo_anomaly_types
+from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
+from asdbench.data.training_clips import pseudo_anomaly_types, trained_types
 from asdbench.engine.task_records import ScoringDescription, TrainingDescription
 from asdbench.features.augment import ON_WAVEFORM
 from asdbench.io.workspace import Workspace
-from asdbench.system import BatchPlan, InputSpec, System, TrainingFacts
+from asdbench.system import BatchPlan, InputSpec, Scope, System, TrainingFacts
 
 _TRAINING_REVISION = 1  # changes whenever the loop, the loader or the features would train another model
 _SCORING_REVISION = 1  # changes whenever the same model would get other component scores
+
+ALL_TYPES = "all types"  # what stands for the machine type of a training for a whole data set
 
 
 class EnsembleDescription(TypedDict):
@@ -147,6 +150,16 @@ class ResolvedJob:
         return self.configured.input_spec
 
     @property
+    def scope(self) -> Scope:
+        """Whether the job's training is for its machine type or for all of the data set."""
+        return self.configured.trainer.system.scope
+
+    @property
+    def trained_on(self) -> str:
+        """The machine types of the job's training, for people."""
+        return self.machine_type if self.scope == "machine" else ALL_TYPES
+
+    @property
     def plan(self) -> BatchPlan:
         """How the trained system's batches are made up."""
         trainer = self.configured.trainer
@@ -162,17 +175,19 @@ class ResolvedJob:
             plan=self.plan,
             seed=self.seed,
             pseudo_anomaly_data=self.pseudo_anomaly_data,
+            scope=self.scope,
         )
 
     @property
     def machine_types_read(self) -> list[tuple[DataSet, str]]:
-        """Machine types whose training clips the job reads, each with its data set."""
+        """Machine types whose training clips the job's training reads, each with its data set."""
         pseudo_anomaly_data = (
             pseudo_anomaly_types(self.data, self.machine_type, self.pseudo_anomaly_data)
             if self.plan.pseudo_anomaly_share
             else []
         )
-        return [(self.data, self.machine_type), *pseudo_anomaly_data]
+        trained = trained_types(self.data, self.machine_type, self.scope)
+        return [*((self.data, name) for name in trained), *pseudo_anomaly_data]
 
     @property
     def features(self) -> list[tuple[DataSet, FeatureSpec]]:
@@ -202,7 +217,7 @@ class ResolvedJob:
             "system": trainer.name,
             "code": registry.source_hash(trainer.name),
             "settings": trainer.values("training"),
-            "machine_type": self.machine_type,
+            "machine_type": self.trained_on,
             "seed": self.seed,
             "clips": [(m, data.fingerprint(m, split="train")) for data, m in self.machine_types_read],
         }
@@ -225,7 +240,7 @@ class ResolvedJob:
     @cached_property
     def scoring_description(self) -> ScoringDescription:
         """All that the component scores depend on, if the system is not an ensemble."""
-        return {
+        described: ScoringDescription = {
             "revision": _SCORING_REVISION,
             "training": self.training_key,
             "system": self.configured.name,
@@ -233,6 +248,9 @@ class ResolvedJob:
             "settings": self.configured.values("scoring"),
             "clips": self.data.fingerprint(self.machine_type, split="test"),
         }
+        if self.scope == "data set":  # the training does not name the machine type
+            described["machine_type"] = self.machine_type
+        return described
 
     @cached_property
     def scoring_key(self) -> str:
@@ -275,8 +293,15 @@ class TrainingTask:
 
     @property
     def label(self) -> str:
-        """The task as people know it: machine type, trained system and seed."""
-        return job_label(self.first.job, self.first.configured.trainer.name)
+        """The task as people know it: machine type or "all types", trained system and seed."""
+        trained = replace(self.first.job, machine_type=self.first.trained_on)
+        return job_label(trained, self.first.configured.trainer.name)
+
+    @property
+    def scored_label(self) -> str:
+        """The task with the systems that score, each once."""
+        scored = replace(self.first.job, machine_type=self.first.trained_on)
+        return job_label(scored, *dict.fromkeys(self.systems))
 
     @cached_property
     def key(self) -> str:

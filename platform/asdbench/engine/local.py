@@ -45,5 +45,5 @@ def _run(
             task, Runtime(device=device, report=report), store, checkpoint_epochs=checkpoint_epochs
         )
     except Exception as error:
-        return [Failure.from_error(job_label(task.first.job, *task.systems), error)]
+        return [Failure.from_error(task.scored_label, error)]
     return [Failure.from_error(job_label(resolved.job), error) for resolved, error in failed]

@@ -67,10 +67,12 @@ class DetectorScores:
 class Model:
     """A trained and fitted system that scores clips of one machine type."""
 
-    def __init__(self, record: ExportedModel, tensors: Mapping[str, Any]) -> None:
+    def __init__(self, record: ExportedModel, tensors: Mapping[str, Any], machine_type: str) -> None:
         self.record = record
         self.configured = registry.configure(record.system, record.settings)
-        self.facts = TrainingFacts(record.sections, record.attributes)
+        types = record.machine_types
+        self.machine = types.index(machine_type) if machine_type in types else 0
+        self.facts = TrainingFacts(record.sections, record.attributes, types, record.groups)
         self.system: System = rebuilt(self.configured, self.facts, tensors["trained"], tensors["backend"])
         self.input_spec = self.configured.input_spec
         statistics = tensors["standardization"]
@@ -79,12 +81,14 @@ class Model:
     def scores(self, clips: Sequence[Clip], section: str | None) -> DetectorScores:
         """Return the scores of clips."""
         names = self.facts.sections
-        known = section if section is not None else (names[0] if len(names) == 1 else None)
+        known = section if section is not None else self.record.section
         index = names.index(known) if known in names else UNKNOWN
         parts: dict[str, list[Tensor]] = {}
         windows: list[Array] = []
         with torch.inference_mode():
-            for batch in scoring_batches(clips, self.input_spec, self.standardization, section=index):
+            for batch in scoring_batches(
+                clips, self.input_spec, self.standardization, section=index, machine=self.machine
+            ):
                 components, of_windows = self._components(batch)
                 checked = checked_components(self.system, "components", components, batch.n_clips)
                 for name, values in checked.items():
@@ -110,7 +114,8 @@ class MachineDetector:
         self, machine_type: str, record: MachineRecord, export: ExportRecord, tensors: Mapping[str, Any]
     ) -> None:
         self.machine_type, self.record, self.export = machine_type, record, export
-        self.models = [Model(*pair) for pair in zip(record.models, tensors["models"], strict=True)]
+        pairs = zip(record.models, tensors["models"], strict=True)
+        self.models = [Model(*pair, machine_type) for pair in pairs]
         self.normal_level_db: Tensor = tensors["normal_level_db"]
 
     @classmethod

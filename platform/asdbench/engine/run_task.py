@@ -20,7 +20,7 @@ from asdbench.engine import scoring, training
 from asdbench.engine.events import Note
 from asdbench.engine.fit_check import check_fit
 from asdbench.engine.job_store import DamagedFileError, JobStore
-from asdbench.engine.jobs import ResolvedJob, TrainingTask, job_label
+from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.module_state import ModuleState
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import backend_state, load_trained
@@ -50,7 +50,7 @@ def run_task(
     Exception
         The training failed.
     """
-    label = job_label(task.first.job, *task.systems)
+    label = task.scored_label
     logger.info("start: %s (rank %d of %d)", label, runtime.rank, runtime.size)
     failed: list[tuple[ResolvedJob, Exception]] = []
     with (

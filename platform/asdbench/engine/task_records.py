@@ -1,6 +1,6 @@
 """The records of finished trainings and scorings, ``training.json`` and ``scoring.json``."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import msgspec
 
@@ -32,6 +32,7 @@ class ScoringDescription(TypedDict):
     code: str
     settings: dict[str, SettingValue]
     clips: str
+    machine_type: NotRequired[str]  # where the training does not name it
 
 
 class CurvePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
