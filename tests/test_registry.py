@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import importlib.metadata
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from asdbench import registry
 from asdbench.errors import InputError
+from asdbench.presets import Preset
 
 HEAD = """
 from dataclasses import dataclass
@@ -280,6 +282,128 @@ def test_a_preset_reaches_the_members() -> None:
         configured.members[0].config.epochs == registry.configure("baseline-mse", preset="demo").config.epochs
     )
     assert configured.members[1] == registry.configure("multitask-mel", preset="demo")
+
+
+# Variants: members with presets, settings or a seed of their own
+
+DEEP = "multitask-mel@demo:embedding=16:dropout=0.2"
+VARIANTS = {"members": ("multitask-mel", DEEP, "multitask-mel@seed=3")}
+
+
+def test_variants_of_one_system_are_members_of_their_own() -> None:
+    configured = registry.configure("ensemble", VARIANTS | {"steps": 7, f"{DEEP}.blocks": 2})
+    plain, deep, seeded = configured.members
+    assert [member.member_name for member in configured.members] == list(VARIANTS["members"])
+    assert [member.name for member in configured.members] == ["multitask-mel"] * 3
+    assert [member.seed_offset for member in configured.members] == [0, 0, 3]
+    assert plain == registry.configure("multitask-mel", {"steps": 7})
+    settings = {"embedding": 16, "dropout": 0.2, "steps": 7, "blocks": 2}
+    assert deep.config == registry.configure("multitask-mel", settings, preset="demo").config
+    assert seeded.config == plain.config
+    assert configured.values()[f"{DEEP}.embedding"] == 16
+    assert configured.accepts(f"{DEEP}.steps")
+
+
+@pytest.mark.parametrize("preset", [None, "fast", "demo", "fast,demo"])
+@pytest.mark.parametrize("values", [{}, {"steps": 7}, {"dropout": 0.3}, {f"{DEEP}.steps": 9}])
+def test_an_ensemble_of_variants_is_configured_again_from_what_it_changes(
+    preset: str | None, values: dict[str, Any]
+) -> None:
+    configured = registry.configure("ensemble", VARIANTS | values, preset=preset)
+    assert registry.configure("ensemble", configured.changed()) == configured
+    assert configured.members[1].config.dropout == 0.2
+
+
+def test_a_variants_preset_goes_before_the_runs_and_its_settings_before_all() -> None:
+    members = ("multitask-mel@demo", "multitask-mel@steps=5")
+    demo, five = registry.configure("ensemble", {"members": members}, preset="fast").members
+    fast = registry.configure("multitask-mel", preset="fast").config
+    assert demo.config == registry.configure("multitask-mel", preset="fast,demo").config
+    assert demo.config.steps == registry.configure("multitask-mel", preset="demo").config.steps
+    assert five.config == dataclasses.replace(fast, steps=5)
+
+
+def test_a_member_that_is_a_variant_is_a_job_of_its_system() -> None:
+    (member,) = registry.configure("ensemble", {"members": "baseline-maha@maha_mode=per_frame"}).members
+    assert member.changed() == {"maha_mode": "per_frame"}
+    assert registry.configure(member.name, member.changed()).config == member.config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"members": "multitask-mel@fats"}, "no preset of multitask-mel 'fats'; did you mean 'fast'"),
+        ({"members": "multitask-mel@stepps=3"}, "no setting of multitask-mel 'stepps'; did you mean 'steps'"),
+        ({"members": "multitask-mel@steps=x"}, "multitask-mel: steps='x' is not of type int"),
+        ({"members": f"{DEEP},{DEEP}"}, "is named twice"),
+        ({"members": "ensemble@scale=log"}, "is an ensemble itself"),
+        ({"members": ("baseline-mse@epochs=3,4",)}, "has a comma, which separates members"),
+        (
+            {"members": "baseline-mse@epochs=3", "epochs": 4},
+            "epochs=4 changes nothing, because member 'baseline-mse@epochs=3' names its own epochs",
+        ),
+    ],
+)
+def test_what_a_variant_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        registry.configure("ensemble", values)
+
+
+# Presets
+
+MANY = {
+    "fast": {"epochs": 20},
+    "narrow": Preset({"hidden": 16, "bottleneck": 4}, chosen_on=("shop", "demo")),
+}
+
+
+@pytest.fixture
+def presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.get("baseline-mse"), "presets", MANY)
+    scored = {"narrow": Preset({"maha_mode": "per_frame"}, chosen_on=("factory",))}
+    monkeypatch.setattr(registry.get("baseline-maha"), "presets", scored)
+
+
+@pytest.mark.usefixtures("presets")
+def test_presets_have_any_name_and_go_together() -> None:
+    assert registry.configure("baseline-mse", preset="fast,narrow").changed() == {
+        "epochs": 20, "hidden": 16, "bottleneck": 4,
+    }  # fmt: skip
+    assert registry.presets_of("baseline-maha")["narrow"] == Preset(
+        {"hidden": 16, "bottleneck": 4, "maha_mode": "per_frame"}, ("shop", "demo", "factory")
+    )
+    assert "narrow" in registry.all_presets()
+
+
+@pytest.mark.usefixtures("presets")
+def test_a_preset_that_none_of_the_systems_has_is_refused() -> None:
+    registry.configure_each(["baseline-mse", "multitask-mel"], {}, preset="narrow")
+    registry.configure_each(["ensemble"], {"members": "baseline-mse@seed=1"}, preset="narrow,demo")
+    with pytest.raises(InputError, match="no preset 'narow'; did you mean 'narrow'"):
+        registry.configure_each(["baseline-mse"], {}, preset="fast,narow")
+    with pytest.raises(InputError, match="no preset 'narrow'; there are: demo, fast, report"):
+        registry.configure_each(["multitask-mel"], {}, preset="narrow")
+
+
+@pytest.mark.usefixtures("presets")
+def test_who_has_settings_that_labels_chose() -> None:
+    def chosen_on(
+        system: str, settings: dict[str, object] | None = None, preset: str | None = None
+    ) -> set[str]:
+        return registry.configure(system, settings, preset=preset).chosen_on()
+
+    assert chosen_on("baseline-mse") == chosen_on("baseline-mse", {"hidden": 16}) == set()
+    assert chosen_on("baseline-mse", {"hidden": 16, "bottleneck": "4", "epochs": 3}) == {"shop", "demo"}
+    assert chosen_on("baseline-mse", preset="fast,narrow") == {"shop", "demo"}
+    assert chosen_on("ensemble", {"members": "multitask-mel,baseline-mse@narrow"}) == {"shop", "demo"}
+    assert chosen_on("ensemble", {"members": "multitask-mel,baseline-mse"}, "narrow") == {"shop", "demo"}
+
+
+@pytest.mark.parametrize("preset", ['"Fast": {"width": 4}', '"a,b": {"width": 4}', '"fast": 4'])
+def test_a_preset_that_cannot_be_named_or_read_is_refused(install: Install, preset: str) -> None:
+    install("their_module", code("Theirs", body=f"presets = {{{preset}}}"), theirs="their_module:Theirs")
+    with pytest.raises(InputError, match="a preset has a name of lowercase letters, digits and hyphens"):
+        registry.get("theirs")
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,16 @@ def _parts(system: Configured) -> Iterator[str]:
         yield f"It scores the model that `{system.trained.name}` trains, so it also takes these settings:"
         yield _settings(system.trained)
     if system.members:
-        members = ", ".join(f"[`{member.name}`]({member.name}.md)" for member in system.members)
+        members = ", ".join(f"[`{member.member_name}`]({member.name}.md)" for member in system.members)
         yield f"It also takes the settings of its members: {members}."
-    if system.trainer.system.presets:
+    presets = registry.presets_of(system.name)
+    if presets:
         yield "## Presets"
-        rows = [(code(name), code(_changes(system, name))) for name in system.trainer.system.presets]
-        yield table(["preset", "changed settings"], rows)
+        rows = [
+            (code(name), code(_changes(system, name)) or "none", ", ".join(preset.chosen_on))
+            for name, preset in presets.items()
+        ]
+        yield table(["preset", "changed settings", "chosen on the labels of"], rows)
     if system.system.citation:
         yield "## Citation"
         yield f"```bibtex\n{system.system.citation.strip()}\n```"

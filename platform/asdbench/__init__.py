@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.config import Choice, Range, Simplex, tunable
     from asdbench.errors import InfrastructureError as InfrastructureError
     from asdbench.errors import InputError
+    from asdbench.presets import Preset
     from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
     from asdbench.system import (
         UNKNOWN,
@@ -73,6 +74,7 @@ __all__ = [
     "Mean",
     "MelSpec",
     "MemberScores",
+    "Preset",
     "Range",
     "Simplex",
     "Stage",
@@ -97,6 +99,7 @@ _NAMES = {
     "asdbench.api.systems": ("settings", "systems"),
     "asdbench.config": ("Choice", "Range", "Simplex", "tunable"),
     "asdbench.errors": ("InfrastructureError", "InputError"),
+    "asdbench.presets": ("Preset",),
     "asdbench.spec": ("SAMPLE_RATE_HZ", "MelSpec"),
     "asdbench.system": (
         "UNKNOWN", "BatchPlan", "ClipBatch", "Fusion", "InputSpec", "Losses", "Mean", "MemberScores", "Stage",

@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, Any
 import asdbench
 from asdbench.config import Setting, checked, make_config, settings_of, values_of
 from asdbench.errors import InputError, unknown_name
+from asdbench.presets import COST_PRESETS, Preset, Variant, is_preset_name, split_presets
 
 if TYPE_CHECKING:
     from asdbench.system import InputSpec, System, TrainingFacts
 
 ENTRY_POINTS = "asdbench.systems"
-PRESETS = ("report", "fast", "demo")  # names of settings that a system may declare in its ``presets``
 _ROOMS_IN_SOURCE_HASH = (
     "asdbench.nn",
     "asdbench.backends",
@@ -43,7 +43,12 @@ _ROOMS_IN_SOURCE_HASH = (
     "asdbench.system",
     "asdbench.spec",
 )
-_OPEN_ROOMS = (*_ROOMS_IN_SOURCE_HASH, "asdbench.config", "asdbench.errors")  # the rest is closed to systems
+_OPEN_ROOMS = (  # the rest is closed to systems
+    *_ROOMS_IN_SOURCE_HASH,
+    "asdbench.config",
+    "asdbench.errors",
+    "asdbench.presets",
+)
 _UNCHANGED: Any = object()
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -214,6 +219,12 @@ def _flaw(system: "type[System]") -> str | None:
         settings_of(config)
     except (TypeError, NameError) as error:
         return f"{error} (in {system.__name__}.Config)"
+    for preset, given in system.presets.items():
+        if not is_preset_name(preset) or not isinstance(given, Preset | Mapping):
+            return (
+                f"{system.__name__}.presets has {preset!r}: {given!r}; a preset has a name of lowercase "
+                f"letters, digits and hyphens, and is a dict of settings or an asdbench.Preset"
+            )
     required: tuple[str, ...] = ("input_spec", "batch_plan", "stages", "components")
     if _is_ensemble(system):
         required = ("members", "combine")
@@ -233,13 +244,27 @@ def _flaw(system: "type[System]") -> str | None:
 
 @dataclass(frozen=True)
 class Configured:
-    """A system with its settings, those of the system that it scores and those of its members."""
+    """A system with its settings, those of the system that it scores and those of its members.
+
+    A member that an ensemble names with presets, settings or a seed of its own has a ``variant``.
+    """
 
     name: str
     system: "type[System]"
     config: Any
     trained: "Configured | None"
     members: tuple["Configured", ...] = ()
+    variant: Variant | None = None
+
+    @property
+    def member_name(self) -> str:
+        """The name by which an ensemble knows this member."""
+        return self.variant.text if self.variant else self.name
+
+    @property
+    def seed_offset(self) -> int:
+        """What is added to the seed of an ensemble for this member."""
+        return self.variant.seed_offset if self.variant else 0
 
     @property
     def trainer(self) -> "Configured":
@@ -269,7 +294,7 @@ class Configured:
     def values(self, *affects: Any) -> dict[str, Any]:
         """Return the own settings and those of an ensemble's members, as ``<member>.<setting>``."""
         return self.own_values(*affects) | {
-            f"{member.name}.{name}": value
+            f"{member.member_name}.{name}": value
             for member in self.members
             for name, value in member.values(*affects).items()
         }
@@ -277,17 +302,25 @@ class Configured:
     def changed(self) -> dict[str, Any]:
         """Return the settings that differ from their defaults, as :func:`configure` takes them.
 
-        A setting that is changed alike in all members that have it is named once, without a member.
+        A setting that is changed alike in all members that have it is named once, without a member. What the
+        name of a member says already is left out.
         """
         settings = _settings(self.system)
         changed = {n: value for n, value in self.own_values().items() if value != settings[n].default}
-        of_members = {member.name: member.changed() for member in self.members}
+        of_members = {member.member_name: member._beyond_variant() for member in self.members}
         for member, values in of_members.items():
             for name, value in values.items():
-                owners = [other.name for other in self.members if name in _settings(other.system)]
+                owners = [other.member_name for other in self.members if name in _settings(other.system)]
                 alike = all(of_members[owner].get(name, _UNCHANGED) == value for owner in owners)
                 changed[name if alike and name not in settings else f"{member}.{name}"] = value
         return changed
+
+    def _beyond_variant(self) -> dict[str, Any]:
+        """Return the settings that differ from those of the same member without any preset or setting."""
+        if self.variant is None:
+            return self.changed()
+        given = _member(self.variant.text, {}, None).own_values()
+        return {name: value for name, value in self.own_values().items() if value != given[name]}
 
     def takes_pseudo_anomalies(self) -> bool:
         """Whether training takes pseudo-anomalies from other machine types, for itself or for a member."""
@@ -295,9 +328,85 @@ class Configured:
             return any(member.takes_pseudo_anomalies() for member in self.members)
         return self.trainer.system.batch_plan(self.trainer.config).pseudo_anomaly_share > 0
 
+    def chosen_on(self) -> set[str]:
+        """Return the data sets whose labels chose settings that this system, or a member of it, has.
+
+        These are the settings of presets with ``chosen_on``, however they were requested.
+        """
+        names = {name for member in self.members for name in member.chosen_on()}
+        values, settings = self.own_values(), _settings(self.system)
+        for preset in presets_of(self.name).values():
+            chosen = {
+                name: checked(settings, name, value, owner=self.name)
+                for name, value in (preset.settings.items() if preset.chosen_on else ())
+            }
+            is_default = all(settings[name].default == value for name, value in chosen.items())
+            if not is_default and chosen.items() <= values.items():
+                names |= set(preset.chosen_on)
+        return names
+
     def accepts(self, name: str) -> bool:
         """Whether :func:`configure` takes a setting of this name."""
-        return name in _accepted(self.system, [member.name for member in self.members])
+        return name in _accepted(self.system, [member.member_name for member in self.members])
+
+
+def presets_of(name: str) -> dict[str, Preset]:
+    """Return the presets of system ``name``, with those of the system that it scores.
+
+    Examples
+    --------
+    >>> presets_of("baseline-maha")["demo"].settings
+    {'epochs': 60}
+    """
+    system = get(name)
+    presets: dict[str, Preset] = {}
+    for origin in (get(system.training_of) if system.training_of else None, system):
+        for preset, given in origin.presets.items() if origin else ():
+            new = given if isinstance(given, Preset) else Preset(given)
+            old = presets.get(preset, Preset({}))
+            chosen_on = tuple(dict.fromkeys([*old.chosen_on, *new.chosen_on]))
+            presets[preset] = Preset({**old.settings, **new.settings}, chosen_on)
+    return presets
+
+
+def preset_settings(name: str, preset: str | None) -> dict[str, object]:
+    """Return the settings that presets, as ``fast,altered``, have for system ``name``, if it has them.
+
+    Examples
+    --------
+    >>> preset_settings("baseline-mse", "demo,report")
+    {'epochs': 60}
+    """
+    settings: dict[str, object] = {}
+    known = presets_of(name) if preset else {}
+    for one in split_presets(preset):
+        settings |= known[one].settings if one in known else {}
+    return settings
+
+
+def check_preset(preset: str | None, systems: Iterable[str]) -> None:
+    """Raise :class:`InputError` for a preset that none of ``systems`` has.
+
+    ``report``, ``fast`` and ``demo`` exist for all systems; one that lacks them keeps its defaults.
+    """
+    if preset is None:
+        return
+    known = {*COST_PRESETS, *(name for system in systems for name in presets_of(system))}
+    for name in split_presets(preset):
+        if name not in known:
+            raise unknown_name("preset", name, known)
+
+
+def all_presets() -> set[str]:
+    """Return the names of the presets of all systems that can be used.
+
+    Examples
+    --------
+    >>> "fast" in all_presets()
+    True
+    """
+    broken_names = broken()
+    return {*COST_PRESETS, *(p for name in names() if name not in broken_names for p in presets_of(name))}
 
 
 def configure(
@@ -327,11 +436,7 @@ def configure(
                     f"system {name!r} trains nothing of its own, so its setting {setting.name!r} must be "
                     f"declared with affects='scoring' or affects='fusion'"
                 )
-    requested: dict[str, object] = {}
-    for origin in (trainer, system):
-        if origin is not None and preset is not None:
-            requested |= origin.presets.get(preset, {})
-    requested |= values or {}
+    requested = preset_settings(name, preset) | dict(values or {})
     known = inherited | own
     checked_values = {key: checked(known, key, value, owner=name) for key, value in requested.items()}
     trained = None
@@ -347,17 +452,21 @@ def configure_each(
 ) -> dict[str, Configured]:
     """Return systems by name, each configured with a preset and those of ``values`` that it has.
 
-    Raises :class:`InputError` for a setting that none of them has, and as :func:`configure` does.
+    Raises :class:`InputError` for a setting or preset that none of them has, and as :func:`configure` does.
     """
     configs: dict[str, Any] = {}
     accepted: dict[str, set[str]] = {}
-    for name in dict.fromkeys(names):
+    systems: list[str] = []
+    names = list(dict.fromkeys(names))
+    for name in names:
         system = get(name)
         members: tuple[str, ...] = ()
         if _is_ensemble(system):
             configs[name] = _ensemble_config(name, values, preset)
             members = _member_names(name, configs[name])
         accepted[name] = _accepted(system, members)
+        systems += [name, *(Variant.from_text(member).system for member in members)]
+    check_preset(preset, systems)
     for key in values:
         if not any(key in keys for keys in accepted.values()):
             known = {own for keys in accepted.values() for own in keys}
@@ -382,7 +491,7 @@ def _accepted(system: "type[System]", members: Sequence[str]) -> set[str]:
     """Return the names of a system's settings, and of its members' with and without the member's name."""
     names = set(_settings(system))
     for member in members:
-        of_member = _settings(get(member))
+        of_member = _settings(get(Variant.from_text(member).system))
         names |= {*of_member, *(f"{member}.{name}" for name in of_member)}
     return names
 
@@ -401,7 +510,7 @@ def _ensemble_config(name: str, values: Mapping[str, object], preset: str | None
     """Return the config of an ensemble, from its preset and those of ``values`` that are its own."""
     system = get(name)
     own = settings_of(system.Config)
-    requested = dict(system.presets.get(preset, {})) if preset is not None else {}
+    requested = preset_settings(name, preset)
     requested |= {key: value for key, value in values.items() if key in own}
     config = make_config(system.Config, requested, owner=name)
     for setting in own.values():
@@ -421,7 +530,9 @@ def _member_names(name: str, config: Any) -> tuple[str, ...]:
     for member in members:
         if members.count(member) > 1:
             raise InputError(f"{name}: member {member!r} is named twice")
-        if _is_ensemble(get(member)):
+        if "," in member:
+            raise InputError(f"{name}: member {member!r} has a comma, which separates members; leave it out")
+        if _is_ensemble(get(Variant.from_text(member).system)):
             raise InputError(f"{name}: member {member!r} is an ensemble itself; name its members instead")
     return members
 
@@ -430,20 +541,42 @@ def _with_members(name: str, config: Any, values: Mapping[str, object], preset: 
     """Return an ensemble with its members, configured with those of ``values`` that are not its own."""
     system = get(name)
     own, members = settings_of(system.Config), _member_names(name, config)
-    accepted = {member: _settings(get(member)).keys() for member in members}
+    variants = {member: Variant.from_text(member) for member in members}
     of_members: dict[str, dict[str, object]] = {member: {} for member in members}
     # the value for one member takes precedence over the one for all members
     for key, value in sorted(values.items(), key=lambda item: "." in item[0]):
         if key in own:
             continue
         prefix, _, setting = key.rpartition(".")
-        owners = [member for member in members if prefix in ("", member) and setting in accepted[member]]
+        owners = [
+            member
+            for member, variant in variants.items()
+            if prefix in ("", member) and setting in _settings(get(variant.system))
+        ]
         if not owners:
             raise unknown_name(f"setting of {name}", key, _accepted(system, members))
-        for owner in owners:
+        free = [member for member in owners if setting not in variants[member].settings]
+        if not free:
+            raise InputError(
+                f"{name}: {key}={value} changes nothing, because member {owners[0]!r} names its own "
+                f"{setting}; change it there"
+            )
+        for owner in free:
             of_members[owner][setting] = value
-    configured = tuple(configure(member, of_members[member], preset=preset) for member in members)
+    configured = tuple(_member(member, of_members[member], preset) for member in members)
     return Configured(name, system, config, None, configured)
+
+
+def _member(text: str, values: Mapping[str, object], preset: str | None) -> Configured:
+    """Return a member of an ensemble: its variant's presets over the run's, its settings over all else."""
+    variant = Variant.from_text(text)
+    known = presets_of(variant.system)
+    for one in variant.presets:
+        if one not in known:
+            raise unknown_name(f"preset of {variant.system}", one, known)
+    presets = ",".join([*split_presets(preset), *variant.presets])
+    configured = configure(variant.system, {**values, **variant.settings}, preset=presets or None)
+    return configured if text == variant.system else dataclasses.replace(configured, variant=variant)
 
 
 @cache

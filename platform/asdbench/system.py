@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from asdbench.presets import Preset
 from asdbench.spec import MelSpec
 
 Scale = Literal["linear", "log"]
@@ -438,7 +439,8 @@ class System(nn.Module, Generic[ConfigT]):
         BibTeX of the method.
     presets
         Named settings; they do not change the architecture. ``report``: as published, ``fast``: a shorter
-        training, for CPUs, ``demo``: quick on the embedded data.
+        training, for CPUs, ``demo``: quick on the embedded data; any other name says what it does. Settings
+        that were chosen with labels in sight are a :class:`Preset` with ``chosen_on``.
     training_of
         Name of the system whose trained model this one scores; ``None`` if it trains its own.
     scope
@@ -450,7 +452,7 @@ class System(nn.Module, Generic[ConfigT]):
 
     Config: type[ConfigT]
     citation: ClassVar[str] = ""
-    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    presets: ClassVar[Mapping[str, Preset | Mapping[str, object]]] = {}
     training_of: ClassVar[str | None] = None
     scope: ClassVar[Scope] = "machine"
 
@@ -482,7 +484,11 @@ class System(nn.Module, Generic[ConfigT]):
 
     @classmethod
     def members(cls, config: ConfigT) -> tuple[str, ...]:
-        """Return the names of the systems that an ensemble combines; none for a system that scores clips."""
+        """Return the members that an ensemble combines; none for a system that scores clips.
+
+        A member is the name of a system, or a variant such as ``"multitask-mel@fast:steps=50:seed=1"``: with
+        presets and settings over those of the run, and a number that is added to its seed.
+        """
         return ()
 
     @classmethod

@@ -119,6 +119,17 @@ def test_a_search_takes_its_options(finished_home: Path) -> None:
         assert message in str(error.value)
 
 
+def test_variants_are_fused_and_run_as_an_ensemble(home: Path) -> None:
+    members = ("baseline-maha", "baseline-maha@maha_mode=per_frame")
+    result = asdbench.fuse(members, data="demo", settings=SETTINGS, evaluations=10, home=home)
+    assert tuple(result.weights) == members
+    assert f"members={','.join(members)}" in result.command
+    settings = SETTINGS | {"members": members, "weights": list(result.weights.values())}
+    run = asdbench.run(["ensemble"], data="demo", settings=settings, local=True, home=home)
+    (fused,) = [row["official_score"] for row in result.rows if row["tuned"]]
+    assert fused in [row["official_score"] for row in run.rows if not row["tuned"]]
+
+
 def test_fused_weights_add_up_to_one_and_are_marked(home: Path) -> None:
     result = asdbench.fuse(
         ["baseline-mse", "baseline-maha"], data="demo", settings=SETTINGS, evaluations=30, home=home

@@ -40,12 +40,14 @@ def test_scores_of_test_files_are_those_of_the_store(exported: Exported, machine
         ("baseline-maha", {"epochs": 1, "hidden": 8, "n_mels": 16}),
         ("adversarial", DISCRIMINATOR),
         ("ensemble", {"members": ("baseline-mse", "baseline-maha"), "epochs": 1, "hidden": 8, "n_mels": 16}),
+        ("ensemble", {"members": ("baseline-maha", "baseline-maha@maha_mode=per_frame:seed=1"), "epochs": 1,
+                      "hidden": 8, "n_mels": 16}),
         ("ensemble", {"members": ("baseline-mse", "adversarial"), "join": "components", **DISCRIMINATOR,
                       "epochs": 1}),
         ("multitask-combined", {"steps": 2, "batch_size": 4, "width": 8, "ffn": 8, "blocks": 1, "n_mels": 16,
                                 "time_stride": 8, "fusion_scale": "log"}),
     ],
-    ids=["training_of", "standardized", "ensemble", "ensemble of components", "waveform"],
+    ids=["training_of", "standardized", "ensemble", "variants", "ensemble of components", "waveform"],
 )  # fmt: skip
 def test_every_kind_of_system_scores_as_stored(
     tmp_path: Path, system: str, settings: dict[str, object]

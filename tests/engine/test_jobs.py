@@ -108,6 +108,20 @@ def test_each_setting_changes_the_keys_that_depend_on_it(workspace: Workspace) -
     assert resolved(workspace, seed=1).training_key != resolved(workspace).training_key
 
 
+def test_a_member_with_another_seed_holds_out_the_same_clips(workspace: Workspace) -> None:
+    members = ("baseline-mse", "baseline-mse@seed=2", "baseline-mse@epochs=3")
+    job = resolved(workspace, "ensemble", seed=1, members=members)
+    plain, seeded, longer = job.members
+    assert [member.seed for member in job.members] == [1, 3, 1]
+    assert plain.training_key == resolved(workspace, seed=1).training_key
+    assert longer.training_key == resolved(workspace, seed=1, epochs=3).training_key
+    assert len({member.training_key for member in job.members}) == 3
+    assert seeded.clips.hold_out_ids.tolist() == plain.clips.hold_out_ids.tolist()
+    assert seeded.training_key != resolved(workspace, seed=3).training_key  # it holds out other clips
+    travelled = ResolvedJob.from_workspace(seeded.job, workspace)
+    assert travelled.keys == seeded.keys
+
+
 def test_jobs_that_share_a_training_are_one_task(workspace: Workspace) -> None:
     jobs = [resolved(workspace, system, **SMALL) for system in ("baseline-mse", "baseline-maha")]
     other = resolved(workspace, seed=1, **SMALL)

@@ -12,11 +12,13 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from asdbench import registry
 from asdbench.config import assignments
 from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.engine.result_record import ResultRecord
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, THRESHOLDS, WITHOUT_DOMAINS, Rule, official_score
+from asdbench.presets import Preset
 from asdbench.report.leaderboard import display_metrics, row_key, row_parts, rows, section_score
 from asdbench.report.leaderboard_table import render
 
@@ -253,6 +255,32 @@ def test_the_caption_says_what_tuned_means_where_a_row_is() -> None:
                 "dev-tuned: settings were chosen with the labels of the development clips; "
                 "the clips scored here were not used."
             ) in told["eval"]
+
+
+def test_settings_of_a_preset_that_these_labels_chose_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = Preset({"hidden": 16}, chosen_on=("demo",))
+    monkeypatch.setattr(registry.get("baseline-mse"), "presets", {"narrow": narrow})
+    members = "multitask-mel,baseline-mse@narrow"
+    records = [
+        result(changed_settings={"hidden": 16, "epochs": 3}),
+        result(changed_settings={"hidden": 8}),
+        result("gone", changed_settings={"hidden": 16}),
+        result("ensemble", changed_settings={"members": members}),
+    ]
+    table = rows(records, machine_types=["fan"])
+    marked = {(row["system"], assignments(row["settings"])) for row in table if row["chosen_on_labels"]}
+    assert marked == {("baseline-mse", "hidden=16 epochs=3"), ("ensemble", f"members={members}")}
+    (of_type,) = rows(records[:1], machine_types=["fan"], by_type=True)
+    assert of_type["chosen_on_labels"]
+    for of_others in ({"data": "shop"}, {"subset": "eval"}):
+        others = [msgspec.structs.replace(records[0], **of_others)]
+        assert not rows(others, machine_types=["fan"])[0]["chosen_on_labels"]
+    markdown = str(render(table, format="markdown", title="demo"))
+    assert "| baseline-mse (chosen on this data's labels) | `hidden=16 epochs=3` |" in markdown
+    assert "that was chosen with the labels of these clips" in markdown
+    assert "chosen on this data's labels" in printed(table, width=120)
+    assert "chosen on this data's labels" not in printed(rows(records[1:2], machine_types=["fan"]), width=120)
+    assert json.loads(str(render(table, format="json", title="demo")))[0]["chosen_on_labels"] in (True, False)
 
 
 def test_json_and_csv_say_what_a_row_is_tuned_by() -> None:

@@ -99,8 +99,9 @@ def run(
     subset
         Run only machine types that have clips of this subset: ``"dev"`` or ``"eval"``.
     preset
-        Named settings of the systems: ``"report"`` (as published), ``"fast"`` (for two CPU cores) or
-        ``"demo"`` (for the embedded data set).
+        Named settings of the systems: ``"report"`` (as published), ``"fast"`` (for two CPU cores), ``"demo"``
+        (for the embedded data set) or one that :func:`asdbench.settings` lists; several as
+        ``"fast,robust"``, of which the later one counts.
     settings
         Settings by name, over those of the preset; each applies to the systems that have it.
     pseudo_anomalies_from
@@ -276,7 +277,8 @@ def fuse(
     Parameters
     ----------
     members
-        Names of two or more systems.
+        Two or more members: systems, or variants such as ``"baseline-mse@seed=1"``
+        (:class:`asdbench.presets.Variant`).
     data
         Name of a registered data set.
     seeds

@@ -20,8 +20,8 @@ class Systems(Report):
 
     Attributes
     ----------
-    rows : one dict for each system: ``name``, ``source`` (its file or entry point), ``description``, and
-        ``error``: why it cannot be used, ``None`` if it can
+    rows : one dict for each system: ``name``, ``source`` (its file or entry point), ``description``,
+        ``presets`` (their names), and ``error``: why it cannot be used, ``None`` if it can
     """
 
     rows: tuple[Row, ...]
@@ -39,12 +39,13 @@ class Systems(Report):
     def tables(self) -> list[DisplayTable]:
         """Return a table with a row for each system; a broken one has the reason."""
         rows = [
-            DisplayRow([row["name"], row["source"], row["description"]])
+            DisplayRow([row["name"], row["source"], row["description"], ", ".join(row["presets"])])
             if row["error"] is None
-            else DisplayRow([row["name"], "", Text(f"broken: {row['error']}", style="red")])
+            else DisplayRow([row["name"], "", Text(f"broken: {row['error']}", style="red"), ""])
             for row in self.rows
         ]
-        return [DisplayTable([Column("system"), Column("from"), Column("description")], rows)]
+        headers = ("system", "from", "description", "presets")
+        return [DisplayTable([Column(header) for header in headers], rows)]
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ class Settings(Report):
     rows : one dict for each setting: ``setting``, ``default``, ``search_space`` (``None`` if a search leaves
         it alone) and ``change_requires``: retraining, rescoring or refusion
     presets : the settings that differ from the defaults, by preset
+    chosen_on : names of the data sets whose labels chose these settings, by preset
     """
 
     system: str
     documentation: str
     rows: tuple[Row, ...]
     presets: Mapping[str, Mapping[str, SettingValue]]
+    chosen_on: Mapping[str, tuple[str, ...]]
 
     def tables(self) -> list[DisplayTable]:
         """Return a table with a row for each setting."""
@@ -82,7 +85,9 @@ class Settings(Report):
             yield ""
         yield from self.tables()
         for preset, changed in self.presets.items():
-            yield Text(f"preset {preset}: {assignments(changed) or 'the defaults'}")
+            chosen_on = self.chosen_on[preset]
+            choice = f" (chosen on the labels of {', '.join(chosen_on)})" if chosen_on else ""
+            yield Text(f"preset {preset}{choice}: {assignments(changed) or 'the defaults'}")
 
 
 def systems() -> Systems:
@@ -99,10 +104,16 @@ def systems() -> Systems:
 
 def _described(name: str, error: Exception | None) -> Row:
     if error is not None:
-        return {"name": name, "source": "", "description": "", "error": str(error)}
+        return {"name": name, "source": "", "description": "", "presets": [], "error": str(error)}
     documentation = (sys.modules[registry.get(name).__module__].__doc__ or "").strip()
     summary = " ".join(documentation.partition("\n\n")[0].split())
-    return {"name": name, "source": registry.source(name).place, "description": summary, "error": None}
+    return {
+        "name": name,
+        "source": registry.source(name).place,
+        "description": summary,
+        "presets": list(registry.presets_of(name)),
+        "error": None,
+    }
 
 
 def settings(system: str) -> Settings:
@@ -115,7 +126,7 @@ def settings(system: str) -> Settings:
     >>> asdbench.settings("baseline-mse").frame["setting"].to_list()[:2]
     ['epochs', 'batch_size']
     """
-    configured = registry.configure(system)
+    configured, presets = registry.configure(system), registry.presets_of(system)
     return Settings(
         system,
         (sys.modules[configured.system.__module__].__doc__ or "").strip(),
@@ -130,8 +141,6 @@ def settings(system: str) -> Settings:
             if part
             for setting in settings_of(part.system.Config).values()
         ),
-        {
-            preset: registry.configure(system, preset=preset).changed()
-            for preset in configured.trainer.system.presets
-        },
+        {preset: registry.configure(system, preset=preset).changed() for preset in presets},
+        {preset: given.chosen_on for preset, given in presets.items()},
     )

@@ -58,8 +58,8 @@ class RunOptions:
     set
         Settings as key=value; each applies to the systems that have it.
     preset
-        Named settings of the systems: report (as published), fast (for two CPU cores), or demo (for the
-        embedded data set).
+        Named settings of the systems: report (as published), fast (for two CPU cores), demo (for the embedded
+        data set), or one that 'asdbench systems' lists; several as fast,robust: the later one counts.
     pseudo_anomalies_from
         Data set whose machine types serve as pseudo-anomalies, for a data set with a single machine type.
     """

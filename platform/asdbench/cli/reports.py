@@ -90,8 +90,8 @@ def leaderboard(
     systems
         Show only these systems.
     preset
-        Show only rows with the settings of this preset (report, fast or demo), and those that a search has
-        found from them.
+        Show only rows with the settings of this preset, such as fast or fast,robust, and those that a search
+        has found from them.
     top
         Show only so many of the best rows, of each machine type with --by type.
     threshold

@@ -140,7 +140,8 @@ def fuse(
     Parameters
     ----------
     members
-        Names of two or more systems.
+        Two or more members: systems, or variants as system@preset, system@setting=value or system@seed=1; a
+        variant's words are joined by ':'.
     data
         Name of a registered data set.
     seeds
@@ -180,7 +181,7 @@ def features(name: str, *, systems: Strings = (), preset: str | None = None) -> 
     systems
         Names of systems (default: all that can be used).
     preset
-        Named settings of the systems: report, fast or demo.
+        Named settings of the systems, as for 'asdbench run'.
     """
     from asdbench.driver.features import build_features
     from asdbench.driver.request import RunRequest, resolve_jobs

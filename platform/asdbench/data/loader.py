@@ -67,6 +67,7 @@ class JobData:
     machine_type : the job's machine type
     input_spec, plan : input and batches that the system requests
     seed : seed of all random streams
+    hold_out_seed : seed of the hold-out, if not ``seed``
     pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies (but for one of the same
         name); ``None`` for the other types of ``data``
     scope : whether training draws from the job's machine type or from all types of ``data``
@@ -92,6 +93,7 @@ class JobData:
         seed: int,
         pseudo_anomaly_data: DataSet | None = None,
         scope: Scope = "machine",
+        hold_out_seed: int | None = None,
     ) -> None:
         _check(plan, scope)
         self.data, self.machine_type, self.input_spec, self.plan, self.seed = (
@@ -102,6 +104,7 @@ class JobData:
             seed,
         )
         self.scope = scope
+        self._hold_out_seed = seed if hold_out_seed is None else hold_out_seed
         self._others = (
             pseudo_anomaly_types(data, machine_type, pseudo_anomaly_data) if plan.pseudo_anomaly_share else []
         )
@@ -126,7 +129,7 @@ class JobData:
             return np.empty(0, np.int64)
         clips = training_clips(self.data, machine_type)
         try:
-            return hold_out(clips, generator=stream(self.seed, _HOLD_OUT))
+            return hold_out(clips, generator=stream(self._hold_out_seed, _HOLD_OUT))
         except InputError as error:
             raise InputError(
                 f"machine type {machine_type!r} of data set {self.data.name!r}: {error}"

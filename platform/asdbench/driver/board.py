@@ -1,10 +1,11 @@
 """From stored results to MLflow's leaderboard: the rows that have changed, and what surrounds them."""
 
+import itertools
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -166,6 +167,7 @@ class Board:
         tags = {
             "asdbench.preset": preset or "none",
             "asdbench.tuned": tuned_label(row),
+            "asdbench.chosen_on_labels": "yes" if row["chosen_on_labels"] else "no",
             "asdbench.subset": self.subset,
             "asdbench.machine_types": ", ".join(row["machine_types_done"]),
             "asdbench.data_fingerprint": self.data.fingerprint(),
@@ -231,13 +233,23 @@ def outdated_entries(workspace: Workspace, mlflow: "Store", source: Mapping[str,
 
 
 def preset_of(row: Row) -> str | None:
-    """Return the preset whose settings a row has, if any; of several the one with the most."""
-    found: dict[str, int] = {}
-    for preset in registry.PRESETS:
-        expected = registry.configure(row["system"], preset=preset).changed()
-        if expected and expected.items() <= row["settings"].items():
-            found[preset] = len(expected)
+    """Return the preset, or two as ``fast,altered``, whose settings a row has; of several the most."""
+    found = {
+        preset: len(expected)
+        for preset, expected in _changes_by_preset(row["system"]).items()
+        if expected and expected.items() <= row["settings"].items()
+    }
     return max(found, key=lambda preset: found[preset]) if found else None
+
+
+@cache
+def _changes_by_preset(system: str) -> dict[str, dict[str, Any]]:
+    """Return the settings that each preset of a system and each pair of them changes."""
+    configured = registry.configure(system)
+    systems = [system, *(member.name for member in configured.members)]
+    names = dict.fromkeys(preset for name in systems for preset in registry.presets_of(name))
+    together = [*names, *map(",".join, itertools.combinations(names, 2))]
+    return {preset: registry.configure(system, preset=preset).changed() for preset in together}
 
 
 def row_name(row: Row, preset: str | None) -> str:

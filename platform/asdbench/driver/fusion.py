@@ -48,7 +48,7 @@ def fuse_ensembles(
     for name, resolved in ensembles.items():
         settings = dict(resolved.configured.changed())
         for member in resolved.configured.members:
-            if member.name in tuned:
+            if member.name in tuned and member.variant is None:
                 changed = tuned[member.name].jobs[0].configured.changed()
                 settings |= {f"{member.name}.{setting}": value for setting, value in changed.items()}
         try:

@@ -29,7 +29,7 @@ class RunRequest:
     seeds : random seeds
     machines : machine types; empty for all
     settings : settings by name, over the preset's; each applies to the systems that have it
-    preset : named settings of the systems; systems without it keep their defaults
+    preset : named settings of the systems, several as ``fast,robust``; systems without it keep defaults
     pseudo_anomaly_data : data set whose machine types serve as pseudo-anomalies, for systems that take any
     subset : only machine types with clips of this subset, dev or eval
 
@@ -99,7 +99,7 @@ def resolve_jobs(request: RunRequest, workspace: Workspace) -> list[ResolvedJob]
 
 
 def _check_names(request: RunRequest) -> None:
-    """Raise :class:`InputError` for a request without systems or seeds, or with a bad seed or preset."""
+    """Raise :class:`InputError` for a request without systems or seeds, or with a bad seed."""
     if not request.systems:
         raise InputError(f"name at least one system; available: {', '.join(registry.names())}")
     if not isinstance(request.seeds, Iterable):  # as from Python
@@ -109,8 +109,6 @@ def _check_names(request: RunRequest) -> None:
     for seed in request.seeds:
         if seed < 0:
             raise InputError(f"seed {seed} is negative; seeds are whole numbers from 0")
-    if request.preset is not None and request.preset not in registry.PRESETS:
-        raise unknown_name("preset", request.preset, registry.PRESETS)
 
 
 def _machine_types(data: DataSet, request: RunRequest) -> list[str]:

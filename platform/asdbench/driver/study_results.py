@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from asdbench import registry
 from asdbench.engine.commands import fuse_command
 from asdbench.engine.evaluation import training_records
 from asdbench.engine.job_store import JobStore
@@ -61,7 +62,7 @@ def _only_ensembles(jobs: Sequence[ResolvedJob]) -> InputError:
     settings = {name: value for name, value in first.configured.changed().items() if name != "members"}
     command = fuse_command(
         first.job.system,
-        [member.name for member in first.configured.members],
+        [member.member_name for member in first.configured.members],
         first.job.data,
         seeds=list(dict.fromkeys(resolved.job.seed for resolved in jobs)),
         settings=settings,
@@ -98,8 +99,7 @@ def studies_for_run(
     for of in by_system.values():
         configured = of[0].configured
         fixed = {name for name in settings if configured.accepts(name)}
-        for origin in (configured, configured.trainer):
-            fixed |= origin.system.presets.get(preset or "", {}).keys()
+        fixed |= registry.preset_settings(configured.name, preset).keys()
         try:
             found += studies_for_system(of, search, fixed=sorted(fixed), subset=subset)
         except NothingToSearch as reason:

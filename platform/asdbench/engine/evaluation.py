@@ -86,7 +86,10 @@ def components_of(resolved: ResolvedJob, store: JobStore) -> pl.DataFrame:
     """Return the component scores of a scored job by ``clip_id`` and ``use``; an ensemble joins them here."""
     if not resolved.members:
         return store.components(resolved.scoring_key)
-    members = {m.job.system: (components_of(m, store), fusion_of(m)) for m in resolved.members}
+    members = {
+        member.configured.member_name: (components_of(member, store), fusion_of(member))
+        for member in resolved.members
+    }
     return join_members(resolved.configured.system, resolved.configured.config, members)
 
 
@@ -96,8 +99,18 @@ def fusion_of(resolved: ResolvedJob) -> Fusion:
 
 
 def training_records(resolved: ResolvedJob, store: JobStore) -> dict[str, TrainingRecord]:
-    """Return the records of the trainings of a scored job, by the trained system's name."""
-    return {part.configured.trainer.name: store.training_record(part.training_key) for part in resolved.parts}
+    """Return the records of the trainings of a scored job, by the trained system's name.
+
+    Where an ensemble has several trainings of one system, they are named as the first member that uses each.
+    """
+    first = {part.training_key: part.configured for part in reversed(resolved.parts)}
+    trained = [configured.trainer.name for configured in first.values()]
+    return {
+        configured.member_name if trained.count(configured.trainer.name) > 1 else configured.trainer.name: (
+            store.training_record(key)
+        )
+        for key, configured in reversed(first.items())
+    }
 
 
 def decision_threshold(scores: pl.DataFrame, *, method: str = DEFAULT_THRESHOLD) -> float:
@@ -157,7 +170,7 @@ def evaluate(
     scores = anomaly_scores(resolved, store)
     judged = _judged(scores, resolved, subset)
     trainings = training_records(resolved, store).values()
-    scorings = [store.scoring_record(part.scoring_key) for part in resolved.parts]
+    scorings = [store.scoring_record(key) for key in dict.fromkeys(p.scoring_key for p in resolved.parts)]
     scoring_seconds = sum(scoring.scoring_seconds for scoring in scorings)
     thresholds = calibrated_thresholds(scores)
     record = ResultRecord(

@@ -56,6 +56,7 @@ class Job:
     machine_type: str
     seed: int
     pseudo_anomaly_data: str | None = None  # data set of the pseudo-anomalies, if not ``data``
+    hold_out_seed: int | None = None  # seed of the hold-out, if not ``seed``
 
 
 def key_of(described: Mapping[str, object]) -> str:
@@ -77,6 +78,7 @@ class ResolvedJob:
     data : its data set
     machine_type, seed : as in `Job`
     pseudo_anomaly_name : name of the data set of the pseudo-anomalies, if not ``data``
+    hold_out_seed : seed of the hold-out, if not ``seed``: members of an ensemble share their hold-out
     """
 
     configured: registry.Configured
@@ -84,12 +86,13 @@ class ResolvedJob:
     machine_type: str
     seed: int
     pseudo_anomaly_name: str | None = None
+    hold_out_seed: int | None = None
 
     @classmethod
     def from_job(cls, job: Job, data: DataSet) -> "ResolvedJob":
         """Look up a job's system; an unknown system or setting is an :class:`InputError`."""
         configured = registry.configure(job.system, job.settings)
-        return cls(configured, data, job.machine_type, job.seed, job.pseudo_anomaly_data)
+        return cls(configured, data, job.machine_type, job.seed, job.pseudo_anomaly_data, job.hold_out_seed)
 
     @classmethod
     def from_workspace(cls, job: Job, workspace: Workspace) -> "ResolvedJob":
@@ -123,12 +126,18 @@ class ResolvedJob:
             self.machine_type,
             self.seed,
             self.pseudo_anomaly_name,
+            self.hold_out_seed,
         )
 
     @cached_property
     def members(self) -> tuple["ResolvedJob", ...]:
         """The jobs whose scores this one joins, if its system is an ensemble."""
-        return tuple(replace(self, configured=member) for member in self.configured.members)
+        return tuple(map(self._member, self.configured.members))
+
+    def _member(self, member: registry.Configured) -> "ResolvedJob":
+        if not member.seed_offset:
+            return replace(self, configured=member)
+        return replace(self, configured=member, seed=self.seed + member.seed_offset, hold_out_seed=self.seed)
 
     @cached_property
     def parts(self) -> tuple["ResolvedJob", ...]:
@@ -176,6 +185,7 @@ class ResolvedJob:
             seed=self.seed,
             pseudo_anomaly_data=self.pseudo_anomaly_data,
             scope=self.scope,
+            hold_out_seed=self.hold_out_seed,
         )
 
     @property
@@ -212,7 +222,7 @@ class ResolvedJob:
     def training_description(self) -> TrainingDescription:
         """All that the trained model depends on."""
         trainer = self.configured.trainer
-        return {
+        description: TrainingDescription = {
             "revision": _TRAINING_REVISION,
             "system": trainer.name,
             "code": registry.source_hash(trainer.name),
@@ -221,6 +231,9 @@ class ResolvedJob:
             "seed": self.seed,
             "clips": [(m, data.fingerprint(m, split="train")) for data, m in self.machine_types_read],
         }
+        if self.hold_out_seed is not None:
+            description["hold_out_seed"] = self.hold_out_seed
+        return description
 
     @cached_property
     def training_key(self) -> str:

@@ -171,19 +171,19 @@ class MachineDetector:
         each = [model.scores(clips, section) for model in self.models]
         if self.record.fusion is None:
             return each[0]
+        ensemble = self._ensemble
         members = {
-            model.record.system: MemberScores(
+            member.member_name: MemberScores(
                 torch.from_numpy(model.record.normalization.apply(scores.score)),
                 {
                     name: torch.from_numpy(values)
                     for name, values in model.record.fusion.standardized(scores.components).items()
                 },
             )
-            for model, scores in zip(self.models, each, strict=True)
+            for member, model, scores in zip(ensemble.members, self.models, each, strict=True)
         }
-        system = registry.get(self.export.system)
-        combined = system.combine(self._ensemble_config, members)
-        checked = checked_components(system, "combine", combined, len(clips))
+        combined = ensemble.system.combine(ensemble.config, members)
+        checked = checked_components(ensemble.system, "combine", combined, len(clips))
         components = {name: values.numpy() for name, values in checked.items()}
         return DetectorScores(self.record.fusion.score(components), components, None)
 
@@ -277,8 +277,8 @@ class MachineDetector:
             )
 
     @cached_property
-    def _ensemble_config(self) -> Any:
-        return registry.configure(self.export.system, self.export.settings).config
+    def _ensemble(self) -> registry.Configured:
+        return registry.configure(self.export.system, self.export.changed_settings)
 
     def _check_code(self) -> None:
         """Compare the installed code with the exported one; where it differs, the score of a known clip."""

@@ -21,6 +21,7 @@ class TrainingDescription(TypedDict):
     machine_type: str
     seed: int
     clips: list[tuple[str, str]]
+    hold_out_seed: NotRequired[int]  # if it is not ``seed``
 
 
 class ScoringDescription(TypedDict):

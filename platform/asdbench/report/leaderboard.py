@@ -13,7 +13,8 @@ whose metrics become columns: a data set without domains has ``auc`` and ``pauc`
 ``auc_source``, ``auc_target`` and ``pauc``.
 
 A row whose settings a search has chosen with labels is marked as dev-tuned. It stays separate from an untuned
-row, even one with the same settings.
+row, even one with the same settings. A row with the settings of a preset that was chosen on the development
+labels of the same data set is marked, too (:class:`asdbench.presets.Preset`).
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from asdbench import registry
 from asdbench.config import assignments
 from asdbench.engine.result_index import values
 from asdbench.engine.result_metrics import machine_type_metrics, means_by_name
@@ -34,7 +36,8 @@ from asdbench.report.published import Reference
 from asdbench.report.rendering import Row
 
 METRICS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")  # any rule's
-_SYSTEM_ROW = ("system", "settings", "tuned", "subset", "official_score", "official_score_std")
+_CHOICE = ("system", "settings", "tuned", "chosen_on_labels")
+_SYSTEM_ROW = (*_CHOICE, "subset", "official_score", "official_score_std")
 _TYPE_ROW = ("machine_type", *_SYSTEM_ROW)
 _COSTS = ("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second")
 
@@ -64,17 +67,20 @@ def rows(
     list of dict
         One row per system, changed settings and search, the best first, those without a complete seed last:
         ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict with the ``search`` that
-        chose them, its ``trials`` and ``protocol``), ``subset``, ``official_score`` and
-        ``official_score_std``, the metrics of the rule by name (its means over types and sections, averaged
-        over seeds), ``seeds`` (those that count), ``parameters`` (of the largest model), ``macs_per_clip``
-        (multiply-accumulates to score a clip, the maximum over types), ``training_seconds`` and
-        ``scoring_seconds`` (summed over types, averaged over seeds), ``clips_per_second`` (of scoring,
-        weighted by time), ``machine_types`` (number done), ``machine_types_done``,
+        chose them, its ``trials`` and ``protocol``), ``chosen_on_labels`` (whether the settings are those of
+        a preset that was chosen on the development labels of this data set), ``subset``,
+        ``official_score`` and ``official_score_std``, the metrics of the rule by name (its means over types
+        and sections, averaged over seeds), ``seeds`` (those that count), ``parameters`` (of the largest
+        model), ``macs_per_clip`` (multiply-accumulates to score a clip, the maximum over types),
+        ``training_seconds`` and ``scoring_seconds`` (summed over types, averaged over seeds),
+        ``clips_per_second`` (of scoring, weighted by time), ``machine_types`` (number done),
+        ``machine_types_done``,
         ``machine_types_missing``, ``complete``.
 
         With ``by_type`` one row per machine type, system, changed settings and search, in the order of
         ``machine_types``, the best first: ``machine_type``, ``system``, ``settings``, ``tuned``,
-        ``subset``, ``seeds``, ``official_score_std`` and the means over seeds of `machine_type_metrics`.
+        ``chosen_on_labels``, ``subset``, ``seeds``, ``official_score_std`` and the means over seeds of
+        `machine_type_metrics`.
 
     Raises
     ------
@@ -343,6 +349,17 @@ def _tuned(group: Sequence[_Entry]) -> dict[str, Any] | None:
     return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
 
 
+def _is_chosen_on_labels(entry: _Entry) -> bool:
+    """Return whether an entry has settings of a preset that was chosen on the labels that judge it."""
+    settings = {name: value for name, value in entry.settings.items() if name != "pseudo_anomaly_data"}
+    if entry.subset != "dev":
+        return False
+    try:
+        return entry.data in registry.configure(entry.row_key[0], settings).chosen_on()
+    except InputError:  # the system is gone, or has lost a setting
+        return False
+
+
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings as a text that is the same in whatever order they were given.
 
@@ -389,6 +406,7 @@ def _system_row(group: Sequence[_Entry], machine_types: Sequence[str]) -> Row:
         "system": group[0].row_key[0],
         "settings": dict(group[0].settings),
         "tuned": _tuned(group),
+        "chosen_on_labels": _is_chosen_on_labels(group[0]),
         "subset": group[0].subset,
         "official_score": over_seeds.get("score"),
         "official_score_std": _spread([mean["score"] for mean in means]),
@@ -436,6 +454,7 @@ def _type_row(group: Sequence[_Entry], threshold: str) -> Row:
         "system": group[0].row_key[0],
         "settings": dict(group[0].settings),
         "tuned": _tuned(group),
+        "chosen_on_labels": _is_chosen_on_labels(group[0]),
         "subset": group[0].subset,
         "official_score": means["official_score"],
         "official_score_std": _spread([of_seed["official_score"] for of_seed in metrics]),

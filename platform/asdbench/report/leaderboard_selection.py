@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from asdbench import registry
 from asdbench.config import settings_of
 from asdbench.errors import InputError, unknown_name
+from asdbench.presets import split_presets
 from asdbench.report.rendering import Row
 
 
@@ -36,8 +37,11 @@ class Selection:
     top: int | None = None
 
     def __post_init__(self) -> None:
-        if self.preset is not None and self.preset not in registry.PRESETS:
-            raise unknown_name("preset", self.preset, registry.PRESETS)
+        if self.preset is not None:
+            known = registry.all_presets()
+            for name in split_presets(self.preset):
+                if name not in known:
+                    raise unknown_name("preset", name, known)
         if self.top is not None and self.top < 1:
             raise InputError(f"--top {self.top} is too small; give at least 1")
 
@@ -78,12 +82,12 @@ class Selection:
 def _has_preset(row: Row, preset: str) -> bool:
     """Return whether a row has exactly the settings of a preset or, if tuned, a search's beyond these.
 
-    An ensemble may have any settings of its own, such as its members and their weights.
+    An ensemble may have any settings of its own that the preset does not name, such as weights.
     """
     settings = {name: value for name, value in row["settings"].items() if name != "pseudo_anomaly_data"}
     configured = registry.configure(row["system"], preset=preset)
     if configured.members:
-        own = settings_of(configured.system.Config)
+        own = settings_of(configured.system.Config).keys() - registry.preset_settings(row["system"], preset)
         chosen = {name: value for name, value in settings.items() if name in own}
         configured = registry.configure(row["system"], chosen, preset=preset)
     expected = configured.changed()

@@ -31,6 +31,7 @@ METRIC_NAMES = {  # the display name of every metric that a rule may have
 }
 
 
+CHOSEN_ON_LABELS = "chosen on this data's labels"
 _MOST_ROWS = 100  # on a terminal
 
 
@@ -159,12 +160,12 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
     best = _best_values(rows, measures)
     display_rows = []
     for row in rows:
-        settings = " ".join(format_settings(row["settings"]))
+        settings, labels = " ".join(format_settings(row["settings"])), _choice_labels(row)
         display_rows.append(
             DisplayRow(
                 [
                     *([row["machine_type"]] if by_type else []),
-                    f"{row['system']} ({_tuned_label(row)})" if row.get("tuned") else row["system"],
+                    f"{row['system']} ({', '.join(labels)})" if labels else row["system"],
                     "published" if row.get("reference") else f"`{settings}`" if settings else "",
                     *_number_cells(row, measures, best),
                 ]
@@ -187,8 +188,8 @@ def _name_cell(row: Row, *, indent: str) -> Text:
     name = Text(indent + row["system"], style="dim" if row.get("reference") else "")
     if row.get("reference"):
         name.append(f"\n{indent}  published")
-    if row.get("tuned"):
-        name.append(f"\n{indent}  {_tuned_label(row)}")
+    for label in _choice_labels(row):
+        name.append(f"\n{indent}  {label}")
     if row["settings"]:
         settings = (f"\n{indent}  {setting}" for setting in format_settings(row["settings"]))
         name.append("".join(settings), style="italic")
@@ -269,8 +270,10 @@ def _false_alarms_cell(row: Row) -> str:
     return f"{share:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 
 
-def _tuned_label(row: Row) -> str:
-    return f"dev-tuned, {format_trials(row['tuned']['trials'])}"
+def _choice_labels(row: Row) -> list[str]:
+    """Return how labels have chosen the settings of a row; nothing where none have."""
+    labels = [f"dev-tuned, {format_trials(row['tuned']['trials'])}"] if row.get("tuned") else []
+    return [*labels, CHOSEN_ON_LABELS] if row.get("chosen_on_labels") else labels
 
 
 # The best values
@@ -351,7 +354,13 @@ def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
             "were not used."
         ),
     }
-    return [sentence for subset, sentence in sentences.items() if subset in subsets]
+    shown = [sentence for subset, sentence in sentences.items() if subset in subsets]
+    if any(row.get("chosen_on_labels") for row in rows):
+        shown.append(
+            f"{CHOSEN_ON_LABELS}: the settings are those of a preset that was chosen with the labels of "
+            f"these clips, so this score is optimistic."
+        )
+    return shown
 
 
 def _metrics(rows: Sequence[Row]) -> list[str]:

@@ -264,7 +264,7 @@ def _complexity(jobs: Mapping[str, ResolvedJob], store: JobStore) -> dict[str, i
     parameters, macs = [], []
     for resolved in jobs.values():
         trainings = training_records(resolved, store).values()
-        scorings = [store.scoring_record(part.scoring_key) for part in resolved.parts]
+        scorings = [store.scoring_record(key) for key in {part.scoring_key for part in resolved.parts}]
         parameters.append(sum(training.parameters for training in trainings))
         macs.append(sum(scoring.macs_per_clip for scoring in scorings))
     return {"total_parameters": max(parameters), "MACS": max(macs)}

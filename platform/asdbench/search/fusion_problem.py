@@ -256,7 +256,7 @@ def fusion_problem(
                     target[in_section],
                 )
             )
-    members = tuple(member.name for member in ensemble.members)
+    members = tuple(member.member_name for member in ensemble.members)
     return FusionProblem(ensemble.name, members, weights_setting, choices, seeds, tuple(sections), data.rule)
 
 
@@ -269,7 +269,7 @@ def _weights_setting(ensemble: Configured) -> str:
         )
     if len(ensemble.members) < 2:
         raise InputError(
-            f"{ensemble.name} has one member, {ensemble.members[0].name!r}; fusing needs at least two "
+            f"{ensemble.name} has one member, {ensemble.members[0].member_name!r}; fusing needs at least two "
             f"members, so name another one"
         )
     return names[0]
@@ -313,7 +313,7 @@ def _check_members(job: ResolvedJob, snapshot: StoreSnapshot, seeds: Sequence[in
                 pseudo_anomaly_data=job.job.pseudo_anomaly_data,
             )
             raise InputError(
-                f"member {member.job.system!r} of {job.job.system} has no scores on "
+                f"member {member.configured.member_name!r} of {job.job.system} has no scores on "
                 f"{member.job.machine_type} of data set {member.job.data!r} with seed {member.job.seed} "
                 f"and these settings; run {command!r}"
             )
@@ -354,7 +354,7 @@ def _contributions(
     # One pass through the platform's own `join_members`, so that its checks and standardization apply.
     every = type(system.__name__, (system,), {"combine": classmethod(combine)})
     members = {
-        member.job.system: (
+        member.configured.member_name: (
             components_of(member, store),
             member.configured.system.fusion(member.configured.config),
         )

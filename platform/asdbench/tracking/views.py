@@ -56,7 +56,7 @@ def leaderboard_views(metrics: Sequence[str]) -> dict[str, str]:
         kind="row",
         order_by="official_score",
         metrics=columns,
-        tags=["asdbench.preset", "asdbench.tuned"],
+        tags=["asdbench.preset", "asdbench.tuned", "asdbench.chosen_on_labels"],
         widths=_WIDTHS | dict.fromkeys(metrics, 95),
         charts=[_bar("official_score")],
     )
