@@ -32,12 +32,18 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.api.results import Systems as Systems
     from asdbench.api.results import TunedSystem as TunedSystem
     from asdbench.api.results import TuneResult as TuneResult
+    from asdbench.api.results import VerifiedWeights as VerifiedWeights
+    from asdbench.api.results import Weights as Weights
     from asdbench.api.runs import Cluster as Cluster
     from asdbench.api.runs import fuse as fuse
     from asdbench.api.runs import run as run
     from asdbench.api.runs import tune as tune
     from asdbench.api.systems import settings as settings
     from asdbench.api.systems import systems as systems
+    from asdbench.api.weights import add_weights as add_weights
+    from asdbench.api.weights import get_weights as get_weights
+    from asdbench.api.weights import pretrained_weights as pretrained_weights
+    from asdbench.api.weights import verify_weights as verify_weights
     from asdbench.config import Choice, Range, Simplex, tunable
     from asdbench.errors import InfrastructureError as InfrastructureError
     from asdbench.errors import InputError
@@ -93,10 +99,11 @@ _NAMES = {
     "asdbench.api.reports": ("compare", "leaderboard", "scores"),
     "asdbench.api.results": (
         "Comparison", "DataSet", "DataSets", "Detector", "FuseResult", "Leaderboard", "RunResult", "Scores",
-        "Settings", "Systems", "TuneResult", "TunedSystem",
+        "Settings", "Systems", "TuneResult", "TunedSystem", "VerifiedWeights", "Weights",
     ),
     "asdbench.api.runs": ("Cluster", "fuse", "run", "tune"),
     "asdbench.api.systems": ("settings", "systems"),
+    "asdbench.api.weights": ("add_weights", "get_weights", "pretrained_weights", "verify_weights"),
     "asdbench.config": ("Choice", "Range", "Simplex", "tunable"),
     "asdbench.errors": ("InfrastructureError", "InputError"),
     "asdbench.presets": ("Preset",),

@@ -33,6 +33,6 @@ class FileProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` files or bytes are done."""
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` files or bytes are done; ``None`` for a total not yet known."""
         self._bar.update(self._task, completed=done, total=total)

@@ -6,6 +6,7 @@ A result can be printed, notebooks show it as a table, and ``frame``, ``rows``, 
 
 from asdbench.api.data import DataSets
 from asdbench.api.systems import Settings, Systems
+from asdbench.api.weights import VerifiedWeights, Weights
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.run_result import FuseResult, RunResult, TunedSystem, TuneResult
 from asdbench.engine.detector import Detector
@@ -26,4 +27,6 @@ __all__ = [
     "Systems",
     "TuneResult",
     "TunedSystem",
+    "VerifiedWeights",
+    "Weights",
 ]

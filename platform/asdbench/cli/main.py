@@ -13,6 +13,7 @@ from asdbench.cli.exit import EXIT_CODES, guarded
 from asdbench.cli.new_system import new_system
 from asdbench.cli.report import report
 from asdbench.cli.results import results_app
+from asdbench.cli.weights import weights_app
 
 app = App(
     name="asdbench",
@@ -23,6 +24,7 @@ app = App(
 )
 app.register_install_completion_command(help="Install the completion of commands and options in your shell.")
 app.command(data_app)
+app.command(weights_app)
 app.command(run.run)
 app.command(run.tune)
 app.command(run.fuse)

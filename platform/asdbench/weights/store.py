@@ -9,17 +9,18 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from torch import Tensor
 
 from asdbench.errors import InputError
 from asdbench.io.files import replacing
 from asdbench.io.records import record_from_json, record_to_json
 from asdbench.io.workspace import Workspace
 from asdbench.weights.records import RECORDS, WeightsRecord, named
-from asdbench.weights.tensors import NotTensors, read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SCHEMA_VERSION = 1
 _verified: dict[Path, tuple[int, int]] = {}  # files that this process has read: size and modification time
@@ -144,7 +145,7 @@ def verify(workspace: Workspace, weights_id: str) -> Checked:
     return Checked(weights_id, "intact" if sha256 == expected else "damaged", sha256, expected, first_use)
 
 
-def load(weights_id: str, workspace: Workspace) -> dict[str, Tensor]:
+def load(weights_id: str, workspace: Workspace) -> "dict[str, Tensor]":
     """Return the tensors of an encoder by the names that its architecture uses, in main memory.
 
     The file is compared with its SHA-256 the first time that a process reads it.
@@ -159,6 +160,8 @@ def load(weights_id: str, workspace: Workspace) -> dict[str, Tensor]:
     InputError
         There are no such weights, they are missing or damaged; the message says how to get them.
     """
+    from asdbench.weights.tensors import NotTensors, read_tensors
+
     record = named(weights_id)
     check_installed(workspace, [weights_id])
     path = weights_path(workspace, record)

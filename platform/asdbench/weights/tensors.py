@@ -1,6 +1,7 @@
 """Reading files of weights: tensors and nothing else; nothing in a file is executed."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,13 @@ def _loaded(path: Path, kind: Format) -> Any:
         except (SafetensorError, OSError) as error:
             raise NotTensors(f"it is no safetensors file ({error})") from error
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols, which are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if path.open("rb").read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+        with path.open("rb") as file:
+            is_pickle = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        if is_pickle:
             raise NotTensors("it holds Python objects other than tensors, which are never loaded") from error
         raise NotTensors("it is no checkpoint of PyTorch") from error
     except Exception as error:  # torch reports damage with many types
