@@ -226,6 +226,7 @@ def clips(size: int, timed: Timed) -> None:
             "content_hash": number.cast(pl.String),
             "size_bytes": number,
             "mtime_ns": number,
+            "spectrum": [None] * size,
         },
         schema=CLIP_SCHEMA,
     )

@@ -1,7 +1,7 @@
 """False alarm rate of each threshold method compared with its nominal rate, from stored scores.
 
 For every machine type, system and seed that has run on a data set: false alarms among the held-out normal
-clips, each judged by a threshold computed from the others (cross-fitted), false alarms among the normal
+clips, each judged by a threshold computed without its recording or group (cross-fitted), false alarms among the normal
 test clips of each domain, and F1 of each domain. Rates have 95 % intervals (Clopper and Pearson); the
 nominal rate is 10 %. The labels and domains of test clips are used here to measure, never to set a
 threshold.
@@ -16,11 +16,11 @@ import polars as pl
 
 from asdbench import registry
 from asdbench.data.sets import catalog
-from asdbench.engine.evaluation import anomaly_scores, decision_threshold
+from asdbench.engine.evaluation import anomaly_scores, calibrated_thresholds, decision_threshold
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.io.workspace import Workspace
-from asdbench.metrics import THRESHOLDS, decision_metrics, false_alarms
+from asdbench.metrics import THRESHOLDS, decision_metrics
 from asdbench.metrics.threshold import binomial_interval
 
 
@@ -49,13 +49,13 @@ def main():
                 job = ResolvedJob(configured, data, machine, seed)
                 scores = anomaly_scores(job, JobStore.from_workspace(Workspace.from_environment()))
                 for method in THRESHOLDS:
-                    count(counted[system, method], scores, truth, method)
+                    count(counted[system, method], job, scores, truth, method)
     show(counted)
 
 
-def count(counts, scores, truth, method):
-    normal = scores.filter(pl.col("use") != "test")["score"].to_numpy()
-    add(counts["held out"], *false_alarms(normal, method=method))
+def count(counts, job, scores, truth, method):
+    stored = calibrated_thresholds(job, scores)[method]
+    add(counts["held out"], stored.false_alarms, stored.normals)
     limit = decision_threshold(scores, method=method)
     judged = scores.filter(pl.col("use") == "test").join(truth, on="clip_id")
     judged = judged.with_columns(called=pl.col("score") > limit)
@@ -88,6 +88,8 @@ def show(counted):
 
 
 def share(alarms, n_clips):
+    if not n_clips:  # a single group is held out
+        return ""
     low, high = binomial_interval(alarms, n_clips)
     return f"{100 * alarms / n_clips:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 

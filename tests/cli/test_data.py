@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asdbench.data import holdout
 from asdbench.data.sets import catalog
 from asdbench.engine.run_record import RunStatus, save_run
 from asdbench.io.workspace import Workspace
@@ -42,13 +43,14 @@ def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFix
     assert "tiny" in capsys.readouterr().out
     assert asdbench("data", "info", tiny) == 0
     said = capsys.readouterr().out
-    for word in ("fan", "valve", "source", "target", "license", "durations"):
+    for word in ("fan", "valve", "source", "target", "license", "durations", "blocks", "z_median"):
         assert word in said
     assert asdbench("data", "info", tiny, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     data = catalog.load(Workspace.from_environment(), tiny)
     assert (told["name"], told["machine_types"]) == ("tiny", ["fan", "valve"])
     assert told["counts"] == catalog.describe(data).counts.to_dicts()
+    assert told["hold_out"] == holdout.describe(data.clips.filter(split="train")).to_dicts()
     assert (told["license"], told["notes"], told["skipped"]) == (None, [], [])
 
 

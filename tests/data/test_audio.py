@@ -37,6 +37,31 @@ def test_facts_are_those_of_the_file(tmp_path: Path) -> None:
     assert (facts.size_bytes, facts.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
 
 
+def test_the_spectrum_is_that_of_the_bands(tmp_path: Path) -> None:
+    levels = {}
+    for name, rate, tone_hz in (("low", 16000, 200), ("high", 16000, 5000), ("faster", 48000, 5000)):
+        wave = 0.5 * np.sin(2 * np.pi * tone_hz * np.arange(3 * rate) / rate)
+        soundfile.write(tmp_path / f"{name}.wav", wave, rate, subtype="PCM_16")
+        facts = inspect_clip(tmp_path / f"{name}.wav")
+        assert facts.spectrum is not None
+        assert len(facts.spectrum) == audio.SPECTRUM_BANDS
+        levels[name] = np.array(facts.spectrum)
+    assert levels["low"].argmax() < levels["high"].argmax()
+    assert levels["faster"].argmax() == levels["high"].argmax()
+    quiet = 0.05 * np.sin(2 * np.pi * 200 * np.arange(48000) / 16000)
+    soundfile.write(tmp_path / "quiet.wav", quiet, 16000, subtype="PCM_16")
+    band = levels["low"].argmax()
+    assert levels["low"][band] - inspect_clip(tmp_path / "quiet.wav").spectrum[band] == pytest.approx(20, 0.01)
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(1, 16000), (700, 1000), (40, 96000)])
+def test_short_clips_have_a_spectrum(tmp_path: Path, samples: int, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(samples, 2), rate, subtype="PCM_16")
+    spectrum = inspect_clip(tmp_path / "a.wav").spectrum
+    assert spectrum is not None
+    assert np.isfinite(spectrum).all()
+
+
 def test_channel_policies(tmp_path: Path) -> None:
     left, right = noise(3000, 2).T
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16000, subtype="PCM_16")

@@ -2,11 +2,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from asdbench.data.holdout import hold_out, hold_out_size
+from asdbench.data.holdout import describe, folds, groups, hold_out, hold_out_size
 from asdbench.data.sets.clips import CLIP_SCHEMA
 from asdbench.errors import InputError
 
-SCHEMA = {name: CLIP_SCHEMA[name] for name in ("clip_id", "domain", "attributes", "recording")}
+SCHEMA = {name: CLIP_SCHEMA[name] for name in ("clip_id", "domain", "attributes", "recording", "spectrum")}
 
 
 def table(
@@ -15,15 +15,23 @@ def table(
     target: int = 0,
     speeds: list[int] | None = None,
     recordings: list[str | None] | None = None,
+    levels_db: list[float] | None = None,
 ) -> pl.DataFrame:
-    """Return training clips with ids 0, 1, ...; the target clips come last."""
+    """Return training clips with ids 0, 1, ...; the target clips come last.
+
+    Their spectra are random but for the level of one band.
+    """
     count = source + target
+    spectra = np.random.default_rng(count).normal(size=(count, 16))
+    if levels_db is not None:
+        spectra[:, 3] += levels_db
     return pl.DataFrame(
         {
             "clip_id": list(range(count)),
             "domain": ["source"] * source + ["target"] * target,
             "attributes": [[{"name": "spd", "value": str(v)}] for v in speeds or [0] * count],
             "recording": recordings or [None] * count,
+            "spectrum": spectra.tolist(),
         },
         schema=SCHEMA,
     )
@@ -58,30 +66,71 @@ def test_clips_of_no_domain_count_as_source() -> None:
     assert drawn(clips) == drawn(table(100))
 
 
-def test_every_combination_gives_its_share() -> None:
+@pytest.mark.parametrize("kind", ["blocks", "folds"])
+def test_every_combination_gives_its_share(kind: str) -> None:
     speeds = [0] * 500 + [1] * 300 + [2] * 190
-    held = drawn(table(990, speeds=speeds))
-    counts = np.bincount([speeds[clip] for clip in held])
-    assert np.abs(counts - [50, 30, 19]).max() <= 1
+    clips = table(990, speeds=speeds, levels_db=[50.0 * speed for speed in speeds])
+    parts = [drawn(clips)] if kind == "blocks" else folded(clips)
+    for part in parts:
+        counts = np.bincount([speeds[clip] for clip in part])
+        assert np.abs(counts - len(part) * np.array([500, 300, 190]) / 990).max() <= 2
 
 
-def test_many_small_combinations_give_what_is_wanted() -> None:
-    assert len(drawn(table(990, speeds=list(range(990))))) == 99
-    held = drawn(table(40, speeds=[k // 2 for k in range(40)]))
-    assert len({clip // 2 for clip in held}) == 8  # never both clips of a pair
+def test_both_ends_of_similar_clips_are_held_out() -> None:
+    levels = [float(clip) for clip in range(100)]
+    held = drawn(table(100, levels_db=levels))
+    assert len(held) == 10
+    assert all(clip < 9 or clip > 90 for clip in held)  # but for the noise of the other bands
+    assert {clip < 50 for clip in held} == {True, False}
 
 
-def test_the_generator_decides_and_the_order_of_rows_does_not() -> None:
-    clips = table(200, target=10, speeds=[k % 3 for k in range(210)])
+def test_similar_clips_are_one_block() -> None:
+    place = np.random.default_rng(5).permutation(100)
+    of_type = groups(table(100, levels_db=(20.0 * place).tolist()))
+    assert of_type.kind == "blocks"
+    assert of_type.sizes.tolist() == [20] * 5
+    blocks = [set(place[of_type.group == block] // 20) for block in range(5)]
+    assert all(len(block) == 1 for block in blocks)
+    assert of_type.of(np.array([3, 7])).tolist() == of_type.group[[3, 7]].tolist()
+
+
+def test_without_spectra_every_clip_is_a_group_and_the_generator_decides() -> None:
+    clips = table(200, target=10).with_columns(spectrum=pl.lit(None, SCHEMA["spectrum"]))
+    assert groups(clips).kind == "clips"
     assert drawn(clips, 1) == drawn(clips, 1)
     assert drawn(clips, 1) != drawn(clips, 2)
     assert drawn(clips.sample(fraction=1.0, shuffle=True, seed=5), 1) == drawn(clips, 1)
-    assert drawn(clips.reverse(), 1) == drawn(clips, 1)
+    assert {clip for seed in range(60) for clip in drawn(clips, seed)} == set(range(200))
 
 
-def test_every_clip_can_be_drawn() -> None:
-    clips = table(40, speeds=[k % 3 for k in range(40)])
-    assert {clip for seed in range(60) for clip in drawn(clips, seed)} == set(range(40))
+def test_the_order_of_rows_does_not_matter() -> None:
+    clips = table(200, target=10, speeds=[k % 3 for k in range(210)])
+    assert drawn(clips.reverse()) == drawn(clips)
+    assert folded(clips.sample(fraction=1.0, shuffle=True, seed=5)) == folded(clips)
+
+
+def folded(clips: pl.DataFrame, seed: int = 0) -> list[list[int]]:
+    found = [fold.tolist() for fold in folds(clips, generator=np.random.default_rng(seed))]
+    assert all(fold == sorted(fold) for fold in found)
+    return found
+
+
+def test_every_source_clip_is_in_one_fold() -> None:
+    for clips in (table(101, target=9), table(101, target=9, recordings=[f"r{k // 7}" for k in range(110)])):
+        found = folded(clips)
+        assert len(found) == 5
+        assert sorted(sum(found, [])) == list(range(101))
+        assert max(map(len, found)) - min(map(len, found)) <= 7
+
+
+def test_folds_keep_recordings_whole_and_have_seeds() -> None:
+    recordings: list[str | None] = [f"r{k // 10}" for k in range(120)]
+    clips = table(120, recordings=recordings)
+    for fold in folded(clips):
+        inside = {recordings[clip] for clip in fold}
+        assert not inside & {recordings[clip] for clip in set(range(120)) - set(fold)}
+    assert folded(clips, 0) != folded(clips, 1)
+    assert len(folded(table(90, recordings=[f"r{k // 30}" for k in range(90)]))) == 3
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -111,6 +160,32 @@ def test_something_is_left_to_train_on() -> None:
 
 
 def test_recordings_too_large_to_be_held_out_are_split() -> None:
-    recordings: list[str | None] = ["one"] * 99 + ["other"]
-    for seed in range(5):
-        assert len(drawn(table(100, recordings=recordings), seed)) == 10
+    clips = table(100, recordings=["one"] * 99 + ["other"])
+    assert groups(clips).kind == "blocks"
+    assert len(drawn(clips)) == 10
+
+
+def test_z_scores_tell_near_copies_from_fresh_clips() -> None:
+    recordings: list[str | None] = [f"r{k // 6}" for k in range(60)]
+    levels = [12.0 * (k // 6) for k in range(60)]  # recordings differ more than their clips
+    copies = table(60, recordings=recordings, levels_db=levels).with_columns(machine_type=pl.lit("copies"))
+    fresh = table(60, recordings=recordings).with_columns(machine_type=pl.lit("fresh"))
+    few = table(8).with_columns(machine_type=pl.lit("few"))
+    told = {row["machine_type"]: row for row in describe(pl.concat([fresh, few, copies])).to_dicts()}
+    assert list(told) == ["copies", "few", "fresh"]
+    for name in ("copies", "fresh"):
+        assert (told[name]["groups_are"], told[name]["groups"], told[name]["largest"]) == (
+            "recordings",
+            10,
+            6,
+        )
+        assert told[name]["z_low"] < told[name]["z_median"] < told[name]["z_high"]
+        assert abs(told[name]["z_median"]) < 1
+    assert told["copies"]["z_if_random"] > 3 > 1 > abs(told["fresh"]["z_if_random"])
+    assert told["few"]["groups_are"] is told["few"]["z_median"] is None
+
+
+def test_an_old_registration_has_groups_but_no_z_scores() -> None:
+    clips = table(60).with_columns(spectrum=pl.lit(None, SCHEMA["spectrum"]), machine_type=pl.lit("fan"))
+    (row,) = describe(clips).to_dicts()
+    assert (row["groups_are"], row["groups"], row["z_median"]) == ("clips", 60, None)

@@ -149,9 +149,12 @@ def test_every_clip_has_one_use(data: DataSet, plan: BatchPlan) -> None:
     assert set(uses[2]) == set(own.filter(pl.col("split") == "test")["clip_id"])
 
 
-def test_the_seed_draws_the_hold_out(data: DataSet) -> None:
+def test_all_plans_have_one_hold_out_whose_recordings_the_seed_draws(data: DataSet) -> None:
     assert job(data).hold_out_ids.tolist() == job(data, plan=CLIPS).hold_out_ids.tolist()
-    assert job(data).hold_out_ids.tolist() != job(data, seed=4).hold_out_ids.tolist()
+    named = pl.col("clip_id").rank("ordinal").over("machine_type").floordiv(4).cast(pl.Utf8)
+    recorded = replace(data, clips=data.clips.with_columns(recording=named))
+    assert job(recorded).hold_out_ids.tolist() == job(recorded).hold_out_ids.tolist()
+    assert job(recorded).hold_out_ids.tolist() != job(recorded, seed=4).hold_out_ids.tolist()
 
 
 def test_too_few_clips_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +428,7 @@ def test_waveform_and_spectrogram_of_a_row_are_of_the_same_samples(
 def test_every_row_of_a_step_goes_through_a_transform_of_its_own(data: DataSet) -> None:
     plain = job(data, input_spec=WITH_WAVEFORM, plan=replace(AUGMENTED, augmentations=()))
     found = job(data, input_spec=WITH_WAVEFORM, plan=AUGMENTED)
-    before, after = plain.batch(3), found.batch(3)
+    before, after = plain.batch(6), found.batch(6)
     assert before.augmentation is None
     assert after.augmentation is not None
     assert after.row_keys is not None
@@ -665,7 +668,7 @@ def test_row_keys_differ(data: DataSet) -> None:
 def test_scoring_batches_hold_every_window_and_no_hint(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asdbench.data.clip_windows.SCORING_FRAMES", 300)
+    monkeypatch.setattr("asdbench.data.clip_windows.SCORING_FRAMES", 200)
     found = job(data, input_spec=replace(NEEDS, window_hop_frames=3))
     ids = [*found.test_ids, *found.hold_out_ids]
     scored = []

@@ -215,6 +215,20 @@ def test_the_default_keeps_its_nominal_false_alarm_rate() -> None:
     assert off[DEFAULT_THRESHOLD] == min(off.values())
 
 
+def test_thresholds_come_from_other_groups() -> None:
+    loud = np.r_[np.zeros(20), np.full(10, 5.0)]
+    assert false_alarms(loud, method="empirical") == (0, 30)  # each has its like on the other side
+    assert false_alarms(loud, method="empirical", groups=["a"] * 20 + ["b"] * 10) == (10, 30)
+    assert false_alarms(loud, method="empirical", groups=["a"] * 30) == (0, 0)
+    with pytest.raises(InputError, match="30 scores and 2 groups"):
+        false_alarms(loud, method="empirical", groups=[1, 2])
+
+
+def test_many_groups_are_folded() -> None:
+    scores = np.arange(100.0)
+    assert false_alarms(scores, method="tail", groups=np.arange(100)) == false_alarms(scores, method="tail")
+
+
 def test_a_single_score_has_no_false_alarms() -> None:
     with pytest.raises(InputError, match="a cross-fitted threshold needs the scores of other clips"):
         false_alarms([1.0], method="empirical")

@@ -58,7 +58,12 @@ def described(data: DataSet) -> Row:
 
 
 def described_in_full(data: DataSet) -> Row:
-    """Return what a data set is and the tables of :func:`asdbench.data.sets.catalog.describe`."""
+    """Return what a data set is, the tables of :func:`asdbench.data.sets.catalog.describe`, and the hold-out.
+
+    ``hold_out`` has the rows of :func:`asdbench.data.holdout.describe`.
+    """
+    from asdbench.data import holdout
+
     description = catalog.describe(data)
     return {
         **described(data),
@@ -66,6 +71,7 @@ def described_in_full(data: DataSet) -> Row:
         "durations": description.durations.to_dicts(),
         "formats": description.formats.to_dicts(),
         "attributes": description.attributes.to_dicts(),
+        "hold_out": holdout.describe(data.clips.filter(split="train")).to_dicts(),
         "license": description.license,
         "notes": list(description.notes),
         "skipped": [asdict(bad) for bad in data.left_out],

@@ -49,6 +49,10 @@ _CONSTANT = 2 / _FULL_SCALE
 _CLIPPED_SHARE = 1e-3
 _OFFSET = 0.1
 _UNKNOWN_LENGTH_BYTES = 0x7FFF_F000
+SPECTRUM_BANDS = 16
+_SPECTRUM_FRAME_S = 0.064
+_SPECTRUM_HIGHEST_HZ = 8000
+_SILENCE = 1e-9  # power of a bin, so that silence has a level
 _RATES = "a whole number from 1000 to 1000000"  # Hz; at others, resampling takes all memory or crashes
 
 
@@ -74,6 +78,7 @@ class ClipAudio:
     fault : what is suspicious about the samples, None if nothing (see :class:`SignalCheck`)
     content_hash : BLAKE2b hash of the file's bytes (hex)
     size_bytes, mtime_ns : of the file
+    spectrum : mean level of each of its bands, in dB (see :class:`MeanSpectrum`); None if it is not known
     """
 
     samples: int
@@ -83,6 +88,7 @@ class ClipAudio:
     content_hash: str
     size_bytes: int
     mtime_ns: int
+    spectrum: tuple[float, ...] | None = None
 
 
 class SignalCheck:
@@ -131,6 +137,49 @@ class SignalCheck:
         return "offset" if np.abs(mean).max() > _OFFSET else None
 
 
+class MeanSpectrum:
+    """Averages the levels of 16 frequency bands over a clip, to tell which clips are alike.
+
+    The bands have equal widths on a logarithmic scale up to 8 kHz or half the sample rate. The power of all
+    channels is averaged in frames of about 64 ms; the levels in dB are averaged over frames.
+
+    Examples
+    --------
+    >>> spectrum = MeanSpectrum(16000)
+    >>> spectrum.add(np.full((16000, 1), 16384, np.int16))
+    >>> len(spectrum.levels_db())
+    16
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._frame = 2 ** max(6, round(np.log2(_SPECTRUM_FRAME_S * sample_rate_hz)))
+        highest_bin = min(self._frame // 2, round(_SPECTRUM_HIGHEST_HZ / sample_rate_hz * self._frame))
+        starts = np.geomspace(1, highest_bin + 1, SPECTRUM_BANDS + 1).round().astype(int)
+        for band in range(1, len(starts)):  # low bands would share a bin otherwise
+            starts[band] = max(starts[band], starts[band - 1] + 1)
+        self._starts = starts
+        self._sum = np.zeros(SPECTRUM_BANDS)
+        self._n_frames = 0
+
+    def add(self, block: npt.NDArray[Any]) -> None:
+        """Take a block (sample, channel) into account, int16 or float32; a remainder of a frame is not."""
+        scale = _FULL_SCALE if block.dtype == np.int16 else 1.0
+        wave = block.astype(np.float32) / np.float32(scale)
+        if len(wave) < self._frame:
+            wave = np.pad(wave, ((0, self._frame - len(wave)), (0, 0)))
+        frames = wave[: len(wave) // self._frame * self._frame].reshape(-1, self._frame, wave.shape[1])
+        window = np.hanning(self._frame).astype(np.float32)[None, :, None]
+        power = (np.abs(np.fft.rfft(frames * window, axis=1)) ** 2).mean(axis=2)
+        bands = np.add.reduceat(power, self._starts[:-1], axis=1, dtype=np.float64)
+        bands[:, -1] = power[:, self._starts[-2] : self._starts[-1]].sum(axis=1)
+        self._sum += (10 * np.log10(bands / np.diff(self._starts) + _SILENCE)).sum(axis=0)
+        self._n_frames += len(frames)
+
+    def levels_db(self) -> tuple[float, ...]:
+        """Return the mean levels, rounded to 0.01 dB, so that all machines give the same."""
+        return tuple(round(float(level), 2) for level in self._sum / self._n_frames)
+
+
 def inspect_clip(path: Path) -> ClipAudio:
     """Decode a file to its end, block by block, and return its facts.
 
@@ -141,10 +190,11 @@ def inspect_clip(path: Path) -> ClipAudio:
         :func:`check_rate` refuses, not WAV or FLAC, or unreadable.
     """
     with _opened(path) as (file, sound):
-        samples, check = 0, SignalCheck()
+        samples, check, spectrum = 0, SignalCheck(), MeanSpectrum(sound.samplerate)
         for block in _blocks(path, sound, integer="int16"):
             samples += len(block)
             check.add(block)
+            spectrum.add(block)
         file.seek(0)
         content_hash = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
         status = os.fstat(file.fileno())
@@ -156,6 +206,7 @@ def inspect_clip(path: Path) -> ClipAudio:
             content_hash,
             status.st_size,
             status.st_mtime_ns,
+            spectrum.levels_db(),
         )
 
 

@@ -230,7 +230,7 @@ def _write_machine(
             digest=digest_of(content.getvalue()),
             models=tuple(_exported_model(part, store) for part in resolved.parts),
             fusion=_fusion(resolved, store) if resolved.members else None,
-            thresholds=calibrated_thresholds(fused),
+            thresholds=calibrated_thresholds(resolved, fused),
             clips=clips,
             fingerprint=resolved.fingerprint(),
             probe=Probe(samples, 0.0),

@@ -7,7 +7,8 @@ A result whose settings a search chose by labels says so under ``tuned``; it is 
 user who gave the same settings.
 
 The decision threshold comes from normal clips only: those of the hold-out, or without one what
-:meth:`asdbench.data.loader.JobData.threshold_batches` gives.
+:meth:`asdbench.data.loader.JobData.threshold_batches` gives. Its false alarms are counted on recordings (or
+other groups of the hold-out) that it has not seen.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from asdbench import registry
+from asdbench.data import holdout
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.sets.layouts import SUBSETS
@@ -56,7 +58,7 @@ from asdbench.system import Fusion
 
 logger = logging.getLogger(__name__)
 
-_REVISION = 4  # changes whenever the same scores would be judged differently
+_REVISION = 5  # changes whenever the same scores would be judged differently
 
 
 class NoLabels(InputError):
@@ -122,15 +124,24 @@ def _normal_scores(scores: pl.DataFrame) -> NDArray[np.float64]:
     return scores.filter(pl.col("use") != "test")["score"].to_numpy()
 
 
-def calibrated_thresholds(scores: pl.DataFrame) -> dict[str, StoredThreshold]:
-    """Return each method's threshold and its false alarms among normal clips that it was not fitted to."""
-    normal = _normal_scores(scores)
+def calibrated_thresholds(resolved: ResolvedJob, scores: pl.DataFrame) -> dict[str, StoredThreshold]:
+    """Return each method's threshold and its false alarms among normal clips of groups that it has not seen.
+
+    ``scores`` are the `anomaly_scores` of the job. Without a hold-out every score is a group of its own.
+    """
+    normal = scores.filter(pl.col("use") != "test")
+    groups = None if normal["clip_id"].has_nulls() else _hold_out_groups(resolved, normal["clip_id"])
     thresholds = {}
     for method in THRESHOLDS:
-        alarms, normals = false_alarms(normal, method=method)
+        alarms, normals = false_alarms(normal["score"].to_numpy(), method=method, groups=groups)
         limit = decision_threshold(scores, method=method)
         thresholds[method] = StoredThreshold(float(limit), int(alarms), int(normals))
     return thresholds
+
+
+def _hold_out_groups(resolved: ResolvedJob, clip_ids: pl.Series) -> NDArray[np.int64]:
+    own = resolved.data.clips.filter(machine_type=resolved.machine_type, split="train")
+    return holdout.groups(own).of(clip_ids.to_numpy())
 
 
 def judge_sections(resolved: ResolvedJob, store: JobStore, *, subset: str) -> dict[str, dict[str, float]]:
@@ -172,7 +183,7 @@ def evaluate(
     trainings = training_records(resolved, store).values()
     scorings = [store.scoring_record(key) for key in dict.fromkeys(p.scoring_key for p in resolved.parts)]
     scoring_seconds = sum(scoring.scoring_seconds for scoring in scorings)
-    thresholds = calibrated_thresholds(scores)
+    thresholds = calibrated_thresholds(resolved, scores)
     record = ResultRecord(
         system=resolved.job.system,
         settings=resolved.configured.values(),

@@ -32,7 +32,7 @@ class StoredThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     threshold : the score above which a clip is called anomalous
     false_alarms, normals : of ``normals`` held-out normal clips, the number above a threshold that was
-        fitted without them
+        fitted without their recordings or groups; 0 of 0 where a single group is held out
     """
 
     threshold: float

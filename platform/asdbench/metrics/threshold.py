@@ -195,7 +195,12 @@ def _pareto_quantile(excess: FloatArray, beyond: float) -> float:
 
 
 def false_alarms(
-    scores: npt.ArrayLike, *, method: str, percentile: float = 0.9, folds: int = 10
+    scores: npt.ArrayLike,
+    *,
+    method: str,
+    percentile: float = 0.9,
+    groups: npt.ArrayLike | None = None,
+    folds: int = 10,
 ) -> tuple[int, int]:
     """Return the number of false alarms among normal clips under cross-fitted thresholds, and of clips.
 
@@ -208,25 +213,41 @@ def false_alarms(
         Anomaly scores of normal clips; at least two.
     method, percentile
         As for `threshold`.
+    groups : shape (clip,)
+        Group of each clip, such as its recording: a threshold from clips of the same recording would be too
+        good. By default every clip is a group.
     folds : int
-        Number of folds; every ``folds``-th score is in the same one.
+        Number of folds of whole groups; every ``folds``-th group, in sorted order, is in the same one.
+
+    Returns
+    -------
+    tuple[int, int]
+        0 of 0 where there is a single group: no other recording tells a threshold.
 
     Raises
     ------
     InputError
-        As for `threshold`, and for a single score.
+        As for `threshold`, for a single score, and where not every score has a group.
 
     Examples
     --------
     >>> false_alarms(range(1, 100), method="empirical", percentile=0.9)
     (9, 99)
+    >>> false_alarms([1, 2, 3, 11, 12, 13], method="empirical", groups=[0, 0, 0, 1, 1, 1])
+    (3, 6)
     """
     scored = _checked(scores, percentile)
     if scored.size < 2:
         raise InputError("a cross-fitted threshold needs the scores of other clips; give at least two scores")
-    fold = np.arange(scored.size) % folds
+    index = np.arange(scored.size) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if index.shape != scored.shape:
+        raise InputError(f"there are {scored.size} scores and {index.size} groups; give each score its group")
+    fold = index % folds
+    n_folds = int(fold.max()) + 1
+    if n_folds == 1:
+        return 0, 0
     n_alarms = 0
-    for left_out in range(min(folds, scored.size)):
+    for left_out in range(n_folds):
         limit = threshold(scored[fold != left_out], method=method, percentile=percentile)
         n_alarms += int((scored[fold == left_out] > limit).sum())
     return n_alarms, scored.size

@@ -17,6 +17,7 @@ from asdbench.data.sets import catalog, clips
 from asdbench.data.sets.catalog import BadFolder, DataSet
 from asdbench.data.sets.layouts import SECTIONS, TWO_MICROPHONES
 from asdbench.errors import InputError
+from asdbench.io.files import read_json
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, WITHOUT_DOMAINS
 
@@ -387,6 +388,18 @@ def test_a_registration_from_before_subsets_and_layouts_still_holds(folder: Path
     assert loaded.fingerprint() == added.fingerprint()
     assert (loaded.layout, loaded.manifest) == (None, None)
     assert loaded.add_command == f"asdbench data add mine {folder} --channels mean"
+
+
+def test_a_registration_without_spectra_holds_until_it_is_made_again(folder: Path, data_home: Path) -> None:
+    mine = catalog.add(Workspace.from_environment(), "mine", folder)
+    table = data_home / "data/mine" / read_json(data_home / "data/mine/dataset.json")["clips"]
+    pl.read_parquet(table).drop("spectrum").write_parquet(table)
+    old = catalog.load(Workspace.from_environment(), "mine")
+    assert old.clips["spectrum"].null_count() == old.clips.height
+    assert old.fingerprint("fan") != mine.fingerprint("fan")  # its clips are held out otherwise
+    again = catalog.add(Workspace.from_environment(), "mine", folder)
+    assert again.clips["spectrum"].to_list() == mine.clips["spectrum"].to_list()
+    assert again.fingerprint("fan") == mine.fingerprint("fan")
 
 
 def test_the_fingerprint_ignores_subsets_and_the_domains_of_evaluation_test_clips(folder: Path) -> None:

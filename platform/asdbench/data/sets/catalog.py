@@ -7,11 +7,12 @@ that it names (clips and truth). The JSON file is written last and atomically: u
 holds, whatever happens. Recordings stay in place and are only read.
 
 A clip table without the column ``subset`` comes from an older version: all of its clips are development
-clips. One without the column ``fault`` does not tell which clips are suspicious.
+clips. One without the column ``fault`` does not tell which clips are suspicious, and one without the column
+``spectrum`` which are similar.
 
 A data set's fingerprint covers what a score can depend on (content, machine type, section, split, domain,
-attributes, recording, channel policy) and nothing else: not file names, paths, times, labels or subsets, nor
-the domains of evaluation test clips, which come with the labels.
+attributes, recording, channel policy, whether spectra are known) and nothing else: not file names, paths,
+times, labels or subsets, nor the domains of evaluation test clips, which come with the labels.
 """
 
 import hashlib
@@ -73,7 +74,7 @@ _RECORD_TYPES = {
     "layout": str | None,
     "manifest": str | None,
 }
-_COLUMNS_ADDED_LATER = {"subset": "dev", "fault": None}  # of the clip table
+_COLUMNS_ADDED_LATER = {"subset": "dev", "fault": None, "spectrum": None}  # of the clip table
 _ADDED_LATER = {"layout": None, "manifest": None}  # keys that older registrations lack
 _LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "domain": pl.Utf8()})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -194,6 +195,7 @@ class DataSet:
         hidden = (pl.col("subset") == "eval") & (pl.col("split") == "test")
         rows = rows.with_columns(domain=pl.when(~hidden).then(pl.col("domain")))
         lines = sorted(json.dumps(row, sort_keys=True) for row in rows.select(_FINGERPRINTED).iter_rows())
+        lines += ["without spectra"] if rows["spectrum"].has_nulls() else []
         return hashlib.blake2b("\n".join([self.channels, *lines]).encode(), digest_size=32).hexdigest()
 
 
@@ -420,7 +422,7 @@ def _load(workspace: Workspace, name: str, record: _Record) -> DataSet:
         raise _damaged(name, error, record) from error
     for column, value in _COLUMNS_ADDED_LATER.items():
         if column not in clips.columns:  # registered by an older version
-            clips = clips.with_columns(pl.lit(value, pl.Utf8()).alias(column))
+            clips = clips.with_columns(pl.lit(value, CLIP_SCHEMA[column]).alias(column))
     if set(clips.columns) == set(CLIP_SCHEMA):
         clips = clips.select(list(CLIP_SCHEMA))
     if clips.schema != CLIP_SCHEMA:

@@ -15,7 +15,8 @@ Paths are POSIX and relative to the folder. Two clips have equal content if thei
 asks for them. ``subset`` is dev or eval, as given by the folder or the manifest; otherwise eval for a section
 (of a machine type) whose test clips all lack labels, and dev for all others. Tuning must not see eval clips.
 ``domain`` is null if there are no domains or the name does not contain one. ``fault`` is what is suspicious
-about the samples (see `asdbench.data.audio.SignalCheck`), null if nothing is.
+about the samples (see `asdbench.data.audio.SignalCheck`), null if nothing is. ``spectrum`` holds mean levels of
+frequency bands (see `asdbench.data.audio.MeanSpectrum`), by which the hold-out keeps similar clips together.
 
 Known departures
 ----------------
@@ -61,6 +62,7 @@ CLIP_SCHEMA = pl.Schema(
         "content_hash": pl.Utf8(),
         "size_bytes": pl.Int64(),
         "mtime_ns": pl.Int64(),
+        "spectrum": pl.List(pl.Float32()),
     }
 )
 
@@ -87,6 +89,7 @@ class _ClipRow(TypedDict):
     content_hash: str
     size_bytes: int
     mtime_ns: int
+    spectrum: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +267,8 @@ def _known_facts(previous: pl.DataFrame | None) -> dict[str, ClipAudio]:
     if previous is None:
         return {}
     columns = ("samples", "sample_rate_hz", "channels", "fault", "content_hash", "size_bytes", "mtime_ns")
-    return {path: ClipAudio(*values) for path, *values in previous.select("path", *columns).iter_rows()}
+    known = previous.drop_nulls("spectrum").select("path", *columns, "spectrum")  # an older version had none
+    return {path: ClipAudio(*values, tuple(spectrum)) for path, *values, spectrum in known.iter_rows()}
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
@@ -293,6 +297,7 @@ def _row(entry: ClipEntry, audio: ClipAudio, subset: str) -> _ClipRow:
         "content_hash": audio.content_hash,
         "size_bytes": audio.size_bytes,
         "mtime_ns": audio.mtime_ns,
+        "spectrum": audio.spectrum,
     }
 
 
