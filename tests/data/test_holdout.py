@@ -119,7 +119,7 @@ def test_every_source_clip_is_in_one_fold() -> None:
     for clips in (table(101, target=9), table(101, target=9, recordings=[f"r{k // 7}" for k in range(110)])):
         found = folded(clips)
         assert len(found) == 5
-        assert sorted(sum(found, [])) == list(range(101))
+        assert sorted(clip for fold in found for clip in fold) == list(range(101))
         assert max(map(len, found)) - min(map(len, found)) <= 7
 
 

@@ -354,7 +354,7 @@ def _list_available(base_url: str | None, *, json: bool) -> None:
 
 @data_app.command
 def info(name: str, *, json: Flag = False) -> None:
-    """Describe a data set: clips per type, split, domain and attribute, durations, formats, hold-out, license.
+    """Describe a data set: clips per type, split, domain and attribute, durations, hold-out, license.
 
     Standardization and decision thresholds come from normal clips that are held out in groups: recordings,
     or blocks of similar clips. The z-scores of fresh normal clips say by how many standard deviations the
@@ -393,8 +393,8 @@ def info(name: str, *, json: Flag = False) -> None:
     _show_problems(data, described.notes)
     if data.clips.filter(split="train")["spectrum"].has_nulls():
         print_line(
-            f"note: an older version registered this data set; {data.add_command!r} adds the spectra by which "
-            f"similar clips are held out together"
+            f"note: an older version registered this data set; {data.add_command!r} adds the spectra that "
+            f"keep similar clips together in the hold-out"
         )
     print_result(f"license: {described.license or 'the data set states none'}")
 

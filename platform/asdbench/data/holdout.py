@@ -6,15 +6,15 @@ stand many deviations above it. Source-domain training clips are therefore held 
 
 - ``recordings``: the clips of a recording are a group, where a recording has several clips and none has more
   than half of all. A clip of unknown recording stands for itself.
-- ``blocks``: otherwise, five blocks of similar clips. Clips are ordered along the first principal component of
-  their mean spectra, within each combination of attribute values, so that every block has its share of all
+- ``blocks``: otherwise, five blocks of similar clips. Clips are ordered along the first principal component
+  of their mean spectra, within each combination of attribute values, so that every block has its share of all
   operating conditions: fresh clips share these, and only what the attributes do not tell makes clips alike.
 - ``clips``: where a registration holds no spectra, every clip is a group.
 
 There are two ways to hold groups out:
 
-- `folds`, for cross-fitting: up to five folds of whole groups. Every clip is scored by a model that was fitted
-  without its fold, and the model that scores test clips is fitted to all clips.
+- `folds`, for cross-fitting: up to five folds of whole groups. Every clip is scored by a model that was
+  fitted without its fold, and the model that scores test clips is fitted to all clips.
 - `hold_out`, for a single training: a tenth of the clips (a fifth where there are fewer than 80), never fewer
   than 8. Whole recordings in random order until there are enough clips, but no more than half of all; of
   blocks both ends of the order, since the clips in between have their like on either side in training.

@@ -15,8 +15,8 @@ def machine_type_metrics(record: ResultRecord, *, threshold: str = DEFAULT_THRES
     ``official_score`` and the rule's metrics by name are the rule's means over its sections;
     ``<metric>_half_width`` and precision, recall and F1 (per domain, if there are domains) are plain means
     over the sections; ``threshold`` is the decision threshold; of the held-out ``normals``, ``false_alarms``
-    exceed a threshold that was fitted without their groups. A metric that no section has (a domain without clips) is
-    absent.
+    exceed a threshold that was fitted without their groups. A metric that no section has (a domain without
+    clips) is absent.
     """
     sections = record.sections.values()
     half_widths = means_by_name([section.half_width for section in sections])

@@ -316,8 +316,8 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
         sentences.append(f"F1 uses the {methods[0]} threshold.")
     if methods and "false alarms" in headers:
         sentences.append(
-            "False alarms: the share of held-out normal clips above a threshold set without their recording, or "
-            "group of similar clips (nominally 10 %), with its 95 % interval."
+            "False alarms: the share of held-out normal clips above a threshold set without their recording "
+            "or group of similar clips (nominally 10 %), with its 95 % interval."
         )
     if "half-widths" in headers:
         sentences.append(f"Half-widths: of the 95 % jackknife intervals of {metrics} over clips.")

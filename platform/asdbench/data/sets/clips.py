@@ -15,8 +15,9 @@ Paths are POSIX and relative to the folder. Two clips have equal content if thei
 asks for them. ``subset`` is dev or eval, as given by the folder or the manifest; otherwise eval for a section
 (of a machine type) whose test clips all lack labels, and dev for all others. Tuning must not see eval clips.
 ``domain`` is null if there are no domains or the name does not contain one. ``fault`` is what is suspicious
-about the samples (see `asdbench.data.audio.SignalCheck`), null if nothing is. ``spectrum`` holds mean levels of
-frequency bands (see `asdbench.data.audio.MeanSpectrum`), by which the hold-out keeps similar clips together.
+about the samples (see `asdbench.data.audio.SignalCheck`), null if nothing is. ``spectrum`` holds mean levels
+of frequency bands (see `asdbench.data.audio.MeanSpectrum`), by which the hold-out keeps similar clips
+together.
 
 Known departures
 ----------------
