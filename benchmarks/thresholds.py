@@ -3,8 +3,8 @@
 For every machine type, system and seed that has run on a data set: false alarms among the held-out normal
 clips, each judged by a threshold computed without its recording or group (cross-fitted), false alarms among
 the normal test clips of each domain, and F1 of each domain. Rates have 95 % intervals (Clopper and
-Pearson); the nominal rate is 10 %. The labels and domains of test clips are used here to measure, never to set a
-threshold.
+Pearson); the nominal rate is 10 %. The labels and domains of test clips are used here to measure, never to
+set a threshold.
 
     python benchmarks/thresholds.py --data shop --systems baseline-mse multitask-mel --preset fast --seeds 0 1
 """

@@ -23,7 +23,7 @@ A data chunk length of 0x7FFFF000 or more is what writers to a pipe leave behind
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -88,7 +88,7 @@ class ClipAudio:
     content_hash: str
     size_bytes: int
     mtime_ns: int
-    spectrum: tuple[float, ...] | None = None
+    spectrum: Sequence[float] | None = None
 
 
 class SignalCheck:

@@ -90,7 +90,7 @@ class _ClipRow(TypedDict):
     content_hash: str
     size_bytes: int
     mtime_ns: int
-    spectrum: tuple[float, ...] | None
+    spectrum: Sequence[float] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +269,7 @@ def _known_facts(previous: pl.DataFrame | None) -> dict[str, ClipAudio]:
         return {}
     columns = ("samples", "sample_rate_hz", "channels", "fault", "content_hash", "size_bytes", "mtime_ns")
     known = previous.drop_nulls("spectrum").select("path", *columns, "spectrum")  # an older version had none
-    return {path: ClipAudio(*values, tuple(spectrum)) for path, *values, spectrum in known.iter_rows()}
+    return {path: ClipAudio(*values) for path, *values in known.iter_rows()}
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
