@@ -22,7 +22,7 @@ _TINY_SPEECH = {**_TINY, "hidden": 48, "channels": 16}
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     name: _TINY_BEATS
-    if name == "beats"
+    if name == "beats-iter3"
     else _TINY_SPEECH
     if name.startswith(("wav2vec2", "hubert", "wavlm"))
     else _TINY

@@ -63,8 +63,9 @@ def _ced(dim: int, heads: int) -> Architecture:
 _LARGE = {"dim": 1024, "depth": 24, "heads": 16, "hidden": 4096}
 _XLARGE = {"dim": 1280, "depth": 48, "heads": 16, "hidden": 5120}
 
+# By the id of the weights, as in asdbench.weights.records, and torchaudio's other pipelines.
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "beats": Architecture(Beats),
+    "beats-iter3": Architecture(Beats),
     "ced-tiny": _ced(192, 3),
     "ced-mini": _ced(256, 4),
     "ced-small": _ced(384, 6),
@@ -79,6 +80,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "hubert-large": Architecture(Speech, {**_LARGE, "norm_first": True}),
     "hubert-xlarge": Architecture(Speech, {**_XLARGE, "norm_first": True}),
     "wavlm-base": Architecture(Speech, {"wavlm": True}),
+    "wavlm-base-plus": Architecture(Speech, {"wavlm": True}),
     "wavlm-large": Architecture(Speech, {**_LARGE, "norm_first": True, "wavlm": True}),
 }
 
