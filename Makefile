@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(shell command -v uv >/dev/null 2>&1 \
 	&& echo 'uv pip install --quiet --python $(BIN)/python' || echo '$(BIN)/pip install --quiet --disable-pip-version-check')
+# in two processes, of which one runs all tests that start clusters: see conftest.py
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 # uv does not read pip's setting for local wheels
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -16,10 +18,10 @@ bench: .venv/.installed
 	$(BIN)/python sweeps/all_types.py --preset demo
 
 test: .venv/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/.installed-dev lint
-	$(BIN)/python -m pytest -m 'not cluster'
+	$(PYTEST) -m 'not cluster'
 
 docs: .venv/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,12 +1,44 @@
-"""A data home with a finished run, for the tests of the Python API and the examples in its docstrings."""
+"""How tests are spread over processes, and a data home with a finished run for examples in docstrings.
 
+With pytest-xdist (``make test``), all tests that start clusters, servers or browsers run in one process, one
+after another, since they need the machine's CPUs and memory; they begin first because they take longest. Of
+the other tests, a module's or class's run in one process, so that their fixtures are made once.
+"""
+
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+IS_ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
+if IS_ONE_OF_SEVERAL:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is first imported
+
 FINISHED_SETTINGS = {"epochs": 2, "hidden": 8}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that start clusters begin, as one group."""
+    if IS_ONE_OF_SEVERAL:
+        items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+        for item in items:
+            if item.get_closest_marker("cluster"):
+                item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process modules and classes; a group stays together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            _, has_group, group = nodeid.rpartition("]")[2].rpartition("@")
+            return group if has_group else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
