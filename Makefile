@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(shell command -v uv >/dev/null 2>&1 \
 	&& echo 'uv pip install --quiet --python $(BIN)/python' || echo '$(BIN)/pip install --quiet --disable-pip-version-check')
-# in two processes, of which one runs all tests that start clusters: see conftest.py
+# in two processes: see conftest.py
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 # uv does not read pip's setting for local wheels
 ifdef PIP_FIND_LINKS

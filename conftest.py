@@ -1,17 +1,20 @@
 """How tests are spread over processes, and a data home with a finished run for examples in docstrings.
 
-With pytest-xdist (``make test``), all tests that start clusters, servers or browsers run in one process, one
-after another, since they need the machine's CPUs and memory; they begin first because they take longest. Of
-the other tests, a module's or class's run in one process, so that their fixtures are made once.
+With pytest-xdist (``make test``), all tests that start Ray on this machine run in one process, one after
+another, and those of the lab in another; they begin first because they take longest. Of the other tests, a
+module's or class's run in one process, so that their fixtures are made once.
 """
 
+import functools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+GROUPS = ("cluster", "lab")
 IS_ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
 if IS_ONE_OF_SEVERAL:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is first imported
@@ -20,12 +23,20 @@ FINISHED_SETTINGS = {"epochs": 2, "hidden": 8}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that start clusters begin, as one group."""
+    """Let the tests that start Ray begin, as one group but for the lab, whose hosts are apart from all."""
     if IS_ONE_OF_SEVERAL:
-        items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+        items.sort(key=_place)
         for item in items:
-            if item.get_closest_marker("cluster"):
-                item.add_marker(pytest.mark.xdist_group("cluster"))
+            if (place := _place(item)) < len(GROUPS):
+                item.add_marker(pytest.mark.xdist_group(GROUPS[place]))
+
+
+def _place(item: pytest.Item) -> int:
+    """Return the index of a test's group, or what puts it after those: first the slow ones."""
+    if item.get_closest_marker("cluster") is None:
+        return len(GROUPS) + 1
+    folder, name = item.path.parent.name, item.path.name
+    return len(GROUPS) if folder != "cluster" else GROUPS.index("lab" if name == "test_lab.py" else "cluster")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,6 +50,40 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return group if has_group else super()._split_scope(nodeid)
 
     return Scheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let new MLflow databases be copies of one: creating one takes seconds, copying it does not."""
+    from asdbench.io.files import replacing
+    from asdbench.tracking import database
+
+    make, first = database._make_database, tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+
+    @functools.wraps(make)
+    def copy(path: Path) -> None:
+        if not first.exists():
+            make(first)
+        with replacing(path) as temporary:
+            shutil.copyfile(first, temporary)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_make_database", copy)
+        yield
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs."""
+    from asdbench.tracking import database
+    from asdbench.tracking.mlflow_runs import ENVIRONMENT
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        database._make_database(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -6,19 +6,6 @@ import pytest
 from asdbench.tracking import mlflow_runs
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: creating one takes seconds, copying it does not."""
-    folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in mlflow_runs.ENVIRONMENT.items():
-            patch.setenv(name, value)
-        from mlflow import MlflowClient
-
-        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Path:
     shutil.copy(empty_database, tmp_path)

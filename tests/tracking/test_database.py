@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from asdbench.io.workspace import Workspace
+from asdbench.tracking import database
 from asdbench.tracking.address import Address
 from asdbench.tracking.database import alone_with_tables, is_conflict, one_transaction
 from asdbench.tracking.mlflow_runs import Store
@@ -39,6 +40,8 @@ def test_an_interruption_while_the_tables_are_made_leaves_no_database(
 
     workspace = Workspace.from_home(tmp_path / "new")
     address = Address.from_workspace(workspace)
+    make: Any = database._make_database  # a copy's, in tests
+    monkeypatch.setattr(database, "_make_database", make.__wrapped__)
     with monkeypatch.context() as patch:
         patch.setattr(utils, "_upgrade_db", interrupted)  # some tables exist by then
         with pytest.raises(KeyboardInterrupt):

@@ -35,7 +35,6 @@ from asdbench.errors import InputError
 from asdbench.io import download as io_download
 from asdbench.io.workspace import Workspace
 from asdbench.report.compare import score_interval
-from asdbench.tracking import mlflow_runs
 from tests.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 
 CLIP_FOLDERS = ("train", "test")
@@ -632,19 +631,6 @@ def test_every_year_is_fetched_indexed_and_labeled(
 
 
 # From archives to official scores
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: creating one takes seconds, copying it does not."""
-    folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in mlflow_runs.ENVIRONMENT.items():
-            patch.setenv(name, value)
-        from mlflow import MlflowClient
-
-        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-    return folder / "mlflow.db"
 
 
 def plain_score(name: str, clips: list[MiniatureClip], scores: dict[str, float]) -> float:
