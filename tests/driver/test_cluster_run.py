@@ -1,7 +1,7 @@
 """What the driver makes of the outcomes of tasks on a cluster."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,16 @@ from asdbench.engine.jobs import ResolvedJob, by_training
 from asdbench.errors import InfrastructureError
 
 Jobs = Callable[..., list[ResolvedJob]]
+CLAIM = SimpleNamespace(is_lost=False)
+STUDY = SimpleNamespace(
+    key="k",
+    system="mine",
+    held_out=None,
+    finished=[],
+    load=lambda _: None,
+    best_trial=lambda: None,
+    untuned_trial=lambda: None,
+)
 
 
 class Pending:
@@ -115,20 +125,32 @@ def test_events_are_shown_while_a_search_waits_for_another_run(
         on_wait("run abc works on this")
         on_retry()
         shown.extend(output.lines)
-        yield SimpleNamespace(is_lost=False)
+        yield CLAIM
 
     monkeypatch.setattr(cluster_run, "wait_for_claim", waiting)
-    study = SimpleNamespace(
-        key="k",
-        system="mine",
-        held_out=None,
-        finished=[],
-        load=lambda _: None,
-        best_trial=lambda: None,
-        untuned_trial=lambda: None,
-    )
-    run(Outcome("ok"), Outcome("ok"), events=(Note("host3 gets no more tasks"),), studies=(study,))
+    run(Outcome("ok"), Outcome("ok"), events=(Note("host3 gets no more tasks"),), studies=(STUDY,))
     assert shown == [
         "note: the search of mine waits: run abc works on this",
         "note: host3 gets no more tasks",
     ]
+
+
+def test_the_scheduler_is_not_asked_without_a_pause_while_only_a_search_is_under_way(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses_s: list[float] = []
+
+    class Search:
+        error = None
+
+        def wait(self, seconds: float) -> bool:
+            pauses_s.append(seconds)
+            return len(pauses_s) > 3
+
+    looks = []
+    monkeypatch.setattr(Session, "events", lambda self: looks.append("look") or [])
+    monkeypatch.setattr(cluster_run, "wait_for_claim", lambda *_, **__: nullcontext(CLAIM))
+    monkeypatch.setattr(ClusterRun, "_experiment", lambda *_: Search())
+    run(Outcome("ok"), Outcome("ok"), studies=(STUDY,))
+    assert pauses_s == [0.2, 0.2, 0.2, 0.2, 0.0]
+    assert len(looks) == 2 + 3 + 1

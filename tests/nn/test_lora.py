@@ -1,4 +1,4 @@
-"""Low-rank terms start at zero, reach every way of reading a matrix, and leave the pretrained tensors alone."""
+"""Low-rank terms start at zero, reach every way of reading a matrix, and leave pretrained tensors alone."""
 
 import pytest
 import torch

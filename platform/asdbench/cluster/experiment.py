@@ -123,10 +123,10 @@ class Experiment:
         self._thread = threading.Thread(target=fit, daemon=True)
         self._thread.start()
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether it is still under way."""
-        return self._thread.is_alive()
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long for its end; return whether it has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def stop(self) -> None:
         """Begin no more trials, and wait a little for those under way to end."""

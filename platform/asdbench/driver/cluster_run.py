@@ -139,11 +139,14 @@ class ClusterRun:
         """Run the studies, and follow the plain tasks meanwhile; return the trials that failed."""
         experiment = self._experiment(progress, trials)
         try:
-            while not pending.wait(_POLL_S) or (experiment is not None and experiment.is_alive):
+            while not pending.wait(_POLL_S):
+                self._show_events()
+                progress.check()
+            while experiment is not None and not experiment.wait(_POLL_S):
                 self._show_events()
                 progress.check()
         finally:
-            if experiment is not None and experiment.is_alive:  # interrupted
+            if experiment is not None and not experiment.wait(0.0):  # interrupted
                 experiment.stop()
         self._show_events()
         if experiment is not None and experiment.error is not None:
