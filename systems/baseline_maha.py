@@ -1,16 +1,16 @@
 """The autoencoder baseline of DCASE 2023 Task 2, scored by a (selective) Mahalanobis distance.
 
 Harada et al., 2023, arXiv:2303.00455, section III, equations 2 and 3 (Selective Mahalanobis mode): the
-residuals of normal training vectors give one covariance per domain; a clip's score is the smaller of its
-two distances.
+residuals of normal training vectors give one covariance per domain; a clip's score is the smaller of its two
+distances.
 
 The released implementation does not compute the mean of frame-wise distances that the paper describes. It
 averages the whole matrix of products r_i' P r_j over frames i and j, which is the distance m' P m of the
 clip's mean residual m. ``maha_mode=released`` (default) does the same; ``maha_mode=per_frame`` follows the
-paper. As in the released implementation, residuals of 640 values count as five vectors of 128, the subtracted
-mean is that of the batch and domain, and the scatter is divided by the number of 640-vectors minus one. A
-domain without training vectors uses the other domain's covariance. A singular covariance is inverted on its
-range.
+paper, and so does the system ``baseline-maha-per-frame``, for a row of its own. As in the released
+implementation, residuals of 640 values count as five vectors of 128, the subtracted mean is that of the batch
+and domain, and the scatter is divided by the number of 640-vectors minus one. A domain without training
+vectors uses the other domain's covariance. A singular covariance is inverted on its range.
 """
 
 from collections.abc import Iterable

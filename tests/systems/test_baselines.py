@@ -177,6 +177,12 @@ def test_the_modes_weigh_stored_components_alone() -> None:
         assert "maha_mode" not in configured.values("training", "scoring")
 
 
+def test_the_papers_score_is_a_system_of_its_own(fitted: Any) -> None:
+    configured = registry.configure("baseline-maha-per-frame")
+    assert configured.system.fusion(configured.config) == Fusion({"per_frame": 1.0})
+    assert configured.system.components is type(fitted).components
+
+
 def test_reproduction_trains_on_all_clips() -> None:
     for value, kept in (("true", False), ("false", True)):
         configured = registry.configure("baseline-mse", {"reproduction": value})

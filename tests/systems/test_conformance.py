@@ -34,6 +34,20 @@ class TestBaselineMaha(SystemConformance):
     settings = {"epochs": 2, "hidden": 16}  # noqa: RUF012 - ClassVar in SystemConformance
 
 
+class TestBaselineMahaPerFrame(SystemConformance):
+    system = "baseline-maha-per-frame"
+    settings = {"epochs": 2, "hidden": 16}  # noqa: RUF012 - ClassVar in SystemConformance
+
+
+class TestSpectraGauss(SystemConformance):
+    system = "spectra-gauss"
+
+
+class TestSpectraKnn(SystemConformance):
+    system = "spectra-knn"
+    settings_for = {"density_neighbors": {"backend": "knn-density"}}  # noqa: RUF012
+
+
 class TestMultitaskMel(SystemConformance):
     system = "multitask-mel"
     settings = _SMALL
