@@ -94,9 +94,7 @@ def test_the_next_mirror_follows_one_that_lies(
     workspace: Workspace,
     register: Register,
     server: LyingServer,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(io_download, "_TIMEOUT_S", (1.0, 0.4))
     register(mirrored(server, known=known))
     server.faults["/a"] = [fault]
     said: list[str] = []
@@ -195,7 +193,7 @@ def test_a_changed_file_is_not_trusted_in_the_place_of_the_first(
     first = get(workspace, "ced-tiny", accept=yes)
     weights_path(workspace, record).unlink()
     server.content = ced_bytes(seed=1)
-    with pytest.raises(InputError, match=f"its SHA-256 is .*, not {first.sha256}"):
+    with pytest.raises(InputError, match=f"its SHA-256 is .*, not {first.sha256[:16]}"):
         get(workspace, "ced-tiny", accept=yes)
 
 

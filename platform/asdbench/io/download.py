@@ -137,9 +137,9 @@ class _Download:
             have = part_bytes(self.part)
             fruitless = 0 if have > most else fruitless + 1
             most = max(have, most)
+            self._check_time()
             if fruitless >= attempts:
                 raise Interrupted(reason)
-            self._check_time()
             self.stopped.wait(max(pause_s, min(_BACK_OFF_S * 2**fruitless, _LONGEST_BACK_OFF_S)))
         return False
 
@@ -149,7 +149,8 @@ class _Download:
         self.progress(have, self.size)
         if have == self.size:
             raise _Complete
-        with requests.get(self.url, headers=self._headers(have), stream=True, timeout=_TIMEOUT_S) as answer:
+        headers, timeout = self._headers(have), self._timeout()
+        with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as answer:
             if answer.status_code in BUSY:
                 return max(_BACK_OFF_S, asked_pause_s(answer))
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
@@ -220,6 +221,13 @@ class _Download:
             note = read_json(_note_of(self.part))
             return note["validator"] if note["url"] == self.url else None
         return None
+
+    def _timeout(self) -> tuple[float, float]:
+        """Return the seconds to connect in, and to wait between two chunks: no longer than time is left."""
+        if self.end is None:
+            return _TIMEOUT_S
+        left_s = max(self.end - time.monotonic(), 0.1)
+        return min(_TIMEOUT_S[0], left_s), min(_TIMEOUT_S[1], left_s)
 
     def _check_time(self) -> None:
         if self.end is not None and time.monotonic() > self.end:
