@@ -1,9 +1,11 @@
 import re
 
 import pytest
+import torch
 
 from asdbench.errors import InputError
 from asdbench.features.torchaudio_import import torchaudio
+from asdbench.nn.encoders import ARCHITECTURES, build
 from asdbench.weights.records import RECORDS, WeightsRecord, named
 
 _EXPECTED = {
@@ -23,8 +25,17 @@ def test_a_record_is_complete(record: WeightsRecord) -> None:
     assert record.sha256 is None or re.fullmatch("[0-9a-f]{64}", record.sha256)
     assert record.license.url.startswith("https://")
     assert record.training_data
-    assert record.hyperparameters["embed_dim"] == record.grid.dim
-    assert record.hyperparameters["depth"] == record.grid.layers
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=lambda record: record.id)
+def test_a_record_describes_its_architecture(record: WeightsRecord) -> None:
+    with torch.device("meta"):
+        encoder = build(record.id, **record.hyperparameters)
+    grid = encoder.grid(160_000)
+    assert (encoder.dim, encoder.depth) == (record.grid.dim, record.grid.layers)
+    assert record.grid.hop_ms == pytest.approx(1000 * grid.token_s)
+    assert record.grid.bands in (None, grid.frequency)
+    assert record.prefix == ARCHITECTURES[record.id].prefix
 
 
 def test_checksums_are_no_copies_of_one_another() -> None:

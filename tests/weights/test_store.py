@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.nn import encoders
+from asdbench.testing.encoders import SMALL, random_state
 from asdbench.weights.obtain import add
+from asdbench.weights.records import RECORDS, named
 from asdbench.weights.store import check_installed, load, read_receipt, verify, weights_path
 from tests.weights.checkpoints import beats_bytes, ced_bytes, ced_tensors, record_of, written
 from tests.weights.conftest import Register
@@ -36,6 +40,24 @@ def test_tensors_of_a_torch_checkpoint_are_read_from_its_entry(
     register(record_of(beats_bytes(), weights_id="beats-iter3"))
     add(workspace, "beats-iter3", written(tmp_path / "BEATs.pt", beats_bytes()), accept=yes)
     assert set(load("beats-iter3", workspace)) == {"patch_embedding.weight"}
+
+
+@pytest.mark.parametrize("weights_id", RECORDS)
+def test_a_checkpoint_with_the_true_names_goes_into_its_architecture(
+    weights_id: str, workspace: Workspace, register: Register, tmp_path: Path
+) -> None:
+    tensors, content = random_state(weights_id), io.BytesIO()
+    if named(weights_id).format == "safetensors":
+        content.write(save(tensors))
+    else:
+        torch.save({"cfg": {"layers": 12}, "model": tensors} if named(weights_id).root else tensors, content)
+    register(record_of(content.getvalue(), weights_id=weights_id))
+    add(workspace, weights_id, written(tmp_path / "file", content.getvalue()), accept=yes)
+    loaded = load(weights_id, workspace)
+    encoder = encoders.load(weights_id, loaded, **SMALL[weights_id])
+    assert encoder.dim == SMALL[weights_id]["dim"]
+    name = next(iter(loaded))
+    assert torch.equal(loaded[name], tensors[named(weights_id).prefix + name])
 
 
 def test_missing_weights_are_named_with_the_command_that_gets_them(workspace: Workspace) -> None:
@@ -133,8 +155,6 @@ def test_what_holds_no_tensors_is_refused(
 def test_tensors_of_another_network_are_refused(
     workspace: Workspace, register: Register, tmp_path: Path
 ) -> None:
-    from safetensors.torch import save
-
     content = save({"decoder.weight": torch.zeros(2)})
     register(record_of(content))
     with pytest.raises(InputError, match=r"no tensors whose names begin with 'encoder\.'"):

@@ -26,7 +26,7 @@ class Weights(Report):
     rows : one dict for each: ``id``, ``installed`` (whether the data home has them), ``size_bytes`` and
         ``sha256`` (``None`` if neither published nor downloaded), ``license`` and ``license_url``,
         ``training_data``, ``repository``, ``revision``, ``mirrors``, ``sample_rate_hz`` (``None`` if any),
-        ``layers``, ``dim``, ``hop_ms``, ``bands``, ``architecture`` and its ``hyperparameters``
+        ``layers``, ``dim``, ``hop_ms``, ``bands``, and the ``hyperparameters`` of its network
     """
 
     rows: tuple[Row, ...]
@@ -128,7 +128,6 @@ def _described(record: WeightsRecord, workspace: Workspace) -> Row:
         "dim": record.grid.dim,
         "hop_ms": record.grid.hop_ms,
         "bands": record.grid.bands,
-        "architecture": record.architecture,
         "hyperparameters": dict(record.hyperparameters),
     }
 

@@ -59,7 +59,7 @@ class WeightsRecord:
 
     Attributes
     ----------
-    id : name in commands and settings
+    id : name in commands and settings, and of the network in ``asdbench.nn.encoders.ARCHITECTURES``
     mirrors : addresses of the file, tried in turn; at least two
     repository, revision : who publishes it, and which version this is
     sha256, size_bytes : of the file; ``None`` if nobody has published them
@@ -68,7 +68,7 @@ class WeightsRecord:
     training_data : what the encoder was trained on
     sample_rate_hz : of the waveform that it takes; ``None`` if it takes any
     grid : its tokens
-    architecture, hyperparameters : of the network that the tensors belong to
+    hyperparameters : settings of the network that the tensors belong to
     root : key of the tensors within the checkpoint; ``None`` if the checkpoint holds nothing else
     prefix : what the names of the encoder's tensors begin with; it is removed, and other tensors (such as a
         classifier's) are left out
@@ -87,7 +87,6 @@ class WeightsRecord:
     license: License
     training_data: str
     grid: TokenGrid
-    architecture: str
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=lambda: MappingProxyType({}))
     sha256: str | None = None
     size_bytes: int | None = None
@@ -127,7 +126,7 @@ def _torchaudio(file: str) -> tuple[str, ...]:
 
 
 def _size(dim: int, heads: int) -> Mapping[str, Hyperparameter]:
-    return MappingProxyType({"embed_dim": dim, "depth": 12, "num_heads": heads})
+    return MappingProxyType({"dim": dim, "depth": 12, "heads": heads})
 
 
 _APACHE = License("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
@@ -148,7 +147,6 @@ def _ced(size: str, revision: str, sha256: str, dim: int, heads: int) -> Weights
         license=_APACHE,
         training_data="AudioSet, with its labels",
         grid=TokenGrid(layers=12, dim=dim, hop_ms=160.0, bands=4),
-        architecture="ced",
         hyperparameters=_size(dim, heads),
         prefix="encoder.",
     )
@@ -159,7 +157,6 @@ def _speech(
     file: str,
     repository: str,
     training_data: str,
-    architecture: str,
     *,
     license: License = _MIT,
     sha256: str | None = None,
@@ -176,7 +173,6 @@ def _speech(
         license=license,
         training_data=training_data,
         grid=_SPEECH_GRID,
-        architecture=architecture,
         hyperparameters=_size(768, 12),
     )
 
@@ -195,7 +191,6 @@ _ALL = (
         license=_MIT,
         training_data="AudioSet, without labels",
         grid=TokenGrid(layers=12, dim=768, hop_ms=160.0, bands=8),
-        architecture="beats",
         hyperparameters=_size(768, 12),
         root="model",
     ),
@@ -236,7 +231,6 @@ _ALL = (
         license=_APACHE,
         training_data="AudioSet, ACAV100M, MTG-Jamendo and VGGSound, without labels",
         grid=TokenGrid(layers=12, dim=768, hop_ms=40.0, bands=1),
-        architecture="dasheng",
         hyperparameters=_size(768, 12),
         prefix="encoder.",
     ),
@@ -250,7 +244,6 @@ _ALL = (
         license=_MIT,
         training_data="AudioSet, without labels",
         grid=TokenGrid(layers=12, dim=768, hop_ms=160.0, bands=8),
-        architecture="eat",
         hyperparameters=_size(768, 12),
         prefix="model.",
     ),
@@ -264,7 +257,6 @@ _ALL = (
         training_data="AudioSet, MTG-Jamendo and Freesound, without labels",
         sample_rate_hz=None,
         grid=TokenGrid(layers=12, dim=384, hop_ms=160.0, bands=None),
-        architecture="echo",
         hyperparameters=_size(384, 6),
     ),
     _speech(
@@ -272,21 +264,18 @@ _ALL = (
         "wav2vec2_fairseq_base_ls960.pth",
         "facebookresearch/fairseq",
         "LibriSpeech (960 h of speech), without labels",
-        "wav2vec2",
     ),
     _speech(
         "hubert-base",
         "hubert_fairseq_base_ls960.pth",
         "facebookresearch/fairseq",
         "LibriSpeech (960 h of speech), without labels",
-        "wav2vec2",
     ),
     _speech(
         "wavlm-base-plus",
         "wavlm_base_plus.pth",
         "microsoft/unilm",
         "Libri-Light, GigaSpeech and VoxPopuli (94,000 h of speech), without labels",
-        "wavlm",
         license=_CC_BY_SA,
         sha256="136a3e720c04f2c77bf7a4dc6a3868b14d5a2c145a988114b733cb1a8428be98",
         size_bytes=377_604_347,
