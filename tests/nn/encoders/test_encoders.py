@@ -247,3 +247,14 @@ def test_a_loaded_encoder_is_frozen_and_has_the_weights(architecture: str) -> No
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     prefix = ARCHITECTURES[architecture].prefix
     assert all(torch.equal(v, state[prefix + published_name(n)]) for n, v in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_weights_are_in_memory_once_and_in_single_precision(architecture: str) -> None:
+    state = random_state(architecture)
+    encoder = load(architecture, state, **SMALL[architecture])
+    given = {value.data_ptr() for value in state.values()}
+    assert all(parameter.data_ptr() in given for parameter in encoder.parameters())
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    half = load(architecture, halves, **SMALL[architecture])
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}

@@ -136,16 +136,19 @@ def load(architecture: str, checkpoint: Mapping[str, Any], **settings: Any) -> E
     encoder = build(architecture, **settings)
     state = _encoder_state(architecture, checkpoint)
     _check(architecture, _shapes(state), _shapes(_published(encoder)))
-    encoder.load_state_dict(state, strict=True)
+    encoder.load_state_dict(state, strict=True, assign=True)  # the tensors themselves, not a copy
     return encoder.eval().requires_grad_(False)
 
 
 def _encoder_state(architecture: str, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the encoder's parameters by their names in the encoder."""
+    """Return the encoder's parameters by their names in the encoder, in float32."""
     names = ARCHITECTURES[architecture]
     tensors = checkpoint["model"] if isinstance(checkpoint.get("model"), Mapping) else checkpoint
     used = {name: value for name, value in tensors.items() if not name.startswith(names.unused or ("\0",))}
-    return {name.removeprefix(names.prefix): value for name, value in used.items()}
+    return {
+        name.removeprefix(names.prefix): value.float() if value.is_floating_point() else value
+        for name, value in used.items()
+    }
 
 
 def _published(encoder: Encoder) -> dict[str, Tensor]:
