@@ -64,6 +64,8 @@ def _parts(system: Configured) -> Iterator[str]:
 
 def _settings(system: Configured) -> str:
     rows = [_row(setting) for setting in settings_of(system.system.Config).values()]
+    if not rows:
+        return "It has no settings of its own."
     columns = [column for column in zip(_HEADERS, *rows, strict=True) if any(column[1:])]
     headers, *filled = zip(*columns, strict=True)
     return table(headers, filled)
