@@ -69,7 +69,7 @@ class SpectraGauss(System[Config]):
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
         """Return a plan that only serves the fit: it draws no pseudo-anomalies."""
-        return BatchPlan(size=32, draw="window-per-clip")
+        return BatchPlan(size=32, draw="window-per-clip", hold_out="cross-fit")
 
     def stages(self, steps_per_epoch: int) -> list[Stage]:
         """Return no stages."""

@@ -82,7 +82,7 @@ class SpectraKnn(System[Config]):
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
         """Return a plan that only serves the fit."""
-        return BatchPlan(size=32, draw="window-per-clip")
+        return BatchPlan(size=32, draw="window-per-clip", hold_out="cross-fit")
 
     @classmethod
     def fusion(cls, config: Config) -> Fusion:

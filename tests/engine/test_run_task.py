@@ -448,7 +448,7 @@ def _member(rank: int, size: int, folder: str) -> None:
         run_task(task, runtime, jobs)
     run_task(task, runtime, jobs)  # the others come here at once, and wait for the leader
     trained = running._trained(task, runtime, jobs, 5)
-    torch.save(trained.state_dict(), f"{folder}/{rank}.pt")
+    torch.save(trained.system.state_dict(), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 

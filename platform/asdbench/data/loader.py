@@ -4,9 +4,10 @@ What is random is keyed by (seed, purpose, epoch or step), never by process: bat
 for every number of processes that share it, and each process takes every ``size``-th of them.
 
 This module keeps a system from data that it must not see: training rows come from the training split without
-the hold-out (that of every machine type where one training is for all), never from supplemental or test
-clips, and a training clip whose content is that of a test clip of the job's data set is rejected, whatever
-its source; scoring batches carry neither domain nor attributes; nothing here knows a label or a path.
+the hold-out (that of every machine type where one training is for all; of a cross-fitting, the fold that the
+training is to score), never from supplemental or test clips, and a training clip whose content is that of a
+test clip of the job's data set is rejected, whatever its source; scoring batches carry neither domain nor
+attributes; nothing here knows a label or a path.
 """
 
 import copy
@@ -33,7 +34,7 @@ from asdbench.data.clip_windows import (
     window_starts,
     windows_at,
 )
-from asdbench.data.holdout import hold_out
+from asdbench.data.holdout import folds, hold_out
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.training_clips import (
     TrainingClips,
@@ -50,6 +51,13 @@ from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, 
 from asdbench.features.mel import log_mel_of_padded
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, Scope
 
+_OF_RECORDINGS = (
+    "_sources",
+    "_shards",
+    "_layouts",
+    "_waveforms",
+    "_frames",
+)  # whichever clips are trained on
 _EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # purposes of random streams
 
 
@@ -74,7 +82,9 @@ class JobData:
 
     Attributes
     ----------
-    training_ids, hold_out_ids, test_ids : ids of the machine type's clips by use, sorted
+    training_ids, hold_out_ids, test_ids : ids of the machine type's clips by use, sorted; with
+        cross-fitting, source-domain training clips are in both of the first two
+    n_folds : number of folds of a cross-fitting, else 0
     facts : what the system may know before training
 
     Raises
@@ -111,29 +121,58 @@ class JobData:
         self._trained_types = trained_types(data, machine_type, scope)
         self._own = self._trained_types.index(machine_type)
         reject_leaks(data, self._sources)
-        held_out = {name: self._hold_out(name) for name in self._trained_types}
-        self._training = {
-            name: training_clips(data, name).filter(~pl.col("clip_id").is_in(ids.tolist()))
-            for name, ids in held_out.items()
-        }
-        self.hold_out_ids = held_out[machine_type]
-        self.training_ids = self._training[machine_type]["clip_id"].to_numpy()
+        self._folds = {name: self._held_out(name) for name in self._trained_types}
+        is_cross_fitted = plan.hold_out == "cross-fit"
+        self.n_folds = max(map(len, self._folds.values())) if is_cross_fitted else 0
+        self.hold_out_ids = np.sort(np.concatenate([np.empty(0, np.int64), *self._folds[machine_type]]))
+        self._train_without(None if is_cross_fitted else 0)
         tested = data.clips.filter((pl.col("machine_type") == machine_type) & (pl.col("split") == "test"))
         self.test_ids = tested["clip_id"].sort().to_numpy()
         self._groups = group_indices(self._training)
         self.facts = facts_of(self._training, groups=len(self._groups))
 
-    def _hold_out(self, machine_type: str) -> NDArray[np.int64]:
-        """Return the ids of the clips of a machine type that are held out; each type's by the same draw."""
+    def _held_out(self, machine_type: str) -> list[NDArray[np.int64]]:
+        """Return the ids of the clips of a machine type that are held out, in folds; each type's by one draw.
+
+        Without cross-fitting there is a single fold, or none.
+        """
         if not self.plan.hold_out:
-            return np.empty(0, np.int64)
-        clips = training_clips(self.data, machine_type)
+            return []
+        clips, generator = training_clips(self.data, machine_type), stream(self._hold_out_seed, _HOLD_OUT)
         try:
-            return hold_out(clips, generator=stream(self._hold_out_seed, _HOLD_OUT))
+            if self.plan.hold_out == "cross-fit":
+                return folds(clips, generator=generator)
+            return [hold_out(clips, generator=generator)]
         except InputError as error:
             raise InputError(
                 f"machine type {machine_type!r} of data set {self.data.name!r}: {error}"
             ) from None
+
+    def _train_without(self, fold: int | None) -> None:
+        """Set the training clips: those that are not in this fold, which a machine type need not have."""
+        self._training = {}
+        for name, of_type in self._folds.items():
+            ids = of_type[fold].tolist() if fold is not None and fold < len(of_type) else []
+            is_left_out = pl.col("clip_id").is_in(ids)
+            self._training[name] = training_clips(self.data, name).filter(~is_left_out)
+        self.training_ids = self._training[self.machine_type]["clip_id"].to_numpy()
+
+    def without_fold(self, fold: int) -> "JobData":
+        """Return the clips for a training that leaves out a fold, one of ``n_folds``, which is its hold-out.
+
+        A machine type may have fewer folds; its hold-out is empty then. Facts are those of all clips, so that
+        models have the same shape. What is known of the recordings is shared.
+        """
+        other = copy.copy(self)
+        for name in [*vars(other)]:
+            if isinstance(getattr(JobData, name, None), cached_property) and name not in _OF_RECORDINGS:
+                del vars(other)[name]
+        vars(other).pop("_order_of", None)
+        own_folds = self._folds[self.machine_type]
+        other.hold_out_ids = own_folds[fold] if fold < len(own_folds) else np.empty(0, np.int64)
+        other.n_folds = 0
+        other._train_without(fold)
+        return other
 
     def with_plan(self, plan: BatchPlan | None) -> "JobData":
         """Return the same clips drawn by another plan, which differs in the make-up of batches alone."""
@@ -516,6 +555,8 @@ class JobData:
 
 
 def _check(plan: BatchPlan, scope: Scope) -> None:
+    if plan.hold_out not in (True, False, "cross-fit"):
+        raise ValueError(f"a batch plan has hold_out={plan.hold_out!r}; give True, False or 'cross-fit'")
     if scope == "data set" and plan.pseudo_anomaly_share:
         raise ValueError(
             f"a batch plan with pseudo_anomaly_share={plan.pseudo_anomaly_share} does not go with the scope "

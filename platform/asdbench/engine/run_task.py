@@ -1,5 +1,8 @@
 """Runs one task: train, fit the back end, score; stored steps are skipped, and all results are stored.
 
+Of a cross-fitting the trainings without each fold come first, each stored when it ends, then the one with all
+clips. Where a system has no stages, only back ends are fitted without a fold.
+
 A full or unreachable storage does not end a task: a checkpoint that cannot be written is skipped, and
 finished results wait until they can be stored. A storage that can never be written is reported before the
 training starts. Only rank 0 of a group reads and writes; the other processes receive what it reads.
@@ -9,13 +12,15 @@ import contextlib
 import logging
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 import torch
 
+from asdbench.data.loader import JobData
 from asdbench.engine import scoring, training
 from asdbench.engine.events import Note
 from asdbench.engine.fit_check import check_fit
@@ -23,9 +28,9 @@ from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.module_state import ModuleState
 from asdbench.engine.runtime import Runtime
-from asdbench.engine.state import backend_state, load_trained
+from asdbench.engine.state import State, backend_state, load_trained
 from asdbench.engine.task_records import ScoringRecord, TrainingRecord
-from asdbench.engine.training import Checkpoint
+from asdbench.engine.training import Checkpoint, TrainingOutcome
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import StorageError
 from asdbench.system import System
@@ -80,38 +85,49 @@ def _released_clips(task: TrainingTask) -> Iterator[None]:
             vars(resolved).pop("clips", None)
 
 
-def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> System:
-    """Return the trained system: loaded, or trained now and stored."""
+@dataclass(frozen=True)
+class _Trained:
+    """A finished training.
+
+    Attributes
+    ----------
+    system : the trained system
+    folds : of a cross-fitting, the state after the training without each fold; empty where there are no
+        stages, and so one state whatever the clips
+    """
+
+    system: System
+    folds: Sequence[State]
+
+    def without_fold(self, fold: int) -> State:
+        """Return the state after a training without this fold."""
+        return self.folds[fold] if self.folds else self.system.state_dict()
+
+
+class _Fold(TypedDict):
+    """What is stored of a training without a fold."""
+
+    system: dict[str, torch.Tensor]
+    steps: int
+    seconds: float
+
+
+def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> _Trained:
+    """Return the trained system, with those of a cross-fitting: loaded, or trained now and stored."""
     resolved = task.first
     folder = store.training(resolved.training_key)
-    training.seed_initial_weights(resolved.job.seed)
-    system = resolved.build_trained(resolved.clips.facts).to(runtime.device)
-    model, checkpoint = _broadcast_from_rank_zero(runtime, lambda: _stored_model_or_checkpoint(task, store))
-    if model is not None:
+    system = _initial(task, runtime)
+    clips = resolved.clips
+    n_folds = clips.n_folds if clips.n_folds and system.stages(clips.steps_per_epoch) else 0
+    stored = _broadcast_from_rank_zero(runtime, lambda: _stored_models(task, store, n_folds))
+    if stored is not None:
         logger.debug("training %s is stored", resolved.training_key)
-        load_trained(system, model)
-        return system
-    if checkpoint is not None:
-        logger.info("resume: training %s from its checkpoint", resolved.training_key)
+        load_trained(system, stored[0])
+        return _Trained(system, stored[1:])
     began = time.time()
-
-    def keep(state: Checkpoint) -> None:
-        try:
-            store.save_tensors(f"{folder}/checkpoint.pt", state)
-        except StorageError as error:
-            runtime.report(Note(f"training continues without a checkpoint for now: {error}"))
-        else:
-            runtime.after_checkpoint()
-
-    outcome = training.train(
-        system,
-        resolved.clips,
-        runtime,
-        seed=resolved.job.seed,
-        checkpoint=keep,
-        resume=checkpoint,
-        checkpoint_epochs=checkpoint_epochs,
-    )
+    folds = [_fold(task, fold, runtime, store, checkpoint_epochs) for fold in range(n_folds)]
+    checkpoint = f"{folder}/checkpoint.pt"
+    outcome = _train(system, task, clips, runtime, store, checkpoint, checkpoint_epochs)
     if runtime.is_rank_zero:
         retry_until_stored(
             lambda: store.save_tensors(f"{folder}/model.pt", system.state_dict()),
@@ -120,8 +136,8 @@ def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_e
         record = TrainingRecord(
             description=resolved.training_description,
             data=resolved.job.data,
-            steps=outcome.steps,
-            seconds=outcome.seconds,
+            steps=outcome.steps + sum(fold["steps"] for fold in folds),
+            seconds=outcome.seconds + sum(fold["seconds"] for fold in folds),
             curve=outcome.curve,
             validation=outcome.validation,
             parameters=sum(p.numel() for p in system.parameters()),
@@ -137,27 +153,89 @@ def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_e
             on_wait=runtime.report_waiting,
         )
         with contextlib.suppress(StorageError):  # nobody reads it anymore
-            store.root.delete(f"{folder}/checkpoint.pt")
-    return system
+            store.root.delete(checkpoint)
+    return _Trained(system, [fold["system"] for fold in folds])
 
 
-def _stored_model_or_checkpoint(
-    task: TrainingTask, store: JobStore
-) -> tuple[dict[str, torch.Tensor] | None, Checkpoint | None]:
-    """Return the stored model, or the checkpoint to resume from, or neither."""
+def _fold(task: TrainingTask, fold: int, runtime: Runtime, store: JobStore, checkpoint_epochs: int) -> _Fold:
+    """Return a training of a cross-fitting, which leaves a fold out: loaded, or trained now and stored."""
+    folder = store.training(task.first.training_key)
+    path, checkpoint = f"{folder}/fold-{fold}.pt", f"{folder}/checkpoint-{fold}.pt"
+    stored: _Fold | None = _broadcast_from_rank_zero(runtime, lambda: _read(store, path))
+    if stored is not None:
+        return stored
+    system = _initial(task, runtime)
+    clips = task.first.clips.without_fold(fold)
+    outcome = _train(system, task, clips, runtime, store, checkpoint, checkpoint_epochs)
+    trained = _Fold(system=system.state_dict(), steps=outcome.steps, seconds=outcome.seconds)
+    if runtime.is_rank_zero:
+        retry_until_stored(lambda: store.save_tensors(path, trained), on_wait=runtime.report_waiting)
+        with contextlib.suppress(StorageError):  # nobody reads it anymore
+            store.root.delete(checkpoint)
+    return trained
+
+
+def _initial(task: TrainingTask, runtime: Runtime) -> System:
+    """Return the system with its initial weights, which depend on the seed alone."""
+    training.seed_initial_weights(task.first.job.seed)
+    return task.first.build_trained(task.first.clips.facts).to(runtime.device)
+
+
+def _train(
+    system: System,
+    task: TrainingTask,
+    clips: JobData,
+    runtime: Runtime,
+    store: JobStore,
+    checkpoint: str,
+    checkpoint_epochs: int,
+) -> TrainingOutcome:
+    """Train a system on these clips, from its checkpoint if there is one."""
+    key = task.first.training_key
+    resume: Checkpoint | None = _broadcast_from_rank_zero(runtime, lambda: _read(store, checkpoint))
+    if resume is not None:
+        logger.info("resume: training %s from its checkpoint", key)
+
+    def keep(state: Checkpoint) -> None:
+        try:
+            store.save_tensors(checkpoint, state)
+        except StorageError as error:
+            runtime.report(Note(f"training continues without a checkpoint for now: {error}"))
+        else:
+            runtime.after_checkpoint()
+
+    return training.train(
+        system,
+        clips,
+        runtime,
+        seed=task.first.job.seed,
+        checkpoint=keep,
+        resume=resume,
+        checkpoint_epochs=checkpoint_epochs,
+    )
+
+
+def _stored_models(task: TrainingTask, store: JobStore, n_folds: int) -> list[State] | None:
+    """Return the states of a finished training: the model's, then those without each fold."""
     if not store.is_done(task):
         try:
             store.root.check()
         except StorageError as error:
             if not error.transient:
                 raise
+    if not store.is_trained(task.first):
+        return None
     folder = store.training(task.first.training_key)
-    if store.is_trained(task.first):
-        with contextlib.suppress(FileNotFoundError, DamagedFileError):  # deleted since the check
-            return store.load_tensors(f"{folder}/model.pt"), None
-    with contextlib.suppress(FileNotFoundError, DamagedFileError):
-        return None, store.load_tensors(f"{folder}/checkpoint.pt")
-    return None, None
+    model = _read(store, f"{folder}/model.pt")
+    folds = [_read(store, f"{folder}/fold-{fold}.pt") for fold in range(n_folds)]
+    return None if model is None or None in folds else [model, *(fold["system"] for fold in folds)]
+
+
+def _read(store: JobStore, path: str) -> Any:
+    """Return the content of a file of tensors; ``None`` if there is none, or none that can be read."""
+    with contextlib.suppress(FileNotFoundError, DamagedFileError):  # deleted since the check
+        return store.load_tensors(path)
+    return None
 
 
 def _broadcast_from_rank_zero(runtime: Runtime, read: Callable[[], T]) -> T:
@@ -175,25 +253,25 @@ def _broadcast_from_rank_zero(runtime: Runtime, read: Callable[[], T]) -> T:
     return cast(T, content)
 
 
-def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobStore) -> None:
+def _score(resolved: ResolvedJob, trained: _Trained, runtime: Runtime, store: JobStore) -> None:
     began = time.perf_counter()
     folder = store.scores(resolved.scoring_key)
-    # A new system for this job: that of another job has other scoring settings and a fitted back end.
-    training.seed_back_end(resolved.job.seed)
-    fresh = resolved.build_trained(trained.facts)
-    load_trained(fresh, trained.state_dict())
-    scorer = resolved.build_scorer(fresh).to(runtime.device).eval()
-    training.seed_back_end(resolved.job.seed)
-    modules = ModuleState.of_system(scorer)
-    with torch.no_grad():  # inference mode would make tensors that no state can be loaded into
-        scorer.fit_backend(batch.to(runtime.device) for batch in resolved.clips.backend_batches())
-    fitted = time.perf_counter()
-    scores = scoring.clip_scores(scorer, resolved.clips, device=runtime.device)
-    scored = time.perf_counter()
-    state = backend_state(scorer, trained.state_dict())
-    check_fit(scorer, resolved, trained.state_dict(), state, modules=modules, device=runtime.device)
+    clips, state = resolved.clips, trained.system.state_dict()
+    scorer, modules = _fitted(resolved, clips, state, runtime)
+    fit_seconds = time.perf_counter() - began
+    folds = []
+    for fold in range(clips.n_folds):
+        since = time.perf_counter()
+        left_out = clips.without_fold(fold)
+        of_fold, _ = _fitted(resolved, left_out, trained.without_fold(fold), runtime)
+        fit_seconds += time.perf_counter() - since
+        folds.append(scoring.hold_out_scores(of_fold, left_out, device=runtime.device))
+    scores = scoring.clip_scores(scorer, clips, device=runtime.device, folds=folds)
+    scoring_seconds = time.perf_counter() - began - fit_seconds
+    backend = backend_state(scorer, state)
+    check_fit(scorer, resolved, state, backend, modules=modules, device=runtime.device)
     retry_until_stored(
-        lambda: store.save_tensors(f"{folder}/backend.pt", state), on_wait=runtime.report_waiting
+        lambda: store.save_tensors(f"{folder}/backend.pt", backend), on_wait=runtime.report_waiting
     )
     retry_until_stored(
         lambda: store.root.write(f"{folder}/components.parquet", scores.components.write_parquet),
@@ -207,8 +285,8 @@ def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobS
     record = ScoringRecord(
         description=resolved.scoring_description,
         data=resolved.job.data,
-        backend_seconds=fitted - began,
-        scoring_seconds=scored - fitted,
+        backend_seconds=fit_seconds,
+        scoring_seconds=scoring_seconds,
         clips_scored=scores.components.height,
         macs_per_clip=scoring.macs_per_clip(scorer, resolved.clips, device=runtime.device),
         finished=now(),
@@ -218,8 +296,24 @@ def _score(resolved: ResolvedJob, trained: System, runtime: Runtime, store: JobS
         lambda: store.save_scoring_record(resolved.scoring_key, record), on_wait=runtime.report_waiting
     )
     logger.debug(
-        "scored %s: %d clips in %.2f s", resolved.scoring_key, scores.components.height, scored - fitted
+        "scored %s: %d clips in %.2f s", resolved.scoring_key, scores.components.height, scoring_seconds
     )
+
+
+def _fitted(
+    resolved: ResolvedJob, clips: JobData, trained: State, runtime: Runtime
+) -> tuple[System, ModuleState]:
+    """Return the scoring system with its back end fitted to clips, and its modules' state before the fit."""
+    # A new system for this job: that of another job has other scoring settings and a fitted back end.
+    training.seed_back_end(resolved.job.seed)
+    fresh = resolved.build_trained(clips.facts)
+    load_trained(fresh, trained)
+    scorer = resolved.build_scorer(fresh).to(runtime.device).eval()
+    training.seed_back_end(resolved.job.seed)
+    modules = ModuleState.of_system(scorer)
+    with torch.no_grad():  # inference mode would make tensors that no state can be loaded into
+        scorer.fit_backend(batch.to(runtime.device) for batch in clips.backend_batches())
+    return scorer, modules
 
 
 def now() -> str:

@@ -48,16 +48,38 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
     return clip_scores(system, data, device=device).components
 
 
-def clip_scores(system: System, data: JobData, *, device: torch.device) -> ClipScores:
-    """Return all component scores of a job, and the embeddings that the system has, from one pass."""
+def hold_out_scores(system: System, data: JobData, *, device: torch.device) -> pl.DataFrame:
+    """Return the component scores of the hold-out clips, as in `ClipScores`; no rows where there are none."""
+    ids = data.hold_out_ids
+    if not len(ids):
+        return pl.DataFrame()
+    with torch.inference_mode():
+        scores, _ = _scores_of(system.eval(), data.scoring_batches(ids), device)
+    return _table("hold-out", ids, scores)
+
+
+def clip_scores(
+    system: System, data: JobData, *, device: torch.device, folds: Sequence[pl.DataFrame] = ()
+) -> ClipScores:
+    """Return all component scores of a job, and the embeddings that the system has, from one pass.
+
+    Parameters
+    ----------
+    system, data, device : the fitted system, its job's clips, and where they are scored
+    folds : of a cross-fitting, the `hold_out_scores` of the systems that were fitted without each fold
+    """
     system.eval()
+    cross_fitted = pl.concat([fold for fold in folds if fold.width]).sort("clip_id") if folds else None
+    has_embeddings = type(system).embeddings is not System.embeddings
     tables, embeddings = [], []
     with torch.inference_mode():
         for use, ids in (("hold-out", data.hold_out_ids), ("test", data.test_ids)):
-            if len(ids):
+            table = cross_fitted if use == "hold-out" else None
+            if len(ids) and (table is None or has_embeddings):
                 scores, of_clips = _scores_of(system, data.scoring_batches(ids), device)
-                tables.append(_table(use, ids, scores))
+                table = _table(use, ids, scores) if table is None else table
                 embeddings.append(of_clips)
+            tables += [] if table is None else [table]
         if not len(data.hold_out_ids):
             scores, _ = _scores_of(system, data.threshold_batches(), device)
             tables.append(_table("training", [None] * len(next(iter(scores.values()))), scores))
@@ -127,28 +149,36 @@ def join_members(
     system, config : the ensemble
     members : by name the component table and the fusion of each member
 
+    Returns
+    -------
+    pl.DataFrame
+        The test clips, and the clips that every member holds out; each member is standardized on all of its
+        own hold-out.
+
     Raises
     ------
     InputError
-        A member has no hold-out or another one than the first, or a component lacks one value per clip.
+        A member has no hold-out, or none in common with the others, or a component lacks one value per clip.
     """
-    scores: dict[str, MemberScores] = {}
-    clips: pl.DataFrame | None = None
-    for name, (unordered, fusion) in members.items():
-        table = unordered.sort("use", "clip_id")
-        if clips is None:
-            clips = table.select("clip_id", "use")
-        if "training" in table["use"] or not clips.equals(table.select("clip_id", "use")):
+    tables = {name: table.sort("use", "clip_id") for name, (table, _) in members.items()}
+    clips = next(iter(tables.values())).select(_KEYS)
+    for name, table in tables.items():
+        clips = clips.join(table, on=_KEYS, how="semi", maintain_order="left")
+        if "hold-out" not in clips["use"]:
             raise InputError(
-                f"{system.__name__}: member {name!r} has no hold-out clips, or not those of the first "
-                f"member; name members that hold out the same clips"
+                f"{system.__name__}: member {name!r} has no hold-out clips, or none of those of the members "
+                f"before it; name members that hold out the same clips"
             )
+    scores: dict[str, MemberScores] = {}
+    for name, (_, fusion) in members.items():
+        table = tables[name]
         fused = fuse_components(table, fusion)
         weighted = FittedFusion.from_table(table, fusion).weights
+        rows = table.with_row_index().join(clips, on=_KEYS, how="semi", maintain_order="left")["index"]
+        common = rows.to_numpy().astype(np.int64)
         scores[name] = MemberScores(
-            torch.from_numpy(standardized(fused, "score")),
-            {part: torch.from_numpy(standardized(table, part)) for part in weighted},
+            torch.from_numpy(standardized(fused, "score")[common]),
+            {part: torch.from_numpy(standardized(table, part)[common]) for part in weighted},
         )
-    assert clips is not None
     combined = checked_components(system, "combine", system.combine(config, scores), clips.height)
     return clips.with_columns(pl.Series(part, values.numpy()) for part, values in combined.items())

@@ -193,11 +193,14 @@ def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -
 
 
 def total_steps(system: System, data: JobData) -> int:
-    """Return the steps of a whole training of ``system`` on ``data``."""
-    return sum(
+    """Return the steps of a whole training of ``system`` on ``data``, with those of a cross-fitting."""
+    steps = sum(
         _steps(stage, data.with_plan(stage.plan).steps_per_epoch)
         for stage in system.stages(data.steps_per_epoch)
     )
+    if not steps:
+        return 0
+    return steps + sum(total_steps(system, data.without_fold(fold)) for fold in range(data.n_folds))
 
 
 def _steps(stage: Stage, steps_per_epoch: int) -> int:
