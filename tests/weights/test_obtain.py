@@ -1,5 +1,6 @@
 """Downloading weights from servers that lie."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,12 @@ def mirrored(server: LyingServer, *, known: bool = True) -> WeightsRecord:
 
 def no_parts(workspace: Workspace) -> bool:
     folder = weights_dir(workspace, "ced-tiny")
-    return {path.name for path in folder.iterdir()} <= {"lock", "ced-tiny.safetensors", "receipt.json"}
+    return {path.name for path in folder.iterdir()} <= {
+        "lock",
+        "ced-tiny.safetensors",
+        "receipt.json",
+        "license.json",
+    }
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known checksum", "unknown checksum"])
@@ -193,8 +199,12 @@ def test_a_changed_file_is_not_trusted_in_the_place_of_the_first(
     first = get(workspace, "ced-tiny", accept=yes)
     weights_path(workspace, record).unlink()
     server.content = ced_bytes(seed=1)
-    with pytest.raises(InputError, match=f"its SHA-256 is .*, not {first.sha256[:16]}"):
+    with pytest.raises(InputError, match=f"its SHA-256 is .*, not {first.sha256[:16]}") as error:
         get(workspace, "ced-tiny", accept=yes)
+    folder = weights_dir(workspace, "ced-tiny")
+    assert str(error.value).endswith(f"; to trust another file than the first, delete {str(folder)!r}")
+    shutil.rmtree(folder)
+    assert get(workspace, "ced-tiny", accept=yes).sha256 != first.sha256
 
 
 def test_a_damaged_file_is_replaced(workspace: Workspace, register: Register, server: LyingServer) -> None:
@@ -210,7 +220,10 @@ def test_a_license_is_accepted_once(workspace: Workspace, register: Register, se
     with pytest.raises(InputError, match=r"the license Apache-2\.0 of 'ced-tiny' was not accepted"):
         get(workspace, "ced-tiny", accept=lambda _: False)
     assert server.asked == []
-    assert get(workspace, "ced-tiny", accept=yes).license == "Apache-2.0"
+    server.faults.update({"/a": [404], "/b": [404]})
+    with pytest.raises(InputError, match="no mirror gives"):
+        get(workspace, "ced-tiny", accept=yes)
+    assert get(workspace, "ced-tiny", accept=lambda _: False).license == "Apache-2.0"
     weights_path(workspace, record).unlink()
     assert get(workspace, "ced-tiny", accept=lambda _: False)
 

@@ -21,7 +21,7 @@ from asdbench.io.download import (
     only_one,
     part_bytes,
 )
-from asdbench.io.files import replacing
+from asdbench.io.files import read_json, replacing, write_json
 from asdbench.io.workspace import Workspace
 from asdbench.weights.records import WeightsRecord, named
 from asdbench.weights.store import (
@@ -41,6 +41,10 @@ _LIMIT_BYTES = 4_000_000_000  # for weights whose size nobody has published
 
 Accept = Callable[[WeightsRecord], bool]
 Say = Callable[[str], None]
+
+
+class _NoMirror(Exception):
+    """What is wrong with each mirror."""
 
 
 class _WrongContent(Exception):
@@ -87,12 +91,19 @@ def get(
         receipt = read_receipt(workspace, weights_id)
         if checked.state == "intact" and receipt is not None:
             return receipt
-        _check_license(record, receipt, accept)
+        _check_license(record, folder, accept)
         part = folder / f"{record.file_name}.part"
         needed = max((record.size_bytes or 0) - part_bytes(part), 0)
         check_room(folder, needed, purpose="weights", cure="free some space there")
-        source = _from_mirrors(record, part, checked.expected, say, progress, timeout_s)
-        return _keep(workspace, record, part, source, receipt)
+        try:
+            source = _from_mirrors(record, part, checked.expected, say, progress, timeout_s)
+        except _NoMirror as error:
+            raise InputError(
+                f"no mirror gives {weights_id!r} ({error}); try again later, or download it in another way "
+                f"and run 'asdbench weights add {weights_id} --from FILE'"
+                f"{_trust_hint(record, receipt, folder)}"
+            ) from error
+        return _keep(workspace, record, part, source)
 
 
 def add(workspace: Workspace, weights_id: str, file: Path, *, accept: Accept) -> Receipt:
@@ -127,22 +138,37 @@ def add(workspace: Workspace, weights_id: str, file: Path, *, accept: Accept) ->
             raise InputError(
                 f"{str(file)!r} is not {weights_id!r}, because {error}; run 'asdbench weights get "
                 f"{weights_id}', or download it from {record.mirrors[0]}"
+                f"{_trust_hint(record, receipt, folder)}"
             ) from error
-        _check_license(record, receipt, accept)
+        _check_license(record, folder, accept)
         check_room(folder, file.stat().st_size, purpose="weights", cure="free some space there")
         with replacing(folder / f"{record.file_name}.part") as temporary:
             shutil.copyfile(file, temporary)
-        return _keep(workspace, record, folder / f"{record.file_name}.part", str(file.absolute()), receipt)
+        return _keep(workspace, record, folder / f"{record.file_name}.part", str(file.absolute()))
 
 
-def _check_license(record: WeightsRecord, receipt: Receipt | None, accept: Accept) -> None:
-    if receipt is not None and receipt.license == record.license.name:
+def _check_license(record: WeightsRecord, folder: Path, accept: Accept) -> None:
+    """Ask for the license, once; raise if it is not accepted."""
+    note = folder / "license.json"
+    if note.exists() and read_json(note)["license"] == record.license.name:
         return
     if not accept(record):
         raise InputError(
             f"the license {record.license.name} of {record.id!r} was not accepted; read it at "
             f"{record.license.url}, then add --accept-license"
         )
+    write_json(note, {"license": record.license.name, "url": record.license.url, "accepted": _now()})
+
+
+def _trust_hint(record: WeightsRecord, receipt: Receipt | None, folder: Path) -> str:
+    """Return how to trust another file than the first, for weights without a published SHA-256."""
+    if record.sha256 is not None or receipt is None:
+        return ""
+    return f"; to trust another file than the first, delete {str(folder)!r}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _from_mirrors(
@@ -166,10 +192,7 @@ def _from_mirrors(
         except _WrongContent as error:
             reasons.append(f"{url} gives another file: {error}")
         say(reasons[-1])
-    raise InputError(
-        f"no mirror gives {record.id!r} ({'; '.join(reasons)}); try again later, or download it in another "
-        f"way and run 'asdbench weights add {record.id} --from FILE'"
-    )
+    raise _NoMirror("; ".join(reasons))
 
 
 def _from_mirror(
@@ -214,16 +237,14 @@ def _check_content(record: WeightsRecord, file: Path, expected: str | None) -> N
         raise _WrongContent(str(error)) from error
 
 
-def _keep(
-    workspace: Workspace, record: WeightsRecord, part: Path, source: str, before: Receipt | None
-) -> Receipt:
+def _keep(workspace: Workspace, record: WeightsRecord, part: Path, source: str) -> Receipt:
     """Give a checked file its name, and store its receipt."""
     receipt = Receipt(
         weights=record.id,
         sha256=sha256_of(part),
         size_bytes=part.stat().st_size,
         source=source,
-        obtained=datetime.now(UTC).isoformat(timespec="seconds"),
+        obtained=_now(),
         license=record.license.name,
         first_use=record.sha256 is None,
     )
