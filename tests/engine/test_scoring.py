@@ -98,13 +98,28 @@ def test_an_ensemble_sees_standardized_scores_of_its_members() -> None:
     assert ordered["sum"].to_numpy() == pytest.approx(np.zeros(4))  # c falls as a rises; b has no weight
 
 
-def test_members_of_another_hold_out_cannot_be_joined() -> None:
+def test_members_without_common_clips_cannot_be_joined() -> None:
     one = table(a=[1.0, 3.0, 5.0, 9.0])
-    other = one.with_columns(clip_id=pl.col("clip_id") + 1)
+    is_held_out = pl.col("use") == "hold-out"
+    other = one.with_columns(clip_id=pl.when(is_held_out).then(pl.col("clip_id") + 7).otherwise("clip_id"))
     without = one.with_columns(use=pl.col("use").replace("hold-out", "training"))
     for wrong in (other, without):
-        with pytest.raises(InputError, match="member 'two' has no hold-out clips, or not those of the first"):
+        with pytest.raises(InputError, match="member 'two' has no hold-out clips, or none of those"):
             join_members(Mean, None, {"one": (one, Fusion()), "two": (wrong, Fusion())})
+    untested = one.filter(pl.col("clip_id") != 3)
+    with pytest.raises(InputError, match="member 'two' has scores of other test clips than the first"):
+        join_members(Mean, None, {"one": (one, Fusion()), "two": (untested, Fusion())})
+
+
+def test_members_are_standardized_on_their_own_hold_outs_and_joined_on_the_common_one() -> None:
+    rows = np.random.default_rng(0).normal(size=(12, 1))[:, 0]
+    one = table(a=rows.tolist())
+    two = one.filter((pl.col("use") == "test") | (pl.col("clip_id") < 4))
+    joined = join_members(Mean, None, {"one": (one, Fusion()), "two": (two, Fusion())})
+    assert joined.sort("clip_id")["clip_id"].to_list() == [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
+    kept = rows[[0, 1, 2, 3, 6, 7, 8, 9, 10, 11]]
+    expected = (kept - rows[:6].mean()) / rows[:6].std() + (kept - rows[:4].mean()) / rows[:4].std()
+    np.testing.assert_allclose(joined.sort("clip_id")["sum"], expected, rtol=1e-6)
 
 
 def scores_of(*outputs: object) -> dict[str, Any]:

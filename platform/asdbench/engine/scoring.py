@@ -158,7 +158,8 @@ def join_members(
     Raises
     ------
     InputError
-        A member has no hold-out, or none in common with the others, or a component lacks one value per clip.
+        A member has no hold-out, or none in common with the others, or other test clips, or a component lacks
+        one value per clip.
     """
     tables = {name: table.sort("use", "clip_id") for name, (table, _) in members.items()}
     clips = next(iter(tables.values())).select(_KEYS)
@@ -168,6 +169,11 @@ def join_members(
             raise InputError(
                 f"{system.__name__}: member {name!r} has no hold-out clips, or none of those of the members "
                 f"before it; name members that hold out the same clips"
+            )
+        if clips.filter(use="test").height != max(of.filter(use="test").height for of in tables.values()):
+            raise InputError(
+                f"{system.__name__}: member {name!r} has scores of other test clips than the first; run the "
+                f"members again on the same data set"
             )
     scores: dict[str, MemberScores] = {}
     for name, (_, fusion) in members.items():
