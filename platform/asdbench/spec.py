@@ -1,6 +1,9 @@
 """Specifications of features: the parameters that their values depend on. Imports no other library."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+FarMicrophone = Literal["ignore", "subtract"]
 
 SAMPLE_RATE_HZ = 16_000  # of every stored waveform and every DCASE Task 2 data set
 
@@ -38,3 +41,33 @@ class MelSpec:
     def frames(self, samples: int) -> int:
         """Return the number of frames of a clip of ``samples`` samples."""
         return 1 + samples // self.hop_samples
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Embeddings of a frozen pretrained encoder, which the platform computes once per clip and stores.
+
+    The encoder reads whole clips; one shorter than a second is repeated end to end until it lasts one.
+
+    Attributes
+    ----------
+    id
+        Id of the encoder's weights, as ``asdbench weights list`` shows it.
+    layer
+        The layer whose tokens are stored, counted from 1; negative numbers count from the last one, -1.
+    normalize_level
+        Bring each clip to the same level, a root mean square of a tenth of full scale; silence stays silent.
+    far_microphone
+        ``"ignore"``: the encoder reads the channel that the data set's policy keeps; ``"subtract"``: first
+        what the near microphone shares with the far one is subtracted from it (two-channel recordings only).
+
+    Examples
+    --------
+    >>> EncoderSpec("beats-iter3").layer
+    -1
+    """
+
+    id: str
+    layer: int = -1
+    normalize_level: bool = True
+    far_microphone: FarMicrophone = "ignore"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from asdbench.presets import Preset
-from asdbench.spec import MelSpec
+from asdbench.spec import EncoderSpec, MelSpec
 
 Scale = Literal["linear", "log"]
 Pooling = Literal["mean", "max", "top-k", "relative-deviation"]
@@ -51,6 +51,9 @@ class InputSpec:
         Z-score every mel bin with the mean and deviation over the job's training normals.
     waveform
         Also provide the samples that the window's frames are computed from.
+    encoder
+        Also provide the embeddings of whole clips by a frozen pretrained encoder, which the platform computes
+        once and stores.
 
     Examples
     --------
@@ -64,6 +67,7 @@ class InputSpec:
     window_hop_frames: int = 1
     standardize: bool = False
     waveform: bool = False
+    encoder: EncoderSpec | None = None
 
     @property
     def min_frames(self) -> int:
@@ -147,6 +151,9 @@ class ClipBatch:
     waveform
         Float[Tensor, "row sample"], full scale 1, ``n_fft + hop · (frames − 1)`` samples: frame t of the
         window is computed from samples [hop·t, hop·t + n_fft); only if ``InputSpec.waveform``.
+    encoded
+        Float[Tensor, "clip time band dim"], the encoder's tokens of each whole clip, however many rows it
+        has; clips with other numbers of times are in other batches; only if ``InputSpec.encoder``.
     """
 
     windows: Tensor
@@ -160,6 +167,7 @@ class ClipBatch:
     row_keys: Tensor | None = None
     augmentation: Tensor | None = None
     waveform: Tensor | None = None
+    encoded: Tensor | None = None
 
     def mean_over_clips(self, values: Tensor) -> Tensor:
         """Return the mean over the rows of each clip, Float[Tensor, "clip ..."].
@@ -498,6 +506,23 @@ class System(nn.Module, Generic[ConfigT]):
     def combine(cls, config: ConfigT, scores: Mapping[str, MemberScores]) -> dict[str, Tensor]:
         """Return the ensemble's components, each Float[Tensor, "clip"], from the scores of its members."""
         raise NotImplementedError(f"{cls.__name__} must define combine(cls, config, scores)")
+
+    @classmethod
+    def pretrained(cls, config: ConfigT) -> tuple[str, ...]:
+        """Return the ids of the pretrained weights that the system itself reads; none by default.
+
+        The platform checks that they are there before anything starts, and passes them to
+        ``load_pretrained`` after the constructor. Weights of ``InputSpec.encoder`` need not be named.
+        """
+        return ()
+
+    def load_pretrained(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Load the tensors of pretrained weights, by id and by their name in the file.
+
+        Parameters that require no gradient after this call are frozen: they are not stored with the trained
+        model, but loaded from the weights again.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define load_pretrained(self, weights)")
 
     def stages(self, steps_per_epoch: int) -> Sequence[Stage]:
         """Return the stages of training, with optimizers over this module's parameters."""

@@ -22,6 +22,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.evaluation import anomaly_scores, components_of
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, by_training
+from asdbench.engine.pretrained import weights_needed
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.task_records import CurvePoint, TrainingRecord
@@ -47,10 +48,14 @@ LEAST_STEPS = 10
 
 
 def that_train() -> list[str]:
-    """Return the names of the systems that train a model of their own, those of other packages included."""
+    """Return the names of the systems that train a model of their own, those of other packages included.
+
+    Without those that need weights to be downloaded.
+    """
     each = {name: registry.configure(name) for name in registry.names()}
-    own = {name: found.system for name, found in each.items() if found.trained is None and not found.members}
-    return [name for name, system in own.items() if system.forward is not System.forward]
+    own = {name: found for name, found in each.items() if found.trained is None and not found.members}
+    trained = [name for name, found in own.items() if found.system.forward is not System.forward]
+    return [name for name in trained if not weights_needed(each[name])]
 
 
 SYSTEMS = that_train()

@@ -210,8 +210,8 @@ def test_lengths_after_resampling_are_foretold(rate_hz: int) -> None:
     found = [
         len(soxr.resample(np.zeros(n, np.float32), rate_hz, SAMPLE_RATE_HZ, quality="HQ")) for n in lengths
     ]
-    assert feature_store._stored_samples(clips, "near").tolist() == found
-    assert feature_store._stored_samples(clips, "both").tolist() == [2 * samples for samples in found]
+    assert feature_store.kept_samples(clips, "near").tolist() == found
+    assert feature_store.kept_samples(clips, "both").tolist() == [2 * samples for samples in found]
 
 
 def test_both_microphones_are_stored_one_after_the_other(data: DataSet) -> None:

@@ -9,9 +9,12 @@ import soxr
 import torch
 
 from asdbench import registry
+from asdbench.data.sets import catalog
 from asdbench.engine.detector import Detector
 from asdbench.engine.export_record import RECORD, digest_of, read_record
 from asdbench.errors import InputError
+from asdbench.testing import tiny_encoder
+from asdbench.weights import records, store
 from tests.exported import DISCRIMINATOR, Exported, export_tiny, tiny_workspace
 
 RATE = 16_000
@@ -57,6 +60,38 @@ def test_every_kind_of_system_scores_as_stored(
     for path, score in made.test_clips("valve").select("path", "score").iter_rows():
         found = detector.score(soundfile.read(made.data.root / path, dtype="int16")[0], RATE)
         assert found.score == pytest.approx(score, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("far_microphone", ["ignore", "subtract"])
+def test_an_encoder_is_referred_to_and_scores_as_stored(tmp_path: Path, far_microphone: str) -> None:
+    workspace = tiny_workspace(tmp_path)
+    for path in (tmp_path / "clips").glob("*/*/*.wav"):
+        near = soundfile.read(path)[0]
+        far = np.random.default_rng(len(near)).normal(0, 0.1, len(near))
+        soundfile.write(path, np.stack([near + far, far], axis=1), RATE, subtype="PCM_16")
+    catalog.add(workspace, "tiny", tmp_path / "clips", channels="near")
+    settings = {"encoder": tiny_encoder.ID, "far_microphone": far_microphone}
+    with tiny_encoder.installed(workspace):
+        made = export_tiny(workspace, tmp_path / "detector", "encoder-knn", settings, "valve")
+        detector = Detector.load(made.folder, workspace=workspace)
+        for path, score in made.test_clips("valve").select("path", "score").iter_rows():
+            samples = soundfile.read(made.data.root / path, dtype="int16")[0].T
+            assert detector.score(samples, RATE).score == pytest.approx(score, rel=1e-3, abs=1e-3)
+            (found,) = detector.stream([samples], RATE, window_s=9.0)
+            assert found.score == pytest.approx(score, rel=1e-3, abs=1e-3)
+        if far_microphone == "subtract":
+            with pytest.raises(InputError, match="valve has 1 channel, and encoder-knn subtracts the far"):
+                detector.score(samples[0], RATE)
+        weights = store.weights_path(workspace, records.named(tiny_encoder.ID))
+        assert detector.record.machines["valve"].models[0].weights == {
+            tiny_encoder.ID: store.sha256_of(weights)
+        }
+        tiny_encoder.install(workspace, seed=1)
+        with pytest.raises(InputError, match="with which this detector was exported; add the right file"):
+            Detector.load(made.folder, workspace=workspace).machine()
+        weights.unlink()
+        with pytest.raises(InputError, match=r"'tiny-encoder' are missing .* 'asdbench weights get"):
+            Detector.load(made.folder, workspace=workspace).machine()
 
 
 def test_the_mean_of_window_scores_is_the_score(detector: Detector, exported: Exported) -> None:

@@ -21,7 +21,7 @@ import torch.multiprocessing as mp
 from asdbench import registry
 from asdbench.data import feature_store
 from asdbench.data.loader import JobData
-from asdbench.data.node_copies import node_home, publish
+from asdbench.data.node_copies import node_home, publish, weights_files
 from asdbench.data.sets import catalog
 from asdbench.engine import run_task as running
 from asdbench.engine import training
@@ -29,6 +29,7 @@ from asdbench.engine.evaluation import evaluate
 from asdbench.engine.events import Note, Report, TrainingProgress, Waiting
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
+from asdbench.engine.pretrained import weights_needed
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.stored_results import current_results
@@ -36,7 +37,7 @@ from asdbench.io import retry as patience
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import Storage, StorageError
 from asdbench.io.workspace import Workspace, node_cache_dir
-from asdbench.testing import write_tiny
+from asdbench.testing import tiny_encoder, write_tiny
 from asdbench.testing.conformance import threads
 
 JOB = Job("baseline-mse", {"epochs": 4, "hidden": 16, "n_mels": 16, "batch_size": 64}, "tiny", "fan", 1)
@@ -188,34 +189,47 @@ def test_the_job_store_is_in_the_storage_that_the_user_chose(
         jobs.root = Storage.from_location(tmp_path)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    "system", [name for name in registry.names() if not registry.configure(name, {}).members]
-)
+ALL = [
+    name
+    for name in registry.names()
+    if not (configured := registry.configure(name, {})).members and not weights_needed(configured)
+]
+
+
+@pytest.mark.parametrize("system", ALL)
 def test_a_node_that_has_what_a_job_names_builds_nothing(
     system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = Job(system, {}, "tiny", "fan", 1)
+    _check_node(Job(system, {}, "tiny", "fan", 1), tmp_path, monkeypatch)
+
+
+def test_a_node_has_the_embeddings_and_what_names_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tiny_encoder.installed(Workspace.from_environment()):
+        _check_node(Job("encoder-knn", {"encoder": tiny_encoder.ID}, "tiny", "fan", 1), tmp_path, monkeypatch)
+
+
+def _check_node(given: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = ResolvedJob.from_workspace(given, Workspace.from_environment())
-    for source in resolved.stored_clips:
-        feature_store.waveforms(source.data, source.machine_type)
-        feature_store.mels(
-            source.data,
-            source.machine_type,
-            resolved.input_spec.mel,
-            min_frames=resolved.input_spec.window_frames,
-        )
+    for data, spec in resolved.features:
+        feature_store.build(data, spec)
+    files = [file for _, spec in resolved.features for file in weights_files(resolved.data.workspace, spec)]
     place = node_home(
         shared := Storage.from_location(tmp_path),
-        publish(resolved.stored_clips, shared),
+        publish(resolved.stored_clips, shared, weights_files=files),
         cache_dir=node_cache_dir(),
     )
     monkeypatch.setenv("ASDBENCH_HOME", str(place))
-    monkeypatch.setattr(feature_store, "_build", lambda *_: pytest.fail("built on the node"))
+    monkeypatch.setattr(feature_store, "stored_rows", lambda *_, **__: pytest.fail("built on the node"))
     there = ResolvedJob.from_workspace(given, Workspace.from_environment())
     assert there.keys == resolved.keys
-    one, other = there.clips.batch(0), resolved.clips.batch(0)
+    one, other = (next(iter(job.clips.scoring_batches(job.clips.test_ids))) for job in (there, resolved))
     assert torch.equal(one.windows, other.windows)
-    next(iter(there.clips.scoring_batches(there.clips.test_ids)))
+    if one.encoded is not None:
+        assert torch.equal(one.encoded, other.encoded)
+    if there.input_spec.window_frames is not None:
+        assert torch.equal(there.clips.batch(0).windows, resolved.clips.batch(0).windows)
 
 
 def test_a_training_that_is_stopped_at_a_checkpoint_goes_on_there(

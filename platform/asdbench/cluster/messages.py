@@ -21,12 +21,14 @@ class FeatureRequest:
     label : the features, for people
     content : pickled :class:`asdbench.data.feature_store.FeatureSpec`
     on_driver : whether only the driver's node can read the recordings
+    takes_gpu : whether an encoder computes them, which a GPU makes faster
     """
 
     key: str
     label: str
     content: bytes
     on_driver: bool
+    takes_gpu: bool = False
 
 
 @dataclass(frozen=True)

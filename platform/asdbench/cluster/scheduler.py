@@ -635,7 +635,8 @@ class Launcher:
         if on_driver:
             options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": self._on_driver}
         else:
-            options = {"num_cpus": shape.cpus, **_elsewhere(excluded)}
+            n_gpus = shape.gpus if feature.takes_gpu else 0
+            options = {"num_cpus": shape.cpus, "num_gpus": n_gpus, **_elsewhere(excluded)}
         return prepare_features.options(**options).remote(feature, self._context)
 
 

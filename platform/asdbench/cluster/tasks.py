@@ -24,6 +24,7 @@ from asdbench.io.workspace import Workspace, node_cache_dir
 
 if TYPE_CHECKING:
     from asdbench.cluster.placement import WorkerShape
+    from asdbench.data.feature_store import FeatureSpec
     from asdbench.engine.job_store import JobStore
     from asdbench.engine.jobs import TrainingTask
     from asdbench.engine.runtime import Runtime
@@ -297,14 +298,25 @@ def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
             f"the version of asdbench on {socket.gethostname()!r} builds other features than the one that "
             f"began the run; bring the same version to all nodes, then run the same command again"
         )
-    feature_store.build(data, spec, progress=_rarely(reporter))
+    feature_store.build(data, spec, device=_encoder_device(spec, context), progress=_rarely(reporter))
     if not context.publishes:
         return Outcome("ok")
     copies = node_copies.publish(
         [node_copies.FeatureFile(data, spec.machine_type, path) for path in feature_store.paths(data, spec)],
         context.workspace.storage,
+        weights_files=node_copies.weights_files(data.workspace, spec),
     )
     return Outcome("ok", content=pickle.dumps(copies))
+
+
+def _encoder_device(spec: "FeatureSpec", context: WorkerContext) -> str:
+    """Return where an encoder runs, if there is one: on this task's GPU, or in the threads of a worker."""
+    if spec.encoder is None:
+        return "cpu"
+    import torch
+
+    torch.set_num_threads(context.threads)
+    return "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
 
 
 def _rarely(reporter: Reporter) -> Callable[[int, int], None]:

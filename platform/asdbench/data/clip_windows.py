@@ -5,7 +5,7 @@ each clip as one window of the clip's own length. Spectrograms are float16, as t
 feature store keeps them, so that a recording scored here and one scored from the store have the same values.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,8 @@ from asdbench.spec import MelSpec
 from asdbench.system import ClipBatch, InputSpec
 
 FULL_SCALE = 32768
+Encode = Callable[[NDArray[np.int16], NDArray[np.int16] | None], Tensor]
+
 SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
 
 
@@ -98,15 +100,18 @@ def regrouped(batch: ClipBatch, rows_of_clip: Sequence[int]) -> ClipBatch:
     return replace(batch, clip=clip, n_clips=len(rows_of_clip))
 
 
-def grouped(rows: Sequence[int], frames: Sequence[int]) -> Iterator[slice]:
+def grouped(
+    rows: Sequence[int], frames: Sequence[int], tokens: Sequence[int] | None = None
+) -> Iterator[slice]:
     """Yield neighboring clips that are scored together: about ``SCORING_FRAMES`` frames in their windows.
 
-    Windows of different lengths share no batch.
+    Windows of different lengths share no batch, nor do clips with other numbers of an encoder's tokens.
 
     Parameters
     ----------
     rows : number of windows of each clip
     frames : length of the windows of each clip, in frames
+    tokens : an encoder's tokens in the time of each clip, if embeddings are read
 
     Examples
     --------
@@ -116,8 +121,9 @@ def grouped(rows: Sequence[int], frames: Sequence[int]) -> Iterator[slice]:
     [slice(0, 2, None), slice(2, 3, None)]
     """
     start, total = 0, 0
+    kinds = list(zip(frames, tokens or [0] * len(frames), strict=True))
     for clip, (count, length) in enumerate(zip(rows, frames, strict=True)):
-        if clip > start and (length != frames[start] or (total + count) * length > SCORING_FRAMES):
+        if clip > start and (kinds[clip] != kinds[start] or (total + count) * length > SCORING_FRAMES):
             yield slice(start, clip)
             start, total = clip, 0
         total += count
@@ -132,6 +138,8 @@ def scoring_batches(
     *,
     section: int,
     machine: int = 0,
+    encode: Encode | None = None,
+    far: Sequence[NDArray[np.int16]] | None = None,
 ) -> Iterator[ClipBatch]:
     """Yield all windows of clips that are not in a store, as `JobData.scoring_batches` does of stored ones.
 
@@ -142,6 +150,9 @@ def scoring_batches(
     standardization : statistics of the mel bins, if the system takes z-scores
     section : index of the clips' section in `TrainingFacts.sections`, or ``UNKNOWN``
     machine : index of the clips' machine type, see `ClipBatch.machine`
+    encode : the encoder whose embeddings the system reads: from the samples of a clip, and those of its far
+        microphone if there is one, to its tokens, Half[Tensor, "time band dim"]
+    far : samples of the far microphone of each clip
     """
     frames = [max(input_spec.mel.frames(len(samples)), input_spec.min_frames) for samples in clips]
     lengths = [input_spec.window_frames or of_clip for of_clip in frames]
@@ -149,10 +160,15 @@ def scoring_batches(
         window_starts(of_clip, length, input_spec.window_hop_frames)
         for of_clip, length in zip(frames, lengths, strict=True)
     ]
-    for group in grouped([len(of_clip) for of_clip in starts], lengths):
+    encoded = None
+    if encode is not None:
+        encoded = [encode(clip, None if far is None else far[place]) for place, clip in enumerate(clips)]
+    times = None if encoded is None else [len(tokens) for tokens in encoded]
+    for group in grouped([len(of_clip) for of_clip in starts], lengths, times):
         length = lengths[group.start]
         batch = _scoring_batch(clips[group], starts[group], length, input_spec, standardization, section)
-        yield replace(batch, machine=torch.full_like(batch.machine, machine))
+        tokens = None if encoded is None else torch.stack(encoded[group]).float()
+        yield replace(batch, machine=torch.full_like(batch.machine, machine), encoded=tokens)
 
 
 def _scoring_batch(

@@ -35,7 +35,7 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.files import replacing
-from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
+from asdbench.spec import SAMPLE_RATE_HZ, EncoderSpec, MelSpec
 
 _FORMAT = 1  # changes whenever the same inputs would give other bytes
 
@@ -92,6 +92,11 @@ class Shard:
         """Return the rows of one clip, mapped."""
         start, stop = self.span(clip_id)
         return self.rows[start:stop]
+
+    def tokens(self, clip_id: int) -> NDArray[np.float16]:
+        """Return the tokens of one clip, mapped, shape (time, band, dim), in a file of embeddings."""
+        rows = self.clip(clip_id)
+        return rows.reshape(len(rows), int(self._batch.schema.metadata.get(b"bands", b"1")), -1)
 
 
 def stored(path: Path, *, thorough: bool = False) -> Shard | None:
@@ -150,33 +155,33 @@ class Layout:
 
 def mel_layout(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int) -> Layout:
     """Return where the clips of a machine type lie among its spectrograms' frames, built or not."""
-    clips = _clips_of(data, machine_type)
-    frames = 1 + _stored_samples(clips, data.channels) // spec.hop_samples
+    clips = clips_of(data, machine_type)
+    frames = 1 + kept_samples(clips, data.channels) // spec.hop_samples
     return Layout.from_lengths(clips["clip_id"].to_numpy(), np.maximum(frames, min_frames))
 
 
 def waveform_path(data: DataSet, machine_type: str) -> Path:
     """Return where the waveforms of a machine type are or will be stored."""
-    clips = _clips_of(data, machine_type)
+    clips = clips_of(data, machine_type)
     described = {
         "format": _FORMAT,
         "clips": [clips["clip_id"].to_list(), clips["content_hash"].to_list()],
         "channels": data.channels,
         "sample_rate_hz": SAMPLE_RATE_HZ,
     }
-    return _path(data, "waveform", machine_type, described)
+    return content_path(data, "waveform", machine_type, described)
 
 
 def mel_path(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int) -> Path:
     """Return where the log-mel spectrograms of a machine type are or will be stored."""
-    frames = 1 + _stored_samples(_clips_of(data, machine_type), data.channels) // spec.hop_samples
+    frames = 1 + kept_samples(clips_of(data, machine_type), data.channels) // spec.hop_samples
     described = {
         "format": _FORMAT,
         "waveform": waveform_path(data, machine_type).name,
         "mel": dataclasses.asdict(spec),
         "min_frames": min_frames if frames.min() < min_frames else 0,  # one file for all that repeat no clip
     }
-    return _path(data, "mel", machine_type, described)
+    return content_path(data, "mel", machine_type, described)
 
 
 def waveforms(
@@ -190,10 +195,10 @@ def waveforms(
     was_there = path.exists()
     if (existing := stored(path, thorough=True)) is not None:
         return existing
-    clips = _clips_of(data, machine_type)
-    with _rebuilding(path, was_there):
+    clips = clips_of(data, machine_type)
+    with rebuilding(path, was_there):
         check_unchanged(data, clips)
-    lengths = _stored_samples(clips, data.channels)
+    lengths = kept_samples(clips, data.channels)
 
     def read(row: int) -> NDArray[np.int16]:
         return read_clip(
@@ -223,7 +228,7 @@ def mels(
         return existing
     from asdbench.data.clip_windows import stored_mel
 
-    with _rebuilding(path, was_there):
+    with rebuilding(path, was_there):
         source = waveforms(data, machine_type, workers=workers)
     lengths = np.maximum(1 + np.diff(source.starts) // spec.hop_samples, min_frames)
 
@@ -245,6 +250,8 @@ class FeatureSpec:
     mel : of the spectrograms
     min_frames : of a spectrogram; a shorter clip is repeated
     waveform : whether the jobs read waveforms, too
+    encoder : of the embeddings that the jobs read, too
+    weights : ids of pretrained weights that the jobs read themselves
     """
 
     data: str
@@ -252,17 +259,25 @@ class FeatureSpec:
     mel: MelSpec
     min_frames: int
     waveform: bool = False
+    encoder: EncoderSpec | None = None
+    weights: tuple[str, ...] = ()
 
 
 def paths(data: DataSet, spec: FeatureSpec) -> list[Path]:
     """Return the Arrow files of some features, existing or not."""
-    mel = mel_path(data, spec.machine_type, spec.mel, min_frames=spec.min_frames)
-    return [mel, waveform_path(data, spec.machine_type)] if spec.waveform else [mel]
+    from asdbench.data.embeddings import embeddings_path
+
+    files = [mel_path(data, spec.machine_type, spec.mel, min_frames=spec.min_frames)]
+    if spec.waveform:
+        files.append(waveform_path(data, spec.machine_type))
+    if spec.encoder is not None:
+        files.append(embeddings_path(data, spec.machine_type, spec.encoder))
+    return files
 
 
 def key_of(data: DataSet, spec: FeatureSpec) -> str:
     """Return what names some features: it differs where their content would."""
-    return " ".join(path.name for path in paths(data, spec))
+    return " ".join([*(path.name for path in paths(data, spec)), *spec.weights])
 
 
 def is_built(data: DataSet, spec: FeatureSpec) -> bool:
@@ -270,8 +285,16 @@ def is_built(data: DataSet, spec: FeatureSpec) -> bool:
     return all(stored(path) is not None for path in paths(data, spec))
 
 
-def build(data: DataSet, spec: FeatureSpec, *, progress: Callable[[int, int], None] | None = None) -> None:
+def build(
+    data: DataSet,
+    spec: FeatureSpec,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Build features unless they are stored; ``progress`` is called with the clips done, and all of them.
+
+    An encoder runs on ``device``.
 
     Raises
     ------
@@ -280,33 +303,42 @@ def build(data: DataSet, spec: FeatureSpec, *, progress: Callable[[int, int], No
     InfrastructureError
         The disk is full.
     """
-    n_clips = _clips_of(data, spec.machine_type).height
+    total = clips_of(data, spec.machine_type).height * (2 if spec.encoder is None else 3)
     done = itertools.count(1)
 
     def advance(_: int) -> None:
         if progress is not None:
-            progress(next(done), 2 * n_clips)
+            progress(next(done), total)
 
     waveforms(data, spec.machine_type, progress=advance)
     mels(data, spec.machine_type, spec.mel, min_frames=spec.min_frames, progress=advance)
+    if spec.encoder is not None:
+        from asdbench.data.embeddings import embeddings
+
+        embeddings(data, spec.machine_type, spec.encoder, device=device, progress=advance)
     if progress is not None:
-        progress(2 * n_clips, 2 * n_clips)
+        progress(total, total)
 
 
 def bytes_to_build(data: DataSet, specs: Iterable[FeatureSpec]) -> int:
     """Return the bytes of disk that building the missing ones of ``specs`` will take."""
     sizes: dict[Path, int] = {}
     for spec in specs:
-        samples = _stored_samples(_clips_of(data, spec.machine_type), data.channels)
+        samples = kept_samples(clips_of(data, spec.machine_type), data.channels)
         frames = np.maximum(1 + samples // spec.mel.hop_samples, spec.min_frames)
         mel = mel_path(data, spec.machine_type, spec.mel, min_frames=spec.min_frames)
         sizes[mel] = int(frames.sum()) * spec.mel.n_mels * 2
         sizes[waveform_path(data, spec.machine_type)] = int(samples.sum()) * 2
+        if spec.encoder is not None:
+            from asdbench.data import embeddings
+
+            path = embeddings.embeddings_path(data, spec.machine_type, spec.encoder)
+            sizes[path] = embeddings.bytes_to_build(data, spec.machine_type, spec.encoder)
     return sum(n_bytes for path, n_bytes in sizes.items() if stored(path) is None)
 
 
 @contextmanager
-def _rebuilding(path: Path, is_damaged: bool) -> Iterator[None]:
+def rebuilding(path: Path, is_damaged: bool) -> Iterator[None]:
     """Let a damaged copy whose recordings are on another node be a fault of this one: it is copied again."""
     try:
         yield
@@ -319,11 +351,12 @@ def _rebuilding(path: Path, is_damaged: bool) -> Iterator[None]:
         ) from error
 
 
-def _clips_of(data: DataSet, machine_type: str) -> pl.DataFrame:
+def clips_of(data: DataSet, machine_type: str) -> pl.DataFrame:
+    """Return the rows of a machine type's clips, in the order in which files hold them."""
     return data.clips.filter(pl.col("machine_type") == machine_type).sort("clip_id")
 
 
-def _stored_samples(clips: pl.DataFrame, policy: ChannelPolicy) -> NDArray[np.int64]:
+def kept_samples(clips: pl.DataFrame, policy: ChannelPolicy) -> NDArray[np.int64]:
     """Samples of each clip's kept channels after resampling, as soxr counts them: rounded to the nearest."""
     samples = clips["samples"].to_numpy()
     rate = clips["sample_rate_hz"].to_numpy()
@@ -331,7 +364,8 @@ def _stored_samples(clips: pl.DataFrame, policy: ChannelPolicy) -> NDArray[np.in
     return kept * ((samples * SAMPLE_RATE_HZ + rate // 2) // rate)  # type: ignore[no-any-return]
 
 
-def _path(data: DataSet, kind: str, machine_type: str, described: Any) -> Path:
+def content_path(data: DataSet, kind: str, machine_type: str, described: Any) -> Path:
+    """Return the path of a file that depends on ``described``."""
     digest = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=12).hexdigest()
     return data.workspace.home / "store" / f"{machine_type}-{kind}-{digest}.arrow"
 
@@ -356,9 +390,9 @@ def _build(
     workers: int | None,
     progress: Progress | None,
 ) -> None:
-    """Fill a mapped scratch file clip by clip in parallel, then write it as one Arrow record batch."""
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    with _scratch(path, (int(starts[-1]), *inner), dtype) as rows:
+    """Build a file clip by clip in parallel."""
+    layout = Layout.from_lengths(clip_ids, lengths)
+    with stored_rows(path, layout, inner, dtype) as rows:
 
         def fill(row: int) -> None:
             values = content(row)
@@ -366,16 +400,36 @@ def _build(
                 raise InputError(
                     f"clip {row} of {path.name} has {len(values)} rows where {lengths[row]} were expected"
                 )
-            rows[starts[row] : starts[row + 1]] = values
+            rows[layout.starts[row] : layout.starts[row + 1]] = values
             if progress is not None:
                 progress(1)
 
         _in_threads(fill, len(clip_ids), workers or os.cpu_count() or 1)
+
+
+@contextmanager
+def stored_rows(
+    path: Path, layout: Layout, inner: tuple[int, ...], dtype: Any, *, bands: int = 1
+) -> Iterator[NDArray[Any]]:
+    """Give a mapped scratch file to fill, then write it as one Arrow record batch.
+
+    Parameters
+    ----------
+    path : of the Arrow file
+    layout : where clips lie among the rows
+    inner : shape of a row: none, or one axis
+    dtype : int16 or float16
+    bands : number of frequency bands whose tokens a row holds, see :meth:`Shard.tokens`
+    """
+    with _scratch(path, (int(layout.starts[-1]), *inner), dtype) as rows:
+        yield rows
         flat = pa.Array.from_buffers(
             pa.int16() if dtype is np.int16 else pa.float16(), rows.size, [None, pa.py_buffer(rows)]
         )
         column = pa.FixedSizeListArray.from_arrays(flat, inner[0]) if inner else flat
-        metadata = {"clip_id": clip_ids.astype(np.int64).tobytes(), "start": starts.tobytes()}
+        metadata = {"clip_id": layout.clip_ids.astype(np.int64).tobytes(), "start": layout.starts.tobytes()}
+        if bands > 1:
+            metadata["bands"] = str(bands).encode()
         schema = pa.schema([pa.field("rows", column.type)], metadata=metadata)
         try:
             with replacing(path) as temporary:

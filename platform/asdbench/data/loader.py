@@ -34,6 +34,7 @@ from asdbench.data.clip_windows import (
     window_starts,
     windows_at,
 )
+from asdbench.data.embeddings import embeddings
 from asdbench.data.holdout import folds, hold_out
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.training_clips import (
@@ -106,6 +107,8 @@ class JobData:
         hold_out_seed: int | None = None,
     ) -> None:
         _check(plan, scope)
+        if input_spec.encoder is not None and plan.draw == "every-window":
+            raise ValueError("a plan that draws every window takes no embeddings; draw 'window-per-clip'")
         self.data, self.machine_type, self.input_spec, self.plan, self.seed = (
             data,
             machine_type,
@@ -217,6 +220,11 @@ class JobData:
         return [feature_store.waveforms(data, machine) for data, machine in self._sources]
 
     @cached_property
+    def _encoded(self) -> list[feature_store.Shard]:
+        assert self.input_spec.encoder is not None
+        return [embeddings(data, machine, self.input_spec.encoder) for data, machine in self._sources]
+
+    @cached_property
     def _frames(self) -> list[Tensor]:
         return [_as_tensor(shard.rows) for shard in self._shards]
 
@@ -289,6 +297,7 @@ class JobData:
         """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``."""
         starts, clip, keys = (column[rank::size] for column in self._rows(step))
         batch = self._training_batch(starts, clip, keys)
+        batch = self._with_tokens(batch, self._clips.machine[clip], self._clips.clip_id[clip])
         return self._augmented(batch, starts, clip, keys) if self.plan.augmentations else batch
 
     def backend_batches(self) -> Iterator[ClipBatch]:
@@ -306,10 +315,12 @@ class JobData:
         clips = self._clips
         own = np.flatnonzero(clips.machine == self._own)
         spans = [(int(clips.start[c]), int(clips.stop[c])) for c in own]
-        for group, length in self._by_rows(own, spans):
+        for group, length in self._by_rows(own, spans, clips.clip_id[own]):
             starts = np.concatenate([start for _, start in group])
             clip = np.concatenate([np.full(len(start), c) for c, start in group])
             batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64), length)
+            chosen = np.array([c for c, _ in group])
+            batch = self._with_tokens(batch, clips.machine[chosen], clips.clip_id[chosen])
             yield regrouped(batch, [len(start) for _, start in group])
 
     def validation_batches(self) -> Iterator[ClipBatch]:
@@ -443,7 +454,7 @@ class JobData:
             row[0]: row[1] for row in self.data.clips.select("clip_id", "section").iter_rows()
         }  # not part of what a name tells: the organizers give it for every clip
         index = {section: position for position, section in enumerate(self.facts.sections)}
-        for group, length in self._by_rows(np.arange(len(spans)), spans):
+        for group, length in self._by_rows(np.arange(len(spans)), spans, clip_ids):
             starts = np.concatenate([start for _, start in group])
             section = [index.get(sections[int(clip_ids[c])], UNKNOWN) for c, start in group for _ in start]
             own = np.full(len(starts), self._own)
@@ -457,10 +468,28 @@ class JobData:
                 section=torch.tensor(section),
                 waveform=self._crops(own, ids, offsets, length) if self.input_spec.waveform else None,
             )
+            batch = self._with_tokens(batch, own[: len(group)], [clip_ids[c] for c, _ in group])
             yield regrouped(batch, [len(start) for _, start in group])
 
+    def _with_tokens(
+        self, batch: ClipBatch, machine: NDArray[np.int64], clip_ids: Sequence[int] | NDArray[np.int64]
+    ) -> ClipBatch:
+        """Return a batch with the embeddings of its clips, if the system reads them."""
+        if self.input_spec.encoder is None:
+            return batch
+        tokens = [self._encoded[which].tokens(int(c)) for which, c in zip(machine, clip_ids, strict=True)]
+        if len({len(of_clip) for of_clip in tokens}) > 1:
+            raise ValueError(
+                "the clips of a training step have embeddings of different lengths; read embeddings in "
+                "fit_backend and components, or train on clips of equal length"
+            )
+        return replace(batch, encoded=torch.from_numpy(np.stack(tokens)).float())
+
     def _by_rows(
-        self, clips: NDArray[np.int64], spans: Sequence[tuple[int, int]]
+        self,
+        clips: NDArray[np.int64],
+        spans: Sequence[tuple[int, int]],
+        clip_ids: Sequence[int] | NDArray[np.int64],
     ) -> Iterator[tuple[list[tuple[int, NDArray[np.int64]]], int]]:
         """Yield batches of about ``SCORING_FRAMES`` frames: clips with their window starts, and the length.
 
@@ -468,14 +497,17 @@ class JobData:
         ----------
         clips : what stands for each clip
         spans : first and last frame of each clip
+        clip_ids : id of each clip, all of the job's machine type
         """
-        spec = self.input_spec
+        spec, tokens = self.input_spec, None
+        if spec.encoder is not None:
+            tokens = [len(self._encoded[self._own].clip(int(clip_id))) for clip_id in clip_ids]
         lengths = [spec.window_frames or stop - start for start, stop in spans]
         grids = [
             start + window_starts(stop - start, length, spec.window_hop_frames)
             for (start, stop), length in zip(spans, lengths, strict=True)
         ]
-        for group in grouped([len(starts) for starts in grids], lengths):
+        for group in grouped([len(starts) for starts in grids], lengths, tokens):
             pairs = zip(clips[group], grids[group], strict=True)
             yield [(int(clip), starts) for clip, starts in pairs], lengths[group.start]
 

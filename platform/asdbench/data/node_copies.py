@@ -25,11 +25,14 @@ from pathlib import Path
 import polars as pl
 
 from asdbench.data.digests import digest_of, new_hash, note_of, noted_digest, parsed_note, write_note
-from asdbench.data.feature_store import stored
+from asdbench.data.feature_store import FeatureSpec, stored
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.files import read_json
 from asdbench.io.storage import Storage
+from asdbench.io.workspace import Workspace
+from asdbench.weights import store as weights
+from asdbench.weights.records import named
 
 _NETWORK = re.compile(r"nfs4?|cifs|smb3|lustre|gpfs|beegfs|ceph|9p|fuse\..*")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -75,12 +78,22 @@ class CopyList:
     files: tuple[Published, ...]
 
 
-def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
+def weights_files(workspace: Workspace, spec: FeatureSpec) -> list[Path]:
+    """Return the files of pretrained weights that a job's node needs; receipts alone for embeddings."""
+    ids = [*spec.weights, *([spec.encoder.id] if spec.encoder is not None else [])]
+    receipts = [weights.receipt_path(workspace, one) for one in ids]
+    return [weights.weights_path(workspace, named(one)) for one in spec.weights] + receipts
+
+
+def publish(
+    sources: Iterable[FeatureFile], storage: Storage, *, weights_files: Iterable[Path] = ()
+) -> CopyList:
     """Bring what jobs read to a storage, unless it is there whole or the storage is the data home itself.
 
     Parameters
     ----------
     sources : the Arrow files that jobs read, which are built; their data sets are published too
+    weights_files : files of pretrained weights in the data home of ``sources`` that jobs need
     storage : a place that the workers' nodes can read
 
     Raises
@@ -96,8 +109,13 @@ def publish(sources: Iterable[FeatureFile], storage: Storage) -> CopyList:
         files += _publish_registration(data, None if _is_home(storage, data) else storage)
     for name, source in arrows.items():
         elsewhere = None if _is_home(storage, source.data) else storage
-        size, digest = _publish_arrow(source.path, name, elsewhere)
+        size, digest = _publish_file(source.path, name, elsewhere)
         files.append(Published(name, size, digest, source.data.name, source.machine_type))
+    for path in dict.fromkeys(weights_files):
+        data = next(iter(arrows.values())).data
+        name = path.relative_to(data.workspace.home).as_posix()
+        size, digest = _publish_file(path, name, None if _is_home(storage, data) else storage)
+        files.append(Published(name, size, digest, data.name))
     return CopyList(tuple(files))
 
 
@@ -158,8 +176,8 @@ def _holds(storage: Storage, name: str, content: bytes) -> bool:
     return storage.size_bytes(name) == len(content) and storage.read(name) == content
 
 
-def _publish_arrow(path: Path, name: str, storage: Storage | None) -> tuple[int, str]:
-    """Return size and digest of an Arrow file, in the storage if that is not the data home."""
+def _publish_file(path: Path, name: str, storage: Storage | None) -> tuple[int, str]:
+    """Return size and digest of a file, in the storage if that is not the data home."""
     note = note_of(name)
     if storage is not None and storage.exists(note):
         known = parsed_note(storage.read(note))

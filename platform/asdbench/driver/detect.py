@@ -207,7 +207,7 @@ def explanation_sentence(explanation: Explanation, *, start_s: float) -> str:
 def _clip_at(detector: MachineDetector, found: FileResult, length: ClipLength | None) -> CutClip:
     """Return the clip of a file that has the highest score, read again."""
     assert found.result is not None
-    policy = detector.export.data.channels
+    policy = detector.channels
     with decoded(found.path) as recording:
         if len(found.result.detections) == 1:
             return whole_clip(recording.blocks, recording.sample_rate_hz, policy=policy)

@@ -48,6 +48,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.machine_detector import MachineDetector, probe_clip
 from asdbench.engine.onnx_network import check_onnx, onnx_network
+from asdbench.engine.pretrained import weight_digests
 from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components
 from asdbench.engine.spectrum import mean_level_db
@@ -235,7 +236,9 @@ def _write_machine(
             fingerprint=resolved.fingerprint(),
             probe=Probe(samples, 0.0),
         )
-        detector = MachineDetector(resolved.machine_type, record, export, tensors)
+        detector = MachineDetector(
+            resolved.machine_type, record, export, tensors, workspace=resolved.data.workspace
+        )
         score = float(detector.scores([probe_clip(samples)]).score[0])
         return msgspec.structs.replace(
             record,
@@ -282,6 +285,7 @@ def _exported_model(part: ResolvedJob, store: JobStore) -> ExportedModel:
         section=_only_section(part),
         fusion=_fusion(part, store),
         normalization=Normalization.from_table(fused, "score"),
+        weights=weight_digests(part.configured, part.data.workspace),
     )
 
 

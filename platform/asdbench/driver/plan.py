@@ -136,5 +136,5 @@ class _Estimator:
         first, trainer = task.first, task.first.configured.trainer
         like = (trainer.name, first.job.machine_type, repr(trainer.values()))
         if like not in self._steps:
-            self._steps[like] = total_steps(first.build_trained(first.clips.facts), first.clips)
+            self._steps[like] = total_steps(first.configured.build_trained(first.clips.facts), first.clips)
         return self._steps[like]

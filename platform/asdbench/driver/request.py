@@ -12,6 +12,7 @@ from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.commands import run_command
 from asdbench.engine.jobs import ResolvedJob
+from asdbench.engine.pretrained import check_weights
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
 
@@ -73,6 +74,7 @@ def resolve_jobs(request: RunRequest, workspace: Workspace) -> list[ResolvedJob]
     if request.pseudo_anomaly_data is not None:
         catalog.load(workspace, request.pseudo_anomaly_data)
     each = registry.configure_each(request.systems, request.settings, preset=request.preset)
+    check_weights([part for one in each.values() for part in (one.members or (one,))], workspace)
     jobs = [
         ResolvedJob.from_configured(
             configured, data, machine, seed=seed, pseudo_anomaly_data=request.pseudo_anomaly_data

@@ -21,6 +21,7 @@ from asdbench.engine.detection import Detection
 from asdbench.engine.export_record import RECORD, ExportRecord, read_record
 from asdbench.engine.machine_detector import MachineDetector
 from asdbench.errors import InputError, unknown_name
+from asdbench.io.workspace import Workspace
 
 
 class Detector:
@@ -32,15 +33,19 @@ class Detector:
     ----------
     folder : folder of ``detector.json``
     record : all that is known about the detector: system, settings, data card, thresholds
+    workspace : where pretrained weights are, which an export refers to
     """
 
-    def __init__(self, folder: Path, record: ExportRecord) -> None:
-        self.folder, self.record = folder, record
+    def __init__(self, folder: Path, record: ExportRecord, workspace: Workspace) -> None:
+        self.folder, self.record, self.workspace = folder, record, workspace
         self._machines: dict[str, MachineDetector] = {}
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Detector":
+    def load(cls, folder: Path | str, *, workspace: Workspace | None = None) -> "Detector":
         """Load an exported detector; the models of a machine type are read when they are first used.
+
+        Pretrained weights, which an export refers to, are read from the data home of ``workspace``: by
+        default the one that the environment names.
 
         Raises
         ------
@@ -50,7 +55,7 @@ class Detector:
         root = Path(folder)
         inner = root / "data" / "detector"
         place = root if (root / RECORD).exists() or not inner.is_dir() else inner
-        return cls(place, read_record(place))
+        return cls(place, read_record(place), workspace or Workspace.from_environment())
 
     @property
     def machine_types(self) -> tuple[str, ...]:
@@ -77,7 +82,9 @@ class Detector:
         if name not in self.record.machines:
             raise unknown_name("machine type in this detector:", name, self.machine_types)
         if name not in self._machines:
-            self._machines[name] = MachineDetector.from_folder(name, self.record, self.folder)
+            self._machines[name] = MachineDetector.from_folder(
+                name, self.record, self.folder, workspace=self.workspace
+            )
         return self._machines[name]
 
     def score(
@@ -106,7 +113,7 @@ class Detector:
         """
         detector = self.machine(machine)
         check_rate(sample_rate)
-        clip = whole_clip([as_frames(samples)], int(sample_rate), policy=self.record.data.channels)
+        clip = whole_clip([as_frames(samples)], int(sample_rate), policy=detector.channels)
         return detector.detect(clip.samples, channels=clip.channels, threshold=threshold, section=section)
 
     def stream(

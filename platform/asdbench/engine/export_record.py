@@ -80,6 +80,8 @@ class ExportedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     section : the section of the machine type's training clips, if they have one only
     fusion : fusion of its components
     normalization : statistics of its anomaly score, as an ensemble uses them
+    weights : SHA-256 of the pretrained weights that it takes, by id; an export refers to them, and does not
+        hold them
     """
 
     system: str
@@ -92,6 +94,7 @@ class ExportedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machine_types: tuple[str, ...] = ()
     groups: int = 0
     section: str | None = None
+    weights: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,6 +26,7 @@ from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.training_clips import pseudo_anomaly_types, trained_types
+from asdbench.engine.pretrained import load_pretrained, weight_digests, weights_read
 from asdbench.engine.task_records import ScoringDescription, TrainingDescription
 from asdbench.features.augment import ON_WAVEFORM
 from asdbench.io.workspace import Workspace
@@ -203,9 +204,9 @@ class ResolvedJob:
     def features(self) -> list[tuple[DataSet, FeatureSpec]]:
         """What the job reads of each machine type; waveforms where its spec or batch plan needs them."""
         wave = self.input_spec.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
-        spec = self.input_spec
+        spec, ids = self.input_spec, weights_read(self.configured)
         return [
-            (data, FeatureSpec(data.name, machine_type, spec.mel, spec.min_frames, wave))
+            (data, FeatureSpec(data.name, machine_type, spec.mel, spec.min_frames, wave, spec.encoder, ids))
             for data, machine_type in self.machine_types_read
         ]
 
@@ -233,6 +234,9 @@ class ResolvedJob:
         }
         if self.hold_out_seed is not None:
             description["hold_out_seed"] = self.hold_out_seed
+        digests = weight_digests(self.configured, self.data.workspace)
+        if digests:
+            description["weights"] = digests
         return description
 
     @cached_property
@@ -280,8 +284,13 @@ class ResolvedJob:
         return self.data.fingerprint(self.machine_type)
 
     def build_trained(self, facts: TrainingFacts) -> System:
-        """Return the system that is trained, with initial weights from the current random state."""
-        return self.configured.build_trained(facts)
+        """Return the system that is trained, with initial weights from the current random state.
+
+        Pretrained weights are loaded; :class:`InputError` if they are missing.
+        """
+        system = self.configured.build_trained(facts)
+        load_pretrained(system, self.configured, self.data.workspace)
+        return system
 
     def build_scorer(self, trained: System) -> System:
         """Return the system that scores ``trained``: itself, or the job's own around it."""

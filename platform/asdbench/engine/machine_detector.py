@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asdbench import registry
-from asdbench.data.audio import SignalCheck
+from asdbench.data.audio import ChannelPolicy, SignalCheck
 from asdbench.data.clip_windows import Standardization, scoring_batches, window_starts
+from asdbench.data.embeddings import clip_encoder
 from asdbench.data.sets.recording_notes import FAULTS
 from asdbench.engine.clip_stream import ClipLength, cut_stream
 from asdbench.engine.detection import Array, Detection, WindowScores
@@ -34,9 +35,11 @@ from asdbench.engine.export_record import (
     MachineRecord,
     read_tensors_file,
 )
+from asdbench.engine.pretrained import check_exported
 from asdbench.engine.state import rebuilt
 from asdbench.engine.system_output import checked_components
 from asdbench.errors import InputError, unknown_name
+from asdbench.io.workspace import Workspace
 from asdbench.spec import SAMPLE_RATE_HZ
 from asdbench.system import UNKNOWN, ClipBatch, MemberScores, System, TrainingFacts
 
@@ -65,30 +68,56 @@ class DetectorScores:
 
 
 class Model:
-    """A trained and fitted system that scores clips of one machine type."""
+    """A trained and fitted system that scores clips of one machine type.
 
-    def __init__(self, record: ExportedModel, tensors: Mapping[str, Any], machine_type: str) -> None:
+    Pretrained weights are read from the data home of ``workspace``; :class:`InputError` if they are missing
+    there, or are others than those of the export.
+    """
+
+    def __init__(
+        self, record: ExportedModel, tensors: Mapping[str, Any], machine_type: str, workspace: Workspace
+    ) -> None:
         self.record = record
         self.configured = registry.configure(record.system, record.settings)
+        check_exported(record.weights, self.configured, workspace)
         types = record.machine_types
         self.machine = types.index(machine_type) if machine_type in types else 0
         self.facts = TrainingFacts(record.sections, record.attributes, types, record.groups)
-        self.system: System = rebuilt(self.configured, self.facts, tensors["trained"], tensors["backend"])
+        self.system: System = rebuilt(
+            self.configured, self.facts, tensors["trained"], tensors["backend"], workspace=workspace
+        )
         self.input_spec = self.configured.input_spec
+        spec = self.input_spec.encoder
+        self._encode = None if spec is None else clip_encoder(workspace, spec).encode_clip
         statistics = tensors["standardization"]
         self.standardization = Standardization(*statistics) if statistics is not None else None
 
-    def scores(self, clips: Sequence[Clip], section: str | None) -> DetectorScores:
-        """Return the scores of clips."""
+    @property
+    def hears_far_microphone(self) -> bool:
+        """Whether the system reads the far microphone of a two-channel recording, too."""
+        encoder = self.input_spec.encoder
+        return encoder is not None and encoder.far_microphone == "subtract"
+
+    def scores(
+        self, clips: Sequence[Clip], section: str | None, *, far: Sequence[Clip] | None = None
+    ) -> DetectorScores:
+        """Return the scores of clips, with the samples of their far microphones if the system reads them."""
         names = self.facts.sections
         known = section if section is not None else self.record.section
         index = names.index(known) if known in names else UNKNOWN
         parts: dict[str, list[Tensor]] = {}
         windows: list[Array] = []
         with torch.inference_mode():
-            for batch in scoring_batches(
-                clips, self.input_spec, self.standardization, section=index, machine=self.machine
-            ):
+            batches = scoring_batches(
+                clips,
+                self.input_spec,
+                self.standardization,
+                section=index,
+                machine=self.machine,
+                encode=self._encode,
+                far=far,
+            )
+            for batch in batches:
                 components, of_windows = self._components(batch)
                 checked = checked_components(self.system, "components", components, batch.n_clips)
                 for name, values in checked.items():
@@ -111,21 +140,29 @@ class MachineDetector:
     """The detector of one machine type of an export; get it from :meth:`Detector.machine`."""
 
     def __init__(
-        self, machine_type: str, record: MachineRecord, export: ExportRecord, tensors: Mapping[str, Any]
+        self,
+        machine_type: str,
+        record: MachineRecord,
+        export: ExportRecord,
+        tensors: Mapping[str, Any],
+        *,
+        workspace: Workspace,
     ) -> None:
         self.machine_type, self.record, self.export = machine_type, record, export
         pairs = zip(record.models, tensors["models"], strict=True)
-        self.models = [Model(*pair, machine_type) for pair in pairs]
+        self.models = [Model(*pair, machine_type, workspace) for pair in pairs]
         self.normal_level_db: Tensor = tensors["normal_level_db"]
 
     @classmethod
-    def from_folder(cls, machine_type: str, export: ExportRecord, folder: Path) -> "MachineDetector":
+    def from_folder(
+        cls, machine_type: str, export: ExportRecord, folder: Path, *, workspace: Workspace
+    ) -> "MachineDetector":
         """Read a machine type's tensors, and check that the installed code scores as that of the export."""
         record = export.machines[machine_type]
         content = read_tensors_file(folder, record)
         try:
             tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            detector = cls(machine_type, record, export, tensors)
+            detector = cls(machine_type, record, export, tensors, workspace=workspace)
         except InputError:
             raise
         except Exception as error:
@@ -140,6 +177,15 @@ class MachineDetector:
         """Return how long recordings are cut: by default into usual clips that overlap by half."""
         clip_s = self.record.clips.median_s if window_s is None else window_s
         return ClipLength(clip_s, clip_s / 2 if hop_s is None else hop_s)
+
+    @property
+    def channels(self) -> ChannelPolicy:
+        """The policy by which channels are kept: that of the data set, or both if a far one is read, too."""
+        return "both" if self._hears_far_microphone else self.export.data.channels
+
+    @property
+    def _hears_far_microphone(self) -> bool:
+        return any(model.hears_far_microphone for model in self.models)
 
     @property
     def longest_s(self) -> float:
@@ -167,8 +213,14 @@ class MachineDetector:
         return self.record.thresholds[method].threshold
 
     def scores(self, clips: Sequence[Clip], *, section: str | None = None) -> DetectorScores:
-        """Return the scores of clips of 16-bit samples at 16 kHz, at least one."""
-        each = [model.scores(clips, section) for model in self.models]
+        """Return the scores of clips of 16-bit samples at 16 kHz, at least one.
+
+        Where two channels are kept, the far one comes after the near one; see `channels`.
+        """
+        far = None
+        if self._hears_far_microphone:
+            clips, far = zip(*(np.split(clip[: len(clip) // 2 * 2], 2) for clip in clips), strict=True)
+        each = [model.scores(clips, section, far=far) for model in self.models]
         if self.record.fusion is None:
             return each[0]
         ensemble = self._ensemble
@@ -205,6 +257,11 @@ class MachineDetector:
         channels : number of channels that were kept; window scores exist for one only
         threshold, section : as for :meth:`Detector.score`
         """
+        if self._hears_far_microphone and channels != 2:
+            raise InputError(
+                f"a recording of {self.machine_type} has {channels} channel, and {self.export.system} "
+                f"subtracts the far microphone; give recordings with the near and the far one"
+            )
         scores = self.scores([clip], section=section)
         windows = None
         if scores.windows is not None and channels == 1:
@@ -238,8 +295,7 @@ class MachineDetector:
         length : how the stream is cut (default: :meth:`length`)
         threshold, section : as for :meth:`Detector.score`
         """
-        policy = self.export.data.channels
-        for clip in cut_stream(blocks, sample_rate_hz, length or self.length(), policy=policy):
+        for clip in cut_stream(blocks, sample_rate_hz, length or self.length(), policy=self.channels):
             yield self.detect(
                 clip.samples,
                 start_s=clip.start_s,

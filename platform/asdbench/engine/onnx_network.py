@@ -77,6 +77,10 @@ def onnx_network(detector: MachineDetector) -> bytes:
             f"{name} is an ensemble and has no network of its own; export its members with --onnx instead"
         )
     (model,) = detector.models
+    if model.input_spec.encoder is not None:
+        raise InputError(
+            f"{name} reads the embeddings of a pretrained encoder, which --onnx does not hold; drop --onnx"
+        )
     if model.input_spec.waveform:
         raise InputError(
             f"{name} reads waveforms besides its windows, which --onnx does not support; drop --onnx"

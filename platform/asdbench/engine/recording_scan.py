@@ -89,10 +89,10 @@ def scan(
             recording.blocks, recording.sample_rate_hz, length, threshold=threshold
         )
     else:
-        clip = whole_clip(recording.blocks, recording.sample_rate_hz, policy=detector.export.data.channels)
+        clip = whole_clip(recording.blocks, recording.sample_rate_hz, policy=detector.channels)
         found = [detector.detect(clip.samples, channels=clip.channels, threshold=threshold)]
     detections = tuple(found)
-    notes = [*_conversions(recording, detector.export.data.channels)]
+    notes = [*_conversions(recording, detector.channels)]
     notes += [note for detection in detections for note in detection.notes]
     return RecordingResult(detections, tuple(dict.fromkeys(notes)))
 

@@ -27,6 +27,7 @@ from asdbench.engine.fit_check import check_fit
 from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.module_state import ModuleState
+from asdbench.engine.pretrained import trained_state
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import State, backend_state, load_trained
 from asdbench.engine.task_records import ScoringRecord, TrainingRecord
@@ -130,7 +131,7 @@ def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_e
     outcome = _train(system, task, clips, runtime, store, checkpoint, checkpoint_epochs)
     if runtime.is_rank_zero:
         retry_until_stored(
-            lambda: store.save_tensors(f"{folder}/model.pt", system.state_dict()),
+            lambda: store.save_tensors(f"{folder}/model.pt", trained_state(system)),
             on_wait=runtime.report_waiting,
         )
         record = TrainingRecord(

@@ -2,7 +2,7 @@
 
 Fitting may change the shape of a back end's buffers (a bank of embeddings, the number of mixture components).
 The state after training is therefore loaded only into parameters and buffers of equal shape; the buffers of
-the back end are registered afterwards.
+the back end are registered afterwards. Parameters that come from pretrained weights are not stored.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
+from asdbench.engine.pretrained import frozen_names, load_pretrained, share_frozen
+from asdbench.io.workspace import Workspace
 from asdbench.registry import Configured
 from asdbench.system import System, TrainingFacts
 
@@ -19,11 +21,19 @@ State = Mapping[str, Tensor]
 
 
 def load_trained(system: System, state: State) -> None:
-    """Load the state after training; buffers of another shape stay unchanged, for the back end to fit."""
-    current = system.state_dict()
+    """Load the state after training; buffers of another shape stay unchanged, for the back end to fit.
+
+    Frozen pretrained parameters may be missing; those in ``state`` are shared with it, not copied.
+    """
+    share_frozen(system, state)
+    current, frozen = system.state_dict(), frozen_names(system)
     parameters = {name for name, _ in system.named_parameters()}
-    fitting = {name: value for name, value in state.items() if _fits(name, value, current, parameters)}
-    missing = parameters - fitting.keys()
+    fitting = {
+        name: value
+        for name, value in state.items()
+        if name not in frozen and _fits(name, value, current, parameters)
+    }
+    missing = parameters - fitting.keys() - frozen
     if missing:
         raise ValueError(f"the stored model of {type(system).__name__} has no {sorted(missing)[0]!r}")
     system.load_state_dict(fitting, strict=False)
@@ -36,7 +46,10 @@ def load_whole(system: System, state: State) -> None:
     load_backend(
         system, {n: v for n, v in state.items() if n not in parameters and not _fits(n, v, current, set())}
     )
-    system.load_state_dict(state)
+    missing = system.state_dict().keys() - state.keys() - frozen_names(system)
+    if missing:
+        raise ValueError(f"the checkpoint of {type(system).__name__} has no {sorted(missing)[0]!r}")
+    system.load_state_dict(state, strict=False)
 
 
 def _fits(name: str, value: Tensor, current: State, parameters: set[str]) -> bool:
@@ -62,7 +75,12 @@ def load_backend(system: System, state: State) -> None:
 
 def restored(resolved: ResolvedJob, store: JobStore) -> System:
     """Return the scoring system of a scored job, ready to score."""
-    return rebuilt(resolved.configured, resolved.clips.facts, *stored_states(resolved, store))
+    return rebuilt(
+        resolved.configured,
+        resolved.clips.facts,
+        *stored_states(resolved, store),
+        workspace=resolved.data.workspace,
+    )
 
 
 def stored_states(resolved: ResolvedJob, store: JobStore) -> tuple[State, State]:
@@ -73,10 +91,16 @@ def stored_states(resolved: ResolvedJob, store: JobStore) -> tuple[State, State]
     )
 
 
-def rebuilt(configured: Configured, facts: TrainingFacts, trained: State, backend: State) -> System:
-    """Return a scoring system with these states, ready to score; torch's random state does not change."""
+def rebuilt(
+    configured: Configured, facts: TrainingFacts, trained: State, backend: State, *, workspace: Workspace
+) -> System:
+    """Return a scoring system with these states, ready to score; torch's random state does not change.
+
+    Pretrained weights are read from the data home of ``workspace``.
+    """
     with torch.random.fork_rng(devices=[]):
         system = configured.build_trained(facts)
+    load_pretrained(system, configured, workspace)
     load_trained(system, trained)
     scorer = configured.build_scorer(system)
     load_backend(scorer, backend)

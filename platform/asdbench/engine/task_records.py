@@ -22,6 +22,7 @@ class TrainingDescription(TypedDict):
     seed: int
     clips: list[tuple[str, str]]
     hold_out_seed: NotRequired[int]  # if it is not ``seed``
+    weights: NotRequired[dict[str, str]]  # SHA-256 of pretrained weights by id, if there are any
 
 
 class ScoringDescription(TypedDict):

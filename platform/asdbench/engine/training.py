@@ -23,6 +23,7 @@ from torch import nn
 from asdbench.data.loader import JobData
 from asdbench.engine.distributed import distribute, total_loss
 from asdbench.engine.events import TrainingProgress
+from asdbench.engine.pretrained import trained_state
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import load_whole
 from asdbench.engine.system_output import check_finite, check_losses
@@ -277,7 +278,7 @@ def _state(
 ) -> Checkpoint:
     optimizers, schedulers = _optimizers(stages)
     return {
-        "system": system.state_dict(),
+        "system": trained_state(system),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in schedulers],
         "stage": stage,

@@ -154,8 +154,13 @@ class Conformance:
         base = tmp_path_factory.mktemp("conformance")
         workspace = Workspace.from_home(base / "home")
         catalog.add(workspace, _DATA, write_tiny(base / "clips", durations_s=cls.durations_s))
-        with threads(1):
+        with threads(1), cls.weights(workspace):
             yield workspace
+
+    @classmethod
+    def weights(cls, workspace: Workspace) -> contextlib.AbstractContextManager[None]:
+        """Put the pretrained weights that the system reads into a workspace; none by default."""
+        return contextlib.nullcontext()
 
     @pytest.fixture(scope="class")
     @classmethod

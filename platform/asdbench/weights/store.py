@@ -6,7 +6,7 @@ first download had, and the file is compared with it from then on.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -125,11 +125,15 @@ def check_installed(workspace: Workspace, weights_ids: Iterable[str]) -> None:
     """
     missing = [one for one in dict.fromkeys(weights_ids) if not is_installed(workspace, one)]
     if missing:
-        named_ids = ", ".join(repr(one) for one in missing)
-        raise InputError(
-            f"the weights {named_ids} are missing in {str(workspace.home)!r}; run "
-            f"'asdbench weights get {' '.join(missing)}'"
-        )
+        raise _missing(workspace, missing)
+
+
+def _missing(workspace: Workspace, weights_ids: Sequence[str]) -> InputError:
+    named_ids = ", ".join(repr(one) for one in weights_ids)
+    return InputError(
+        f"the weights {named_ids} are missing in {str(workspace.home)!r}; run "
+        f"'asdbench weights get {' '.join(weights_ids)}'"
+    )
 
 
 def verify(workspace: Workspace, weights_id: str) -> Checked:
@@ -178,6 +182,20 @@ def load(weights_id: str, workspace: Workspace) -> "dict[str, Tensor]":
             f"{str(path)!r} cannot be used as {weights_id!r}, because {error}; delete {str(path.parent)!r}, "
             f"then run 'asdbench weights get {weights_id}'"
         ) from error
+
+
+def digest(weights_id: str, workspace: Workspace) -> str:
+    """Return the SHA-256 that the weights of an id have: the published one, or that of the first download.
+
+    Raises :class:`InputError` for an unknown id, or if nobody has published one and they were never obtained.
+    """
+    record = named(weights_id)
+    if record.sha256 is not None:
+        return record.sha256
+    receipt = read_receipt(workspace, weights_id)
+    if receipt is None:
+        raise _missing(workspace, [weights_id])
+    return receipt.sha256
 
 
 def damaged(record: WeightsRecord, path: Path) -> InputError:
