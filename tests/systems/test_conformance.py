@@ -1,13 +1,20 @@
 """Every system of ``systems/`` passes the conformance suite."""
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 
 import systems
+from asdbench.data.sets import catalog
 from asdbench.engine.training import fast_bfloat16
-from asdbench.testing import EnsembleConformance, SystemConformance
+from asdbench.spec import SAMPLE_RATE_HZ
+from asdbench.testing import EnsembleConformance, SystemConformance, tiny_encoder
+from asdbench.testing.conformance import run_job
 
 _OTHER_PRECISION = "float32" if fast_bfloat16(torch.device("cpu")) else "bfloat16"
 _SMALL = {
@@ -72,6 +79,37 @@ class TestAdversarial(SystemConformance):
     settings = {"cvae_steps": 4, "adversarial_steps": 4, "batch_size": 8, "precision": "float32"}  # noqa: RUF012
     alternatives = {"beta_warmup_share": 1.0, "window_hop_frames": 64, "precision": "bfloat16"}  # noqa: RUF012
     durations_s = (2.7, 4.0)
+
+
+class TestEncoderKnn(SystemConformance):
+    system = "encoder-knn"
+    settings = {"encoder": tiny_encoder.ID}  # noqa: RUF012
+    alternatives = {"layer": 1, "encoder": tiny_encoder.OTHER_ID}  # noqa: RUF012
+    weights = staticmethod(tiny_encoder.installed)
+
+    def test_every_setting_changes_scores_or_cost(self, finished, job, setting_name, tmp_path) -> None:
+        if setting_name != "far_microphone":
+            super().test_every_setting_changes_scores_or_cost(finished, job, setting_name)
+            return
+        folder = shutil.copytree(finished.resolved.data.root, tmp_path / "stereo")
+        for path in folder.glob("*/*/*.wav"):
+            near = soundfile.read(path)[0]
+            soundfile.write(path, np.stack([near, np.roll(near, 1) + 0.1], axis=1), SAMPLE_RATE_HZ)
+        catalog.add(finished.workspace, "stereo", folder, channels="near")
+        scores = []
+        for value in ("ignore", "subtract"):
+            stereo = replace(job, data="stereo", settings=self.settings | {"far_microphone": value})
+            scores.append(run_job(stereo, finished.workspace, finished.store).fused["score"])
+        assert not scores[0].equals(scores[1])
+
+
+class TestEncoderLora(SystemConformance):
+    system = "encoder-lora"
+    settings = {"encoder": tiny_encoder.ID, "epochs": 2, "batch_size": 16, "window_s": 0.5, "rank": 2}  # noqa: RUF012
+    alternatives = {  # noqa: RUF012
+        "encoder": tiny_encoder.OTHER_ID, "window_s": 0.7, "precision": _OTHER_PRECISION, "margin": 0.4
+    }  # fmt: skip
+    weights = staticmethod(tiny_encoder.installed)
 
 
 class TestEnsemble(EnsembleConformance):

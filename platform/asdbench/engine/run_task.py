@@ -168,7 +168,7 @@ def _fold(task: TrainingTask, fold: int, runtime: Runtime, store: JobStore, chec
     system = _initial(task, runtime)
     clips = task.first.clips.without_fold(fold)
     outcome = _train(system, task, clips, runtime, store, checkpoint, checkpoint_epochs)
-    trained = _Fold(system=system.state_dict(), steps=outcome.steps, seconds=outcome.seconds)
+    trained = _Fold(system=trained_state(system), steps=outcome.steps, seconds=outcome.seconds)
     if runtime.is_rank_zero:
         retry_until_stored(lambda: store.save_tensors(path, trained), on_wait=runtime.report_waiting)
         with contextlib.suppress(StorageError):  # nobody reads it anymore
