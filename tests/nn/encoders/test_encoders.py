@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asdbench.errors import InputError
 from asdbench.features.torchaudio_import import torchaudio
-from asdbench.nn.encoders import ARCHITECTURES, Encoder, TokenGrid, build, load, published_name
+from asdbench.nn.encoders import ARCHITECTURES, Encoder, TokenGrid, build, eat, load, published_name
 from asdbench.nn.encoders.encoder import band_of_tokens
 from asdbench.nn.encoders.spectra import KaldiFbank, MelSpectrogram
 from asdbench.testing.encoders import SMALL, random_state, random_tensor
@@ -152,6 +152,28 @@ def test_grid_is_that_of_the_output(architecture: str) -> None:
     encoder = small(architecture)
     for samples in (7_000, 9_999, 163_000):  # the last is longer than a chunk of CED and Dasheng
         assert last(encoder, sound(1, samples)).shape == (1, encoder.grid(samples).tokens, encoder.dim)
+
+
+def test_echo_encodes_a_long_clip_in_chunks() -> None:
+    encoder = small("echo-small")
+    first, rest = 1_999 * 160 + 400, 8_000  # samples of 2000 frames
+    waveform = sound(1, first + rest)
+    waveform[:, :first] -= waveform[:, :first].mean()
+    waveform[:, first:] -= waveform[:, first:].mean()
+    whole = band_of_tokens(last(encoder, waveform), encoder.grid(first + rest))
+    chunk = band_of_tokens(last(encoder, waveform[:, :first]), encoder.grid(first))
+    assert (whole.shape[1], chunk.shape[1]) == (129, 125)
+    torch.testing.assert_close(whole[:, :125], chunk, atol=1e-4, rtol=0)
+
+
+def test_eat_encodes_a_long_clip_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eat, "_MAX_TIME", 4)
+    encoder = small("eat-base")
+    first = 63 * 160 + 400  # samples of 64 frames
+    whole = band_of_tokens(last(encoder, sound(1, 16_000)), encoder.grid(16_000))
+    chunk = band_of_tokens(last(encoder, sound(1, 16_000)[:, :first]), encoder.grid(first))
+    assert (whole.shape[1], chunk.shape[1]) == (7, 4)
+    torch.testing.assert_close(whole[:, :4], chunk, atol=1e-4, rtol=0)
 
 
 def test_tokens_go_by_time_then_by_band() -> None:
