@@ -8,47 +8,40 @@ updates per step. The generator can imitate whatever the attributes explain, whi
 look at everything else. The anomaly score of a clip is the negative mean of the classifier's logit over its
 windows.
 
-The report gives the convolutions of the encoder, the dimension of the latent space, the order of training and
-what each step updates. Everything else is our choice. The choices that are not settings are:
+The report gives the encoder's convolutions, the size of the latent space, the order of training and what each
+step updates. Everything else is our choice; what is no setting is this:
 
-* Windows have 256 frames and are standardized per mel bin; for the autoencoder, mel bins are channels and
-  frames are the length.
-* Padding 1, batch norm and LeakyReLU(0.2) after the encoder's convolutions; the decoder mirrors the encoder,
-  with batch norm after its transposed convolutions. The classifier has four strided convolutions.
-* The autoencoder's loss is that of a Gaussian with unit variance, [½·‖x − x̂‖² + β·KL] / (mel bins · frames).
+* Windows have 256 frames, standardized per mel bin; mel bins are the autoencoder's channels. Its loss is that
+  of a Gaussian with unit variance, [½·‖x − x̂‖² + β·KL] / (mel bins · frames).
 * The logit replaces the report's likelihood p: it ranks windows identically and does not saturate.
 * Real, fake and other rows pass through the classifier as one batch, so that batch norm sees in training what
-  its running statistics describe at scoring. A network that an update does not train uses its running
-  statistics in that update and does not change them.
-* Adam's first moment and the classifier's learning rate are those of DCGAN (arXiv:1511.06434). Noise on its
-  input, as in arXiv:1610.04490, falls to 0 over the stage, because the blur of an autoencoder is too easy to
-  detect.
-* Randomness within a row is keyed by the row, so that it is the same on any number of processes. A batch,
-  or a process's share of it, may have no intact window of its machine type; it then adds nothing to those
-  losses.
-* With ``fakes=sampled``, the anchor holds the decoder to reconstructions, which are decoded along with the
-  samples.
+  its running statistics describe at scoring. A network that an update does not train keeps them unchanged.
+* Noise on the classifier's input, as in arXiv:1610.04490, falls to 0 over the stage.
+* What is random in a row is keyed by the row. A process's share of a batch may have no intact window of its
+  machine type; it then adds nothing to those losses.
+* With ``fakes=sampled``, the anchor holds the decoder to reconstructions, which are decoded along with them.
 
-Time-stretched, pitch-shifted or very noisy windows of the machine type itself count as other machines too
-(``altered_anomalous``), because other machines alone are too easy to recognize. ``--preset report`` reverts
-this.
+The defaults are the report's recipe, in which the classifier tells the fakes from the first steps on: they
+are smoother than any recording. ``--preset textured`` adds to each fake what the autoencoder left out of its
+window, from another time. ``--preset altered`` counts time-stretched, pitch-shifted and very noisy windows of
+the machine type itself as other machines, because other machines alone are too easy to recognize.
 
 Monitors: ``kl_00`` ... show which latent dimensions are used (near 0: not used). ``auc_fake`` is the AUC of
 the classifier's logits, real against fake within a batch; if it stays above 0.99, the fakes carry no signal.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from asdbench.config import Choice, Range, tunable
-from asdbench.nn.cvae import Decoder, Encoder, divergence, drawn
+from asdbench.nn.adversarial import Discriminator, frozen, in_order, moved_residual
+from asdbench.nn.cvae import Decoder, Encoder, divergence, drawn, one_hot
 from asdbench.nn.noise import normal_by_row
+from asdbench.presets import Preset
 from asdbench.spec import MelSpec
 from asdbench.system import (
     BatchPlan,
@@ -88,7 +81,8 @@ class Config:
     generator_learning_rate: float = tunable(1e-4, Range(1e-5, 1e-3, log=True), minimum=1e-8)
     adam_beta1: float = tunable(0.5, Range(0.0, 0.9), minimum=0.0, maximum=0.999)
     fake_weight: float = tunable(0.5, Range(0.0, 1.0), minimum=0.0)
-    altered_anomalous: bool = tunable(True, Choice(True, False))
+    fake_texture: bool = tunable(False, Choice(False, True))
+    altered_anomalous: bool = tunable(False, Choice(False, True))
     other_weight: float = tunable(0.5, Range(0.0, 1.0), minimum=0.0)
     anchor_weight: float = tunable(1.0, Range(0.1, 10.0, log=True), minimum=0.0)
     instance_noise: float = tunable(0.1, Range(0.0, 0.5), minimum=0.0)
@@ -96,45 +90,15 @@ class Config:
     precision: Precision = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
 
 
-class Discriminator(nn.Module):
-    """Four convolutions of stride 2: Float[Tensor, "row mel frame"] to Float[Tensor, "row"].
-
-    The logit is that of a real window of the job's machine type.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (1, 32, 64, 128, 128)
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            layers += [
-                nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        # With this layout, a step on a CPU takes two thirds of the time.
-        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.head = nn.Linear(widths[-1], 1)
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """Return logits in float32."""
-        return self.logits(self.layers(windows.unsqueeze(1)))
-
-    def logits(self, pooled: Tensor) -> Tensor:
-        """Return the logits of the output of ``layers``, in float32."""
-        with torch.autocast(pooled.device.type, enabled=False):  # bfloat16 would give equal logits
-            logits: Tensor = self.head(pooled.float())
-        return logits.squeeze(1)
-
-
 class Adversarial(System[Config]):
     """A conditional autoencoder, and the discriminator that is trained against it and scores clips."""
 
     presets = {  # noqa: RUF012 - ClassVar in System
-        "report": {"altered_anomalous": False},
+        "report": {},
         "fast": {"cvae_steps": 300, "adversarial_steps": 300, "batch_size": 32},
         "demo": {"cvae_steps": 40, "adversarial_steps": 40, "batch_size": 32, "target_rows": 4},
+        "altered": Preset({"altered_anomalous": True}, chosen_on=("shop",)),
+        "textured": {"fake_texture": True},
     }
     citation = """@techreport{zhang2023anomalous,
   author = {Zhang, Yucong and Li, Ming},
@@ -151,7 +115,6 @@ class Adversarial(System[Config]):
         self.encoder = Encoder(**sizes, conditions=self._encoder_conditions)
         self.decoder = Decoder(**sizes, conditions=conditions)
         self.discriminator = Discriminator()
-        self._samples = config.fakes == "sampled"
 
     @classmethod
     def input_spec(cls, config: Config) -> InputSpec:
@@ -182,15 +145,11 @@ class Adversarial(System[Config]):
                 ("generator", self.decoder, config.generator_learning_rate),
             )
         ]
+        first = Update("cvae", torch.optim.Adam(cvae, lr=config.cvae_learning_rate, fused=True))
+        precision = config.precision
         return [
-            Stage(
-                "cvae",
-                [Update("cvae", torch.optim.Adam(cvae, lr=config.cvae_learning_rate, fused=True))],
-                steps=config.cvae_steps,
-                precision=config.precision,
-                plan=own_rows,
-            ),
-            Stage("adversarial", updates, steps=config.adversarial_steps, precision=config.precision),
+            Stage("cvae", [first], steps=config.cvae_steps, precision=precision, plan=own_rows),
+            Stage("adversarial", updates, steps=config.adversarial_steps, precision=precision),
         ]
 
     def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
@@ -204,19 +163,14 @@ class Adversarial(System[Config]):
         if update == "cvae":
             return self._cvae_losses(real, condition, keys[own], progress)
         if update == "discriminator":
-            return self._discriminator_losses(
-                real, windows[~own], condition, (keys[own], keys[~own]), progress
-            )
+            both = keys[own], keys[~own]
+            return self._discriminator_losses(real, windows[~own], condition, both, progress)
         return self._generator_losses(real, condition, keys[own], progress)
 
     def conditions(self, batch: ClipBatch) -> Tensor:
         """Return one-hot attributes, Float[Tensor, "row condition"]; zeros where a value is unknown."""
         assert batch.attributes is not None  # these are training batches
-        columns = [batch.windows.new_empty(len(batch.windows), 0)]
-        for column, values in zip(batch.attributes.T, self.facts.attributes.values(), strict=True):
-            classes = torch.arange(len(values), device=column.device)
-            columns.append((column[:, None] == classes).to(batch.windows.dtype))
-        return torch.cat(columns, dim=1)
+        return one_hot(batch.attributes, map(len, self.facts.attributes.values())).to(batch.windows.dtype)
 
     def kl_weight(self, progress: float) -> float:
         """Return β, which rises from 0 over the first ``beta_warmup_share`` of the stage."""
@@ -247,62 +201,52 @@ class Adversarial(System[Config]):
         rebuilt = self.decoder(latent, condition)
         kl = divergence(mean, log_variance)
         return Losses(
-            {
-                "reconstruction": Mean.from_values(0.5 * (rebuilt - real).square()),
-                "kl": Mean.from_values(kl.sum(dim=1)),
-            },
+            _means({"reconstruction": 0.5 * (rebuilt - real).square(), "kl": kl.sum(dim=1)}),
             {"kl": self.kl_weight(progress) / (MEL_BINS * FRAMES)},
-            {
-                f"kl_{index:02d}": Mean.from_values(values)
-                for index, values in enumerate(kl.detach().unbind(dim=1))
-            },
+            _means({f"kl_{index:02d}": values for index, values in enumerate(kl.detach().unbind(dim=1))}),
         )
 
     def _discriminator_losses(
         self, real: Tensor, other: Tensor, condition: Tensor, keys: tuple[Tensor, Tensor], progress: float
     ) -> Losses:
         of_own, of_others = keys
-        noise = self._latent_noise(of_own, "discriminator latent")
-        with torch.no_grad(), _frozen(self.encoder, self.decoder):
-            mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
-            latent = noise if self._samples else drawn(mean, log_variance, noise)
-            fake = self.decoder(latent, condition)
+        with torch.no_grad(), frozen(self.encoder, self.decoder):
+            _, fake = self._fakes(real, condition, of_own, "discriminator")
         given = ((real, of_own, "real"), (fake, of_own, "fake"), (other, of_others, "other"))
         windows = torch.cat([self._noisy(rows, keys, name, progress) for rows, keys, name in given])
-        of_real, of_fake, of_other = torch.split_with_sizes(
-            self.discriminator(windows), [len(real), len(fake), len(other)]
-        )
+        logits = torch.split_with_sizes(self.discriminator(windows), [len(real), len(fake), len(other)])
+        of_real, of_fake, of_other = logits
+        softplus = functional.softplus  # the cross-entropy of sigmoid(logit) with target 0 (negated: 1)
         return Losses(
-            {
-                # softplus is the cross-entropy of sigmoid(logit) with target 1 (negated logit) or 0
-                "real": Mean.from_values(functional.softplus(-of_real)),
-                "fake": Mean.from_values(functional.softplus(of_fake)),
-                "other": Mean.from_values(functional.softplus(of_other)),
-            },
+            _means({"real": softplus(-of_real), "fake": softplus(of_fake), "other": softplus(of_other)}),
             {"fake": self.config.fake_weight, "other": self.config.other_weight},
-            {
-                "auc_fake": pairwise_auc(of_real, of_fake),
-                "auc_other": pairwise_auc(of_real, of_other),
-                "probability_fake": Mean.from_values(of_fake.detach().sigmoid()),
-            },
+            _means(
+                {
+                    "auc_fake": in_order(of_real, of_fake),
+                    "auc_other": in_order(of_real, of_other),
+                    "probability_fake": of_fake.detach().sigmoid(),
+                }
+            ),
         )
 
     def _generator_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
-        with torch.no_grad(), _frozen(self.encoder):
-            mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
-            latent = drawn(mean, log_variance, self._latent_noise(keys, "generator posterior"))
-        rebuilt = fake = self.decoder(latent, condition)
-        if self._samples:
-            fake = self.decoder(self._latent_noise(keys, "generator prior"), condition)
-        with _frozen(self.discriminator):
+        with frozen(self.encoder):
+            rebuilt, fake = self._fakes(real, condition, keys, "generator")
+        with frozen(self.discriminator):
             of_fake = self.discriminator(self._noisy(fake, keys, "fooling", progress))
-        return Losses(
-            {
-                "fooling": Mean.from_values(functional.softplus(-of_fake)),
-                "anchor": Mean.from_values((rebuilt - real).square()),
-            },
-            {"anchor": self.config.anchor_weight},
-        )
+        parts = {"fooling": functional.softplus(-of_fake), "anchor": (rebuilt - real).square()}
+        return Losses(_means(parts), {"anchor": self.config.anchor_weight})
+
+    def _fakes(self, real: Tensor, condition: Tensor, keys: Tensor, update: str) -> tuple[Tensor, Tensor]:
+        """Return the reconstructions of real windows, and the fakes made from them."""
+        mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
+        latent = drawn(mean, log_variance, self._latent_noise(keys, f"{update} posterior"))
+        rebuilt = fake = self.decoder(latent, condition)
+        if self.config.fakes == "sampled":
+            fake = self.decoder(self._latent_noise(keys, f"{update} prior"), condition)
+        if self.config.fake_texture:
+            fake = fake + moved_residual(real, rebuilt.detach(), keys)
+        return rebuilt, fake
 
     def _latent_noise(self, keys: Tensor, draw: str) -> Tensor:
         return normal_by_row(keys, self.config.latent, draw=draw)
@@ -311,22 +255,5 @@ class Adversarial(System[Config]):
         return windows + self.noise_deviation(progress) * normal_by_row(keys, MEL_BINS, FRAMES, draw=draw)
 
 
-def pairwise_auc(positive: Tensor, negative: Tensor) -> Mean:
-    """Return the share of pairs of logits in which ``positive`` is greater; a tie counts as one half.
-
-    Both are Float[Tensor, "row"]. Pairs are formed within one process's rows.
-    """
-    return Mean.from_values((positive.detach()[:, None] - negative.detach()).sign().add(1.0).div(2.0))
-
-
-@contextmanager
-def _frozen(*networks: nn.Module) -> Iterator[None]:
-    """Freeze the parameters and buffers of networks in training mode; gradients still reach their input."""
-    training = [network.training for network in networks]
-    for network in networks:
-        network.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for network, was in zip(networks, training, strict=True):
-            network.train(was).requires_grad_(True)
+def _means(values: Mapping[str, Tensor]) -> dict[str, Mean]:
+    return {name: Mean.from_values(of_name) for name, of_name in values.items()}

@@ -89,7 +89,8 @@ class BatchPlan:
     pseudo_anomaly_share
         Share of the rows drawn from the training normals of other machine types.
     target_rows
-        Rows of each batch drawn round robin from target-domain clips (if the machine type has any).
+        Rows of each batch drawn round robin from target-domain clips (if the machine type has any). The
+        first of them is not transformed where the augmentations have ``"identity"``.
     validation_share
         Share of the windows excluded from training steps and kept for validation.
     augmentations

@@ -402,12 +402,30 @@ def test_a_stage_draws_the_same_clips_by_a_plan_of_its_own(data: DataSet) -> Non
 # Waveforms and augmentation
 
 WITH_WAVEFORM = replace(NEEDS, mel=MelSpec(n_mels=16), window_frames=40, window_hop_frames=7, waveform=True)
+
+
 AUGMENTED = replace(CLIPS, size=64, augmentations=TRANSFORMS)
 
 
 def mel_of(batch: ClipBatch) -> torch.Tensor:
     assert batch.waveform is not None
     return log_mel_of_padded(batch.waveform, WITH_WAVEFORM.mel)
+
+
+@pytest.mark.parametrize("names", [TRANSFORMS, ("noise", "identity")])
+def test_a_batch_has_an_intact_target_row(data: DataSet, names: tuple[str, ...]) -> None:
+    plan = replace(CLIPS, target_rows=1, augmentations=names)
+    found, plain = (job(data, plan=one) for one in (plan, replace(plan, augmentations=())))
+    drawn = []
+    for step in range(12):
+        batch, unchanged = found.batch(step), plain.batch(step)
+        assert batch.domain is not None
+        assert batch.augmentation is not None
+        (row,) = torch.nonzero((batch.machine == 0) & (batch.domain == 1)).flatten()
+        assert names[batch.augmentation[row]] == "identity"
+        torch.testing.assert_close(batch.windows[row], unchanged.windows[row])
+        drawn += [names[index] for index in batch.augmentation]
+    assert set(drawn) == set(names)
 
 
 @pytest.mark.parametrize("durations_s", [(0.6, 1.5), (0.05, 0.2)])

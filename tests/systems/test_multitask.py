@@ -107,7 +107,7 @@ def test_losses_are_means_over_the_rows_that_they_concern(altered_anomalous: boo
 
 
 def test_monitors_are_the_shares_that_the_heads_get_right() -> None:
-    system = build(dropout=0.0, **SMALL).eval()
+    system = build(dropout=0.0, altered_anomalous=True, **SMALL).eval()
     given = batch(24)
     losses = system(given, "all", 0.0)
     embedding = system.embed(given)
@@ -240,5 +240,17 @@ def test_presets_change_no_architecture(name: str) -> None:
     for preset in ("fast", "demo"):
         changed = registry.configure(name, preset=preset).changed()
         assert changed.keys() <= {"steps", "batch_size", "target_rows", "time_stride"}, preset
-    published = {"altered_anomalous": False, "backend": "gmm"}
-    assert registry.configure(name, preset="report").changed() == published
+    assert registry.configure(name, preset="report").changed() == {}  # the defaults
+
+
+@pytest.mark.parametrize("name", ["multitask-mel", "multitask-combined"])
+def test_what_labels_chose_is_in_presets_that_say_so(name: str) -> None:
+    chosen = {preset: of.chosen_on for preset, of in registry.presets_of(name).items() if of.chosen_on}
+    assert chosen == {"altered": ("shop",), "nearest": ("shop",), "embedding": ("shop", "demo")}
+    assert registry.configure(name, preset="altered,nearest").changed() == {
+        "altered_anomalous": True, "backend": "knn-density",
+    }  # fmt: skip
+    embedding = registry.configure(name, preset="embedding")
+    weights = embedding.system.fusion(embedding.config).weights
+    assert weights == {"logit": 0.0, "mahalanobis-shared": 1.0}
+    assert registry.configure(name).chosen_on() == set()

@@ -363,7 +363,15 @@ class JobData:
             clips = self._clips
             room = clips.stop[clip] - clips.start[clip] - self._window_frames
             starts = clips.start[clip] + generator.integers(0, room + 1)
-        return starts, clip, generator.integers(0, 2**62, len(clip))
+        return starts, clip, self._with_intact_target(generator.integers(0, 2**62, len(clip)))
+
+    def _with_intact_target(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the keys of a batch's rows, of which the first target row's draws the identity."""
+        source_rows, target_rows, _ = self._row_counts
+        names = self.plan.augmentations
+        if target_rows and "identity" in names:
+            keys[source_rows] += names.index("identity") - keys[source_rows] % len(names)
+        return keys
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if getattr(self, "_order_of", None) != epoch:

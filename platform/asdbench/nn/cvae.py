@@ -11,6 +11,8 @@ multitask learning and adversarial learning", technical report, DCASE 2023 Chall
 LeakyReLU(0.2), a last layer for the log variance and the mirrored decoder are choices of this module.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -109,6 +111,25 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     tensor([[0., 2.]])
     """
     return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
+
+
+def one_hot(classes: Tensor, sizes: Iterable[int]) -> Tensor:
+    """Return the classes of several columns as conditions, Float[Tensor, "row condition"].
+
+    Parameters
+    ----------
+    classes : Long[Tensor, "row column"]; a class that is negative gives zeros
+    sizes : number of classes of each column
+
+    Examples
+    --------
+    >>> one_hot(torch.tensor([[1, -1]]), [2, 3])
+    tensor([[0., 1., 0., 0., 0.]])
+    """
+    columns = [torch.empty(len(classes), 0, device=classes.device)]
+    for column, size in zip(classes.T, sizes, strict=True):
+        columns.append((column[:, None] == torch.arange(size, device=column.device)).float())
+    return torch.cat(columns, dim=1)
 
 
 def _doubling(inputs: int, outputs: int) -> nn.Module:
