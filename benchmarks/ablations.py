@@ -3,9 +3,9 @@
 This script trains nothing. Run the systems first, then this script with the same data set, seeds and preset::
 
     systems="multitask-mel multitask-combined adversarial baseline-mse baseline-maha"
-    asdbench run $systems --data shop --preset fast --seeds 0 1
-    asdbench run multitask-mel --data shop --preset fast --seeds 0 1 --set augment=false
-    asdbench run multitask-mel --data shop --preset fast --seeds 0 1 --set binary_weight=0
+    asdbench run $systems --data shop --preset fast,altered --seeds 0 1
+    asdbench run multitask-mel --data shop --preset fast,altered --seeds 0 1 --set augment=false
+    asdbench run multitask-mel --data shop --preset fast,altered --seeds 0 1 --set binary_weight=0
     python benchmarks/ablations.py --data shop --seeds 0 1
 
 Prints official scores in percent, over all machine types and for each of them, averaged over seeds. ``leave
@@ -163,7 +163,7 @@ def main():
     )
     parser.add_argument("--data", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--preset", default="fast,altered")
     arguments = parser.parse_args()
     board = Board(arguments.data, arguments.seeds, arguments.preset)
 

@@ -61,6 +61,7 @@ class TestMultitaskMel(SystemConformance):
     alternatives = {"heads": 4, "gradient_clip": 0.01, "precision": _OTHER_PRECISION}  # noqa: RUF012
     settings_for = {  # noqa: RUF012
         "neighbors": {"backend": "knn"},
+        "density_neighbors": {"backend": "knn-density"},
         "gmm_components": {"backend": "gmm"},
         "gmm_reg_covar": {"backend": "gmm"},
         "lof_neighbors": {"backend": "lof"},
