@@ -37,7 +37,7 @@ def test_a_run_ends_with_a_leaderboard_and_a_second_one_trains_nothing(
     for row in rows:
         assert row["seeds"] == [0, 1]
         assert 0 < row["official_score"] <= 1
-        assert 0 < row["official_score_std"] < 0.3
+        assert 0 <= row["official_score_std"] < 0.3  # two seeds may order a few clips equally
         assert row["settings"] == {"epochs": 2, "hidden": 8}
     assert asdbench("leaderboard", "--data", tiny, "--by", "type", "--format", "json") == 0
     by_type = json.loads(capsys.readouterr().out)

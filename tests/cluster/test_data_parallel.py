@@ -32,7 +32,7 @@ from asdbench.io.workspace import Workspace
 from asdbench.testing.conformance import threads
 from asdbench.testing.tiny import write_tiny
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 SETTINGS = {"epochs": 40, "batch_size": 64, "hidden": 16, "learning_rate": 1e-5}
 RUN = run_record.RunStatus.from_command("asdbench run baseline-mse --data tiny")
@@ -96,7 +96,7 @@ class Group:
     outcome: Any
 
     def end(self) -> Outcome:
-        outcome: Outcome = ray.get(self.outcome, timeout=200)
+        outcome: Outcome = ray.get(self.outcome, timeout=500)
         return outcome
 
     def reports(self) -> list[Event]:
@@ -132,7 +132,7 @@ def alone(lab: Lab) -> JobStore:
     return store
 
 
-def until(condition: Callable[[], bool], seconds: float = 150) -> None:
+def until(condition: Callable[[], bool], seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

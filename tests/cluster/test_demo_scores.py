@@ -16,7 +16,7 @@ import pytest
 from asdbench import registry
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 BASELINES = ("baseline-mse", "baseline-maha")
 TWO_TYPES = ("fan", "valve")

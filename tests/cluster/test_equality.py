@@ -32,7 +32,7 @@ from asdbench.system import System
 from asdbench.testing.conformance import threads
 from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 PROGRAM = Path(__file__).with_name("train_together.py")
 # Each goes to the systems that have it. The batch is odd, so that the two have different numbers of rows.
@@ -90,7 +90,7 @@ def together(folder: Path, jobs: list[Job], *, size: int, stores: list[Path], do
     ]
     try:
         for process in processes:
-            output, _ = process.communicate(timeout=240)
+            output, _ = process.communicate(timeout=800)
             assert process.returncode == 0, output
     finally:
         for process in processes:

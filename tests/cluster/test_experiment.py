@@ -18,7 +18,7 @@ import pytest
 from asdbench.testing.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 SMALL = ("batch_size=64", "hidden=16", "n_mels=32")
 TUNE = ("-m", "asdbench", "tune", "baseline-mse", "--data", "tiny", "--workers", "2")
@@ -50,7 +50,7 @@ class Home:
 
     def python(self, *arguments: str) -> str:
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=2400)
         assert process.returncode == 0, output
         return output
 
@@ -103,7 +103,7 @@ def copied(home: Home, folder: Path) -> Home:
     return Home(folder)
 
 
-def until(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 120) -> None:
+def until(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[0]
@@ -132,7 +132,7 @@ def test_a_search_survives_a_worker_and_then_its_driver(home: Home, quiet: Home)
     until(lambda: len(home.trainings()) >= 4, process)
     assert len(home.trainings()) < 3 * TRIALS, "the trainings are too short for a search to be interrupted"
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     before = home.trainings()
     home.python(*command)
     assert {key: home.trainings()[key] for key in before} == before

@@ -26,7 +26,7 @@ from asdbench.testing.tiny import write_tiny
 from tests.cluster.played_hosts import Hosts
 from tests.commands import asdbench, leaderboard
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 MACHINE_TYPES = ("bearing", "fan", "gearbox", "pump", "slider", "valve")
 TWO_TYPES = ("--machines", "fan", "valve")
@@ -101,7 +101,7 @@ class Driver:
 
     def end(self) -> int:
         """Wait for its end and return its exit code."""
-        return self._process.wait(500)
+        return self._process.wait(1000)
 
     def kill(self) -> None:
         """End it if it has not ended."""
@@ -123,7 +123,7 @@ def drive(hosts: Hosts, tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         driver.kill()
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 100.0) -> None:
+def until(condition: Callable[[], Any], *, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"

@@ -21,7 +21,7 @@ from asdbench.errors import InfrastructureError
 from asdbench.io.workspace import Workspace
 from asdbench.testing.tiny import write_tiny
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 SMALL = {"epochs": 2, "hidden": 8, "n_mels": 16, "frames": 2}
 

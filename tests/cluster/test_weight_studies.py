@@ -13,7 +13,7 @@ from asdbench.metrics import OFFICIAL
 from asdbench.search.fusion import BatchResult, run_weight_study, weight_studies
 from asdbench.search.fusion_problem import FusionProblem, SectionContributions
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 CHOICES = ({"join": "scores"}, {"join": "components"})
 
