@@ -112,7 +112,7 @@ class EncoderKnn(System[Config]):
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
         """Return batches of clips; nothing is trained."""
-        return BatchPlan(size=1, draw="window-per-clip")
+        return BatchPlan(size=1, draw="window-per-clip", hold_out="cross-fit")
 
     @classmethod
     def fusion(cls, config: Config) -> Fusion:

@@ -52,13 +52,8 @@ from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, 
 from asdbench.features.mel import log_mel_of_padded
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, Scope
 
-_OF_RECORDINGS = (
-    "_sources",
-    "_shards",
-    "_layouts",
-    "_waveforms",
-    "_frames",
-)  # whichever clips are trained on
+# what is computed once, whichever of the clips are trained on
+_OF_RECORDINGS = ("_sources", "_shards", "_layouts", "_waveforms", "_encoded", "_frames")
 _EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # purposes of random streams
 
 
