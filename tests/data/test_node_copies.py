@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from asdbench.data import feature_store, node_copies
 from asdbench.data.digests import digest_of, note_of
+from asdbench.data.feature_store import FeatureSpec
 from asdbench.data.node_copies import CopyList, FeatureFile, node_home, publish, reads_over_network
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -17,7 +19,8 @@ from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.storage import Storage, StorageError
 from asdbench.io.workspace import Workspace, node_cache_dir
 from asdbench.spec import MelSpec
-from asdbench.testing import write_tiny
+from asdbench.testing import tiny_encoder, write_tiny
+from asdbench.weights import store as weights_store
 
 SPEC = MelSpec(hop_samples=512, n_mels=16)
 
@@ -93,6 +96,30 @@ def use(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
 
 
 # Publishing
+
+
+def test_weights_reach_a_node_by_digest_and_can_be_read_there(
+    data: DataSet, sources: list[FeatureFile], tmp_path: Path
+) -> None:
+    with tiny_encoder.registered():
+        path = tiny_encoder.install(data.workspace)
+        spec = FeatureSpec(data.name, "fan", SPEC, 1, False, weights=(tiny_encoder.ID,))
+        storage = Storage.from_location(tmp_path / "storage")
+        files = node_copies.weights_files(data.workspace, spec)
+        copies = publish(sources, storage, weights_files=files)
+        published = {file.name: file.digest for file in copies.files if file.name.startswith("weights/")}
+        assert set(published) == {f"weights/{tiny_encoder.ID}/{name}" for name in (path.name, "receipt.json")}
+        assert published[f"weights/{tiny_encoder.ID}/{path.name}"] == digest_of(path)
+        node = Workspace.from_home(node_home(storage, copies, cache_dir=node_cache_dir()))
+        assert node.home != data.workspace.home
+        here, there = (weights_store.load(tiny_encoder.ID, place) for place in (data.workspace, node))
+        assert all(torch.equal(here[name], there[name]) for name in here)
+        shutil.rmtree(node.home)
+        tampered = bytearray(path.read_bytes())
+        tampered[-1] ^= 1
+        (tmp_path / "storage" / "weights" / tiny_encoder.ID / path.name).write_bytes(tampered)
+        with pytest.raises(InfrastructureError, match="differs from the published file"):
+            node_home(storage, copies, cache_dir=node_cache_dir())
 
 
 def test_a_node_gets_what_was_published(

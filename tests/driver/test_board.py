@@ -12,6 +12,7 @@ from asdbench.driver.judging import judge
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.result_record import SearchProvenance
+from asdbench.report import row_weights
 from asdbench.report.compare import with_intervals
 from asdbench.report.leaderboard import display_metrics, rows
 from asdbench.tracking.records import BoardEntry, Entry, ModelEntry, RowEntry
@@ -98,6 +99,27 @@ def test_a_tuned_row_is_another_than_the_untuned_one_with_its_settings(
         "20",
         "abc",
     )
+
+
+def test_licenses_and_training_data_of_pretrained_weights_are_tags(
+    scored_jobs: list[ResolvedJob], store: JobStore, output: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = {"baseline-mse": ("ced-base",)}
+    monkeypatch.setattr(row_weights, "_ids", lambda of: needed.get(of.name, ()))
+    judge(scored_jobs, store)
+    board = Board.from_store(scored_jobs[0].data, store, subset="dev")
+    tags = {
+        entry.row.tags["asdbench.system"]: entry.row.tags
+        for entry in board.entries(board.rows, {})
+        if isinstance(entry, RowEntry)
+    }
+    mine = {name: text for name, text in tags["baseline-mse"].items() if name.startswith("asdbench.weights")}
+    assert mine == {
+        "asdbench.weights": "ced-base",
+        "asdbench.weights_license": "Apache-2.0",
+        "asdbench.weights_training_data": "AudioSet, with its labels",
+    }
+    assert not any(name.startswith("asdbench.weights") for name in tags["baseline-maha"])
 
 
 class Mlflow:

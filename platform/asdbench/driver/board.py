@@ -38,6 +38,7 @@ from asdbench.report.leaderboard import (
 )
 from asdbench.report.leaderboard_note import leaderboard_note
 from asdbench.report.rendering import Row
+from asdbench.report.row_weights import COLUMNS as WEIGHTS_COLUMNS
 
 if TYPE_CHECKING:
     from asdbench.tracking.mlflow_runs import Store
@@ -172,6 +173,8 @@ class Board:
             "asdbench.machine_types": ", ".join(row["machine_types_done"]),
             "asdbench.data_fingerprint": self.data.fingerprint(),
         }
+        weights = {f"asdbench.{name}": "; ".join(row.get(name, ())) for name in WEIGHTS_COLUMNS}
+        tags |= {name: text for name, text in weights.items() if text}
         return tags | {f"asdbench.{name}": str(value) for name, value in (row["tuned"] or {}).items()}
 
     def _seed(self, seed: int, records: Mapping[str, ResultRecord], row: Row) -> "SeedResults":

@@ -34,6 +34,7 @@ from asdbench.errors import InputError
 from asdbench.metrics import DEFAULT_THRESHOLD, OFFICIAL, Rule, summary
 from asdbench.report.published import Reference
 from asdbench.report.rendering import Row
+from asdbench.report.row_weights import weights_columns, without_unused_columns
 
 METRICS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")  # any rule's
 _CHOICE = ("system", "settings", "tuned", "chosen_on_labels")
@@ -75,7 +76,8 @@ def rows(
         ``training_seconds`` and ``scoring_seconds`` (summed over types, averaged over seeds),
         ``clips_per_second`` (of scoring, weighted by time), ``machine_types`` (number done),
         ``machine_types_done``,
-        ``machine_types_missing``, ``complete``.
+        ``machine_types_missing``, ``complete``. If a row uses pretrained weights, all rows have ``weights``
+        (their ids), ``weights_license`` and ``weights_training_data``, lists without duplicates.
 
         With ``by_type`` one row per machine type, system, changed settings and search, in the order of
         ``machine_types``, the best first: ``machine_type``, ``system``, ``settings``, ``tuned``,
@@ -96,8 +98,9 @@ def rows(
         groups.setdefault((*entry.row_key, *machine_type), []).append(entry)
     if by_type:
         type_rows = [_type_row(group, threshold) for group in groups.values()]
-        return _sorted_by_type(type_rows, machine_types)
-    return _sorted_by_score([_system_row(group, machine_types) for group in groups.values()])
+        return without_unused_columns(_sorted_by_type(type_rows, machine_types))
+    system_rows = [_system_row(group, machine_types) for group in groups.values()]
+    return without_unused_columns(_sorted_by_score(system_rows))
 
 
 RowKey = tuple[str, str, str]
@@ -349,15 +352,20 @@ def _tuned(group: Sequence[_Entry]) -> dict[str, Any] | None:
     return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
 
 
-def _is_chosen_on_labels(entry: _Entry) -> bool:
-    """Return whether an entry has settings of a preset that was chosen on the labels that judge it."""
+def _configured(entry: _Entry) -> registry.Configured | None:
+    """Return an entry's system with its settings; ``None`` if it is gone, or has lost a setting."""
     settings = {name: value for name, value in entry.settings.items() if name != "pseudo_anomaly_data"}
-    if entry.subset != "dev":
-        return False
     try:
-        return entry.data in registry.configure(entry.row_key[0], settings).chosen_on()
-    except InputError:  # the system is gone, or has lost a setting
-        return False
+        return registry.configure(entry.row_key[0], settings)
+    except InputError:
+        return None
+
+
+def _choice_columns(entry: _Entry) -> Row:
+    """Return what an entry's settings stand on: labels that judge them, and pretrained weights."""
+    configured = _configured(entry)
+    chosen_on = configured.chosen_on() if configured is not None and entry.subset == "dev" else ()
+    return {"chosen_on_labels": entry.data in chosen_on, **weights_columns(configured)}
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -406,7 +414,7 @@ def _system_row(group: Sequence[_Entry], machine_types: Sequence[str]) -> Row:
         "system": group[0].row_key[0],
         "settings": dict(group[0].settings),
         "tuned": _tuned(group),
-        "chosen_on_labels": _is_chosen_on_labels(group[0]),
+        **_choice_columns(group[0]),
         "subset": group[0].subset,
         "official_score": over_seeds.get("score"),
         "official_score_std": _spread([mean["score"] for mean in means]),
@@ -454,7 +462,7 @@ def _type_row(group: Sequence[_Entry], threshold: str) -> Row:
         "system": group[0].row_key[0],
         "settings": dict(group[0].settings),
         "tuned": _tuned(group),
-        "chosen_on_labels": _is_chosen_on_labels(group[0]),
+        **_choice_columns(group[0]),
         "subset": group[0].subset,
         "official_score": means["official_score"],
         "official_score_std": _spread([of_seed["official_score"] for of_seed in metrics]),

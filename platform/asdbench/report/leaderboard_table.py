@@ -213,6 +213,7 @@ def _measures(rows: Sequence[Row]) -> list[_Measure]:
         *([_Measure("interval (95 %)", _interval_cell)] if _has(rows, "official_score_low") else []),
         *(_Measure(METRIC_NAMES[metric], _percent_cell(metric), metric) for metric in _metrics(rows)),
         _Measure("seeds", lambda row: str(len(row["seeds"]) or MISSING)),
+        *(_weights() if _has(rows, "weights") else []),
     ]
     return measures + (_measures_of_types(rows) if _is_by_type(rows) else _costs())
 
@@ -227,6 +228,13 @@ def _measures_of_types(rows: Sequence[Row]) -> list[_Measure]:
             if name in rows[0]
         ),
         _Measure("false alarms", _false_alarms_cell, is_optional=True),
+    ]
+
+
+def _weights() -> list[_Measure]:
+    return [
+        _Measure("weights license", _texts_cell("weights_license"), is_optional=True),
+        _Measure("weights trained on", _texts_cell("weights_training_data"), is_optional=True),
     ]
 
 
@@ -256,6 +264,10 @@ def _interval_cell(row: Row) -> str:
 
 def _percent_cell(metric: str) -> Callable[[Row], str]:
     return lambda row: format_percent(row[metric])
+
+
+def _texts_cell(name: str) -> Callable[[Row], str]:
+    return lambda row: "; ".join(row.get(name) or ()) or MISSING
 
 
 def _half_widths_cell(metrics: Sequence[str]) -> Callable[[Row], str]:
