@@ -4,6 +4,10 @@ System 4 of Zhang & Li, "Anomalous sound detection via multitask learning and ad
 2023 Challenge, Task 2, technical report. It trains nothing: stored scores of members are reused, and
 missing ones are computed. The report does not say which clips it standardizes on and gives no weights; here,
 scores are standardized on the hold-out, and the weights are equal by default.
+
+The default members are the report's three systems. ``--preset robust`` takes members that need no other
+machine types and no attributes, and that fail on different machines: the autoencoder, and the two controls
+that train nothing. docs/systems.md tells how they were chosen.
 """
 
 from collections.abc import Mapping
@@ -14,6 +18,7 @@ from torch import Tensor
 
 from asdbench.config import Choice, Simplex, tunable
 from asdbench.errors import InputError
+from asdbench.presets import Preset
 from asdbench.system import MemberScores, Scale, System, on_scale
 
 
@@ -35,6 +40,11 @@ class Ensemble(System[Config]):
     Weights apply to members, regardless of the number of components.
     """
 
+    presets = {  # noqa: RUF012 - ClassVar in System
+        "robust": Preset(
+            {"members": ("baseline-mse", "spectra-gauss", "spectra-knn")}, chosen_on=("shop", "demo")
+        ),
+    }
     citation = """@techreport{zhang2023anomalous,
   author = {Zhang, Yucong and Li, Ming},
   title = {Anomalous sound detection via multitask learning and adversarial learning},

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from asdbench import registry
 from asdbench.driver import board as boards
 from asdbench.driver.board import Board, outdated_entries, preset_of, row_name, tuned_label
 from asdbench.driver.judging import judge
@@ -183,6 +184,15 @@ def test_a_row_is_named_by_its_preset_and_what_it_changes_beyond() -> None:
     assert preset_of(row({"epochs": 61})) is None
     assert row_name(row({"epochs": 60, "hidden": 8}), "demo") == "baseline-mse hidden=8"
     assert row_name(row({"epochs": 60}), None) == "baseline-mse epochs=60"
+
+
+def test_presets_that_go_together_are_named_together() -> None:
+    both = registry.configure("multitask-mel", preset="fast,altered").changed()
+    of_both = {"system": "multitask-mel", "settings": both | {"dropout": 0.2}, "tuned": None}
+    assert preset_of(of_both) == "fast,altered"
+    assert row_name(of_both, "fast,altered") == "multitask-mel dropout=0.2"
+    robust = registry.configure("ensemble", preset="demo,robust").changed()
+    assert preset_of({"system": "ensemble", "settings": robust, "tuned": None}) == "robust,demo"
 
 
 def test_a_name_that_is_too_long_ends_in_an_ellipsis_before_what_marks_it_tuned() -> None:

@@ -44,6 +44,19 @@ def test_an_ensemble_has_a_preset_whatever_its_members_and_weights() -> None:
     assert Selection(preset="demo").select(rows) == rows[:1]
 
 
+def test_an_ensemble_has_a_preset_of_its_own_with_any_weights() -> None:
+    robust = registry.configure("ensemble", preset="robust").changed()
+    rows = [
+        row("ensemble"),
+        row("ensemble", settings=robust),
+        row("ensemble", settings=robust | {"weights": (1.0, 2.0, 3.0)}),
+        row("ensemble", settings={"members": ("baseline-mse", "baseline-maha")}),
+    ]
+    assert Selection(preset="robust").select(rows) == rows[1:3]
+    with pytest.raises(InputError, match="no preset 'robst'; did you mean 'robust'"):
+        Selection(preset="fast,robst")
+
+
 def test_the_best_are_chosen_of_each_machine_type_and_published_ones_stay() -> None:
     rows = [
         row("a", machine_type="fan"),

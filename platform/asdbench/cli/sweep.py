@@ -10,6 +10,7 @@ from asdbench.cli.options import ClusterOptions, Flag, Integer, RunOptions, Sear
 from asdbench.cli.run import ANY_CLUSTER, DEFAULT_RUN, run, tune, usable_systems
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.presets import split_presets
 
 _TRIALS = 20
 _DEMO_TRIALS = 2
@@ -50,7 +51,7 @@ def all_types(arguments: list[str] | None = None) -> None:
         local
             Run in this process, without Ray and without a search.
         """
-        demo = options.preset == "demo"
+        demo = "demo" in split_presets(options.preset)
         if trials is None:
             trials = 0 if local else _DEMO_TRIALS if demo else _TRIALS
         if search is None:
