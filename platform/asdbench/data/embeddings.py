@@ -49,6 +49,7 @@ _FORMAT = 1  # changes whenever the same inputs would give other embeddings
 _LEAST_SAMPLES = SAMPLE_RATE_HZ
 _BATCH_SAMPLES = 40 * SAMPLE_RATE_HZ  # of the clips that are encoded together
 _FULL_SCALE = 32768
+_MOST_BANDS = 8  # where the record of the weights does not say
 
 Samples = NDArray[np.int16]
 
@@ -136,7 +137,7 @@ def bytes_to_build(data: DataSet, machine_type: str, spec: EncoderSpec) -> int:
     """Return about how many bytes of disk the embeddings of a machine type take."""
     grid = named(spec.id).grid
     times = kept_samples(clips_of(data, machine_type), data.channels) / (SAMPLE_RATE_HZ * grid.hop_ms / 1e3)
-    return int(np.maximum(times, 1).sum()) * (grid.bands or 1) * grid.dim * 2
+    return int(np.maximum(times, 1).sum()) * (grid.bands or _MOST_BANDS) * grid.dim * 2
 
 
 def embeddings(
