@@ -1,8 +1,8 @@
 """Stored embeddings of a frozen encoder: their speed relative to the encoder alone, and reading them again.
 
 Both sides encode the same clips in the same batches, alternately; what storing adds is reading and scaling
-samples, rounding to float16, writing, and the digest. CPU seconds are compared, too, because other work on the
-machine does not change them.
+samples, rounding to float16, writing, and the digest. CPU seconds are compared, too, because other work on
+the machine does not change them.
 """
 
 import statistics
