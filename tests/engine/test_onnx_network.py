@@ -1,4 +1,5 @@
 import builtins
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,23 @@ def test_a_system_that_cannot_be_converted_is_named(
 
     monkeypatch.setattr(fan.models[0].system, "window_components", by_value)
     with pytest.raises(InputError, match="the network of baseline-mse cannot be converted to ONNX"):
+        onnx_network(fan)
+
+
+def test_whole_clips_are_refused(fan: MachineDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    (model,) = fan.models
+    monkeypatch.setattr(model, "input_spec", replace(model.input_spec, window_frames=None))
+    with pytest.raises(InputError, match="baseline-mse reads whole clips, and --onnx supports windows only"):
+        onnx_network(fan)
+
+
+def test_another_pooling_than_the_mean_is_refused(
+    fan: MachineDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan.models[0].system, "window_pooling", lambda config: "max")
+    with pytest.raises(
+        InputError, match="pools windows by window_pooling=max, and --onnx supports mean only"
+    ):
         onnx_network(fan)
 
 

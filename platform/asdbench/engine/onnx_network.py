@@ -85,6 +85,13 @@ def onnx_network(detector: MachineDetector) -> bytes:
         raise InputError(
             f"{name} reads waveforms besides its windows, which --onnx does not support; drop --onnx"
         )
+    if model.input_spec.window_frames is None:
+        raise InputError(f"{name} reads whole clips, and --onnx supports windows only; drop --onnx")
+    pooling = model.system.window_pooling(model.system.config)
+    if model.system.has_window_components() and pooling != "mean":
+        raise InputError(
+            f"{name} pools windows by window_pooling={pooling}, and --onnx supports mean only; drop --onnx"
+        )
     network = ClipNetwork(model.system, tuple(model.record.fusion.weights)).eval()
     content = _converted(network, _windows(model, _CHECKED_S[0]), name)
     _check_equal(network, content, model, name)
