@@ -16,7 +16,7 @@ from asdbench.engine.scoring import (
 )
 from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch, Fusion, MemberScores, System, once_per_batch
+from asdbench.system import ClipBatch, Fusion, MemberScores, System, TrainingFacts, once_per_batch
 
 
 def table(**components: list[float]) -> pl.DataFrame:
@@ -243,11 +243,11 @@ def test_the_back_ends_state_is_what_training_did_not_leave() -> None:
     assert list(backend_state(scorer, after_training | {"mean": torch.ones(2)})) == ["mean"]
 
 
-class Bank(torch.nn.Module):
+class Bank(System):
     """Layers, and a back end whose bank gets its size when it is fitted."""
 
     def __init__(self, size: int) -> None:
-        super().__init__()
+        super().__init__(None, TrainingFacts((), {}))
         self.layer = torch.nn.Linear(2, 2)
         self.register_buffer("bank", torch.zeros(size))
 
