@@ -113,6 +113,24 @@ class TestEncoderLora(SystemConformance):
     weights = staticmethod(tiny_encoder.installed)
 
 
+class TestAdaCos(SystemConformance):
+    system = "adacos"
+    settings = {  # noqa: RUF012
+        **{"steps": 6, "batch_size": 16, "width": 2, "embedding": 8, "clusters": 2},
+        **{"window_frames": 12, "window_hop_frames": 12},
+    }
+    alternatives = {"mixup": 0.0, "precision": "bfloat16", "target_rows": 0}  # noqa: RUF012
+    settings_for = {  # noqa: RUF012
+        "neighbors": {"backend": "knn"},
+        "gmm_components": {"backend": "gmm"},
+        "gmm_reg_covar": {"backend": "gmm"},
+        "lof_neighbors": {"backend": "lof"},
+        "covariance": {"backend": "mahalanobis"},
+        "ridge": {"backend": "gaussian"},
+        "balanced_domains": {"backend": "gaussian"},
+    }
+
+
 class TestEnsemble(EnsembleConformance):
     system = "ensemble"
     settings = {"members": "multitask-mel,baseline-mse", "epochs": 2, "hidden": 16} | {

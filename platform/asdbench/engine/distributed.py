@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from asdbench.engine.runtime import Runtime
+from asdbench.nn.all_rows import AllRows
 from asdbench.system import Losses, System
 
 
@@ -24,6 +25,8 @@ def distribute(system: System, runtime: Runtime, *, several_updates: bool) -> nn
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             parent, _, child = name.rpartition(".")
             setattr(system.get_submodule(parent), child, GlobalBatchNorm(module, runtime.group))
+        elif isinstance(module, AllRows):
+            module.group, module.is_shared = runtime.group, True
     devices = [runtime.device] if runtime.device.type == "cuda" else None
     return nn.parallel.DistributedDataParallel(
         system,

@@ -32,3 +32,20 @@ def normal_by_row(keys: Tensor, *shape: int, draw: str) -> Tensor:
     for row, key in zip(values, keys.tolist(), strict=True):
         row.normal_(generator=generator.manual_seed(key + offset))
     return values
+
+
+def uniform_by_row(keys: Tensor, *, draw: str) -> Tensor:
+    """Return a uniform value from 0 to 1 for each row, Float[Tensor, "row"]; see :func:`normal_by_row`.
+
+    Examples
+    --------
+    >>> keys = torch.tensor([7, 8, 7])
+    >>> values = uniform_by_row(keys, draw="mixup")
+    >>> bool(values[0] == values[2]), bool(values[0] == values[1])
+    (True, False)
+    """
+    values = torch.empty(len(keys), device=keys.device)
+    generator, offset = torch.Generator(keys.device), zlib.crc32(draw.encode())
+    for row, key in zip(values, keys.tolist(), strict=True):
+        row.uniform_(generator=generator.manual_seed(key + offset))
+    return values
