@@ -29,6 +29,7 @@ from asdbench.nn.adacos import SubClusterAdaCos
 from asdbench.nn.all_rows import AllRows, partners
 from asdbench.nn.noise import uniform_by_row
 from asdbench.nn.spectral import SpectrogramEncoder, SpectrumEncoder
+from asdbench.presets import Preset
 from asdbench.spec import MelSpec
 from asdbench.system import (
     BatchPlan,
@@ -65,7 +66,7 @@ class Config(BackendSettings):
     normalize_level: bool = tunable(False, Choice(False, True))
     compress: bool = tunable(False, Choice(False, True))
     embedding: int = tunable(128, minimum=2, maximum=4096)
-    width: int = tunable(16, minimum=2, maximum=256)
+    channels: int = tunable(16, minimum=2, maximum=256)
     window_frames: int = tunable(313, minimum=8, maximum=4096)
     window_hop_frames: int = tunable(156, affects="scoring", minimum=1, maximum=4096)
     precision: Precision = tunable("float32", Choice("auto", "bfloat16", "float32"), searched=False)
@@ -77,7 +78,10 @@ class AdaCos(System[Config]):
     scope = "data set"
     presets = {  # noqa: RUF012 - ClassVar in System
         "report": {},
-        "fast": {"steps": 150, "window_frames": 32, "window_hop_frames": 32},
+        "fast": Preset(
+            {"steps": 80, "backend": "knn-variance", "window_frames": 32, "window_hop_frames": 32},
+            chosen_on=("shop",),
+        ),
         "demo": {"steps": 40, "batch_size": 32, "window_frames": 32, "window_hop_frames": 32},
     }
     citation = """@inproceedings{wilkinghoff2023design,
@@ -93,11 +97,11 @@ class AdaCos(System[Config]):
         dim, compress = config.embedding, config.compress
         samples = _MEL.n_fft + _MEL.hop_samples * (config.window_frames - 1)
         branches: list[nn.Module] = [
-            SpectrumEncoder(samples, dim=dim, channels=8 * config.width, compress=compress)
+            SpectrumEncoder(samples, dim=dim, channels=8 * config.channels, compress=compress)
         ]
         for n_fft in _RESOLUTIONS[config.resolutions]:
             branches.append(
-                SpectrogramEncoder(dim=dim, n_fft=n_fft, channels=config.width, compress=compress)
+                SpectrogramEncoder(dim=dim, n_fft=n_fft, channels=config.channels, compress=compress)
             )
         self.branches = nn.ModuleList(branches)
         self.loss = SubClusterAdaCos(

@@ -42,6 +42,7 @@ SMALL = {
     # Adam's steps, what it makes of rounding included, are proportional to these.
     **{"cvae_learning_rate": 1e-4, "discriminator_learning_rate": 2e-5, "generator_learning_rate": 1e-5},
     **{"hidden": 16, "width": 16, "heads": 2, "ffn": 16, "blocks": 1, "embedding": 4},
+    **{"channels": 2, "clusters": 2},
     **{"n_mels": 16, "window_frames": 32, "window_hop_frames": 16, "time_stride": 1},
 }
 LEAST_STEPS = 10

@@ -116,7 +116,7 @@ class TestEncoderLora(SystemConformance):
 class TestAdaCos(SystemConformance):
     system = "adacos"
     settings = {  # noqa: RUF012
-        **{"steps": 6, "batch_size": 16, "width": 2, "embedding": 8, "clusters": 2},
+        **{"steps": 6, "batch_size": 16, "channels": 2, "embedding": 8, "clusters": 2},
         **{"window_frames": 12, "window_hop_frames": 12},
     }
     alternatives = {"mixup": 0.0, "precision": "bfloat16", "target_rows": 0}  # noqa: RUF012
