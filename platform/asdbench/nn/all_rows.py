@@ -64,5 +64,5 @@ def partners(keys: Tensor, all_keys: Tensor) -> Tensor:
     tensor([2, 0])
     """
     ordered, order = all_keys.sort(stable=True)
-    place = torch.searchsorted(ordered, keys, right=True) % len(all_keys)
+    place = torch.searchsorted(ordered, keys.contiguous(), right=True) % len(all_keys)
     return order[place]
