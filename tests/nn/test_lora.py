@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from asdbench.nn.encoders import build
 from asdbench.nn.lora import add_low_rank, load_frozen, original_name
 
 PATTERN = r".*(in_proj_weight|out_proj\.weight|linear\d\.weight)"
@@ -67,3 +68,11 @@ def test_pretrained_tensors_are_shared_under_their_own_names_and_checked() -> No
 def test_a_pattern_that_matches_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no matrix has a name that matches 'qkv'"):
         add_low_rank(layer(), "qkv", rank=2, scale=1.0)
+
+
+def test_encoders_have_no_batch_norm_that_a_data_parallel_training_would_replace() -> None:
+    """It would take the statistics of the batch, and two processes would train another model than one."""
+    for name in ("ced-tiny", "dasheng-base", "echo-small", "eat-base", "wav2vec2-base"):
+        encoder = build(name, dim=16, depth=1, heads=2)
+        kinds = [type(part) for part in encoder.modules()]
+        assert not any(issubclass(kind, nn.modules.batchnorm._BatchNorm) for kind in kinds), name

@@ -76,10 +76,23 @@ class Ced(Encoder):
         return out
 
 
-class StoredBatchNorm(nn.BatchNorm2d):
-    """A batch norm that uses its stored statistics, in training mode, too."""
+class StoredBatchNorm(nn.Module):
+    """A batch norm that uses its stored statistics, in training mode, too.
+
+    It is none of torch's batch norms, which a data-parallel training replaces by one over all processes.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))  # as in checkpoints; unused
 
     def forward(self, x: Tensor) -> Tensor:
         """Map Float[Tensor, "row channel height width"] to the same shape."""
         mean, var = self.running_mean, self.running_var
-        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
+        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, training=False)
