@@ -35,7 +35,7 @@ def test_a_dead_address_is_told_at_once(scheme: str, capfd: pytest.CaptureFixtur
     began = time.monotonic()
     with pytest.raises(InputError, match=f"answers at '{address}' .*refused"), Connection(address):
         pass
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20  # Ray would take minutes
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
 
