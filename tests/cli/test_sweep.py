@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from asdbench import registry
+from asdbench.cli.run import usable_systems
 from asdbench.cli.sweep import all_types
 from asdbench.data.sets import catalog
 from asdbench.io.workspace import Workspace
@@ -21,14 +23,17 @@ def sweep(*arguments: str) -> int:
 
 
 @pytest.mark.usefixtures("broken_plugin")
-def test_a_sweep_names_a_broken_plugin_and_runs_the_others(
+def test_a_sweep_names_a_broken_plugin_and_missing_weights_and_runs_the_others(
     tiny: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = ("steps=2", "cvae_steps=1", "adversarial_steps=1", "width=16", "ffn=16", "blocks=1")
     assert sweep("--data", tiny, "--machines", "fan", *QUICK, *small, "batch_size=16") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "skipped: system 'theirs' (their_plugin.py) cannot be imported" in said
-    assert "5 jobs, 4 trainings" in said
+    assert "skipped: encoder-knn, since the weights 'beats-iter3' are missing" in said
+    usable = set(usable_systems())
+    assert usable == set(registry.names()) - {"theirs", "encoder-knn", "encoder-lora"}
+    assert f"{len(usable - {'ensemble'})} jobs, " in said  # an ensemble's is those of its members
     assert sweep("--data", tiny, "--systems", "theirs", *QUICK) == 2
 
 

@@ -16,7 +16,7 @@ from asdbench.cli.options import (
     Strings,
 )
 from asdbench.cli.output import message_console, print_line, print_report
-from asdbench.errors import InfrastructureError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -210,10 +210,25 @@ def record(*, mlflow_uri: MlflowUri = None) -> None:
 
 
 def usable_systems() -> list[str]:
-    """Return the names of all systems that can be used, after a message about each that cannot."""
-    from asdbench import registry
+    """Return the names of all systems that can be used, after a message about each that cannot.
 
+    A system whose pretrained weights are missing is one of those.
+    """
+    from asdbench import registry
+    from asdbench.engine.pretrained import check_weights
+
+    workspace, usable = Workspace.from_environment(), []
     broken = registry.broken()
     for error in broken.values():
         print_line(f"skipped: {error}", style="red")
-    return [name for name in registry.names() if name not in broken]
+    for name in registry.names():
+        if name in broken:
+            continue
+        try:
+            configured = registry.configure(name)
+            check_weights(configured.members or (configured,), workspace)
+        except InputError as missing:
+            print_line(f"skipped: {name}, since {missing}")
+        else:
+            usable.append(name)
+    return usable
