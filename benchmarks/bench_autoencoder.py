@@ -109,7 +109,7 @@ def main() -> None:
         resolved = job("type0")
         ours(resolved, 20)
         job("type1").clips.batch(0)
-        frames = resolved.clips._frames[0].float().numpy()
+        frames = resolved.clips._mels.frames[0].float().numpy()
         starts = resolved.clips._windows[0]
         vectors = np.stack([frames[s : s + 5].reshape(-1) for s in starts])
         pairs = [(ours(resolved), reference(vectors, resolved)) for _ in range(ROUNDS)]

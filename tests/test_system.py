@@ -36,7 +36,7 @@ def test_a_batch_has_no_label_name_or_path() -> None:
     names = {field.name for field in fields(ClipBatch)}
     assert names == {
         "windows", "clip", "n_clips", "machine", "section", "domain", "attributes", "group", "row_keys",
-        "augmentation", "waveform", "encoded",
+        "augmentation", "waveform", "encoded", "second_waveform", "features", "supplemental", "pseudo_label",
     }  # fmt: skip
 
 

@@ -54,6 +54,10 @@ class InputSpec:
     encoder
         Also provide the embeddings of whole clips by a frozen pretrained encoder, which the platform computes
         once and stores.
+    second_channel
+        Also provide the samples of the far microphone of a stereo pair; all recordings must have one.
+    features
+        Parameters of further log-mel spectrograms of the same samples, by name.
 
     Examples
     --------
@@ -68,11 +72,23 @@ class InputSpec:
     standardize: bool = False
     waveform: bool = False
     encoder: EncoderSpec | None = None
+    second_channel: bool = False
+    features: Mapping[str, MelSpec] = field(default_factory=dict)
 
     @property
     def min_frames(self) -> int:
         """Frames that a clip has at least; a shorter one is repeated end to end until it fills them."""
         return self.window_frames or 1
+
+    def frames_of(self, spec: MelSpec, frames: int) -> int:
+        """Return how many frames of ``spec`` last as long as ``frames`` of ``mel``.
+
+        Examples
+        --------
+        >>> InputSpec(MelSpec(hop_samples=512), 64).frames_of(MelSpec(hop_samples=256), 64)
+        127
+        """
+        return 1 + (frames - 1) * self.mel.hop_samples // spec.hop_samples
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,8 @@ class BatchPlan:
     target_rows
         Rows of each batch drawn round robin from target-domain clips (if the machine type has any). The
         first of them is not transformed where the augmentations have ``"identity"``.
+    supplemental_rows
+        Rows of each batch drawn at random from supplemental clips: the machine alone, or noise alone.
     validation_share
         Share of the windows excluded from training steps and kept for validation.
     augmentations
@@ -112,6 +130,7 @@ class BatchPlan:
     draw: Literal["every-window", "window-per-clip"]
     pseudo_anomaly_share: float = 0.0
     target_rows: int = 0
+    supplemental_rows: int = 0
     validation_share: float = 0.0
     augmentations: tuple[str, ...] = ()
     hold_out: HoldOut = True
@@ -155,6 +174,16 @@ class ClipBatch:
     encoded
         Float[Tensor, "clip time band dim"], the encoder's tokens of each whole clip, however many rows it
         has; clips with other numbers of times are in other batches; only if ``InputSpec.encoder``.
+    second_waveform
+        Float[Tensor, "row sample"], the same of the far microphone; only if ``InputSpec.second_channel``.
+    features
+        Float[Tensor, "row frame mel"] by name, the further spectrograms of ``InputSpec.features``.
+    supplemental
+        Bool[Tensor, "row"], whether the row is of a supplemental clip, which has no group; only in training
+        with ``BatchPlan.supplemental_rows``.
+    pseudo_label
+        Long[Tensor, "row"], what ``System.pseudo_labels`` has given the row's clip, or ``UNKNOWN`` for a clip
+        that is not trained on; only in training steps of a stage with pseudo-labels.
     """
 
     windows: Tensor
@@ -169,6 +198,10 @@ class ClipBatch:
     augmentation: Tensor | None = None
     waveform: Tensor | None = None
     encoded: Tensor | None = None
+    second_waveform: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    supplemental: Tensor | None = None
+    pseudo_label: Tensor | None = None
 
     def mean_over_clips(self, values: Tensor) -> Tensor:
         """Return the mean over the rows of each clip, Float[Tensor, "clip ..."].
@@ -225,7 +258,8 @@ class ClipBatch:
 
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ClipBatch":
         mapped = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **mapped)  # type: ignore[arg-type]
+        features = {name: function(value) for name, value in self.features.items()}
+        return replace(self, features=features, **mapped)  # type: ignore[arg-type]
 
 
 def _pooled(rows: Tensor, pooling: Pooling) -> Tensor:
@@ -367,6 +401,8 @@ class Stage:
         Precision of matrix products; ``"auto"`` is bfloat16 where the hardware is faster with it.
     plan
         Composition of the batches of this stage (default: ``System.batch_plan``).
+    pseudo_labels
+        Call ``System.pseudo_labels`` before the first step; its labels are in this stage's batches.
 
     Examples
     --------
@@ -381,6 +417,7 @@ class Stage:
     steps: int | None = None
     precision: Precision = "float32"
     plan: BatchPlan | None = None
+    pseudo_labels: bool = False
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -535,6 +572,14 @@ class System(nn.Module, Generic[ConfigT]):
         ``progress`` runs from 0 at the first step of the stage towards 1 at its end.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, batch, update, progress)")
+
+    def pseudo_labels(self, batches: Iterable[ClipBatch]) -> Tensor:
+        """Return a label of each training clip, Long[Tensor, "clip"], in the order of the batches.
+
+        Runs before a stage with ``pseudo_labels``, in evaluation mode and without gradients. The batches have
+        all windows of the clips that are trained on, as at scoring.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define pseudo_labels(self, batches)")
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Fit the parts that are not trained by gradients, from one more pass over the training batches.

@@ -44,7 +44,7 @@ def job(data: DataSet, *, input_spec: InputSpec = NEEDS, plan: BatchPlan = EVERY
 
 def windows_of(found: JobData, clip_ids: Any, *, length: int = 5) -> Counter[bytes]:
     """Return every window of the given clips, as bytes, from the stored frames."""
-    shard = found._shards[0]
+    shard = found._mels.shards[0]
     return Counter(
         shard.clip(int(clip_id))[start : start + length].astype(np.float32).tobytes()
         for clip_id in clip_ids
@@ -292,7 +292,7 @@ def test_rows_of_others_are_their_training_windows(data: DataSet) -> None:
     train = data.clips.filter(pl.col("split") == "train")
     seen = set()
     for machine, name in ((1, "fan"), (2, "valve")):
-        shard = found._shards[machine]
+        shard = found._mels.shards[machine]
         allowed = {
             shard.clip(clip_id)[start : start + 5].astype(np.float32).tobytes()
             for clip_id in train.filter(pl.col("machine_type") == name)["clip_id"]
@@ -506,6 +506,106 @@ def test_the_back_end_gets_the_scoring_windows_of_training_clips(data: DataSet) 
     assert clips == len(found.training_ids)
 
 
+# Supplemental clips, the far microphone, further spectrograms, pseudo-labels
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    base = tmp_path_factory.mktemp("pairs")
+    folder = write_tiny(base / "clips", machine_types=("fan", "pump"), supplemental_clips=3, channels=2)
+    return catalog.add(Workspace.from_home(base / "home"), "pairs", folder, channels="near")
+
+
+SUPPLEMENTED = BatchPlan(16, draw="window-per-clip", target_rows=2, supplemental_rows=5)
+
+
+def test_supplemental_rows_are_of_supplemental_clips_alone(pairs: DataSet) -> None:
+    found = job(pairs, plan=SUPPLEMENTED)
+    ids = pairs.clips.filter(of("pump", "supplemental"))["clip_id"]
+    noise, normal = windows_of(found, ids), windows_of(found, found.training_ids)
+    seen = set()
+    for step in range(20):
+        batch = found.batch(step)
+        assert batch.supplemental is not None
+        assert batch.group is not None
+        assert batch.supplemental.sum() == 5
+        assert ((batch.group == UNKNOWN) == batch.supplemental).all()
+        rows = content(replace(batch, windows=batch.windows[batch.supplemental]))
+        seen |= set(rows)
+        assert set(rows) <= set(noise)
+        assert set(content(replace(batch, windows=batch.windows[~batch.supplemental]))) <= set(normal)
+    assert len(seen) > 5
+    assert found.facts == job(pairs, plan=replace(SUPPLEMENTED, supplemental_rows=0)).facts
+    assert sum(batch.n_clips for batch in found.backend_batches()) == len(found.training_ids)
+    everything = of_data_set(pairs, plan=SUPPLEMENTED)
+    assert {int(m) for step in range(20) for m in everything.batch(step).machine} == {0, 1}
+
+
+def test_a_supplemental_clip_with_the_content_of_a_test_clip_is_refused(pairs: DataSet) -> None:
+    leaky = with_content_of(pairs, of("pump", "supplemental"), of("pump", "test"))
+    with pytest.raises(InputError, match=r"data leak: 1 training clips of pump"):
+        job(leaky, plan=SUPPLEMENTED)
+    assert job(leaky, plan=EVERY).training_ids.size  # takes none
+
+
+def test_the_far_microphone_comes_with_the_near_one(pairs: DataSet) -> None:
+    spec = replace(NEEDS, waveform=True, second_channel=True)
+    found = job(pairs, plan=CLIPS, input_spec=spec)
+    for batch in (found.batch(0), next(iter(found.scoring_batches(found.test_ids)))):
+        assert batch.waveform is not None
+        assert batch.second_waveform is not None
+        rest = batch.second_waveform - 0.5 * batch.waveform
+        assert 0.015 < float(rest.std()) < 0.025  # the noise of the far microphone
+
+
+def test_further_spectrograms_are_of_the_same_samples(pairs: DataSet) -> None:
+    features = {"fine": MelSpec(hop_samples=128, n_mels=4), "wide": MelSpec(hop_samples=1024, n_mels=6)}
+    spec = replace(NEEDS, waveform=True, features=features)
+    found = job(pairs, plan=CLIPS, input_spec=spec)
+    whole = job(pairs, plan=CLIPS, input_spec=replace(spec, window_frames=None))
+    for batch in (found.batch(0), *found.scoring_batches(found.test_ids), *whole.backend_batches()):
+        length = (batch.windows.shape[1] - 1) * 512
+        assert batch.waveform is not None
+        for name, mel in features.items():
+            assert batch.features[name].shape == (
+                len(batch.windows),
+                1 + length // mel.hop_samples,
+                mel.n_mels,
+            )
+        fine = log_mel_of_padded(batch.waveform, features["fine"])
+        torch.testing.assert_close(batch.features["fine"], fine, atol=0.1, rtol=1e-3)
+    z = job(pairs, plan=CLIPS, input_spec=replace(spec, standardize=True))
+    frames = torch.cat([batch.features["fine"].flatten(0, 1) for batch in z.backend_batches()])
+    assert frames.mean(0).abs().max() < 0.1
+    assert (frames.std(0) - 1).abs().max() < 0.1
+    assert z.feature_standardizations.keys() == features.keys()
+
+
+def test_augmentations_do_not_go_with_further_inputs(pairs: DataSet) -> None:
+    for spec in (replace(NEEDS, second_channel=True), replace(NEEDS, features={"fine": MelSpec()})):
+        with pytest.raises(ValueError, match="augmentations change windows and waveform alone"):
+            job(pairs, plan=replace(CLIPS, augmentations=TRANSFORMS), input_spec=spec)
+
+
+def test_pseudo_labels_follow_the_clips(pairs: DataSet) -> None:
+    found = of_data_set(pairs, plan=SUPPLEMENTED)
+    rows = [row for batch in found.pseudo_label_batches() for row in batch.machine[batch.clip.diff(
+        prepend=torch.tensor([-1])) > 0]]  # fmt: skip
+    labels = np.arange(len(rows))
+    given = found.with_pseudo_labels(labels)
+    assert found.batch(0).pseudo_label is None
+    trained = np.flatnonzero(found._is_trained)
+    for step in range(5):
+        batch, clip = given.batch(step), found._rows(step)[1]
+        expected = [int(np.flatnonzero(trained == c)[0]) if c in trained else UNKNOWN for c in clip]
+        assert batch.pseudo_label is not None
+        assert batch.pseudo_label.tolist() == expected
+    with pytest.raises(InputError, match=r"returns labels of shape \(3,\) for \d+ training clips"):
+        found.with_pseudo_labels(labels[:3])
+    with pytest.raises(ValueError, match="pseudo-labels needs a batch plan that draws 'window-per-clip'"):
+        next(job(pairs).pseudo_label_batches())
+
+
 # One training for all machine types of a data set
 
 ALL = BatchPlan(16, draw="window-per-clip", target_rows=2)
@@ -621,7 +721,7 @@ def test_a_data_set_has_no_pseudo_anomalies(data: DataSet) -> None:
 def test_a_row_can_be_a_whole_clip_and_a_batch_has_clips_of_one_length(
     data: DataSet,
 ) -> None:
-    shard_of = job(data)._shards[0]
+    shard_of = job(data)._mels.shards[0]
     spec = replace(NEEDS, window_frames=None, waveform=True)
     found = job(data, plan=CLIPS, input_spec=spec)
     ids = np.repeat(found.test_ids, 2)  # neighbors of equal length
@@ -700,7 +800,7 @@ def test_scoring_batches_hold_every_window_and_no_hint(
         scored += [batch.windows[batch.clip == clip] for clip in range(batch.n_clips)]
     assert len(scored) == len(ids)
     for clip_id, windows in zip(ids, scored, strict=True):
-        frames = found._shards[0].clip(int(clip_id)).astype(np.float32)
+        frames = found._mels.shards[0].clip(int(clip_id)).astype(np.float32)
         starts = window_starts(len(frames), 5, 3)
         assert np.array_equal(windows.numpy(), np.stack([frames[start : start + 5] for start in starts]))
 

@@ -80,7 +80,7 @@ def test_an_encoder_is_referred_to_and_scores_as_stored(tmp_path: Path, far_micr
             (found,) = detector.stream([samples], RATE, window_s=9.0)
             assert found.score == pytest.approx(score, rel=1e-3, abs=1e-3)
         if far_microphone == "subtract":
-            with pytest.raises(InputError, match="valve has 1 channel, and encoder-knn subtracts the far"):
+            with pytest.raises(InputError, match="valve has 1 channel, and encoder-knn reads the far"):
                 detector.score(samples[0], RATE)
         weights = store.weights_path(workspace, records.named(tiny_encoder.ID))
         assert detector.record.machines["valve"].models[0].weights == {

@@ -102,7 +102,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     registry.get.cache_clear()
     registry.source_hash.cache_clear()
 
-    def function(*replacements: tuple[str, str]) -> FinishedJob:
+    def function(*replacements: tuple[str, str], **tiny: Any) -> FinishedJob:
         text = SOUND
         for old, new in replacements:
             assert old in text
@@ -110,7 +110,8 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
         (tmp_path / "code/their_suite_system.py").write_text(text)
         importlib.invalidate_caches()
         workspace = Workspace.from_home(tmp_path / "home")
-        catalog.add(workspace, "tiny", write_tiny(tmp_path / "clips"))
+        policy = "near" if tiny.get("channels") == 2 else None
+        catalog.add(workspace, "tiny", write_tiny(tmp_path / "clips", **tiny), channels=policy)
         return run_job(
             Job("theirs", {}, "tiny", "fan", seed=1), workspace, JobStore.from_workspace(workspace)
         )
@@ -122,9 +123,11 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     registry.source_hash.cache_clear()
 
 
-def checks_of(bench: FinishedJob, folder: Path) -> dict[str, Callable[[], None]]:
+def checks_of(
+    bench: FinishedJob, folder: Path, suite: SystemConformance | None = None
+) -> dict[str, Callable[[], None]]:
     """Return every test of the suite, to be called; settings by their names."""
-    suite, job = Suite(), bench.resolved.job
+    suite, job = suite or Suite(), bench.resolved.job
     place = iter(folder / str(k) for k in range(99))
 
     def fresh() -> Path:
@@ -183,6 +186,76 @@ def test_one_training_for_all_machine_types(build: Build, tmp_path: Path) -> Non
             samples, rate = soundfile.read(resolved.data.root / path, dtype="int16")
             detection = detector.score(samples, rate, machine=resolved.machine_type)
             assert detection.score == pytest.approx(score, rel=1e-5, abs=1e-5)
+
+
+class WithEverything(Suite):
+    channels = 2
+    supplemental_clips = 4
+
+
+EVERY_INPUT = [
+    (
+        "standardize=True)",
+        'standardize=True, second_channel=True, features={"fine": MelSpec(hop_samples=256, n_mels=4)})',
+    ),
+    ('BatchPlan(16, "every-window")', 'BatchPlan(16, "window-per-clip", supplemental_rows=4)'),
+    (
+        '        return [Stage("one", [Update("all", optimizer)], epochs=self.config.epochs)]',
+        '        updates = [Update("all", optimizer)]\n'
+        '        first = Stage("one", updates, epochs=self.config.epochs)\n'
+        '        return [first, Stage("two", updates, epochs=self.config.epochs, pseudo_labels=True)]\n'
+        "    def pseudo_labels(self, batches):\n"
+        "        far = [b.mean_over_clips(b.second_waveform.abs().mean(1)) for b in batches]\n"
+        "        self.labels = (torch.cat(far) > torch.cat(far).median()).long()\n"
+        "        return self.labels",
+    ),
+    (
+        '        return Losses({"all": Mean.from_values(error.square())})',
+        "        assert batch.supplemental.sum() <= 4\n"
+        "        weight = 1.0 if batch.pseudo_label is None else 1 + batch.pseudo_label[:, None]\n"
+        '        fine = batch.features["fine"].mean((1, 2))[:, None]\n'
+        '        return Losses({"all": Mean.from_values(weight * (error - fine).square())})',
+    ),
+    (
+        "score = error.abs().pow(self.config.power).mean(1)",
+        "score = error.abs().pow(self.config.power).mean(1)"
+        ' + batch.features["fine"][:, 2].square().mean(1) + batch.second_waveform.abs().mean(1)',
+    ),
+]
+
+
+@pytest.mark.parametrize("scope", ["machine", "data set"])
+def test_every_optional_input_and_pseudo_labels(build: Build, tmp_path: Path, scope: str) -> None:
+    of_scope = ('    citation = "@misc', f'    scope = "{scope}"\n    citation = "@misc')
+    finished = build(*EVERY_INPUT, of_scope, channels=2, supplemental_clips=4)
+    assert [point.stage for point in finished.training_record.curve].count("two") == 3
+    checks = checks_of(finished, tmp_path, WithEverything())
+    for name in ("batches", "state", "silence", "learns", "same seed", "resumed"):
+        checks[name]()
+    resolved = finished.resolved
+    description = resolved.training_description
+    assert len(description["supplemental"]) == (1 if scope == "machine" else 2)
+    export_model([resolved], finished.store, tmp_path / "detector")
+    detector = Detector.load(tmp_path / "detector")
+    for path, score in judged_scores(resolved, finished.store).select("path", "score").iter_rows():
+        samples, rate = soundfile.read(resolved.data.root / path, dtype="int16")
+        assert detector.score(samples.T, rate).score == pytest.approx(score, rel=1e-5, abs=1e-5)
+    with pytest.raises(InputError, match="reads the far microphone; give recordings"):
+        detector.score(samples[:, 0], rate)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (EVERY_INPUT[0], r"far microphone .* and 32 of 32 recordings of fan .* have one channel"),
+        (EVERY_INPUT[1], r"'tiny' has no supplemental clips of fan, and this system trains with some"),
+    ],
+)
+def test_recordings_that_lack_what_a_system_reads_are_refused(
+    build: Build, change: tuple[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build(change)
 
 
 def test_a_sound_system_passes(build: Build, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ each clip as one window of the clip's own length. Spectrograms are float16, as t
 feature store keeps them, so that a recording scored here and one scored from the store have the same values.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +68,11 @@ def crop_samples(spec: MelSpec, frames: int) -> int:
 def first_sample(frame: int, spec: MelSpec) -> int:
     """Return the first sample of the crop of a window that begins at ``frame``; frames are centered."""
     return spec.hop_samples * frame - spec.n_fft // 2
+
+
+def feature_starts(frames: NDArray[np.int64], input_spec: InputSpec, spec: MelSpec) -> NDArray[np.int64]:
+    """Return the first frames, in a further spectrogram, of windows that begin at ``frames`` of ``mel``."""
+    return frames * input_spec.mel.hop_samples // spec.hop_samples
 
 
 def repeated(samples: NDArray[np.int16], input_spec: InputSpec) -> NDArray[np.int16]:
@@ -140,6 +145,7 @@ def scoring_batches(
     machine: int = 0,
     encode: Encode | None = None,
     far: Sequence[NDArray[np.int16]] | None = None,
+    feature_standardizations: Mapping[str, Standardization] | None = None,
 ) -> Iterator[ClipBatch]:
     """Yield all windows of clips that are not in a store, as `JobData.scoring_batches` does of stored ones.
 
@@ -153,6 +159,7 @@ def scoring_batches(
     encode : the encoder whose embeddings the system reads: from the samples of a clip, and those of its far
         microphone if there is one, to its tokens, Half[Tensor, "time band dim"]
     far : samples of the far microphone of each clip
+    feature_standardizations : statistics of the further spectrograms, if the system takes z-scores
     """
     frames = [max(input_spec.mel.frames(len(samples)), input_spec.min_frames) for samples in clips]
     lengths = [input_spec.window_frames or of_clip for of_clip in frames]
@@ -168,7 +175,18 @@ def scoring_batches(
         length = lengths[group.start]
         batch = _scoring_batch(clips[group], starts[group], length, input_spec, standardization, section)
         tokens = None if encoded is None else torch.stack(encoded[group]).float()
-        yield replace(batch, machine=torch.full_like(batch.machine, machine), encoded=tokens)
+        features = _features(clips[group], starts[group], length, input_spec, feature_standardizations or {})
+        second = None
+        if input_spec.second_channel:
+            assert far is not None
+            second = _crops_of(far[group], starts[group], length, input_spec)
+        yield replace(
+            batch,
+            machine=torch.full_like(batch.machine, machine),
+            encoded=tokens,
+            features=features,
+            second_waveform=second,
+        )
 
 
 def _scoring_batch(
@@ -186,11 +204,7 @@ def _scoring_batch(
             for samples, of_clip in zip(clips, starts, strict=True)
         ]
     )
-    waveform = None
-    if input_spec.waveform:
-        owners = [repeated(samples, input_spec) for samples in clips]
-        of_rows = [owner for owner, of_clip in zip(owners, starts, strict=True) for _ in of_clip]
-        waveform = crops(of_rows, np.concatenate(starts), mel, frames=length)
+    waveform = _crops_of(clips, starts, length, input_spec) if input_spec.waveform else None
     batch = ClipBatch(
         windows=standardization.apply_(windows) if standardization else windows,
         clip=torch.empty(0),
@@ -200,3 +214,39 @@ def _scoring_batch(
         waveform=waveform,
     )
     return regrouped(batch, [len(of_clip) for of_clip in starts])
+
+
+def _crops_of(
+    clips: Sequence[NDArray[np.int16]],
+    starts: Sequence[NDArray[np.int64]],
+    length: int,
+    input_spec: InputSpec,
+) -> Tensor:
+    """Return the samples of all windows of clips, Float[Tensor, "row sample"]."""
+    owners = [repeated(samples, input_spec) for samples in clips]
+    of_rows = [owner for owner, of_clip in zip(owners, starts, strict=True) for _ in of_clip]
+    return crops(of_rows, np.concatenate(starts), input_spec.mel, frames=length)
+
+
+def _features(
+    clips: Sequence[NDArray[np.int16]],
+    starts: Sequence[NDArray[np.int64]],
+    length: int,
+    input_spec: InputSpec,
+    standardizations: Mapping[str, Standardization],
+) -> dict[str, Tensor]:
+    """Return the further spectrograms of all windows of clips, Float[Tensor, "row frame mel"] by name."""
+    features = {}
+    for name, spec in input_spec.features.items():
+        least, n_frames = (input_spec.frames_of(spec, n) for n in (input_spec.min_frames, length))
+        rows = [
+            windows_at(
+                stored_mel(samples, spec, min_frames=least),
+                feature_starts(of_clip, input_spec, spec),
+                n_frames,
+            )
+            for samples, of_clip in zip(clips, starts, strict=True)
+        ]
+        windows = torch.cat(rows)
+        features[name] = standardizations[name].apply_(windows) if name in standardizations else windows
+    return features

@@ -252,6 +252,7 @@ class FeatureSpec:
     waveform : whether the jobs read waveforms, too
     encoder : of the embeddings that the jobs read, too
     weights : ids of pretrained weights that the jobs read themselves
+    second_channel : whether they read those of the far microphone, too
     """
 
     data: str
@@ -261,6 +262,11 @@ class FeatureSpec:
     waveform: bool = False
     encoder: EncoderSpec | None = None
     weights: tuple[str, ...] = ()
+    second_channel: bool = False
+
+
+def _far(data: DataSet) -> DataSet:
+    return dataclasses.replace(data, channels="far")
 
 
 def paths(data: DataSet, spec: FeatureSpec) -> list[Path]:
@@ -270,6 +276,8 @@ def paths(data: DataSet, spec: FeatureSpec) -> list[Path]:
     files = [mel_path(data, spec.machine_type, spec.mel, min_frames=spec.min_frames)]
     if spec.waveform:
         files.append(waveform_path(data, spec.machine_type))
+    if spec.second_channel:
+        files.append(waveform_path(_far(data), spec.machine_type))
     if spec.encoder is not None:
         files.append(embeddings_path(data, spec.machine_type, spec.encoder))
     return files
@@ -303,7 +311,8 @@ def build(
     InfrastructureError
         The disk is full.
     """
-    total = clips_of(data, spec.machine_type).height * (2 if spec.encoder is None else 3)
+    n_passes = 2 + (spec.encoder is not None) + spec.second_channel
+    total = clips_of(data, spec.machine_type).height * n_passes
     done = itertools.count(1)
 
     def advance(_: int) -> None:
@@ -311,6 +320,8 @@ def build(
             progress(next(done), total)
 
     waveforms(data, spec.machine_type, progress=advance)
+    if spec.second_channel:
+        waveforms(_far(data), spec.machine_type, progress=advance)
     mels(data, spec.machine_type, spec.mel, min_frames=spec.min_frames, progress=advance)
     if spec.encoder is not None:
         from asdbench.data.embeddings import embeddings
@@ -334,6 +345,8 @@ def bytes_to_build(data: DataSet, specs: Iterable[FeatureSpec]) -> int:
 
             path = embeddings.embeddings_path(data, spec.machine_type, spec.encoder)
             sizes[path] = embeddings.bytes_to_build(data, spec.machine_type, spec.encoder)
+        if spec.second_channel:
+            sizes[waveform_path(_far(data), spec.machine_type)] = int(samples.sum()) * 2
     return sum(n_bytes for path, n_bytes in sizes.items() if stored(path) is None)
 
 

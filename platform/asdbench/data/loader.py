@@ -11,10 +11,10 @@ attributes; nothing here knows a label or a path.
 """
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,23 +27,26 @@ from asdbench.data.clip_windows import (
     Standardization,
     crop_samples,
     crops,
+    feature_starts,
     first_sample,
     grouped,
     regrouped,
     repeated,
     window_starts,
-    windows_at,
 )
 from asdbench.data.embeddings import embeddings
 from asdbench.data.holdout import folds, hold_out
+from asdbench.data.mel_frames import MelFrames
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.training_clips import (
     TrainingClips,
+    check_pairs,
     columns_of,
     facts_of,
     group_indices,
     pseudo_anomaly_types,
     reject_leaks,
+    supplemental_clips,
     trained_types,
     training_clips,
 )
@@ -53,7 +56,7 @@ from asdbench.features.mel import log_mel_of_padded
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, Scope
 
 # what is computed once, whichever of the clips are trained on
-_OF_RECORDINGS = ("_sources", "_shards", "_layouts", "_waveforms", "_encoded", "_frames")
+_OF_RECORDINGS = ("_sources", "_mels", "_features", "_waveforms", "_second_waveforms", "_encoded")
 _EPOCH, _STEP, _VALIDATION, _HOLD_OUT = range(4)  # purposes of random streams
 
 
@@ -101,7 +104,7 @@ class JobData:
         scope: Scope = "machine",
         hold_out_seed: int | None = None,
     ) -> None:
-        _check(plan, scope)
+        _check(plan, scope, input_spec)
         if input_spec.encoder is not None and plan.draw == "every-window":
             raise ValueError("a plan that draws every window takes no embeddings; draw 'window-per-clip'")
         self.data, self.machine_type, self.input_spec, self.plan, self.seed = (
@@ -118,7 +121,11 @@ class JobData:
         )
         self._trained_types = trained_types(data, machine_type, scope)
         self._own = self._trained_types.index(machine_type)
-        reject_leaks(data, self._sources)
+        splits = ("train", "supplemental") if plan.supplemental_rows else ("train",)
+        reject_leaks(data, self._sources, splits=splits)
+        if input_spec.second_channel:
+            check_pairs(self._sources)
+        self._supplement = supplemental_clips(data, self._trained_types) if plan.supplemental_rows else {}
         self._folds = {name: self._held_out(name) for name in self._trained_types}
         is_cross_fitted = plan.hold_out == "cross-fit"
         self.n_folds = max(map(len, self._folds.values())) if is_cross_fitted else 0
@@ -128,6 +135,7 @@ class JobData:
         self.test_ids = tested["clip_id"].sort().to_numpy()
         self._groups = group_indices(self._training)
         self.facts = facts_of(self._training, groups=len(self._groups))
+        self._pseudo_labels: NDArray[np.int64] | None = None
 
     def _held_out(self, machine_type: str) -> list[NDArray[np.int64]]:
         """Return the ids of the clips of a machine type that are held out, in folds; each type's by one draw.
@@ -176,11 +184,15 @@ class JobData:
         """Return the same clips drawn by another plan, which differs in the make-up of batches alone."""
         if plan is None or plan == self.plan:
             return self
-        _check(plan, self.scope)
+        _check(plan, self.scope, self.input_spec)
         same = replace(plan, hold_out=self.plan.hold_out, validation_share=self.plan.validation_share)
-        if plan != same or plan.draw != self.plan.draw or (plan.pseudo_anomaly_share and not self._others):
+        lacks_clips = (plan.pseudo_anomaly_share and not self._others) or (
+            plan.supplemental_rows and not self._supplement
+        )
+        if plan != same or plan.draw != self.plan.draw or lacks_clips:
             raise ValueError(
-                "a stage's batch plan may differ in size, shares, target rows and augmentations only"
+                "a stage's batch plan may differ in size, shares, target rows and augmentations only, and "
+                "may draw pseudo-anomalies and supplemental rows only if System.batch_plan does"
             )
         other = copy.copy(self)
         other.plan = plan
@@ -194,21 +206,17 @@ class JobData:
         return [*((self.data, name) for name in self._trained_types), *self._others]
 
     @cached_property
-    def _shards(self) -> list[feature_store.Shard]:
-        return [
-            feature_store.mels(data, machine, self.input_spec.mel, min_frames=self.input_spec.min_frames)
-            for data, machine in self._sources
-        ]
+    def _mels(self) -> MelFrames:
+        spec = self.input_spec
+        return MelFrames(self._sources, spec.mel, min_frames=spec.min_frames)
 
     @cached_property
-    def _layouts(self) -> list[feature_store.Layout]:
-        """Where the clips lie in the shards, which need not be built."""
-        return [
-            feature_store.mel_layout(
-                data, machine, self.input_spec.mel, min_frames=self.input_spec.min_frames
-            )
-            for data, machine in self._sources
-        ]
+    def _features(self) -> dict[str, MelFrames]:
+        spec = self.input_spec
+        return {
+            name: MelFrames(self._sources, mel, min_frames=spec.frames_of(mel, spec.min_frames))
+            for name, mel in spec.features.items()
+        }
 
     @cached_property
     def _waveforms(self) -> list[feature_store.Shard]:
@@ -220,26 +228,35 @@ class JobData:
         return [embeddings(data, machine, self.input_spec.encoder) for data, machine in self._sources]
 
     @cached_property
-    def _frames(self) -> list[Tensor]:
-        return [_as_tensor(shard.rows) for shard in self._shards]
+    def _second_waveforms(self) -> list[feature_store.Shard]:
+        far = [(replace(data, channels="far"), machine) for data, machine in self._sources]
+        return [feature_store.waveforms(data, machine) for data, machine in far]
 
     @cached_property
     def _clips(self) -> TrainingClips:
-        trained = [*self._training.items()]
-        others = [(None, training_clips(data, other)) for data, other in self._others]
+        tables = [(index, *pair) for index, pair in enumerate(self._training.items())]
+        tables += [(self._trained_types.index(name), name, table) for name, table in self._supplement.items()]
+        named: list[tuple[int, str | None, pl.DataFrame]] = [*tables]
+        for index, (data, other) in enumerate(self._others, start=len(self._trained_types)):
+            named.append((index, None, training_clips(data, other)))
         columns = [
-            columns_of(table, layout, machine, name, self.facts, self._groups)
-            for machine, ((name, table), layout) in enumerate(
-                zip([*trained, *others], self._layouts, strict=True)
-            )
+            columns_of(table, self._mels.layouts[machine], machine, name, self.facts, self._groups)
+            for machine, name, table in named
         ]
         return TrainingClips(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
     @cached_property
     def _is_trained(self) -> NDArray[np.bool_]:
-        """Whether a clip is of a machine type that is trained on, and no pseudo-anomaly; shape (clip,)."""
-        is_trained: NDArray[np.bool_] = self._clips.machine < len(self._trained_types)
+        """Whether a clip is an ordinary one: no pseudo-anomaly, not supplemental; shape (clip,)."""
+        clips = self._clips
+        is_trained: NDArray[np.bool_] = (clips.machine < len(self._trained_types)) & ~clips.supplemental
         return is_trained
+
+    @cached_property
+    def _is_own(self) -> NDArray[np.bool_]:
+        """Whether a clip is a training clip of the job's machine type; shape (clip,)."""
+        is_own: NDArray[np.bool_] = self._is_trained & (self._clips.machine == self._own)
+        return is_own
 
     @property
     def _window_frames(self) -> int:
@@ -272,12 +289,16 @@ class JobData:
 
     @cached_property
     def _row_counts(self) -> tuple[int, int, int]:
-        """Rows of source clips, target clips and other machine types in a ``window-per-clip`` batch."""
-        pseudo_anomaly_data = round(self.plan.pseudo_anomaly_share * self.plan.size)
-        target = min(self.plan.target_rows, self.plan.size - pseudo_anomaly_data)
+        """Rows of source clips, target clips and other machine types in a ``window-per-clip`` batch.
+
+        The supplemental rows come in addition to these, within the size of the batch.
+        """
+        size = self.plan.size - self.plan.supplemental_rows
+        pseudo_anomaly_data = round(self.plan.pseudo_anomaly_share * size)
+        target = min(self.plan.target_rows, size - pseudo_anomaly_data)
         if not (self._is_trained & (self._clips.domain == 1)).any():
             target = 0
-        return self.plan.size - pseudo_anomaly_data - target, target, pseudo_anomaly_data
+        return size - pseudo_anomaly_data - target, target, pseudo_anomaly_data
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -307,10 +328,32 @@ class JobData:
                 starts, clip = (column[chosen] for column in self._windows)
                 yield self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
             return
+        yield from self._whole_clips(np.flatnonzero(self._is_own))
+
+    def pseudo_label_batches(self) -> Iterator[ClipBatch]:
+        """Yield the windows of all clips that are trained on, as at scoring, with domain and attributes."""
+        if self.plan.draw == "every-window":
+            raise ValueError("a stage with pseudo-labels needs a batch plan that draws 'window-per-clip'")
+        yield from self._whole_clips(np.flatnonzero(self._is_trained))
+
+    def with_pseudo_labels(self, labels: NDArray[np.int64]) -> "JobData":
+        """Return the same clips with a label for each clip of :meth:`pseudo_label_batches`."""
+        n_clips = int(self._is_trained.sum())
+        if labels.shape != (n_clips,):
+            raise InputError(
+                f"pseudo_labels returns labels of shape {labels.shape} for {n_clips} training clips; return "
+                f"one label for each clip of the batches"
+            )
+        other = copy.copy(self)
+        other._pseudo_labels = np.full(len(self._clips.clip_id), UNKNOWN, np.int64)
+        other._pseudo_labels[self._is_trained] = labels
+        return other
+
+    def _whole_clips(self, chosen: NDArray[np.int64]) -> Iterator[ClipBatch]:
+        """Yield all windows of some training clips, several clips a batch."""
         clips = self._clips
-        own = np.flatnonzero(clips.machine == self._own)
-        spans = [(int(clips.start[c]), int(clips.stop[c])) for c in own]
-        for group, length in self._by_rows(own, spans, clips.clip_id[own]):
+        spans = [(int(clips.start[c]), int(clips.stop[c])) for c in chosen]
+        for group, length in self._by_rows(chosen, spans, clips.clip_id[chosen]):
             starts = np.concatenate([start for _, start in group])
             clip = np.concatenate([np.full(len(start), c) for c, start in group])
             batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64), length)
@@ -343,7 +386,7 @@ class JobData:
 
     def _own_windows(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of some training windows that are of the job's machine type."""
-        own: NDArray[np.int64] = windows[self._clips.machine[self._windows[1][windows]] == self._own]
+        own: NDArray[np.int64] = windows[self._is_own[self._windows[1][windows]]]
         return own
 
     def _rows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -387,7 +430,11 @@ class JobData:
             turn = np.arange(step * target_rows, (step + 1) * target_rows)
             drawn.append(np.take(stream(self.seed, _EPOCH).permutation(target), turn, mode="wrap"))
         if other_rows:
-            drawn.append(generator.choice(np.flatnonzero(~self._is_trained), other_rows))
+            others = np.flatnonzero(clips.machine >= len(self._trained_types))
+            drawn.append(generator.choice(others, other_rows))
+        if self.plan.supplemental_rows:
+            supplement = np.flatnonzero(clips.supplemental)
+            drawn.append(generator.choice(supplement, self.plan.supplemental_rows))
         return np.concatenate(drawn)
 
     def _training_batch(
@@ -397,7 +444,7 @@ class JobData:
         keys: NDArray[np.int64],
         length: int | None = None,
     ) -> ClipBatch:
-        clips = self._clips
+        clips, labels = self._clips, self._pseudo_labels
         machine = clips.machine[clip]
         length = length or self._window_frames
         return ClipBatch(
@@ -410,9 +457,9 @@ class JobData:
             attributes=torch.from_numpy(clips.attributes[clip]),
             group=torch.from_numpy(clips.group[clip]),
             row_keys=torch.from_numpy(keys),
-            waveform=self._crops(machine, clips.clip_id[clip], starts - clips.start[clip], length)
-            if self.input_spec.waveform
-            else None,
+            supplemental=torch.from_numpy(clips.supplemental[clip]) if self.plan.supplemental_rows else None,
+            pseudo_label=None if labels is None else torch.from_numpy(labels[clip]),
+            **self._further_inputs(machine, clips.clip_id[clip], starts - clips.start[clip], length),
         )
 
     def _augmented(
@@ -429,7 +476,10 @@ class JobData:
         rows = np.flatnonzero([name in ON_WAVEFORM for name in transforms])
         if len(rows):
             crops = augmented_crops(
-                [self._samples(int(clips.machine[c]), int(clips.clip_id[c])) for c in clip[rows]],
+                [
+                    self._samples(self._waveforms, int(clips.machine[c]), int(clips.clip_id[c]))
+                    for c in clip[rows]
+                ],
                 [
                     first_sample(int(start), self.input_spec.mel)
                     for start in (starts - clips.start[clip])[rows]
@@ -442,7 +492,7 @@ class JobData:
                 log_mel_of_padded(crops, self.input_spec.mel).half().float()
             )  # rounded as those that are stored
             places = torch.from_numpy(rows)
-            batch.windows[places] = self._standardized(mels, clips.machine[clip[rows]])
+            batch.windows[places] = self._standardized(mels, clips.machine[clip[rows]], self._mels)
             if batch.waveform is not None:
                 batch.waveform[places] = crops
         mask_windows(batch.windows, transforms=transforms, keys=keys.tolist())
@@ -452,7 +502,7 @@ class JobData:
 
     def scoring_batches(self, clip_ids: Sequence[int] | NDArray[np.int64]) -> Iterator[ClipBatch]:
         """Yield all windows of the given clips of the job's machine type, several clips a batch, in order."""
-        spans = [self._shards[self._own].span(int(clip_id)) for clip_id in clip_ids]
+        spans = [self._mels.layouts[self._own].span(int(clip_id)) for clip_id in clip_ids]
         sections = {
             row[0]: row[1] for row in self.data.clips.select("clip_id", "section").iter_rows()
         }  # not part of what a name tells: the organizers give it for every clip
@@ -469,7 +519,7 @@ class JobData:
                 n_clips=0,
                 machine=torch.from_numpy(own),
                 section=torch.tensor(section),
-                waveform=self._crops(own, ids, offsets, length) if self.input_spec.waveform else None,
+                **self._further_inputs(own, ids, offsets, length),
             )
             batch = self._with_tokens(batch, own[: len(group)], [clip_ids[c] for c, _ in group])
             yield regrouped(batch, [len(start) for _, start in group])
@@ -519,42 +569,32 @@ class JobData:
     @property
     def standardization(self) -> Standardization | None:
         """Statistics of the mel bins over the job's training clips, if the system wants z-scores."""
-        return self._standardization_of(self._own) if self.input_spec.standardize else None
+        return self._statistics(self._mels, self._own) if self.input_spec.standardize else None
 
-    def _standardization_of(self, machine: int) -> Standardization:
-        """Return the statistics over the training clips of a machine type, which are computed once."""
-        if machine not in self._standardizations:
-            self._standardizations[machine] = self._computed_standardization(machine)
-        return self._standardizations[machine]
+    @property
+    def feature_standardizations(self) -> dict[str, Standardization]:
+        """The same for each further spectrogram; empty if the system wants no z-scores."""
+        if not self.input_spec.standardize:
+            return {}
+        return {name: self._statistics(mels, self._own) for name, mels in self._features.items()}
+
+    def _statistics(self, mels: MelFrames, machine: int) -> Standardization:
+        """Return the statistics over the training clips of a machine type that is trained on."""
+        if (mels, machine) not in self._standardizations:
+            of_type = self._is_trained & (self._clips.machine == machine)
+            ids = self._clips.clip_id[of_type]
+            self._standardizations[mels, machine] = mels.statistics(machine, ids)
+        return self._standardizations[mels, machine]
 
     @cached_property
-    def _standardizations(self) -> dict[int, Standardization]:
+    def _standardizations(self) -> dict[tuple[MelFrames, int], Standardization]:
         return {}
-
-    def _computed_standardization(self, machine: int) -> Standardization:
-        own = self._clips.machine == machine
-        total = torch.zeros(2, self.input_spec.mel.n_mels, dtype=torch.float64)
-        count = 0
-        for start, stop in zip(self._clips.start[own], self._clips.stop[own], strict=True):
-            frames = self._frames[machine][start:stop].double()
-            total += torch.stack([frames.sum(0), frames.square().sum(0)])
-            count += len(frames)
-        mean, square = total / count
-        deviation = (square - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)
-        return Standardization(mean.float(), deviation.float())
 
     def _gather(self, machine: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> Tensor:
         """Return Float[Tensor, "row frame mel"] of the windows of ``length`` frames from ``starts``."""
-        if (machine == self._own).all():
-            windows = windows_at(self._frames[self._own], starts, length)
-        else:
-            windows = torch.empty(len(starts), length, self.input_spec.mel.n_mels)
-            for which in np.unique(machine):
-                rows = np.flatnonzero(machine == which)
-                windows[torch.from_numpy(rows)] = windows_at(self._frames[which], starts[rows], length)
-        return self._standardized(windows, machine)
+        return self._standardized(self._mels.windows(machine, starts, length), machine, self._mels)
 
-    def _standardized(self, windows: Tensor, machine: NDArray[np.int64]) -> Tensor:
+    def _standardized(self, windows: Tensor, machine: NDArray[np.int64], mels: MelFrames) -> Tensor:
         """Turn windows in dB into z-scores, in place, if the system wants them.
 
         Every machine type that is trained on has its own statistics; pseudo-anomalies get the job's.
@@ -564,32 +604,54 @@ class JobData:
         of_rows = np.where(machine < len(self._trained_types), machine, self._own)
         for which in np.unique(of_rows):
             rows = torch.from_numpy(np.flatnonzero(of_rows == which))
-            statistics = self._standardization_of(int(which))
+            statistics = self._statistics(mels, int(which))
             if len(rows) == len(windows):
                 statistics.apply_(windows)
             else:
                 windows[rows] = statistics.apply_(windows[rows])
         return windows
 
-    # Waveforms
+    # What comes with the spectrogram
 
-    def _samples(self, machine: int, clip_id: int) -> NDArray[np.int16]:
+    def _further_inputs(
+        self, machine: NDArray[np.int64], clip_id: NDArray[np.int64], frame: NDArray[np.int64], length: int
+    ) -> dict[str, Any]:
+        """Return the other inputs of windows of ``length`` frames that begin at ``frame`` of their clips."""
+        spec, inputs = self.input_spec, dict[str, Any]()
+        if spec.waveform:
+            inputs["waveform"] = self._crops(self._waveforms, machine, clip_id, frame, length)
+        if spec.second_channel:
+            inputs["second_waveform"] = self._crops(self._second_waveforms, machine, clip_id, frame, length)
+        features = {}
+        for name, mels in self._features.items():
+            pairs = zip(machine, clip_id, strict=True)
+            first = np.array([mels.layouts[which].span(int(clip))[0] for which, clip in pairs])
+            starts = first + feature_starts(frame, spec, mels.spec)
+            windows = mels.windows(machine, starts, spec.frames_of(mels.spec, length))
+            features[name] = self._standardized(windows, machine, mels)
+        return inputs | {"features": features}
+
+    def _samples(
+        self, shards: Sequence[feature_store.Shard], machine: int, clip_id: int
+    ) -> NDArray[np.int16]:
         """Return the samples of a clip, repeated end to end where it is shorter than a window."""
-        return repeated(self._waveforms[machine].clip(clip_id), self.input_spec)
+        return repeated(shards[machine].clip(clip_id), self.input_spec)
 
     def _crops(
         self,
+        shards: Sequence[feature_store.Shard],
         machine: NDArray[np.int64],
         clip_id: NDArray[np.int64],
         frame: NDArray[np.int64],
         length: int,
     ) -> Tensor:
         """Return Float[Tensor, "row sample"] of the windows of ``length`` frames from ``frame`` on."""
-        clips = [self._samples(int(which), int(clip)) for which, clip in zip(machine, clip_id, strict=True)]
+        pairs = zip(machine, clip_id, strict=True)
+        clips = [self._samples(shards, int(which), int(clip)) for which, clip in pairs]
         return crops(clips, frame, self.input_spec.mel, frames=length)
 
 
-def _check(plan: BatchPlan, scope: Scope) -> None:
+def _check(plan: BatchPlan, scope: Scope, input_spec: InputSpec) -> None:
     if plan.hold_out not in (True, False, "cross-fit"):
         raise ValueError(f"a batch plan has hold_out={plan.hold_out!r}; give True, False or 'cross-fit'")
     if scope == "data set" and plan.pseudo_anomaly_share:
@@ -601,15 +663,18 @@ def _check(plan: BatchPlan, scope: Scope) -> None:
         raise ValueError(
             "a batch plan that draws every window takes no pseudo_anomaly_share, target_rows or augmentations"
         )
+    if plan.draw == "every-window" and plan.supplemental_rows:
+        raise ValueError("a batch plan that draws every window takes no supplemental_rows")
+    if plan.supplemental_rows > plan.size:
+        raise ValueError(f"a batch plan of size {plan.size} has {plan.supplemental_rows} supplemental rows")
+    if plan.augmentations and (input_spec.features or input_spec.second_channel):
+        raise ValueError(
+            "augmentations change windows and waveform alone; leave them out, or the further features and "
+            "the second channel"
+        )
     for name in plan.augmentations:
         if name not in TRANSFORMS:
             raise unknown_name("augmentation", name, TRANSFORMS)
-
-
-def _as_tensor(rows: NDArray[np.float16]) -> Tensor:
-    with warnings.catch_warnings():  # the mapped file is read-only, and so are we
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(rows)
 
 
 def _chunks(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -27,6 +27,7 @@ class TrainingClips:
     attributes: NDArray[np.int64]  # (clip, column)
     group: NDArray[np.int64]
     clip_id: NDArray[np.int64]
+    supplemental: NDArray[np.bool_]
 
 
 def trained_types(data: DataSet, machine_type: str, scope: Scope) -> list[str]:
@@ -40,10 +41,40 @@ def trained_types(data: DataSet, machine_type: str, scope: Scope) -> list[str]:
     return sorted({machine_type, *with_clips})
 
 
-def training_clips(data: DataSet, machine_type: str) -> pl.DataFrame:
-    """Return the training clips of a machine type, in the order of their ids."""
-    of_type = (pl.col("machine_type") == machine_type) & (pl.col("split") == "train")
+def training_clips(data: DataSet, machine_type: str, *, split: str = "train") -> pl.DataFrame:
+    """Return the training clips of a machine type, or its supplemental ones, in the order of their ids."""
+    of_type = (pl.col("machine_type") == machine_type) & (pl.col("split") == split)
     return data.clips.filter(of_type).sort("clip_id")
+
+
+def supplemental_clips(data: DataSet, machine_types: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Return the supplemental clips of machine types; :class:`InputError` if there are none."""
+    tables = {name: training_clips(data, name, split="supplemental") for name in machine_types}
+    if any(table.height for table in tables.values()):
+        return tables
+    raise InputError(
+        f"data set {data.name!r} has no supplemental clips of {', '.join(machine_types)}, and this system "
+        f"trains with some; choose a system or settings without supplemental rows, or a data set with such "
+        f"clips, as those from 2025 on"
+    )
+
+
+def check_pairs(sources: Sequence[tuple[DataSet, str]]) -> None:
+    """Raise :class:`InputError` unless every recording has a far microphone besides the stored near one."""
+    for data, machine in sources:
+        clips = data.clips.filter(pl.col("machine_type") == machine)
+        mono = clips.filter(pl.col("channels") < 2)
+        if mono.height:
+            raise InputError(
+                f"this system reads the far microphone of a stereo pair, and {mono.height} of {clips.height} "
+                f"recordings of {machine} in data set {data.name!r} have one channel (the first: "
+                f"{mono['path'].sort()[0]}); choose another system"
+            )
+        if data.channels != "near":
+            raise InputError(
+                f"this system reads both microphones, and data set {data.name!r} is registered with channels "
+                f"{data.channels!r}; register its folder again with --channels near"
+            )
 
 
 def pseudo_anomaly_types(
@@ -67,11 +98,15 @@ def pseudo_anomaly_types(
     )
 
 
-def reject_leaks(data: DataSet, sources: Sequence[tuple[DataSet, str]]) -> None:
+def reject_leaks(
+    data: DataSet, sources: Sequence[tuple[DataSet, str]], *, splits: Sequence[str] = ("train",)
+) -> None:
     """Raise if a training clip of a source has the content of a test clip of ``data``."""
     tested = data.clips.filter(pl.col("split") == "test").select("content_hash", tested="path")
     for source, machine in sources:
-        trained = source.clips.filter((pl.col("machine_type") == machine) & (pl.col("split") == "train"))
+        trained = source.clips.filter(
+            (pl.col("machine_type") == machine) & pl.col("split").is_in(list(splits))
+        )
         leaked = trained.join(tested, on="content_hash").sort("path", "tested")
         if leaked.is_empty():
             continue
@@ -117,6 +152,14 @@ def group_indices(training: Mapping[str, pl.DataFrame]) -> dict[JointLabel, int]
     return {label: index for index, label in enumerate(sorted(labels))}
 
 
+def _groups_of(
+    table: pl.DataFrame, machine_type: str | None, groups: Mapping[JointLabel, int]
+) -> NDArray[np.int64]:
+    if machine_type is None or "supplemental" in table["split"]:
+        return np.full(table.height, UNKNOWN, np.int64)
+    return np.array([groups[label] for label in _joint_labels(table, machine_type)], np.int64)
+
+
 def columns_of(
     table: pl.DataFrame,
     layout: Layout,
@@ -146,8 +189,7 @@ def columns_of(
         np.array([sections.get(section, UNKNOWN) for section in table["section"]], np.int64),
         np.array([domain == "target" for domain in table["domain"]], np.int64),
         attributes,
-        np.array([groups[label] for label in _joint_labels(table, machine_type)], np.int64)
-        if machine_type is not None
-        else np.full(table.height, UNKNOWN, np.int64),
+        _groups_of(table, machine_type, groups),
         table["clip_id"].to_numpy(),
+        (table["split"] == "supplemental").to_numpy(),
     )

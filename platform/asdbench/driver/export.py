@@ -263,6 +263,9 @@ def _tensors(part: ResolvedJob, store: JobStore) -> dict[str, Any]:
         "trained": dict(trained),
         "backend": dict(backend),
         "standardization": None if statistics is None else (statistics.mean, statistics.deviation),
+        "feature_standardizations": {
+            name: (each.mean, each.deviation) for name, each in part.clips.feature_standardizations.items()
+        },
     }
 
 

@@ -203,12 +203,19 @@ class ResolvedJob:
     @property
     def features(self) -> list[tuple[DataSet, FeatureSpec]]:
         """What the job reads of each machine type; waveforms where its spec or batch plan needs them."""
-        wave = self.input_spec.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
         spec, ids = self.input_spec, weights_read(self.configured)
-        return [
-            (data, FeatureSpec(data.name, machine_type, spec.mel, spec.min_frames, wave, spec.encoder, ids))
-            for data, machine_type in self.machine_types_read
-        ]
+        wave = spec.waveform or not ON_WAVEFORM.isdisjoint(self.plan.augmentations)
+        read: list[tuple[DataSet, FeatureSpec]] = []
+        for data, machine in self.machine_types_read:
+            main = FeatureSpec(
+                data.name, machine, spec.mel, spec.min_frames, wave, spec.encoder, ids, spec.second_channel
+            )
+            further = [
+                FeatureSpec(data.name, machine, mel, spec.frames_of(mel, spec.min_frames))
+                for mel in spec.features.values()
+            ]
+            read += [(data, each) for each in (main, *further)]
+        return read
 
     @property
     def stored_clips(self) -> list[node_copies.FeatureFile]:
@@ -237,6 +244,10 @@ class ResolvedJob:
         digests = weight_digests(self.configured, self.data.workspace)
         if digests:
             description["weights"] = digests
+        if self.plan.supplemental_rows:
+            types = trained_types(self.data, self.machine_type, self.scope)
+            fingerprints = [(m, self.data.fingerprint(m, split="supplemental")) for m in types]
+            description["supplemental"] = fingerprints
         return description
 
     @cached_property

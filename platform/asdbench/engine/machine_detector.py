@@ -91,12 +91,15 @@ class Model:
         self._encode = None if spec is None else clip_encoder(workspace, spec).encode_clip
         statistics = tensors["standardization"]
         self.standardization = Standardization(*statistics) if statistics is not None else None
+        further = tensors.get("feature_standardizations", {})
+        self.feature_standardizations = {name: Standardization(*each) for name, each in further.items()}
 
     @property
     def hears_far_microphone(self) -> bool:
         """Whether the system reads the far microphone of a two-channel recording, too."""
         encoder = self.input_spec.encoder
-        return encoder is not None and encoder.far_microphone == "subtract"
+        subtracts = encoder is not None and encoder.far_microphone == "subtract"
+        return self.input_spec.second_channel or subtracts
 
     def scores(
         self, clips: Sequence[Clip], section: str | None, *, far: Sequence[Clip] | None = None
@@ -116,6 +119,7 @@ class Model:
                 machine=self.machine,
                 encode=self._encode,
                 far=far,
+                feature_standardizations=self.feature_standardizations,
             )
             for batch in batches:
                 components, of_windows = self._components(batch)
@@ -260,7 +264,7 @@ class MachineDetector:
         if self._hears_far_microphone and channels != 2:
             raise InputError(
                 f"a recording of {self.machine_type} has {channels} channel, and {self.export.system} "
-                f"subtracts the far microphone; give recordings with the near and the far one"
+                f"reads the far microphone; give recordings with the near and the far one"
             )
         scores = self.scores([clip], section=section)
         windows = None
@@ -323,7 +327,7 @@ class MachineDetector:
             yield FAULTS[fault]
         duration_s = len(clip) / channels / SAMPLE_RATE_HZ
         window_s = max((m.input_spec.min_frames - 1) * m.input_spec.mel.hop_samples for m in self.models)
-        if len(clip) < window_s:
+        if len(clip) / channels < window_s:
             yield f"too short for a window of {window_s / SAMPLE_RATE_HZ:.2f} s: repeated end to end"
         clips = self.record.clips
         if not 0.5 * clips.shortest_s <= duration_s <= LONG_RECORDING * clips.longest_s:

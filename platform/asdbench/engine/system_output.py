@@ -104,6 +104,30 @@ def checked_embeddings(system: System, output: object, n_clips: int) -> Tensor |
     return embeddings.clamp(-_FLOAT16_MAX, _FLOAT16_MAX).half()
 
 
+def checked_labels(system: System, output: object) -> Tensor:
+    """Return the pseudo-labels that a system has returned, Long[Tensor, "clip"] on the CPU.
+
+    Raises
+    ------
+    InputError
+        They are not a tensor with one whole number per clip.
+
+    Examples
+    --------
+    >>> checked_labels(object.__new__(System), Tensor([0.5]))
+    Traceback (most recent call last):
+    ...
+    asdbench.errors.InputError: System.pseudo_labels returns a tensor of shape (1,) and type torch.float32; \
+return a tensor with one whole number per clip
+    """
+    if not isinstance(output, Tensor) or output.dim() != 1 or output.is_floating_point():
+        raise InputError(
+            f"{_name(system)}.pseudo_labels returns {_kind(output)}; return a tensor with one whole number "
+            f"per clip"
+        )
+    return output.detach().long().cpu()
+
+
 def check_same_names(system: System, first: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
     """Raise :class:`InputError` unless two batches have components of the same names."""
     if first.keys() != other.keys():

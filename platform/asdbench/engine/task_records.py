@@ -21,6 +21,7 @@ class TrainingDescription(TypedDict):
     machine_type: str
     seed: int
     clips: list[tuple[str, str]]
+    supplemental: NotRequired[list[tuple[str, str]]]  # where supplemental clips are trained on
     hold_out_seed: NotRequired[int]  # if it is not ``seed``
     weights: NotRequired[dict[str, str]]  # SHA-256 of pretrained weights by id, if there are any
 

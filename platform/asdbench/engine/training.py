@@ -26,7 +26,7 @@ from asdbench.engine.events import TrainingProgress
 from asdbench.engine.pretrained import trained_state
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import load_whole
-from asdbench.engine.system_output import check_finite, check_losses
+from asdbench.engine.system_output import check_finite, check_losses, checked_labels
 from asdbench.engine.task_records import CurvePoint
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
@@ -37,6 +37,7 @@ _MOST_POINTS = 200  # of a stage's curve; a small machine type has an epoch of o
 _SAVING_SHARE = 0.05  # of the time, at most, is spent on checkpoints
 _AHEAD = 2  # batches that are made before a GPU asks for them
 _INITIAL, _BACK_END = -1, -2  # keys of the random states of initial weights and of the back end's fit
+_PSEUDO_LABELS = -3  # that of the first stage's pseudo-labels; later ones are below
 
 
 class Checkpoint(TypedDict):
@@ -49,6 +50,7 @@ class Checkpoint(TypedDict):
     step: int
     seconds: float
     curve: list[dict[str, object]]
+    pseudo_labels: dict[int, torch.Tensor]  # by the index of the stage
 
 
 class _Stateful(Protocol):
@@ -130,6 +132,7 @@ def train(
     drawn = [data.with_plan(stage.plan) for stage in stages]
     model = distribute(system, runtime, several_updates=sum(len(stage.updates) for stage in stages) > 1)
     first_stage, first_step, seconds, curve = _resume(system, stages, resume)
+    labels = dict(resume["pseudo_labels"]) if resume is not None else {}
     lengths = [_steps(stage, clips.steps_per_epoch) for stage, clips in zip(stages, drawn, strict=True)]
     began = time.perf_counter() - seconds
     saved_at, saving = began, 0.0
@@ -137,6 +140,10 @@ def train(
     system.train()
     for index in range(first_stage, len(stages)):
         stage, length, steps_per_epoch = stages[index], lengths[index], drawn[index].steps_per_epoch
+        if stage.pseudo_labels:
+            if index not in labels:
+                labels[index] = _pseudo_labels(system, drawn[index], runtime, seed=seed, stage=index)
+            drawn[index] = drawn[index].with_pseudo_labels(labels[index].numpy())
         reported = steps_per_epoch * -(-length // (steps_per_epoch * _MOST_POINTS))
         logger.debug("stage %r: steps %d to %d", stage.name, first_step + 1, length)
         running: dict[str, torch.Tensor] = {}
@@ -169,7 +176,8 @@ def train(
                 due = due and time.perf_counter() - saved_at > saving / _SAVING_SHARE
                 if checkpoint is not None and not last and due:
                     saving = -time.perf_counter()
-                    checkpoint(_state(system, stages, index, step + 1, time.perf_counter() - began, curve))
+                    spent_s = time.perf_counter() - began
+                    checkpoint(_state(system, stages, index, step + 1, spent_s, curve, labels))
                     saved_epoch, saved_at = epoch, time.perf_counter()
                     saving += saved_at
         first_step = 0
@@ -178,6 +186,27 @@ def train(
     if runtime.is_rank_zero and data.plan.validation_share and stages:
         validation = _validation(system, data, stages[-1], runtime)
     return TrainingOutcome(done, seconds, tuple(curve), validation)
+
+
+def _pseudo_labels(system: System, data: JobData, runtime: Runtime, *, seed: int, stage: int) -> torch.Tensor:
+    """Return the labels that a system gives the training clips, Long[Tensor, "clip"]: those of rank 0."""
+    labels: torch.Tensor | None = None
+    failure: Exception | None = None
+    if runtime.is_rank_zero:
+        seed_torch(seed, _PSEUDO_LABELS - stage)
+        system.eval()
+        try:
+            with torch.no_grad():
+                batches = (batch.to(runtime.device) for batch in data.pseudo_label_batches())
+                labels = checked_labels(system, system.pseudo_labels(batches))
+        except Exception as error:
+            failure = error
+        system.train()
+    labels, failure = runtime.broadcast((labels, failure))
+    if failure is not None:
+        raise failure
+    assert labels is not None
+    return labels
 
 
 def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -> dict[str, float]:
@@ -274,7 +303,13 @@ def _optimizers(stages: list[Stage]) -> tuple[list[_Stateful], list[_Stateful]]:
 
 
 def _state(
-    system: System, stages: list[Stage], stage: int, step: int, seconds: float, curve: list[CurvePoint]
+    system: System,
+    stages: list[Stage],
+    stage: int,
+    step: int,
+    seconds: float,
+    curve: list[CurvePoint],
+    labels: dict[int, torch.Tensor],
 ) -> Checkpoint:
     optimizers, schedulers = _optimizers(stages)
     return {
@@ -285,6 +320,7 @@ def _state(
         "step": step,
         "seconds": seconds,
         "curve": msgspec.to_builtins(curve),
+        "pseudo_labels": labels,
     }
 
 

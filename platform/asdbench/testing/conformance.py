@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from asdbench import registry
 from asdbench.config import Choice, Range, Setting, SettingValue, checked, settings_of
+from asdbench.data.audio import ChannelPolicy
 from asdbench.data.sets import catalog
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
@@ -134,6 +135,8 @@ class Conformance:
     alternatives : another allowed value of a setting, where the suite cannot find one
     settings_for : by the name of a setting, further settings that it needs to have an effect
     durations_s : shortest and longest duration of the clips of the tiny data set
+    channels : 2 for a system that reads both microphones
+    supplemental_clips : their number per machine type, for a system that trains with some
     """
 
     system: ClassVar[str]
@@ -141,6 +144,12 @@ class Conformance:
     alternatives: ClassVar[Mapping[str, SettingValue]] = {}
     settings_for: ClassVar[Mapping[str, Mapping[str, SettingValue]]] = {}
     durations_s: ClassVar[tuple[float, float]] = (0.6, 1.5)
+    channels: ClassVar[int] = 1
+    supplemental_clips: ClassVar[int] = 0
+
+    @classmethod
+    def _policy(cls) -> ChannelPolicy | None:
+        return "near" if cls.channels == 2 else None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make one test of each setting."""
@@ -153,7 +162,13 @@ class Conformance:
         """Give a workspace in which the tiny data set is registered."""
         base = tmp_path_factory.mktemp("conformance")
         workspace = Workspace.from_home(base / "home")
-        catalog.add(workspace, _DATA, write_tiny(base / "clips", durations_s=cls.durations_s))
+        folder = write_tiny(
+            base / "clips",
+            durations_s=cls.durations_s,
+            supplemental_clips=cls.supplemental_clips,
+            channels=cls.channels,
+        )
+        catalog.add(workspace, _DATA, folder, channels=cls._policy())
         with threads(1), cls.weights(workspace):
             yield workspace
 
@@ -181,8 +196,10 @@ class Conformance:
         folder = shutil.copytree(finished.resolved.data.root, tmp_path / "clips")
         short = np.arange(_SHORT_SAMPLES, dtype=np.int16)
         for name, wave in (("8888", np.zeros(SAMPLE_RATE_HZ, np.int16)), ("9999", short)):
-            soundfile.write(folder / job.machine_type / f"test/section_00_{name}.wav", wave, SAMPLE_RATE_HZ)
-        more = catalog.add(finished.workspace, "silence", folder)
+            channels = np.repeat(wave[:, None], self.channels, axis=1)
+            path = folder / job.machine_type / f"test/section_00_{name}.wav"
+            soundfile.write(path, channels, SAMPLE_RATE_HZ)
+        more = catalog.add(finished.workspace, "silence", folder, channels=self._policy())
         ids = more.clips.join(finished.resolved.data.clips, on="clip_id", how="anti")["clip_id"].to_list()
         again = run_job(replace(job, data="silence"), finished.workspace, finished.store)
         scored = again.fused.filter(pl.col("clip_id").is_in(ids))
@@ -224,7 +241,7 @@ class Conformance:
             paths = test_clips.filter(pl.col("machine_type") == machine_type)["path"].sort().to_list()
             for path, content in zip(paths, np.roll(paths, 3), strict=True):
                 shutil.copyfile(finished.resolved.data.root / content, folder / path)
-        permuted = catalog.add(finished.workspace, "permuted", folder)
+        permuted = catalog.add(finished.workspace, "permuted", folder, channels=self._policy())
         moved = permuted.clips.join(test_clips, on="clip_id", suffix="_before")
         assert moved.height == test_clips.height
         assert (moved["path"] != moved["path_before"]).all()

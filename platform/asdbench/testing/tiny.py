@@ -30,6 +30,8 @@ def write_tiny(
     target_clips: int = 3,
     test_clips_per_cell: int = 2,
     durations_s: tuple[float, float] = (0.6, 1.5),
+    supplemental_clips: int = 0,
+    channels: int = 1,
 ) -> Path:
     """Write the clips and ``attributes_00.csv`` of each machine type under ``folder`` and return it.
 
@@ -47,6 +49,10 @@ def write_tiny(
         Number of test clips in each of the four cells {source, target} x {normal, anomaly}.
     durations_s
         Shortest and longest duration of a clip.
+    supplemental_clips
+        Number of clips of noise alone per machine type, in a folder ``supplemental``.
+    channels
+        2 for a near and a far microphone; the far one has half of the tone and noise of its own.
     """
     for index, machine_type in enumerate(machine_types):
         generator = np.random.default_rng([seed, index])
@@ -68,10 +74,26 @@ def write_tiny(
                     noise=0.05 if domain == "target" else 0.02,
                     duration_s=generator.uniform(*durations_s),
                 )
-                soundfile.write(folder / path, wave, SAMPLE_RATE_HZ, subtype="PCM_16")
+                soundfile.write(
+                    folder / path, _pair(wave, generator, channels), SAMPLE_RATE_HZ, subtype="PCM_16"
+                )
+        for number in range(supplemental_clips):
+            path = f"{machine_type}/supplemental/section_00_noise_{number:04d}.wav"
+            (folder / machine_type / "supplemental").mkdir(exist_ok=True)
+            noise = generator.normal(0.0, 0.02, round(generator.uniform(*durations_s) * SAMPLE_RATE_HZ))
+            soundfile.write(
+                folder / path, _pair(noise, generator, channels), SAMPLE_RATE_HZ, subtype="PCM_16"
+            )
         with (folder / machine_type / "attributes_00.csv").open("w", encoding="utf-8", newline="") as table:
             csv.writer(table).writerows([["file_name", "d1p", "d1v", "d2p", "d2v"], *rows])
     return folder
+
+
+def _pair(wave: NDArray[np.float64], generator: np.random.Generator, channels: int) -> NDArray[np.float64]:
+    """Return the samples of one microphone, or of a near and a far one, shape (sample, 2)."""
+    if channels == 1:
+        return wave
+    return np.stack([wave, 0.5 * wave + generator.normal(0.0, 0.02, len(wave))], axis=1)
 
 
 def tone(
