@@ -167,7 +167,7 @@ def test_bad_samples_are_named(detector: Detector, samples: np.ndarray, rate: in
         (np.zeros(16_000), "silent"),
         (np.sign(np.sin(np.arange(16_000))), "clipped"),
         (np.full(40, 0.1), "too short for a window"),
-        (0.1 * np.sin(np.arange(80_000)), "5.0 s long, while training clips are 0.6 to 1.5 s long"),
+        (0.1 * np.sin(np.arange(80_000)), "5.0 s long, while training clips are 0.7 to 1.5 s long"),
     ],
 )
 def test_doubtful_audio_is_scored_and_noted(detector: Detector, samples: np.ndarray, note: str) -> None:

@@ -32,7 +32,7 @@ def test_the_area_under_a_mean_curve_is_the_mean_of_the_areas(tmp_path: Path) ->
 
 
 def test_domains_have_curves_by_the_rule(tmp_path: Path) -> None:
-    data, store = made_up(tmp_path, seeds=[0])
+    data, store = made_up(tmp_path, seeds=[0], separation=1.0)
     scored = type_scores(row_jobs(leaderboard_rows(data, store)[0], data), data, store)[0]
     whole, source, _ = domain_curves(scored, OFFICIAL)
     assert (whole.label, source.label) == ("all clips", "normal: source")
