@@ -154,9 +154,21 @@ def test_a_clip_of_unknown_recording_stands_for_itself(seed: int) -> None:
     assert 12 <= len(held) < 18
 
 
-def test_something_is_left_to_train_on() -> None:
-    for seed in range(10):
-        assert len(drawn(table(40, recordings=[f"r{k // 20}" for k in range(40)]), seed)) == 20
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((34, 57, 95, 112), {34}),  # the shortest is enough: the seed does not decide how many clips are left
+        ((9, 9, 1), {8}),  # nine would be more than a third
+        ((40, 40, 10), {10}),
+        ((50, 50), {10}),
+        ((5, 5), {8}),
+        ((30, 30, 30, 6, 6), {12}),
+    ],
+)
+def test_about_as_many_clips_as_wanted_are_held_out(sizes: tuple[int, ...], expected: set[int]) -> None:
+    recordings: list[str | None] = [f"r{k}" for k, size in enumerate(sizes) for _ in range(size)]
+    clips = table(sum(sizes), recordings=recordings)
+    assert {len(drawn(clips, seed)) for seed in range(10)} == expected
 
 
 def test_recordings_too_large_to_be_held_out_are_split() -> None:

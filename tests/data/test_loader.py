@@ -151,7 +151,7 @@ def test_every_clip_has_one_use(data: DataSet, plan: BatchPlan) -> None:
 
 def test_all_plans_have_one_hold_out_whose_recordings_the_seed_draws(data: DataSet) -> None:
     assert job(data).hold_out_ids.tolist() == job(data, plan=CLIPS).hold_out_ids.tolist()
-    named = pl.col("clip_id").rank("ordinal").over("machine_type").floordiv(4).cast(pl.Utf8)
+    named = pl.col("clip_id").rank("ordinal").over("machine_type").floordiv(2).cast(pl.Utf8)
     recorded = replace(data, clips=data.clips.with_columns(recording=named))
     assert job(recorded).hold_out_ids.tolist() == job(recorded).hold_out_ids.tolist()
     assert job(recorded).hold_out_ids.tolist() != job(recorded, seed=4).hold_out_ids.tolist()

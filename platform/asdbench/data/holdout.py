@@ -65,7 +65,7 @@ class Groups:
     kind : what a group is
     clip_ids : shape (clip,), sorted
     group : shape (clip,), index of the clip's group
-    order : shape (clip,), positions of the clips, each next to its like; by ``clip_ids`` unless blocks
+    order : shape (clip,), positions of the clips, each next to its like; by ``clip_ids`` without spectra
     """
 
     kind: Kind
@@ -92,12 +92,17 @@ def groups(clips: pl.DataFrame) -> Groups:
     hold_out_size(source.height)
     ids = source["clip_id"].to_numpy()
     positions = np.arange(len(ids))
+    has_spectra = not source["spectrum"].has_nulls()
+    order = (
+        _similar_order(np.array(source["spectrum"].to_list()), _combinations(source))
+        if has_spectra
+        else positions
+    )
     by_recording = _recordings(source["recording"].to_list())
     if by_recording is not None:
-        return Groups("recordings", ids, by_recording, positions)
-    if source["spectrum"].has_nulls():
-        return Groups("clips", ids, positions, positions)
-    order = _similar_order(np.array(source["spectrum"].to_list()), _combinations(source))
+        return Groups("recordings", ids, by_recording, order)
+    if not has_spectra:
+        return Groups("clips", ids, positions, order)
     group = np.empty_like(positions)
     group[order] = positions * N_FOLDS // len(ids)
     return Groups("blocks", ids, group, order)
@@ -129,15 +134,25 @@ def hold_out(clips: pl.DataFrame, *, generator: np.random.Generator) -> IntArray
     """
     of_type = groups(clips)
     wanted = hold_out_size(len(of_type.clip_ids))
-    if of_type.kind == "blocks":
-        ends = [of_type.order[: wanted // 2], of_type.order[wanted // 2 - wanted :]]
-        return np.sort(of_type.clip_ids[np.concatenate(ends)])
-    chosen: list[int] = []
-    for group in generator.permutation(of_type.group.max() + 1):
-        whole = np.flatnonzero(of_type.group == group)
-        if len(chosen) < wanted and len(chosen) + len(whole) <= len(of_type.group) // 2:
-            chosen += whole.tolist()
-    return np.sort(of_type.clip_ids[chosen])
+    if of_type.kind != "blocks":
+        drawn = np.isin(of_type.group, _drawn(of_type.sizes, wanted, generator))
+        if drawn.sum() <= max(wanted, len(drawn) / 3):
+            return np.sort(of_type.clip_ids[drawn])
+    ends = [of_type.order[: wanted // 2], of_type.order[wanted // 2 - wanted :]]
+    return np.sort(of_type.clip_ids[np.concatenate(ends)])
+
+
+def _drawn(sizes: IntArray, wanted: int, generator: np.random.Generator) -> list[int]:
+    """Return which groups of these sizes have about as many clips as wanted, and at least `LEAST_CLIPS`."""
+    shuffled, chosen, clips = generator.permutation(len(sizes)), list[int](), 0
+    for group in shuffled:
+        if clips < wanted and clips + sizes[group] <= 1.5 * wanted:
+            chosen.append(int(group))
+            clips += sizes[group]
+    if clips >= min(LEAST_CLIPS, wanted):
+        return chosen
+    enough = [int(group) for group in shuffled if clips + sizes[group] >= LEAST_CLIPS]
+    return [*chosen, min(enough, key=lambda group: sizes[group])]
 
 
 def folds(clips: pl.DataFrame, *, generator: np.random.Generator) -> list[IntArray]:

@@ -32,7 +32,7 @@ from asdbench.features.augment import ON_WAVEFORM
 from asdbench.io.workspace import Workspace
 from asdbench.system import BatchPlan, InputSpec, Scope, System, TrainingFacts
 
-_TRAINING_REVISION = 2  # changes whenever the loop, the loader or the features would train another model
+_TRAINING_REVISION = 3  # changes whenever the loop, the loader or the features would train another model
 _SCORING_REVISION = 1  # changes whenever the same model would get other component scores
 
 ALL_TYPES = "all types"  # what stands for the machine type of a training for a whole data set
