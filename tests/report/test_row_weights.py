@@ -65,6 +65,14 @@ def test_the_weights_are_those_of_the_encoder_that_the_settings_name() -> None:
     assert found["ced-mini"]["weights_license"] == ["Apache-2.0"]
 
 
+def test_weights_that_are_not_registered_keep_their_id_and_are_of_unknown_license() -> None:
+    records = [*both_types("encoder-knn", changed_settings={"encoder": "gone-iter9"}), *both_types("gone")]
+    found = {row["system"]: row for row in rows(records, machine_types=TYPES)}
+    assert found["encoder-knn"]["weights"] == ["gone-iter9"]
+    assert found["encoder-knn"]["weights_license"] == ["unknown"]
+    assert found["encoder-knn"]["weights_training_data"] == ["unknown"]
+
+
 @pytest.mark.usefixtures("pretrained")
 def test_a_narrow_terminal_names_the_columns_that_it_leaves_out() -> None:
     assert "weights trained on" in printed(board(), width=90).replace("\n", " ")

@@ -1,15 +1,17 @@
 """The columns of a leaderboard on pretrained weights: which ones a row uses, licenses, training data.
 
 They are of the system that is installed now. A leaderboard without a row that uses weights lacks the columns.
+Results may name weights that this version does not register: their license and training data are "unknown".
 """
 
 from collections.abc import Iterable, Sequence
 
 from asdbench.registry import Configured
 from asdbench.report.rendering import Row
-from asdbench.weights.records import named
+from asdbench.weights import records
 
 COLUMNS = ("weights", "weights_license", "weights_training_data")
+_UNKNOWN = "unknown"
 
 
 def weights_columns(configured: Configured | None) -> Row:
@@ -19,11 +21,12 @@ def weights_columns(configured: Configured | None) -> Row:
     ----------
     configured : the row's system with its settings; ``None`` if it is gone
     """
-    records = [named(one) for one in _ids(configured)] if configured is not None else []
+    ids = list(_ids(configured)) if configured is not None else []
+    known = [records.RECORDS.get(one) for one in ids]
     columns = (
-        [record.id for record in records],
-        [record.license.name for record in records],
-        [record.training_data for record in records],
+        ids,
+        [record.license.name if record else _UNKNOWN for record in known],
+        [record.training_data if record else _UNKNOWN for record in known],
     )
     return {name: list(dict.fromkeys(values)) for name, values in zip(COLUMNS, columns, strict=True)}
 
