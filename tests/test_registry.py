@@ -336,6 +336,14 @@ def test_a_member_that_is_a_variant_is_a_job_of_its_system() -> None:
         ({"members": "multitask-mel@stepps=3"}, "no setting of multitask-mel 'stepps'; did you mean 'steps'"),
         ({"members": "multitask-mel@steps=x"}, "multitask-mel: steps='x' is not of type int"),
         ({"members": f"{DEEP},{DEEP}"}, "is named twice"),
+        (
+            {"members": "baseline-mse@seed=0,baseline-mse"},
+            "'baseline-mse@seed=0' and 'baseline-mse' are the same",
+        ),
+        ({"members": "baseline-mse@seed=01,baseline-mse@seed=1"}, "seed=01' and 'baseline-mse@seed=1'"),
+        ({"members": "baseline-mse@demo:demo,baseline-mse@demo"}, "demo:demo' and 'baseline-mse@demo'"),
+        ({"members": "baseline-mse,baseline-mse@n_mels=128"}, "'baseline-mse' and 'baseline-mse@n_mels=128'"),
+        ({"members": "baseline-mse,baseline-mse@n_mels=128", "epochs": 3}, "are the same system"),
         ({"members": "ensemble@scale=log"}, "is an ensemble itself"),
         ({"members": ("baseline-mse@epochs=3,4",)}, "has a comma, which separates members"),
         (
@@ -347,6 +355,11 @@ def test_a_member_that_is_a_variant_is_a_job_of_its_system() -> None:
 def test_what_a_variant_refuses(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         registry.configure("ensemble", values)
+
+
+def test_a_trial_of_a_search_may_make_two_members_equal() -> None:
+    values = {"members": "baseline-mse,baseline-mse@n_mels=64", "n_mels": 64}
+    assert [member.config.n_mels for member in registry.configure("ensemble", values).members] == [64, 64]
 
 
 # Presets

@@ -564,7 +564,28 @@ def _with_members(name: str, config: Any, values: Mapping[str, object], preset: 
         for owner in free:
             of_members[owner][setting] = value
     configured = tuple(_member(member, of_members[member], preset) for member in members)
+    _check_distinct(name, configured, preset)
     return Configured(name, system, config, None, configured)
+
+
+def _check_distinct(name: str, members: Sequence[Configured], preset: str | None) -> None:
+    """Raise if two members are named for the same system, settings and seed, however they are written.
+
+    Settings over all members may make two of them equal, as one trial of a search does.
+    """
+    seen: dict[tuple[object, ...], str] = {}
+    for member in members:
+        text = member.member_name
+        first = seen.setdefault(_identity(member), text)
+        if first != text and _identity(_member(first, {}, preset)) == _identity(_member(text, {}, preset)):
+            raise InputError(
+                f"{name}: members {first!r} and {text!r} are the same system with the same settings and "
+                f"seed; leave one out"
+            )
+
+
+def _identity(member: Configured) -> tuple[object, ...]:
+    return member.name, tuple(member.own_values().items()), member.seed_offset
 
 
 def _member(text: str, values: Mapping[str, object], preset: str | None) -> Configured:
