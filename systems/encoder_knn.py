@@ -68,10 +68,17 @@ class Config:
     far_microphone: FarMicrophone = tunable("ignore", Choice("ignore", "subtract"), searched=False)
     pooling: str = tunable("relative-deviation", Choice("relative-deviation", "mean"), affects="scoring")
     deviation_exponent: float = tunable(
-        8.0, Range(1.0, 25.0), affects="scoring", minimum=0.0, when={"pooling": ("relative-deviation",)}
+        8.0,
+        Range(1.0, 25.0),
+        affects="scoring",
+        minimum=0.0,
+        maximum=100.0,  # 2^γ and its sum over a clip are finite
+        when={"pooling": ("relative-deviation",)},
     )
     matching: str = tunable("bands", Choice("bands", "clip"), affects="scoring")
-    spacing_neighbors: int = tunable(4, Range(1, 16), affects="scoring", minimum=1)
+    spacing_neighbors: int = tunable(
+        4, Range(1, 16), affects="scoring", minimum=1, when={"distance": ("knn-density", "knn-variance")}
+    )
     distance: str = tunable("knn-variance", Choice(*_DISTANCES), affects="fusion")
 
 

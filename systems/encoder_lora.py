@@ -69,7 +69,9 @@ class Config:
     learning_rate: float = tunable(1e-4, Range(1e-5, 1e-3, log=True), minimum=0.0)
     weight_decay: float = tunable(0.01, minimum=0.0)
     precision: Precision = tunable("auto", Choice("auto", "bfloat16", "float32"), searched=False)
-    spacing_neighbors: int = tunable(4, Range(1, 16), affects="scoring", minimum=1)
+    spacing_neighbors: int = tunable(
+        4, Range(1, 16), affects="scoring", minimum=1, when={"distance": ("knn-density", "knn-variance")}
+    )
     distance: str = tunable("knn-variance", Choice("knn", "knn-density", "knn-variance"), affects="fusion")
 
 
