@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import asdbench
+from asdbench.api import weights as api_weights
 from asdbench.errors import InputError
 from asdbench.weights import records, store
 from asdbench.weights.records import License
@@ -15,7 +16,7 @@ def test_weights_are_added_listed_and_verified(tmp_path: Path, monkeypatch: pyte
     known = {"ced-tiny": record_of(ced_bytes())}
     monkeypatch.setattr(records, "RECORDS", known)
     monkeypatch.setattr(store, "RECORDS", known)
-    monkeypatch.setattr("asdbench.api.weights.RECORDS", known)
+    monkeypatch.setattr(api_weights, "RECORDS", known)
     home, file = tmp_path / "home", written(tmp_path / "their.safetensors", ced_bytes())
     asked: list[License] = []
 
@@ -30,3 +31,23 @@ def test_weights_are_added_listed_and_verified(tmp_path: Path, monkeypatch: pyte
     assert asdbench.verify_weights(home=home).frame["state"].to_list() == ["intact"]
     with pytest.raises(InputError, match="give a list"):
         asdbench.verify_weights("ced-tiny", home=home)
+
+
+def test_one_damaged_receipt_leaves_the_others_listed_and_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {one: record_of(ced_bytes(), weights_id=one) for one in ("ced-tiny", "ced-mini")}
+    monkeypatch.setattr(records, "RECORDS", known)
+    monkeypatch.setattr(store, "RECORDS", known)
+    monkeypatch.setattr(api_weights, "RECORDS", known)
+    home, file = tmp_path / "home", written(tmp_path / "their.safetensors", ced_bytes())
+    for one in known:
+        asdbench.add_weights(one, file, accept_license=True, home=home)
+    (home / "weights" / "ced-tiny" / "receipt.json").write_bytes(b"{}")
+    listed = asdbench.pretrained_weights(home=home)
+    assert listed.installed == ["ced-mini"]
+    assert [row["damaged"] for row in listed.rows] == [True, False]
+    assert [row.cells[1] for row in listed.tables()[0].rows] == ["damaged", "yes"]
+    for ids in ([], ["ced-tiny", "ced-mini"]):
+        states = {row["id"]: row["state"] for row in asdbench.verify_weights(ids, home=home).rows}
+        assert states == {"ced-tiny": "damaged", "ced-mini": "intact"}

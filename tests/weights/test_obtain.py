@@ -129,6 +129,74 @@ def test_all_mirrors_that_fail_are_named_with_the_cure(
     assert not weights_path(workspace, register(mirrored(server))).exists()
 
 
+@pytest.mark.parametrize("note", [b"{}", b"[]", b"\xff", b"{"])
+def test_a_damaged_note_of_the_license_is_asked_for_again(
+    note: bytes, workspace: Workspace, register: Register, server: LyingServer
+) -> None:
+    register(mirrored(server))
+    folder = weights_dir(workspace, "ced-tiny")
+    folder.mkdir(parents=True)
+    (folder / "license.json").write_bytes(note)
+    with pytest.raises(InputError, match="was not accepted"):
+        get(workspace, "ced-tiny", accept=lambda _: False)
+    assert get(workspace, "ced-tiny", accept=yes).license == "Apache-2.0"
+
+
+def test_a_file_in_place_of_the_folder_is_named_with_the_cure(
+    workspace: Workspace, register: Register, server: LyingServer
+) -> None:
+    register(mirrored(server))
+    workspace.home.mkdir()
+    (workspace.home / "weights").write_bytes(b"")
+    with pytest.raises(InputError, match=r"/weights/ced-tiny.*Not a directory.*set ASDBENCH_HOME"):
+        get(workspace, "ced-tiny", accept=yes)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_cure(
+    workspace: Workspace, register: Register, server: LyingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(mirrored(server))
+
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", lambda path, **_: path.name == "ced-tiny" and denied(path))
+        patched.setattr(Workspace, "check_home", lambda _: None)
+        with pytest.raises(InputError, match=r"cannot write to .*ced-tiny' \(Permission denied\); make it"):
+            get(workspace, "ced-tiny", accept=yes)
+    with monkeypatch.context() as patched:
+        patched.setattr(obtain, "write_receipt", lambda of, receipt: denied(weights_dir(of, receipt.weights)))
+        with pytest.raises(InputError, match=r"ced-tiny' cannot be used \(Permission denied\); let"):
+            get(workspace, "ced-tiny", accept=yes)
+
+
+def test_intact_weights_in_a_shared_home_are_found_without_writing(
+    workspace: Workspace, register: Register, server: LyingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(mirrored(server))
+    receipt = get(workspace, "ced-tiny", accept=yes)
+    monkeypatch.setattr(obtain, "only_one", lambda *_, **__: pytest.fail("locked"))
+    monkeypatch.setattr(Workspace, "check_home", lambda _: pytest.fail("written"))
+    assert get(workspace, "ced-tiny", accept=yes) == receipt
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known checksum", "unknown checksum"])
+def test_a_damaged_receipt_is_replaced_unless_it_alone_knew_the_checksum(
+    known: bool, workspace: Workspace, register: Register, server: LyingServer
+) -> None:
+    register(mirrored(server, known=known))
+    receipt = get(workspace, "ced-tiny", accept=yes)
+    (weights_dir(workspace, "ced-tiny") / "receipt.json").write_bytes(b"{")
+    assert verify(workspace, "ced-tiny").state == "damaged"
+    if known:
+        assert get(workspace, "ced-tiny", accept=yes).sha256 == receipt.sha256
+        assert verify(workspace, "ced-tiny").state == "intact"
+    else:
+        with pytest.raises(InputError, match=r"delete .*ced-tiny', then run 'asdbench weights get"):
+            get(workspace, "ced-tiny", accept=yes)
+
+
 def test_an_endless_file_is_cut_off(
     workspace: Workspace, register: Register, server: LyingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,8 @@ class Weights(Report):
 
     Attributes
     ----------
-    rows : one dict for each: ``id``, ``installed`` (whether the data home has them), ``size_bytes`` and
+    rows : one dict for each: ``id``, ``installed`` (whether the data home has them), ``damaged``
+        (whether their receipt there cannot be read), ``size_bytes`` and
         ``sha256`` (``None`` if neither published nor downloaded), ``license`` and ``license_url``,
         ``training_data``, ``repository``, ``revision``, ``mirrors``, ``sample_rate_hz`` (``None`` if any),
         ``layers``, ``dim``, ``hop_ms``, ``bands``, and the ``hyperparameters`` of its network
@@ -52,7 +53,7 @@ def _displayed(row: Row) -> DisplayRow:
     return DisplayRow(
         [
             row["id"],
-            "yes" if row["installed"] else "",
+            "damaged" if row["damaged"] else "yes" if row["installed"] else "",
             "?" if row["size_bytes"] is None else shown_bytes(row["size_bytes"]),
             row["license"],
             row["training_data"],
@@ -66,8 +67,9 @@ class VerifiedWeights(Report):
 
     Attributes
     ----------
-    rows : one dict for each: ``id``, ``state`` (``"intact"`` or ``"damaged"``), ``sha256`` of the file,
-        ``expected``, and ``first_use``: whether that is the one of the first download, because none has been
+    rows : one dict for each: ``id``, ``state`` (``"intact"`` or ``"damaged"``), ``sha256`` of the file
+        and ``expected`` (``None`` if a damaged receipt hides them),
+        and ``first_use``: whether that is the one of the first download, because none has been
         published
     """
 
@@ -111,10 +113,12 @@ def pretrained_weights(*, home: Path | str | None = None) -> Weights:
 
 
 def _described(record: WeightsRecord, workspace: Workspace) -> Row:
-    receipt = store.read_receipt(workspace, record.id)
+    damaged = store.receipt_is_damaged(workspace, record.id)
+    receipt = None if damaged else store.read_receipt(workspace, record.id)
     return {
         "id": record.id,
-        "installed": store.is_installed(workspace, record.id),
+        "damaged": damaged,
+        "installed": not damaged and store.is_installed(workspace, record.id),
         "size_bytes": record.size_bytes or (receipt.size_bytes if receipt else None),
         "sha256": record.sha256 or (receipt.sha256 if receipt else None),
         "license": record.license.name,
@@ -250,7 +254,8 @@ def verify_weights(weights_ids: Sequence[str] = (), *, home: Path | str | None =
     workspace = workspace_of(home)
     if isinstance(weights_ids, str):
         raise InputError(f"weights_ids is the text {weights_ids!r}; give a list, such as [{weights_ids!r}]")
-    store.check_installed(workspace, weights_ids)
+    readable = [one for one in weights_ids if not store.receipt_is_damaged(workspace, one)]
+    store.check_installed(workspace, readable)
     checked = [store.verify(workspace, one) for one in weights_ids or store.installed_ids(workspace)]
     return VerifiedWeights(tuple(_verified(one) for one in checked))
 

@@ -267,9 +267,19 @@ def check_room(folder: Path, needed_bytes: int, *, purpose: str, cure: str) -> N
 
 @contextmanager
 def only_one(folder: Path, *, target: Path) -> Iterator[None]:
-    """Lock a folder against other downloads to ``target``; the lock ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    """Lock a folder against other downloads to ``target``; the lock ends with the process.
+
+    Raises :class:`InputError` if another process has it, or if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {str(folder)!r} ({error.strerror or error}); make it a folder that you can "
+            f"write to, or choose another one"
+        ) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

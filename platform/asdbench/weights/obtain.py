@@ -6,7 +6,8 @@ that the file is unchanged, since nothing else would notice a mixture of two ver
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,12 +23,14 @@ from asdbench.io.download import (
     part_bytes,
 )
 from asdbench.io.files import read_json, replacing, write_json
+from asdbench.io.records import RecordError
 from asdbench.io.workspace import Workspace
 from asdbench.weights.records import WeightsRecord, named
 from asdbench.weights.store import (
     Receipt,
     read_receipt,
     sha256_of,
+    unusable,
     verify,
     weights_dir,
     weights_path,
@@ -84,19 +87,20 @@ def get(
         another process downloads the same weights. Partial downloads are kept, and the next call resumes.
     """
     record = named(weights_id)
+    if (there := _intact(workspace, record)) is not None:
+        return there  # also from a home that others share and that cannot be written
     workspace.check_home()
     folder = weights_dir(workspace, weights_id)
-    with only_one(folder, target=folder):
-        checked = verify(workspace, weights_id)
-        receipt = read_receipt(workspace, weights_id)
-        if checked.state == "intact" and receipt is not None:
-            return receipt
+    with _locked(workspace, folder):
+        if (there := _intact(workspace, record)) is not None:
+            return there
+        expected, receipt = verify(workspace, weights_id).expected, _receipt(workspace, record)
         _check_license(record, folder, accept)
         part = folder / f"{record.file_name}.part"
         needed = max((record.size_bytes or 0) - part_bytes(part), 0)
         check_room(folder, needed, purpose="weights", cure="free some space there")
         try:
-            source = _from_mirrors(record, part, checked.expected, say, progress, timeout_s)
+            source = _from_mirrors(record, part, expected, say, progress, timeout_s)
         except _NoMirror as error:
             raise InputError(
                 f"no mirror gives {weights_id!r} ({error}); try again later, or download it in another way "
@@ -130,8 +134,8 @@ def add(workspace: Workspace, weights_id: str, file: Path, *, accept: Accept) ->
         raise InputError(f"there is no file {str(file)!r}; name the file of {weights_id!r} with --from")
     workspace.check_home()
     folder = weights_dir(workspace, weights_id)
-    with only_one(folder, target=folder):
-        receipt = read_receipt(workspace, weights_id)
+    with _locked(workspace, folder):
+        receipt = _receipt(workspace, record)
         try:
             _check_content(record, file, verify(workspace, weights_id).expected)
         except _WrongContent as error:
@@ -147,10 +151,45 @@ def add(workspace: Workspace, weights_id: str, file: Path, *, accept: Accept) ->
         return _keep(workspace, record, folder / f"{record.file_name}.part", str(file.absolute()))
 
 
+@contextmanager
+def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
+    """Lock the folder of an id; whatever cannot be read or written within is an :class:`InputError`."""
+    try:
+        with only_one(folder, target=folder):
+            yield
+    except OSError as error:
+        raise unusable(workspace, error) from error
+
+
+def _intact(workspace: Workspace, record: WeightsRecord) -> Receipt | None:
+    """Return the receipt of intact weights in the data home; ``None`` if there are none."""
+    is_intact = verify(workspace, record.id).state == "intact"
+    return read_receipt(workspace, record.id) if is_intact else None
+
+
+def _receipt(workspace: Workspace, record: WeightsRecord) -> Receipt | None:
+    """Return the receipt; a damaged one counts as none unless it alone knows the first file's SHA-256."""
+    try:
+        return read_receipt(workspace, record.id)
+    except RecordError:
+        if record.sha256 is None:
+            raise
+        return None
+
+
+def _accepted_license(note: Path) -> object:
+    """Return which license was accepted; ``None`` if none was, or if the note is damaged."""
+    try:
+        content = read_json(note)
+    except (FileNotFoundError, InputError):
+        return None
+    return content.get("license") if isinstance(content, dict) else None
+
+
 def _check_license(record: WeightsRecord, folder: Path, accept: Accept) -> None:
     """Ask for the license, once; raise if it is not accepted."""
     note = folder / "license.json"
-    if note.exists() and read_json(note)["license"] == record.license.name:
+    if _accepted_license(note) == record.license.name:
         return
     if not accept(record):
         raise InputError(

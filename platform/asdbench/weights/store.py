@@ -15,7 +15,7 @@ import msgspec
 
 from asdbench.errors import InputError
 from asdbench.io.files import replacing
-from asdbench.io.records import record_from_json, record_to_json
+from asdbench.io.records import RecordError, record_from_json, record_to_json
 from asdbench.io.workspace import Workspace
 from asdbench.weights.records import RECORDS, WeightsRecord, named
 
@@ -87,14 +87,38 @@ def receipt_path(workspace: Workspace, weights_id: str) -> Path:
 
 
 def read_receipt(workspace: Workspace, weights_id: str) -> Receipt | None:
-    """Return the receipt of an id; ``None`` if the weights were never obtained."""
+    """Return the receipt of an id; ``None`` if the weights were never obtained.
+
+    Raises :class:`~asdbench.io.records.RecordError` for a damaged receipt, and :class:`InputError` for a data
+    home whose weights cannot be read.
+    """
     path = receipt_path(workspace, weights_id)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise unusable(workspace, error) from error
     cure = f"delete {str(path.parent)!r}, then run 'asdbench weights get {weights_id}'"
     return record_from_json(content, Receipt, schema_version=_SCHEMA_VERSION, path=str(path), cure=cure)
+
+
+def receipt_is_damaged(workspace: Workspace, weights_id: str) -> bool:
+    """Return whether there is a receipt of an id that cannot be read."""
+    try:
+        read_receipt(workspace, weights_id)
+    except RecordError:
+        return True
+    return False
+
+
+def unusable(workspace: Workspace, error: OSError) -> InputError:
+    """Return the error for weights in a data home that cannot be read or written."""
+    folder = workspace.home / "weights"
+    return InputError(
+        f"{str(error.filename or folder)!r} cannot be used ({error.strerror or error}); let {str(folder)!r} "
+        f"be a folder that you can read and write, or set ASDBENCH_HOME to another folder"
+    )
 
 
 def write_receipt(workspace: Workspace, receipt: Receipt) -> None:
@@ -137,12 +161,18 @@ def _missing(workspace: Workspace, weights_ids: Sequence[str]) -> InputError:
 
 
 def verify(workspace: Workspace, weights_id: str) -> Checked:
-    """Read a file of weights and compare its SHA-256 with the record's or, without one, the receipt's."""
+    """Read a file of weights and compare its SHA-256 with the record's or, without one, the receipt's.
+
+    Weights whose receipt cannot be read are damaged.
+    """
     record = named(weights_id)
-    receipt = read_receipt(workspace, weights_id)
-    expected = record.sha256 or (receipt.sha256 if receipt is not None else None)
     path = weights_path(workspace, record)
     first_use = record.sha256 is None
+    if receipt_is_damaged(workspace, weights_id):
+        found = sha256_of(path) if path.is_file() else None
+        return Checked(weights_id, "damaged", found, record.sha256, first_use)
+    receipt = read_receipt(workspace, weights_id)
+    expected = record.sha256 or (receipt.sha256 if receipt is not None else None)
     if receipt is None or not path.is_file():
         return Checked(weights_id, "missing", None, expected, first_use)
     sha256 = sha256_of(path)
@@ -187,6 +217,7 @@ def load(weights_id: str, workspace: Workspace) -> "dict[str, Tensor]":
 def digest(weights_id: str, workspace: Workspace) -> str:
     """Return the SHA-256 that the weights of an id have: the published one, or that of the first download.
 
+    The receipt tells the latter also when the file itself is gone, so that stored results remain readable.
     Raises :class:`InputError` for an unknown id, or if nobody has published one and they were never obtained.
     """
     record = named(weights_id)
@@ -194,7 +225,11 @@ def digest(weights_id: str, workspace: Workspace) -> str:
         return record.sha256
     receipt = read_receipt(workspace, weights_id)
     if receipt is None:
-        raise _missing(workspace, [weights_id])
+        raise InputError(
+            f"nobody has published a SHA-256 of the weights {weights_id!r} and they were never in "
+            f"{str(workspace.home)!r}, so results that depend on them cannot be told apart; run 'asdbench "
+            f"weights get {weights_id}'"
+        )
     return receipt.sha256
 
 
@@ -207,8 +242,8 @@ def damaged(record: WeightsRecord, path: Path) -> InputError:
 
 
 def installed_ids(workspace: Workspace) -> list[str]:
-    """Return the ids of the weights in a data home, in the order of the registry."""
-    return [one for one in RECORDS if is_installed(workspace, one)]
+    """Return the ids of the weights in a data home, in the order of the registry, and of damaged receipts."""
+    return [one for one in RECORDS if receipt_is_damaged(workspace, one) or is_installed(workspace, one)]
 
 
 def sha256_of(path: Path) -> str:
