@@ -193,6 +193,14 @@ def without(member: str) -> str:
         (without("batch_plan"), "Theirs must define batch_plan,"),
         (without("stages"), "Theirs must define stages,"),
         (without("components"), "Theirs must define components,"),
+        (
+            code("Theirs") + "\n    scope = 'dataset'\n",
+            r"Theirs\.scope is 'dataset'; it must be 'machine' or 'data set'",
+        ),
+        (
+            code("Theirs") + "\n    def window_pooling(self, config):\n        return 'max'\n",
+            r"Theirs\.window_pooling must be a @classmethod",
+        ),
         (code("Theirs").replace("@classmethod", "", 1), r"Theirs\.input_spec must be a @classmethod"),
         ("raise SystemExit(3)", r"cannot be imported: SystemExit\(3\)"),
     ],
@@ -457,6 +465,29 @@ def test_who_takes_pseudo_anomalies() -> None:
     assert registry.configure("multitask-mel").takes_pseudo_anomalies()
     assert registry.configure("ensemble").takes_pseudo_anomalies()
     assert not registry.configure("ensemble", {"members": "baseline-mse"}).takes_pseudo_anomalies()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            "def window_pooling(cls, config): return 'median'",
+            r"Theirs\.window_pooling returns 'median'; return one of 'mean', 'max', 'top-k', 'relative-dev",
+        ),
+        ("def window_pooling(cls, config): return config.pool", "one raises AttributeError"),
+        (
+            "def pretrained(cls, config): return ('ced-tiny',)",
+            r"must define load_pretrained\(self, weights\)",
+        ),
+    ],
+)
+def test_declarations_that_cannot_work_are_named_before_anything_runs(
+    install: Install, method: str, message: str
+) -> None:
+    install("their_module", code("Theirs") + f"\n    @classmethod\n    {method}\n", theirs="their_module")
+    with pytest.raises(InputError, match=message):
+        registry.configure("theirs")
+    assert list(registry.broken()) == ["theirs"]
 
 
 ENSEMBLE = """

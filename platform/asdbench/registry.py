@@ -25,7 +25,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import asdbench
 from asdbench.config import Setting, checked, make_config, settings_of, values_of
@@ -205,7 +205,7 @@ def _class_in(module: ModuleType, name: str, origin: SystemSource) -> "type[Syst
 
 def _flaw(system: "type[System]") -> str | None:
     """Return how a class breaks the contract in :mod:`asdbench.system`; ``None`` if it keeps it."""
-    from asdbench.system import System
+    from asdbench.system import Scope, System
 
     config = getattr(system, "Config", None)
     if not (
@@ -225,6 +225,12 @@ def _flaw(system: "type[System]") -> str | None:
                 f"{system.__name__}.presets has {preset!r}: {given!r}; a preset has a name of lowercase "
                 f"letters, digits and hyphens, and is a dict of settings or an asdbench.Preset"
             )
+    if system.scope not in get_args(Scope):
+        allowed = " or ".join(map(repr, get_args(Scope)))
+        return f"{system.__name__}.scope is {system.scope!r}; it must be {allowed}"
+    for member in ("fusion", "window_pooling", "pretrained"):
+        if not inspect.ismethod(getattr(system, member)):
+            return f"{system.__name__}.{member} must be a @classmethod"
     required: tuple[str, ...] = ("input_spec", "batch_plan", "stages", "components")
     if _is_ensemble(system):
         required = ("members", "combine")
@@ -444,7 +450,36 @@ def configure(
         config = trainer.Config(**{k: v for k, v in checked_values.items() if k in inherited})
         trained = Configured(system.training_of, trainer, config, None)
     config = system.Config(**{k: v for k, v in checked_values.items() if k in own})
+    for part in (trained, Configured(name, system, config, trained)):
+        if part is not None:
+            _check_declarations(part)
     return Configured(name, system, config, trained)
+
+
+def _check_declarations(configured: Configured) -> None:
+    """Raise :class:`InputError` for declarations that cannot work, or not with these settings."""
+    from asdbench.system import Pooling, System
+
+    name, system, known = configured.name, configured.system, get_args(Pooling)
+    try:
+        pooling, weights = system.window_pooling(configured.config), system.pretrained(configured.config)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"system {name!r}: window_pooling and pretrained of {system.__name__} must accept a Config, and "
+            f"one raises {error!r}"
+        ) from error
+    if pooling not in known:
+        raise InputError(
+            f"system {name!r}: {system.__name__}.window_pooling returns {pooling!r}; return one of "
+            f"{', '.join(map(repr, known))}"
+        )
+    if weights and not system.training_of and system.load_pretrained is System.load_pretrained:
+        raise InputError(
+            f"system {name!r}: {system.__name__} must define load_pretrained(self, weights), because "
+            f"pretrained names weights"
+        )
 
 
 def configure_each(

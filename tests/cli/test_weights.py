@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from asdbench.api import weights as api_weights
 from asdbench.io import download as io_download
 from asdbench.io.workspace import Workspace
 from asdbench.weights import records, store
@@ -29,6 +30,7 @@ def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingServer]
     known = {"ced-tiny": record_of(CONTENT, f"{lying.url}/a", f"{lying.url}/b")}
     monkeypatch.setattr(records, "RECORDS", known)
     monkeypatch.setattr(store, "RECORDS", known)
+    monkeypatch.setattr(api_weights, "RECORDS", known)
     yield lying
     lying.close()
 
@@ -38,7 +40,7 @@ def test_the_registry_is_listed_with_licenses_and_training_data(
 ) -> None:
     assert asdbench("weights", "list") == 0
     said = capsys.readouterr().out
-    for word in ("beats-iter3", "361.5 MB", "Apache-2.0", "AudioSet, without labels"):
+    for word in ("beats-iter3", "361.5 MB", "unknown", "Apache-2.0", "AudioSet, without labels"):
         assert word in said
     assert asdbench("weights", "list", "--json") == 0
     rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
@@ -61,8 +63,13 @@ def test_weights_are_downloaded_listed_and_verified(
     assert asdbench("weights", "verify") == 0
     assert "intact" in capsys.readouterr().out
     weights_path(Workspace.from_environment(), named("ced-tiny")).write_bytes(b"damaged")
-    assert asdbench("weights", "verify", "ced-tiny") == 2  # its size tells that it is not there
-    assert "'asdbench weights get ced-tiny'" in capsys.readouterr().err
+    for ids in ([], ["ced-tiny"]):  # its size is enough to tell
+        assert asdbench("weights", "verify", *ids) == 1
+        shown = capsys.readouterr()
+        assert "damaged" in shown.out
+        assert "'asdbench weights get ced-tiny'" in shown.err
+    assert asdbench("weights", "list") == 0
+    assert "damaged" in capsys.readouterr().out
     weights_path(Workspace.from_environment(), named("ced-tiny")).write_bytes(CONTENT[:-1] + b"x")
     assert asdbench("weights", "verify", "--json") == 1
     shown = capsys.readouterr()
@@ -70,6 +77,16 @@ def test_weights_are_downloaded_listed_and_verified(
     assert "'asdbench weights get ced-tiny'" in shown.err
     assert asdbench("weights", "get", "ced-tiny") == 0  # the license was accepted
     assert asdbench("weights", "verify") == 0
+
+
+def test_a_network_that_fails_is_told_in_short(
+    server: LyingServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.close()
+    assert asdbench("weights", "get", "ced-tiny", "--accept-license") == 1
+    said = capsys.readouterr().err
+    assert f"{server.url}/a was given up because the connection failed (Connection refused)" in said
+    assert "object at 0x" not in said
 
 
 def test_trust_on_first_use_is_said(

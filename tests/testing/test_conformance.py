@@ -247,13 +247,19 @@ def test_every_optional_input_and_pseudo_labels(build: Build, tmp_path: Path, sc
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            ("def forward(", "def forwards("),
+            r"must define forward\(self, batch, update, progress\), because it",
+        ),
+        (
+            ("epochs=self.config.epochs)]", "epochs=self.config.epochs, pseudo_labels=True)]"),
+            r"must define pseudo_labels\(self, batches\), because its stage 'one' has pseudo_labels=True",
+        ),
         (EVERY_INPUT[0], r"far microphone .* and 32 of 32 recordings of fan .* have one channel"),
         (EVERY_INPUT[1], r"'tiny' has no supplemental clips of fan, and this system trains with some"),
     ],
 )
-def test_recordings_that_lack_what_a_system_reads_are_refused(
-    build: Build, change: tuple[str, str], message: str
-) -> None:
+def test_what_a_system_lacks_is_a_sentence(build: Build, change: tuple[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build(change)
 

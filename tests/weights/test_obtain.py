@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.io import download as io_download
 from asdbench.io.download import only_one
 from asdbench.io.workspace import Workspace
@@ -121,7 +121,7 @@ def test_all_mirrors_that_fail_are_named_with_the_cure(
 ) -> None:
     register(mirrored(server))
     server.faults.update({"/a": [404], "/b": ["wrong!"]})
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InfrastructureError) as error:
         get(workspace, "ced-tiny", accept=yes)
     assert "/a responds with 404 Not Found; " in str(error.value)
     assert "/b gives another file: its SHA-256 is" in str(error.value)
@@ -213,7 +213,7 @@ def test_the_next_call_resumes_where_the_last_one_broke_off(
 ) -> None:
     register(mirrored(server))
     server.faults.update({"/a": ["drop", "500!"], "/b": ["500!"]})
-    with pytest.raises(InputError, match="no mirror gives 'ced-tiny'"):
+    with pytest.raises(InfrastructureError, match="no mirror gives 'ced-tiny'"):
         get(workspace, "ced-tiny", accept=yes)
     server.faults.clear()
     server.asked.clear()
@@ -226,7 +226,7 @@ def test_a_content_that_changes_between_resumes_is_never_mixed(
 ) -> None:
     register(mirrored(server, known=False))
     server.faults.update({"/a": ["drop", "500!"], "/b": ["500!"]})
-    with pytest.raises(InputError):
+    with pytest.raises(InfrastructureError):
         get(workspace, "ced-tiny", accept=yes)
     server.faults.clear()
     server.content, server.etag = ced_bytes(seed=1), '"2"'
@@ -241,7 +241,7 @@ def test_a_changed_content_with_a_known_checksum_is_found_out(
     server.content = ced_bytes(seed=1)
     server.faults["/a"] = ["drop", "500!"]
     server.faults["/b"] = ["500!"]
-    with pytest.raises(InputError):
+    with pytest.raises(InfrastructureError):
         get(workspace, "ced-tiny", accept=yes)
     server.faults.clear()
     server.content = CONTENT
@@ -267,7 +267,7 @@ def test_a_changed_file_is_not_trusted_in_the_place_of_the_first(
     first = get(workspace, "ced-tiny", accept=yes)
     weights_path(workspace, record).unlink()
     server.content = ced_bytes(seed=1)
-    with pytest.raises(InputError, match=f"its SHA-256 is .*, not {first.sha256[:16]}") as error:
+    with pytest.raises(InfrastructureError, match=f"its SHA-256 is .*, not {first.sha256[:16]}") as error:
         get(workspace, "ced-tiny", accept=yes)
     folder = weights_dir(workspace, "ced-tiny")
     assert str(error.value).endswith(f"; to trust another file than the first, delete {str(folder)!r}")
@@ -289,7 +289,7 @@ def test_a_license_is_accepted_once(workspace: Workspace, register: Register, se
         get(workspace, "ced-tiny", accept=lambda _: False)
     assert server.asked == []
     server.faults.update({"/a": [404], "/b": [404]})
-    with pytest.raises(InputError, match="no mirror gives"):
+    with pytest.raises(InfrastructureError, match="no mirror gives"):
         get(workspace, "ced-tiny", accept=yes)
     assert get(workspace, "ced-tiny", accept=lambda _: False).license == "Apache-2.0"
     weights_path(workspace, record).unlink()

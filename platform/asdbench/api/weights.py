@@ -23,8 +23,8 @@ class Weights(Report):
 
     Attributes
     ----------
-    rows : one dict for each: ``id``, ``installed`` (whether the data home has them), ``damaged``
-        (whether their receipt there cannot be read), ``size_bytes`` and
+    rows : one dict for each: ``id``, ``installed`` (whether the data home has them), ``damaged`` (whether
+        their receipt there cannot be read, or their file has another size), ``size_bytes`` and
         ``sha256`` (``None`` if neither published nor downloaded), ``license`` and ``license_url``,
         ``training_data``, ``repository``, ``revision``, ``mirrors``, ``sample_rate_hz`` (``None`` if any),
         ``layers``, ``dim``, ``hop_ms``, ``bands``, and the ``hyperparameters`` of its network
@@ -54,7 +54,7 @@ def _displayed(row: Row) -> DisplayRow:
         [
             row["id"],
             "damaged" if row["damaged"] else "yes" if row["installed"] else "",
-            "?" if row["size_bytes"] is None else shown_bytes(row["size_bytes"]),
+            "unknown" if row["size_bytes"] is None else shown_bytes(row["size_bytes"]),
             row["license"],
             row["training_data"],
         ]
@@ -117,7 +117,7 @@ def _described(record: WeightsRecord, workspace: Workspace) -> Row:
     receipt = None if damaged else store.read_receipt(workspace, record.id)
     return {
         "id": record.id,
-        "damaged": damaged,
+        "damaged": damaged or store.is_damaged_in_size(workspace, record.id),
         "installed": not damaged and store.is_installed(workspace, record.id),
         "size_bytes": record.size_bytes or (receipt.size_bytes if receipt else None),
         "sha256": record.sha256 or (receipt.sha256 if receipt else None),
@@ -174,7 +174,9 @@ def get_weights(
     Raises
     ------
     InputError
-        There is no such id, the license is not accepted, or no mirror gives the file.
+        There is no such id, or the license is not accepted.
+    InfrastructureError
+        No mirror gives the file; the next call resumes.
 
     Examples
     --------
@@ -254,9 +256,9 @@ def verify_weights(weights_ids: Sequence[str] = (), *, home: Path | str | None =
     workspace = workspace_of(home)
     if isinstance(weights_ids, str):
         raise InputError(f"weights_ids is the text {weights_ids!r}; give a list, such as [{weights_ids!r}]")
-    readable = [one for one in weights_ids if not store.receipt_is_damaged(workspace, one)]
-    store.check_installed(workspace, readable)
-    checked = [store.verify(workspace, one) for one in weights_ids or store.installed_ids(workspace)]
+    present = store.installed_ids(workspace)
+    store.check_installed(workspace, [one for one in weights_ids if one not in present])
+    checked = [store.verify(workspace, one) for one in weights_ids or present]
     return VerifiedWeights(tuple(_verified(one) for one in checked))
 
 

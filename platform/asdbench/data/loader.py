@@ -106,7 +106,7 @@ class JobData:
     ) -> None:
         _check(plan, scope, input_spec)
         if input_spec.encoder is not None and plan.draw == "every-window":
-            raise ValueError("a plan that draws every window takes no embeddings; draw 'window-per-clip'")
+            raise InputError("a plan that draws every window takes no embeddings; draw 'window-per-clip'")
         self.data, self.machine_type, self.input_spec, self.plan, self.seed = (
             data,
             machine_type,
@@ -190,7 +190,7 @@ class JobData:
             plan.supplemental_rows and not self._supplement
         )
         if plan != same or plan.draw != self.plan.draw or lacks_clips:
-            raise ValueError(
+            raise InputError(
                 "a stage's batch plan may differ in size, shares, target rows and augmentations only, and "
                 "may draw pseudo-anomalies and supplemental rows only if System.batch_plan does"
             )
@@ -262,7 +262,7 @@ class JobData:
     def _window_frames(self) -> int:
         """Length of the windows of training rows."""
         if self.input_spec.window_frames is None:
-            raise ValueError(
+            raise InputError(
                 "training steps and plans that draw every window need windows; set InputSpec.window_frames "
                 "to a number of frames, or train in fit_backend"
             )
@@ -333,7 +333,7 @@ class JobData:
     def pseudo_label_batches(self) -> Iterator[ClipBatch]:
         """Yield the windows of all clips that are trained on, as at scoring, with domain and attributes."""
         if self.plan.draw == "every-window":
-            raise ValueError("a stage with pseudo-labels needs a batch plan that draws 'window-per-clip'")
+            raise InputError("a stage with pseudo-labels needs a batch plan that draws 'window-per-clip'")
         yield from self._whole_clips(np.flatnonzero(self._is_trained))
 
     def with_pseudo_labels(self, labels: NDArray[np.int64]) -> "JobData":
@@ -532,7 +532,7 @@ class JobData:
             return batch
         tokens = [self._encoded[which].tokens(int(c)) for which, c in zip(machine, clip_ids, strict=True)]
         if len({len(of_clip) for of_clip in tokens}) > 1:
-            raise ValueError(
+            raise InputError(
                 "the clips of a training step have embeddings of different lengths; read embeddings in "
                 "fit_backend and components, or train on clips of equal length"
             )
@@ -653,22 +653,22 @@ class JobData:
 
 def _check(plan: BatchPlan, scope: Scope, input_spec: InputSpec) -> None:
     if plan.hold_out not in (True, False, "cross-fit"):
-        raise ValueError(f"a batch plan has hold_out={plan.hold_out!r}; give True, False or 'cross-fit'")
+        raise InputError(f"a batch plan has hold_out={plan.hold_out!r}; give True, False or 'cross-fit'")
     if scope == "data set" and plan.pseudo_anomaly_share:
-        raise ValueError(
+        raise InputError(
             f"a batch plan with pseudo_anomaly_share={plan.pseudo_anomaly_share} does not go with the scope "
             f"'data set', in which rows of all machine types are ordinary; leave it at 0"
         )
     if plan.draw == "every-window" and (plan.pseudo_anomaly_share or plan.target_rows or plan.augmentations):
-        raise ValueError(
+        raise InputError(
             "a batch plan that draws every window takes no pseudo_anomaly_share, target_rows or augmentations"
         )
     if plan.draw == "every-window" and plan.supplemental_rows:
-        raise ValueError("a batch plan that draws every window takes no supplemental_rows")
+        raise InputError("a batch plan that draws every window takes no supplemental_rows")
     if plan.supplemental_rows > plan.size:
-        raise ValueError(f"a batch plan of size {plan.size} has {plan.supplemental_rows} supplemental rows")
+        raise InputError(f"a batch plan of size {plan.size} has {plan.supplemental_rows} supplemental rows")
     if plan.augmentations and (input_spec.features or input_spec.second_channel):
-        raise ValueError(
+        raise InputError(
             "augmentations change windows and waveform alone; leave them out, or the further features and "
             "the second channel"
         )

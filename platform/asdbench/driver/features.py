@@ -42,7 +42,7 @@ def announce_features(jobs: Sequence[ResolvedJob], *, console: Console) -> list[
     for data, _ in by_data_set(iter(missing)):
         for note in catalog.describe(data).notes:
             print_note(console, note)
-    n_types = len({(data.name, spec.machine_type, spec.mel) for data, spec in missing})
+    n_types = len({(data.name, spec.machine_type) for data, spec in missing})
     print_message(
         console,
         f"building features: {n_types} machine type{'' if n_types == 1 else 's'}, {n_bytes / 1e6:,.0f} MB",

@@ -3,12 +3,12 @@
 A message names the class, the method and the value, and says what to return instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from asdbench.errors import InputError
-from asdbench.system import Losses, Mean, System
+from asdbench.system import InputSpec, Losses, Mean, Stage, System
 
 _RESERVED = ("clip_id", "use")  # other columns of a table of component scores
 _NAMED = 5
@@ -126,6 +126,39 @@ return a tensor with one whole number per clip
             f"per clip"
         )
     return output.detach().long().cpu()
+
+
+def check_stages(system: System, stages: Sequence[Stage], input_spec: InputSpec) -> None:
+    """Raise :class:`InputError` if a system lacks what its stages of training need.
+
+    Examples
+    --------
+    >>> system = object.__new__(System)
+    >>> from asdbench.spec import MelSpec
+    >>> check_stages(system, [Stage("one", [], epochs=1)], InputSpec(MelSpec(), window_frames=64))
+    Traceback (most recent call last):
+    ...
+    asdbench.errors.InputError: System must define forward(self, batch, update, progress), because it has \
+stages of training
+    """
+    if not stages:
+        return
+    if input_spec.window_frames is None:
+        raise InputError(
+            f"{_name(system)} has stages of training, which need windows; set InputSpec.window_frames to a "
+            f"number of frames, or return no stages and train in fit_backend"
+        )
+    if type(system).forward is System.forward:
+        raise InputError(
+            f"{_name(system)} must define forward(self, batch, update, progress), because it has stages of "
+            f"training"
+        )
+    for stage in stages:
+        if stage.pseudo_labels and type(system).pseudo_labels is System.pseudo_labels:
+            raise InputError(
+                f"{_name(system)} must define pseudo_labels(self, batches), because its stage "
+                f"{stage.name!r} has pseudo_labels=True"
+            )
 
 
 def check_same_names(system: System, first: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:

@@ -26,7 +26,7 @@ from asdbench.engine.events import TrainingProgress
 from asdbench.engine.pretrained import trained_state
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.state import load_whole
-from asdbench.engine.system_output import check_finite, check_losses, checked_labels
+from asdbench.engine.system_output import check_finite, check_losses, check_stages, checked_labels
 from asdbench.engine.task_records import CurvePoint
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
@@ -126,9 +126,11 @@ def train(
 
     Raises
     ------
-    InputError : a loss is not finite, or ``forward`` returns something else than losses
+    InputError : a loss is not finite, ``forward`` returns something else than losses, or the system lacks
+        what its stages need
     """
     stages = list(system.stages(data.steps_per_epoch))
+    check_stages(system, stages, data.input_spec)
     drawn = [data.with_plan(stage.plan) for stage in stages]
     model = distribute(system, runtime, several_updates=sum(len(stage.updates) for stage in stages) > 1)
     first_stage, first_step, seconds, curve = _resume(system, stages, resume)

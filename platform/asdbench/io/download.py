@@ -133,7 +133,7 @@ class _Download:
             except TooManyRedirects as error:
                 raise Refused("redirects without end") from error
             except (requests.RequestException, HTTPError) as error:
-                reason = f"the connection failed: {error}"
+                reason = f"the connection failed ({_innermost(error)})"
             have = part_bytes(self.part)
             fruitless = 0 if have > most else fruitless + 1
             most = max(have, most)
@@ -232,6 +232,14 @@ class _Download:
     def _check_time(self) -> None:
         if self.end is not None and time.monotonic() > self.end:
             raise Interrupted(f"it took longer than {self.timeout_s:g} s")
+
+
+def _innermost(error: BaseException) -> str:
+    """Return what the innermost cause of an error says, on one line."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(said).partition("\n")[0]
 
 
 def asked_pause_s(answer: requests.Response) -> float:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from asdbench.errors import InputError
+from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.download import (
     Interrupted,
     Progress,
@@ -83,8 +83,10 @@ def get(
     Raises
     ------
     InputError
-        There is no such id, the license is not accepted, no mirror gives the file, the disk is full, or
-        another process downloads the same weights. Partial downloads are kept, and the next call resumes.
+        There is no such id, the license is not accepted, the disk is full, or another process downloads the
+        same weights.
+    InfrastructureError
+        No mirror gives the file. Partial downloads are kept, and the next call resumes.
     """
     record = named(weights_id)
     if (there := _intact(workspace, record)) is not None:
@@ -102,7 +104,7 @@ def get(
         try:
             source = _from_mirrors(record, part, expected, say, progress, timeout_s)
         except _NoMirror as error:
-            raise InputError(
+            raise InfrastructureError(
                 f"no mirror gives {weights_id!r} ({error}); try again later, or download it in another way "
                 f"and run 'asdbench weights add {weights_id} --from FILE'"
                 f"{_trust_hint(record, receipt, folder)}"

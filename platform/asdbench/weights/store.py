@@ -134,6 +134,11 @@ def is_installed(workspace: Workspace, weights_id: str) -> bool:
     return receipt is not None and path.is_file() and path.stat().st_size == receipt.size_bytes
 
 
+def is_damaged_in_size(workspace: Workspace, weights_id: str) -> bool:
+    """Return whether a data home has a file for an id that has another size than the one obtained."""
+    return weights_id in installed_ids(workspace) and not is_installed(workspace, weights_id)
+
+
 def check_installed(workspace: Workspace, weights_ids: Iterable[str]) -> None:
     """Raise :class:`InputError` that names the weights which are missing, and how to get them.
 
@@ -242,8 +247,13 @@ def damaged(record: WeightsRecord, path: Path) -> InputError:
 
 
 def installed_ids(workspace: Workspace) -> list[str]:
-    """Return the ids of the weights in a data home, in the order of the registry, and of damaged receipts."""
-    return [one for one in RECORDS if receipt_is_damaged(workspace, one) or is_installed(workspace, one)]
+    """Return the ids of the weights in a data home, damaged ones too, in the order of the registry."""
+    return [
+        one
+        for one, record in RECORDS.items()
+        if receipt_is_damaged(workspace, one)
+        or (weights_path(workspace, record).is_file() and read_receipt(workspace, one) is not None)
+    ]
 
 
 def sha256_of(path: Path) -> str:
