@@ -68,7 +68,8 @@ class WeightsRecord:
     training_data : what the encoder was trained on
     sample_rate_hz : of the waveform that it takes; ``None`` if it takes any
     grid : its tokens
-    hyperparameters : settings of the network that the tensors belong to
+    hyperparameters : sizes of the network that the tensors belong to, for information: the id alone names
+        what ``asdbench.nn.encoders.build`` builds
     root : key of the tensors within the checkpoint; ``None`` if the checkpoint holds nothing else
     prefix : what the names of the encoder's tensors begin with; it is removed, and other tensors (such as a
         classifier's) are left out
