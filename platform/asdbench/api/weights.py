@@ -68,9 +68,8 @@ class VerifiedWeights(Report):
     Attributes
     ----------
     rows : one dict for each: ``id``, ``state`` (``"intact"`` or ``"damaged"``), ``sha256`` of the file
-        and ``expected`` (``None`` if a damaged receipt hides them),
-        and ``first_use``: whether that is the one of the first download, because none has been
-        published
+        and ``expected`` (``None`` if a damaged receipt hides them), and ``first_use``: whether that is the
+        one of the first download, because none has been published
     """
 
     rows: tuple[Row, ...]
