@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from asdbench.errors import InputError
+
 FarMicrophone = Literal["ignore", "subtract"]
 
 SAMPLE_RATE_HZ = 16_000  # of every stored waveform and every DCASE Task 2 data set
@@ -71,3 +73,23 @@ class EncoderSpec:
     layer: int = -1
     normalize_level: bool = True
     far_microphone: FarMicrophone = "ignore"
+
+    def counted_layer(self, layers: int) -> int:
+        """Return the layer counted from 1, for an encoder of so many layers.
+
+        Raises
+        ------
+        InputError
+            The encoder has no such layer.
+
+        Examples
+        --------
+        >>> EncoderSpec("beats-iter3").counted_layer(12)
+        12
+        """
+        if not 1 <= abs(self.layer) <= layers:
+            raise InputError(
+                f"{self.id!r} has no layer {self.layer}; choose from 1 to {layers}, or from -1, the last "
+                f"one, to -{layers}"
+            )
+        return self.layer if self.layer > 0 else layers + 1 + self.layer

@@ -98,6 +98,15 @@ def test_layers_count_from_both_ends_and_differ(data: DataSet) -> None:
     assert not np.allclose(last, first, atol=0.1)
 
 
+def test_a_layer_is_stored_once_from_whichever_end_it_is_counted(data: DataSet) -> None:
+    def path(layer: int) -> Path:
+        return embeddings.embeddings_path(data, "fan", replace(SPEC, layer=layer))
+
+    assert path(-1) == path(2) != path(-2) == path(1)
+    with pytest.raises(InputError, match="'tiny-encoder' has no layer 3; choose from 1 to 2, or from -1"):
+        path(3)
+
+
 def test_embeddings_are_features_with_their_size_and_progress(data: DataSet) -> None:
     spec = features(data)
     assert not feature_store.is_built(data, spec)

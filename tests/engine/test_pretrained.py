@@ -1,6 +1,7 @@
 """Pretrained weights are checked before anything starts, name results, and are not stored with models."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.testing import tiny_encoder, write_tiny
 from asdbench.testing.conformance import run_job
+from asdbench.weights import store
+from asdbench.weights.records import named
 
 SETTINGS = {"encoder": tiny_encoder.ID, "epochs": 1, "batch_size": 16, "window_s": 0.5, "rank": 2}
 JOB = Job("encoder-lora", SETTINGS, "tiny", "fan", seed=1)
@@ -35,6 +38,15 @@ def test_missing_weights_stop_a_run_before_it_starts(system: str, workspace: Wor
     with pytest.raises(
         InputError, match=r"'dasheng-base' are missing .* 'asdbench weights get dasheng-base'"
     ):
+        resolve_jobs(request, workspace)
+
+
+@pytest.mark.parametrize("layer", [0, 13, -13, -99])
+def test_a_layer_that_the_encoder_lacks_stops_a_run_before_it_starts(
+    layer: int, workspace: Workspace
+) -> None:
+    request = RunRequest(["encoder-knn"], "tiny", settings={"layer": layer})
+    with pytest.raises(InputError, match=f"'beats-iter3' has no layer {layer}; choose from 1 to 12"):
         resolve_jobs(request, workspace)
 
 
@@ -82,3 +94,20 @@ def test_a_trained_model_that_lacks_a_tensor_is_refused(workspace: Workspace) ->
     del state["projection.weight"]
     with pytest.raises(ValueError, match=r"no 'projection\.weight'"):
         load_trained(system, state)
+
+
+@pytest.mark.parametrize("kept", ["receipt", "nothing"])
+def test_stored_results_remain_readable_without_the_file_of_weights(kept: str, tmp_path: Path) -> None:
+    workspace = Workspace.from_home(tmp_path / "home")
+    catalog.add(workspace, "tiny", write_tiny(tmp_path / "clips"))
+    with tiny_encoder.installed(workspace):
+        job = Job("encoder-knn", {"encoder": tiny_encoder.ID}, "tiny", "fan", seed=1)
+        before = ResolvedJob.from_workspace(job, workspace).training_key
+        path = store.weights_path(workspace, named(tiny_encoder.ID))
+        path.unlink()
+        if kept == "receipt":
+            assert ResolvedJob.from_workspace(job, workspace).training_key == before
+            return
+        store.receipt_path(workspace, tiny_encoder.ID).unlink()
+        with pytest.raises(InputError, match=r"nobody has published .*asdbench weights get tiny-encoder'"):
+            _ = ResolvedJob.from_workspace(job, workspace).training_key

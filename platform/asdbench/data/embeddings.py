@@ -11,7 +11,7 @@ all threads of torch, or on the GPU that the process has; what is stored is writ
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -67,7 +67,7 @@ class ClipEncoder:
     def __init__(self, network: Encoder, spec: EncoderSpec, device: str = "cpu") -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.spec, self.device = spec, device
-        self.layer = spec.layer if spec.layer > 0 else network.depth + 1 + spec.layer
+        self.layer = spec.counted_layer(network.depth)
 
     def grid(self, samples: int) -> tuple[int, int, int]:
         """Return the numbers of times and bands of a clip, and the width of a token."""
@@ -120,14 +120,15 @@ def _clip_encoder(home: Path, spec: EncoderSpec, digest: str, device: str) -> Cl
 def embeddings_path(data: DataSet, machine_type: str, spec: EncoderSpec) -> Path:
     """Return where the embeddings of a machine type are or will be stored.
 
-    Raises :class:`InputError` if nobody knows the digest of the weights: they have never been in this home.
+    Raises :class:`InputError` if the encoder has no such layer, or if nobody knows the digest of the weights:
+    they have never been in this home.
     """
     clips = clips_of(data, machine_type)
     described = {
         "format": _FORMAT,
         "clips": [clips["clip_id"].to_list(), clips["content_hash"].to_list()],
         "channels": data.channels,
-        "encoder": asdict(spec),
+        "encoder": asdict(replace(spec, layer=spec.counted_layer(named(spec.id).grid.layers))),
         "weights": weights.digest(spec.id, data.workspace),
     }
     return content_path(data, "encoded", machine_type, described)

@@ -14,6 +14,7 @@ from asdbench.io.workspace import Workspace
 from asdbench.registry import Configured
 from asdbench.system import System
 from asdbench.weights import store as weights
+from asdbench.weights.records import named
 
 
 def weights_read(configured: Configured) -> tuple[str, ...]:
@@ -36,7 +37,14 @@ def weight_digests(configured: Configured, workspace: Workspace) -> dict[str, st
 
 
 def check_weights(systems: Iterable[Configured], workspace: Workspace) -> None:
-    """Raise :class:`InputError` that names the weights which are missing, and how to get them."""
+    """Raise :class:`InputError` that names the weights which are missing, and how to get them.
+
+    So does a layer that an encoder does not have.
+    """
+    systems = list(systems)
+    for configured in systems:
+        if (encoder := configured.input_spec.encoder) is not None:
+            encoder.counted_layer(named(encoder.id).grid.layers)
     weights.check_installed(workspace, [one for each in systems for one in weights_needed(each)])
 
 

@@ -36,7 +36,9 @@ _RECORD = WeightsRecord(
     grid=TokenGrid(layers=2, dim=16, hop_ms=160.0, bands=4),
 )
 _DEPTHS = {ID: 2, OTHER_ID: 3}
-_RECORDS = {one: replace(_RECORD, id=one) for one in (ID, OTHER_ID)}
+_RECORDS = {
+    one: replace(_RECORD, id=one, grid=replace(_RECORD.grid, layers=depth)) for one, depth in _DEPTHS.items()
+}
 
 
 @contextlib.contextmanager
