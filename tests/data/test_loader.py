@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from asdbench.data.clip_windows import window_starts
+from asdbench.data.embeddings import embeddings
 from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -17,9 +18,9 @@ from asdbench.errors import InputError
 from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS
 from asdbench.features.mel import log_mel, log_mel_of_padded
 from asdbench.io.workspace import Workspace
-from asdbench.spec import MelSpec
-from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec
-from asdbench.testing import write_tiny
+from asdbench.spec import EncoderSpec, MelSpec
+from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, HoldOut, InputSpec, Scope
+from asdbench.testing import tiny_encoder, write_tiny
 
 NEEDS = InputSpec(MelSpec(hop_samples=512, n_mels=8), window_frames=5, window_hop_frames=1)
 EVERY = BatchPlan(64, draw="every-window", validation_share=0.1)
@@ -606,6 +607,27 @@ def test_pseudo_labels_follow_the_clips(pairs: DataSet) -> None:
         next(job(pairs).pseudo_label_batches())
 
 
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (
+            BatchPlan(16, "window-per-clip", target_rows=16),
+            "batches of 16 rows with 16 of target clips, 0 of",
+        ),
+        (BatchPlan(16, "window-per-clip", supplemental_rows=16), "and 16 of supplemental clips have none"),
+        (BatchPlan(16, "window-per-clip", supplemental_rows=17), "and 17 of supplemental clips have none"),
+        (replace(CLIPS, target_rows=8), "with 8 of target clips, 8 of other machine types and 0 of"),
+    ],
+)
+def test_a_plan_without_a_source_row_is_refused(pairs: DataSet, plan: BatchPlan, told: str) -> None:
+    with pytest.raises(InputError, match=f"{told}.* left for source clips; choose larger batches"):
+        job(pairs, plan=plan)
+    more = job(pairs, plan=replace(plan, size=2 * plan.size + 2))
+    domain, supplemental = more.batch(0).domain, more.batch(0).supplemental
+    assert domain is not None
+    assert ((domain == 0) & ~(torch.zeros(len(domain)) > 0 if supplemental is None else supplemental)).any()
+
+
 # One training for all machine types of a data set
 
 ALL = BatchPlan(16, draw="window-per-clip", target_rows=2)
@@ -635,6 +657,44 @@ def test_a_data_set_is_trained_on_without_any_hold_out(data: DataSet, plan: Batc
         assert (batch.section == 0).all()
         assert (batch.attributes != UNKNOWN).all()
     assert machines == {0, 1, 2}
+
+
+@pytest.mark.parametrize("hold_out", [True, "cross-fit"])
+def test_a_small_type_of_a_data_set_does_not_block_the_others(data: DataSet, hold_out: HoldOut) -> None:
+    plan = replace(ALL, hold_out=hold_out)
+    is_dropped = of("valve", "train") & (pl.col("domain") == "source")
+    few = data.clips.filter(is_dropped)["clip_id"][5:]
+    small = replace(data, clips=data.clips.filter(~pl.col("clip_id").is_in(few.implode())))
+    fan, pump = (of_data_set(small, name, plan=plan) for name in ("fan", "pump"))
+    assert same(fan.batch(4), pump.batch(4))
+    valve = fan._clips.machine == TYPES.index("valve")
+    expected = small.clips.filter(of("valve", "train"))["clip_id"].sort()
+    assert fan._clips.clip_id[valve].tolist() == expected.to_list()
+    assert len(fan.hold_out_ids) == len(of_data_set(data, "fan", plan=plan).hold_out_ids)
+    with pytest.raises(InputError, match=r"'valve' of data set 'tiny': 5 source-domain .* too few"):
+        of_data_set(small, "valve", plan=plan)
+
+
+@pytest.mark.parametrize("scope", ["machine", "data set"])
+@pytest.mark.parametrize("hold_out", [True, False, "cross-fit"])
+def test_pseudo_labels_are_found_from_embeddings(
+    data: DataSet, scope: Scope, hold_out: HoldOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asdbench.data.clip_windows.SCORING_FRAMES", 200)
+    spec = replace(NEEDS, encoder=EncoderSpec(tiny_encoder.ID))
+    plan = replace(ALL, hold_out=hold_out)
+    with tiny_encoder.installed(data.workspace):
+        found = JobData(data, "pump", input_spec=spec, plan=plan, seed=3, scope=scope)
+        seen = []
+        for batch in found.pseudo_label_batches():
+            assert batch.encoded is not None
+            assert len(batch.encoded) == batch.n_clips
+            seen += [tokens.half().numpy().tobytes() for tokens in batch.encoded]
+        trained = np.flatnonzero(found._is_trained)
+        machines, ids = found._clips.machine[trained], found._clips.clip_id[trained]
+        shards = [embeddings(data, name, spec.encoder) for name in found.facts.machine_types]  # type: ignore[arg-type]
+        assert len({*machines.tolist()}) == (3 if scope == "data set" else 1)
+        assert seen == [shards[m].tokens(int(i)).tobytes() for m, i in zip(machines, ids, strict=True)]
 
 
 def test_every_type_of_a_data_set_has_the_same_training_batches(data: DataSet) -> None:

@@ -140,7 +140,8 @@ class JobData:
     def _held_out(self, machine_type: str) -> list[NDArray[np.int64]]:
         """Return the ids of the clips of a machine type that are held out, in folds; each type's by one draw.
 
-        Without cross-fitting there is a single fold, or none.
+        Without cross-fitting there is a single fold, or none. A type besides the job's own that has too few
+        clips holds out nothing, since nothing of it can be scored; what is trained is the same for every job.
         """
         if not self.plan.hold_out:
             return []
@@ -150,6 +151,8 @@ class JobData:
                 return folds(clips, generator=generator)
             return [hold_out(clips, generator=generator)]
         except InputError as error:
+            if machine_type != self.machine_type:
+                return []
             raise InputError(
                 f"machine type {machine_type!r} of data set {self.data.name!r}: {error}"
             ) from None
@@ -295,7 +298,7 @@ class JobData:
         """
         size = self.plan.size - self.plan.supplemental_rows
         pseudo_anomaly_data = round(self.plan.pseudo_anomaly_share * size)
-        target = min(self.plan.target_rows, size - pseudo_anomaly_data)
+        target = self.plan.target_rows
         if not (self._is_trained & (self._clips.domain == 1)).any():
             target = 0
         return size - pseudo_anomaly_data - target, target, pseudo_anomaly_data
@@ -307,7 +310,7 @@ class JobData:
             whole, rest = divmod(len(self._window_split[0]), self.plan.size)
             return whole + (rest > 1) or 1  # batch norm cannot take a single row
         n_source = int((self._is_trained & (self._clips.domain == 0)).sum())
-        return max(1, -(-n_source // max(1, self._row_counts[0])))
+        return max(1, -(-n_source // self._row_counts[0]))
 
     def batch(self, step: int, *, rank: int = 0, size: int = 1) -> ClipBatch:
         """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``."""
@@ -353,7 +356,7 @@ class JobData:
         """Yield all windows of some training clips, several clips a batch."""
         clips = self._clips
         spans = [(int(clips.start[c]), int(clips.stop[c])) for c in chosen]
-        for group, length in self._by_rows(chosen, spans, clips.clip_id[chosen]):
+        for group, length in self._by_rows(chosen, spans, clips.machine[chosen], clips.clip_id[chosen]):
             starts = np.concatenate([start for _, start in group])
             clip = np.concatenate([np.full(len(start), c) for c, start in group])
             batch = self._training_batch(starts, clip, np.zeros(len(clip), np.int64), length)
@@ -507,7 +510,8 @@ class JobData:
             row[0]: row[1] for row in self.data.clips.select("clip_id", "section").iter_rows()
         }  # not part of what a name tells: the organizers give it for every clip
         index = {section: position for position, section in enumerate(self.facts.sections)}
-        for group, length in self._by_rows(np.arange(len(spans)), spans, clip_ids):
+        machines = np.full(len(spans), self._own)
+        for group, length in self._by_rows(np.arange(len(spans)), spans, machines, clip_ids):
             starts = np.concatenate([start for _, start in group])
             section = [index.get(sections[int(clip_ids[c])], UNKNOWN) for c, start in group for _ in start]
             own = np.full(len(starts), self._own)
@@ -542,6 +546,7 @@ class JobData:
         self,
         clips: NDArray[np.int64],
         spans: Sequence[tuple[int, int]],
+        machines: NDArray[np.int64],
         clip_ids: Sequence[int] | NDArray[np.int64],
     ) -> Iterator[tuple[list[tuple[int, NDArray[np.int64]]], int]]:
         """Yield batches of about ``SCORING_FRAMES`` frames: clips with their window starts, and the length.
@@ -550,19 +555,20 @@ class JobData:
         ----------
         clips : what stands for each clip
         spans : first and last frame of each clip
-        clip_ids : id of each clip, all of the job's machine type
+        machines, clip_ids : machine type and id of each clip
         """
         spec, tokens = self.input_spec, None
         if spec.encoder is not None:
-            tokens = [len(self._encoded[self._own].clip(int(clip_id))) for clip_id in clip_ids]
+            pairs = zip(machines, clip_ids, strict=True)
+            tokens = [len(self._encoded[machine].clip(int(clip_id))) for machine, clip_id in pairs]
         lengths = [spec.window_frames or stop - start for start, stop in spans]
         grids = [
             start + window_starts(stop - start, length, spec.window_hop_frames)
             for (start, stop), length in zip(spans, lengths, strict=True)
         ]
         for group in grouped([len(starts) for starts in grids], lengths, tokens):
-            pairs = zip(clips[group], grids[group], strict=True)
-            yield [(int(clip), starts) for clip, starts in pairs], lengths[group.start]
+            in_group = zip(clips[group], grids[group], strict=True)
+            yield [(int(clip), starts) for clip, starts in in_group], lengths[group.start]
 
     # Spectrograms
 
@@ -665,8 +671,14 @@ def _check(plan: BatchPlan, scope: Scope, input_spec: InputSpec) -> None:
         )
     if plan.draw == "every-window" and plan.supplemental_rows:
         raise InputError("a batch plan that draws every window takes no supplemental_rows")
-    if plan.supplemental_rows > plan.size:
-        raise InputError(f"a batch plan of size {plan.size} has {plan.supplemental_rows} supplemental rows")
+    own_rows = plan.size - plan.supplemental_rows
+    other_rows = round(plan.pseudo_anomaly_share * own_rows)
+    if plan.draw == "window-per-clip" and own_rows - other_rows - plan.target_rows < 1:
+        raise InputError(
+            f"batches of {plan.size} rows with {plan.target_rows} of target clips, {other_rows} of other "
+            f"machine types and {plan.supplemental_rows} of supplemental clips have none left for source "
+            f"clips; choose larger batches, or fewer rows of the others"
+        )
     if plan.augmentations and (input_spec.features or input_spec.second_channel):
         raise InputError(
             "augmentations change windows and waveform alone; leave them out, or the further features and "
