@@ -156,6 +156,20 @@ def test_duplicates_of_other_clips_are_spaced_by_the_least():
     assert backend.spacing.tolist() == [LEAST_SPACING] * 18
 
 
+@pytest.mark.parametrize("metric", DISTANCES)
+@pytest.mark.parametrize("kind", [DensityNormalizedNeighbors, VarianceMinimizingNeighbors])
+def test_windows_beside_copies_of_a_clip_score_low(kind, metric):
+    copied = np.concatenate([SOURCE, np.tile(SOURCE[:1], (5, 1))])
+    backend = fitted(kind(metric=metric), copied, windows_per_clip=1)
+    shift = {"cosine": 2e-3, "euclidean": 1e-4}[metric]
+    beside = scores(backend, SOURCE[:1] + shift * RNG.standard_normal((20, 7)))
+    usual = np.quantile(scores(backend), 0.05)
+    assert (beside < usual).all()
+    least = DensityNormalizedNeighbors(metric=metric)
+    spacing = fitted(least, copied, windows_per_clip=1).spacing.numpy()
+    assert spacing[[0, *range(90, 95)]] == pytest.approx([1e-3 * np.median(spacing[1:90])] * 6, rel=0.05)
+
+
 @pytest.mark.parametrize(("neighbors", "count"), [(20, 90), (5, 90), (20, 12), (1, 2)])
 def test_the_local_outlier_factor_is_that_of_sklearn(neighbors, count):
     reference = SklearnLof(n_neighbors=min(neighbors, count - 1), novelty=True).fit(SOURCE[:count])

@@ -39,9 +39,10 @@ from asdbench.backends.backend import Backend, at_least
 
 Metric = Literal["cosine", "euclidean"]
 
-# Lower bound of the mean distance of a reference to its neighbors, that of a cosine of 1 - 1e-9. Differences
-# between equal windows due to float32 rounding are far smaller.
+# Lower bounds of the mean distance of a reference to its neighbors: that of a cosine of 1 - 1e-9, since what
+# float32 rounding makes of equal windows is far smaller; and one for copies, which are no domain of their own
 LEAST_SPACING = 1e-9
+_LEAST_SHARE = 1e-3  # of the median spacing of the references that are no copies
 _CHUNK_ELEMENTS = 2**22  # 32 MB in float64
 _MARGIN = 8  # candidates in addition to the requested neighbors
 
@@ -82,9 +83,10 @@ class NearestNeighbors(Backend):
 class DensityNormalizedNeighbors(Backend):
     """Mean of the smallest ratios of the distance to a reference and the spacing around that reference.
 
-    The spacing of a reference is its mean distance to its nearest references of other clips, at least 1e-9.
-    With a single clip, that clip's other references are used. References of both domains are one set: a
-    reference of a sparse domain has a wide spacing, which is what balances the domains.
+    The spacing of a reference is its mean distance to its nearest references of other clips, at least 1e-9,
+    and at least a thousandth of the median spacing, that of references with as many copies left out. With a
+    single clip, that clip's other references are used. References of both domains are one set: a reference of
+    a sparse domain has a wide spacing, which is what balances the domains.
 
     Parameters
     ----------
@@ -110,14 +112,20 @@ class DensityNormalizedNeighbors(Backend):
         self.spacing = self._among_references(clip)[0]
 
     def _among_references(self, clip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return spacing, distance to the nearest reference of another clip, and the latter's index."""
+        """Return spacing, distance to the nearest reference of another clip, and the latter's index.
+
+        Both have the same lower bound.
+        """
         if bool((clip == clip[0]).all()):
             clip = torch.arange(len(clip), device=clip.device)
         distances, nearest = _distances(
             self.references, self.references, self.density_neighbors, self.metric, group=clip
         )
         known = torch.where(distances.isfinite(), distances, torch.nan)
-        return known.nanmean(dim=1).clamp_min(LEAST_SPACING), distances[:, 0], nearest[:, 0]
+        spacing = known.nanmean(dim=1)
+        apart = spacing[spacing > LEAST_SPACING]
+        least = max(LEAST_SPACING, _LEAST_SHARE * float(apart.median())) if len(apart) else LEAST_SPACING
+        return spacing.clamp_min(least), distances[:, 0].clamp_min(least), nearest[:, 0]
 
     def _score(self, embeddings: Tensor) -> Tensor:
         ratios, _ = _distances(embeddings, self.references, self.neighbors, self.metric, spacing=self.spacing)
@@ -135,7 +143,7 @@ class VarianceMinimizingNeighbors(DensityNormalizedNeighbors):
     def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
         self.references = embeddings
         spacing, distance, nearest = self._among_references(clip)
-        own = distance.clamp_min(LEAST_SPACING).log()
+        own = distance.log()
         neighbors = spacing.log()[nearest]
         variance = neighbors.var(correction=0)
         covariance = ((own - own.mean()) * (neighbors - neighbors.mean())).mean()
