@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from asdbench.backends import BackendBank, BackendSettings
 from asdbench.config import Choice, Range, tunable
+from asdbench.errors import InputError
 from asdbench.nn.adacos import SubClusterAdaCos
 from asdbench.nn.all_rows import AllRows, partners
 from asdbench.nn.noise import uniform_by_row
@@ -94,6 +95,11 @@ class AdaCos(System[Config]):
 
     def __init__(self, config: Config, facts: TrainingFacts) -> None:
         super().__init__(config, facts)
+        if facts.groups < 2:
+            raise InputError(
+                f"adacos learns to tell joint labels apart, and all training clips (machine types: "
+                f"{', '.join(facts.machine_types)}) have the same; choose a system that needs no labels"
+            )
         dim, compress = config.embedding, config.compress
         samples = _MEL.n_fft + _MEL.hop_samples * (config.window_frames - 1)
         branches: list[nn.Module] = [
@@ -106,7 +112,7 @@ class AdaCos(System[Config]):
         self.branches = nn.ModuleList(branches)
         self.loss = SubClusterAdaCos(
             dim * len(branches),
-            classes=max(facts.groups, 2),
+            classes=facts.groups,
             clusters=config.clusters,
             trainable=config.trainable_centers,
         )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from asdbench.config import Choice, Range, tunable
+from asdbench.errors import InputError
 from asdbench.spec import MelSpec
 from asdbench.system import (
     BatchPlan,
@@ -88,6 +89,11 @@ class BaselineMse(System[Config]):
     @classmethod
     def batch_plan(cls, config: Config) -> BatchPlan:
         """Return a plan with vectors in random order; a tenth of them, drawn once, is for validation."""
+        if config.reproduction and config.hold_out != "split":
+            raise InputError(
+                f"hold_out={config.hold_out} changes nothing with reproduction=true, which trains on all "
+                "clips and holds none out; leave one of the two out"
+            )
         hold_out: HoldOut = "cross-fit" if config.hold_out == "cross-fit" else True
         return BatchPlan(
             config.batch_size,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from asdbench.backends import DensityNormalizedNeighbors, NearestNeighbors, VarianceMinimizingNeighbors
 from asdbench.config import Choice, Range, tunable
+from asdbench.errors import InputError
 from asdbench.features.waveform import normalize_level
 from asdbench.nn import encoders
 from asdbench.nn.arcface import ArcFace
@@ -89,6 +90,12 @@ class EncoderLora(System[Config]):
 
     def __init__(self, config: Config, facts: TrainingFacts) -> None:
         super().__init__(config, facts)
+        if facts.groups < 2:
+            raise InputError(
+                f"encoder-lora learns to tell joint labels apart, and all training clips (machine types: "
+                f"{', '.join(facts.machine_types)}) have the same; choose a system that needs no labels, "
+                f"such as encoder-knn"
+            )
         self.encoder = encoders.build(config.encoder)
         add_low_rank(self.encoder, _ATTENTION, rank=config.rank, scale=config.rank_scale)
         self.projection = nn.Linear(self.encoder.dim, config.embedding)

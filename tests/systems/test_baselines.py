@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from asdbench import registry
 from asdbench.data.clip_windows import window_starts
+from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, System, TrainingFacts
 
 FACTS = TrainingFacts(sections=("00",), attributes={})
@@ -190,6 +191,12 @@ def test_reproduction_trains_on_all_clips() -> None:
         assert plan.hold_out is kept
         assert plan.validation_share == 0.1
         assert plan.size == 256
+
+
+def test_a_way_to_hold_out_does_not_go_with_reproduction() -> None:
+    configured = registry.configure("baseline-mse", {"reproduction": "true", "hold_out": "cross-fit"})
+    with pytest.raises(InputError, match=r"hold_out=cross-fit changes nothing .*; leave one of the two out"):
+        configured.system.batch_plan(configured.config)
 
 
 def test_both_are_systems() -> None:

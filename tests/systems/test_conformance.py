@@ -6,13 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 
 import systems
+from asdbench import registry
 from asdbench.data.sets import catalog
 from asdbench.engine.training import fast_bfloat16
+from asdbench.errors import InputError
 from asdbench.spec import SAMPLE_RATE_HZ
+from asdbench.system import TrainingFacts
 from asdbench.testing import EnsembleConformance, SystemConformance, tiny_encoder
 from asdbench.testing.conformance import run_job
 
@@ -146,3 +150,13 @@ def test_every_system_is_tested() -> None:
     tests = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
     suites = r"^class Test\w+\(\w+\):\n(?: .*\n|\n)*?    system = \"([\w-]+)\"$"
     assert set(re.findall(suites, tests, flags=re.MULTILINE)) == expected
+
+
+@pytest.mark.parametrize("suite", [TestAdaCos, TestEncoderLora])
+def test_a_classifier_of_joint_labels_needs_two(suite: type[SystemConformance]) -> None:
+    with tiny_encoder.registered():
+        configured = registry.configure(suite.system, suite.settings)
+        told = rf"{suite.system} learns to tell .*\(machine types: fan\) have the same; choose a system"
+        with pytest.raises(InputError, match=told):
+            configured.build_trained(TrainingFacts(("00",), {}, ("fan",), groups=1))
+        assert configured.build_trained(TrainingFacts(("00",), {}, ("fan",), groups=2))
