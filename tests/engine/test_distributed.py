@@ -91,6 +91,23 @@ def test_batch_norm_that_cannot_be_shared_is_refused() -> None:
             GlobalBatchNorm(unsuitable, None)
 
 
+class _Named(nn.BatchNorm1d):
+    """Batch norm of another name."""
+
+
+class _Doubled(nn.BatchNorm1d):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(rows)
+
+
+@pytest.mark.usefixtures("group")
+def test_only_torchs_own_batch_norm_is_replaced() -> None:
+    model: Any = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), _Named(3), _Doubled(3))
+    shared: Any = distribute(model, Runtime(size=2), several_updates=False)
+    kinds = [type(layer) for layer in shared.module]
+    assert kinds == [nn.Linear, GlobalBatchNorm, GlobalBatchNorm, _Doubled]
+
+
 def test_a_single_process_is_not_wrapped() -> None:
     model: Any = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     assert distribute(model, Runtime(), several_updates=False) is model

@@ -16,13 +16,16 @@ from asdbench.engine.runtime import Runtime
 from asdbench.nn.all_rows import AllRows
 from asdbench.system import Losses, System
 
+# what torch's own batch norms compute; a subclass with another ``forward`` stays as it is
+_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
+
 
 def distribute(system: System, runtime: Runtime, *, several_updates: bool) -> nn.Module:
     """Return the module that the training loop calls: the system, wrapped if there are several processes."""
     if runtime.size == 1 or not any(parameter.requires_grad for parameter in system.parameters()):
         return system
     for name, module in list(system.named_modules()):
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module).forward in _BATCH_NORMS:
             parent, _, child = name.rpartition(".")
             setattr(system.get_submodule(parent), child, GlobalBatchNorm(module, runtime.group))
         elif isinstance(module, AllRows):
