@@ -606,6 +606,25 @@ def test_the_source_hash_covers_the_rest_of_a_systems_own_package(install: Insta
         assert len(hashes) == 2, statement
 
 
+def test_the_platform_hash_covers_what_a_module_imports_of_asdbench(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> str:
+        registry.platform_hash.cache_clear()
+        return registry.platform_hash("asdbench.nn.encoders", "asdbench.features.waveform")
+
+    read = registry._source_text
+    before = found()
+    for module in ("asdbench.nn.encoders.beats", "asdbench.features.waveform", "asdbench.nn.adacos"):
+        for added in ("\nADDED = 1\n", "\n# a comment\n"):
+
+            def changed(name: str, module: str = module, added: str = added) -> str:
+                return read(name) + (added if name == module else "")
+
+            monkeypatch.setattr(registry, "_source_text", changed)
+            assert (found() != before) == ("ADDED" in added and module != "asdbench.nn.adacos"), module
+    monkeypatch.undo()
+    assert found() == before
+
+
 def test_the_trained_systems_code_is_not_the_scorers() -> None:
     assert registry.source_hash("baseline-mse") != registry.source_hash("baseline-maha")
 

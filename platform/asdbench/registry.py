@@ -643,9 +643,19 @@ def source_hash(name: str) -> str:
     ends, features and contract of asdbench that any of these import. It hashes syntax trees without
     docstrings, so that a comment or a reworded docstring does not change it.
     """
-    digest = hashlib.blake2b(digest_size=16)
     first = get(name).__module__
-    for module, tree in _code_of(first, (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0])):
+    return _hash_of(first, (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0]))
+
+
+@cache
+def platform_hash(*modules: str) -> str:
+    """Return a hash of the code of modules of asdbench, and of what they import, as `source_hash` does."""
+    return ":".join(_hash_of(module, _ROOMS_IN_SOURCE_HASH) for module in modules)
+
+
+def _hash_of(first: str, rooms: Sequence[str]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for module, tree in _code_of(first, rooms):
         for node in ast.walk(tree):
             if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
                 node.body = node.body[1:]

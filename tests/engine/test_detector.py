@@ -9,6 +9,7 @@ import soxr
 import torch
 
 from asdbench import registry
+from asdbench.data import embeddings
 from asdbench.data.sets import catalog
 from asdbench.engine.detector import Detector
 from asdbench.engine.export_record import RECORD, digest_of, read_record
@@ -63,7 +64,9 @@ def test_every_kind_of_system_scores_as_stored(
 
 
 @pytest.mark.parametrize("far_microphone", ["ignore", "subtract"])
-def test_an_encoder_is_referred_to_and_scores_as_stored(tmp_path: Path, far_microphone: str) -> None:
+def test_an_encoder_is_referred_to_and_scores_as_stored(
+    tmp_path: Path, far_microphone: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     workspace = tiny_workspace(tmp_path)
     for path in (tmp_path / "clips").glob("*/*/*.wav"):
         near = soundfile.read(path)[0]
@@ -86,6 +89,14 @@ def test_an_encoder_is_referred_to_and_scores_as_stored(tmp_path: Path, far_micr
         assert detector.record.machines["valve"].models[0].weights == {
             tiny_encoder.ID: store.sha256_of(weights)
         }
+        with monkeypatch.context() as patched:
+            patched.setattr(registry, "platform_hash", lambda *_: "corrected")
+            assert Detector.load(made.folder, workspace=workspace).machine()
+            assert "the installed code of encoder-knn differs" in caplog.text
+            normalize = embeddings.normalize_level
+            patched.setattr(embeddings, "normalize_level", lambda wave: normalize(wave) ** 3)
+            with pytest.raises(InputError, match="the installed code of encoder-knn gives other scores"):
+                Detector.load(made.folder, workspace=workspace).machine()
         tiny_encoder.install(workspace, seed=1)
         with pytest.raises(InputError, match="with which this detector was exported; add the right file"):
             Detector.load(made.folder, workspace=workspace).machine()

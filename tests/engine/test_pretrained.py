@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from asdbench.data import embeddings
 from asdbench.data.sets import catalog
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
-from asdbench.engine.pretrained import frozen_names, trained_state, weights_needed
+from asdbench.engine.pretrained import code_of, frozen_names, trained_state, weights_needed
 from asdbench.engine.state import load_trained
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.spec import EncoderSpec
 from asdbench.testing import tiny_encoder, write_tiny
 from asdbench.testing.conformance import run_job
 from asdbench.weights import store
@@ -63,6 +65,34 @@ def test_other_weights_give_other_results(system: str, workspace: Workspace) -> 
     assert ResolvedJob.from_workspace(job, workspace).training_key == before.training_key
     plain = ResolvedJob.from_workspace(Job("baseline-mse", {}, "tiny", "fan", seed=1), workspace)
     assert "weights" not in plain.training_description
+
+
+@pytest.mark.parametrize(
+    ("system", "reads_embeddings"), [("encoder-knn", True), ("encoder-lora", False), ("baseline-mse", False)]
+)
+def test_keys_of_stored_embeddings_follow_the_code_that_computes_them(
+    system: str, reads_embeddings: bool, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {} if system == "baseline-mse" else {"encoder": tiny_encoder.ID}
+    job = Job(system, settings, "tiny", "fan", seed=1)
+
+    def keys() -> tuple[object, ...]:
+        resolved = ResolvedJob.from_workspace(job, workspace)
+        path = embeddings.embeddings_path(resolved.data, "fan", EncoderSpec(tiny_encoder.ID))
+        return *resolved.keys, code_of(resolved.configured), path
+
+    before = keys()
+    with monkeypatch.context() as patched:
+        patched.setattr(embeddings, "_FORMAT", -1)
+        other_format = keys()
+    with monkeypatch.context() as patched:
+        patched.setattr(embeddings.registry, "platform_hash", lambda *_: "corrected")
+        corrected = keys()
+    for after in (other_format, corrected):
+        assert [one != other for one, other in zip(before, after, strict=True)] == [reads_embeddings] * 3 + [
+            True
+        ]
+    assert keys() == before
 
 
 def test_frozen_tensors_are_not_stored_and_are_in_memory_once(workspace: Workspace) -> None:

@@ -2,8 +2,9 @@
 
 An encoder reads whole clips of 16 kHz, a few of equal length at a time, and gives a grid of tokens for each:
 (time, band, dim). The file of a machine type has one row per time, with the tokens of all bands. It is named
-by a hash of the clips' content, the encoder's specification and the digest of its weights, so that jobs,
-seeds, back ends and searches share it, and other weights under the same id give another file. A clip shorter
+by a hash of the clips' content, the encoder's specification, the digest of its weights and the code that
+computes them, so that jobs, seeds, back ends and searches share it, and other weights under the same id or a
+corrected encoder give another file. A clip shorter
 than a second is repeated end to end until it lasts one.
 
 The encoder is loaded once per process and let go when another one is needed. Clips are encoded in batches by
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asdbench import registry
 from asdbench.data.audio import ChannelPolicy, read_clip
 from asdbench.data.feature_store import (
     Layout,
@@ -46,6 +48,7 @@ from asdbench.weights import store as weights
 from asdbench.weights.records import named
 
 _FORMAT = 1  # changes whenever the same inputs would give other embeddings
+_CODE = ("asdbench.nn.encoders", "asdbench.features.waveform")
 _LEAST_SAMPLES = SAMPLE_RATE_HZ
 _BATCH_SAMPLES = 40 * SAMPLE_RATE_HZ  # of the clips that are encoded together
 _FULL_SCALE = 32768
@@ -117,6 +120,11 @@ def _clip_encoder(home: Path, spec: EncoderSpec, digest: str, device: str) -> Cl
     return ClipEncoder(encoders.load(spec.id, tensors), spec, device)
 
 
+def code() -> str:
+    """Return what stands for the code that computes embeddings; results of stored ones depend on it."""
+    return f"{_FORMAT}:{registry.platform_hash(*_CODE)}"
+
+
 def embeddings_path(data: DataSet, machine_type: str, spec: EncoderSpec) -> Path:
     """Return where the embeddings of a machine type are or will be stored.
 
@@ -125,7 +133,7 @@ def embeddings_path(data: DataSet, machine_type: str, spec: EncoderSpec) -> Path
     """
     clips = clips_of(data, machine_type)
     described = {
-        "format": _FORMAT,
+        "code": code(),
         "clips": [clips["clip_id"].to_list(), clips["content_hash"].to_list()],
         "channels": data.channels,
         "encoder": asdict(replace(spec, layer=spec.counted_layer(named(spec.id).grid.layers))),

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 import asdbench
-from asdbench import registry
 from asdbench.data import feature_store
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -48,7 +47,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.machine_detector import MachineDetector, probe_clip
 from asdbench.engine.onnx_network import check_onnx, onnx_network
-from asdbench.engine.pretrained import weight_digests
+from asdbench.engine.pretrained import code_of, weight_digests
 from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components
 from asdbench.engine.spectrum import mean_level_db
@@ -184,7 +183,7 @@ def _write_detector(
         system=first.configured.name,
         settings=first.configured.values(),
         changed_settings=first.configured.changed(),
-        code=registry.source_hash(first.configured.name),
+        code=code_of(first.configured),
         seed=first.seed,
         threshold_method=threshold,
         machines={},
@@ -280,7 +279,7 @@ def _exported_model(part: ResolvedJob, store: JobStore) -> ExportedModel:
     return ExportedModel(
         system=part.configured.name,
         settings=part.configured.values(),
-        code=registry.source_hash(part.configured.name),
+        code=code_of(part.configured),
         sections=facts.sections,
         attributes=dict(facts.attributes),
         machine_types=facts.machine_types,

@@ -22,13 +22,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from asdbench import registry
 from asdbench.data import holdout
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.sets.layouts import SUBSETS
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ALL_TYPES, ResolvedJob, key_of
+from asdbench.engine.pretrained import code_of
 from asdbench.engine.result_record import (
     ResultKeys,
     ResultRecord,
@@ -197,7 +197,7 @@ def evaluate(
         rule=rule,
         keys=ResultKeys(tuple(sorted({part.training_key for part in resolved.parts})), resolved.scoring_key),
         fingerprint=resolved.fingerprint(),
-        code=registry.source_hash(resolved.job.system),
+        code=code_of(resolved.configured),
         thresholds=thresholds,
         sections={section: _judge(rows, thresholds, rule) for section, rows in _by_section(judged)},
         hold_out_clips=scores.filter(pl.col("use") == "hold-out").height,

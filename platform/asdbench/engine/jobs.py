@@ -20,7 +20,7 @@ from typing import TypedDict
 
 from asdbench import registry
 from asdbench.config import SettingValue
-from asdbench.data import feature_store, node_copies
+from asdbench.data import embeddings, feature_store, node_copies
 from asdbench.data.feature_store import FeatureSpec
 from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
@@ -244,6 +244,8 @@ class ResolvedJob:
         digests = weight_digests(self.configured, self.data.workspace)
         if digests:
             description["weights"] = digests
+        if self.input_spec.encoder is not None:
+            description["encoder_code"] = embeddings.code()
         if self.plan.supplemental_rows:
             types = trained_types(self.data, self.machine_type, self.scope)
             fingerprints = [(m, self.data.fingerprint(m, split="supplemental")) for m in types]

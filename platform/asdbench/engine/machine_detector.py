@@ -35,7 +35,7 @@ from asdbench.engine.export_record import (
     MachineRecord,
     read_tensors_file,
 )
-from asdbench.engine.pretrained import check_exported
+from asdbench.engine.pretrained import check_exported, code_of
 from asdbench.engine.state import rebuilt
 from asdbench.engine.system_output import checked_components
 from asdbench.errors import InputError, unknown_name
@@ -342,10 +342,9 @@ class MachineDetector:
 
     def _check_code(self) -> None:
         """Compare the installed code with the exported one; where it differs, the score of a known clip."""
-        names = {model.system: model.code for model in self.record.models} | {
-            self.export.system: self.export.code
-        }
-        changed = [name for name, code in names.items() if registry.source_hash(name) != code]
+        exported = [(model.configured, model.record.code) for model in self.models]
+        exported.append((self._ensemble, self.export.code))
+        changed = [configured.name for configured, code in exported if code_of(configured) != code]
         if not changed:
             return
         known = self.record.probe.score

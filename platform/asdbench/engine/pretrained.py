@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from asdbench import registry
+from asdbench.data import embeddings
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.registry import Configured
@@ -34,6 +36,13 @@ def weight_digests(configured: Configured, workspace: Workspace) -> dict[str, st
     Raises :class:`InputError` for an unknown id, and for weights that are missing and of no known digest.
     """
     return {one: weights.digest(one, workspace) for one in weights_needed(configured)}
+
+
+def code_of(configured: Configured) -> str:
+    """Return a hash of a system's code, and of that of the encoder whose embeddings it reads, if any."""
+    code = registry.source_hash(configured.name)
+    reads = not configured.members and configured.input_spec.encoder is not None
+    return f"{code}:{embeddings.code()}" if reads else code
 
 
 def check_weights(systems: Iterable[Configured], workspace: Workspace) -> None:

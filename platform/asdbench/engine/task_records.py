@@ -24,6 +24,7 @@ class TrainingDescription(TypedDict):
     supplemental: NotRequired[list[tuple[str, str]]]  # where supplemental clips are trained on
     hold_out_seed: NotRequired[int]  # if it is not ``seed``
     weights: NotRequired[dict[str, str]]  # SHA-256 of pretrained weights by id, if there are any
+    encoder_code: NotRequired[str]  # `asdbench.data.embeddings.code`, where stored embeddings are read
 
 
 class ScoringDescription(TypedDict):
