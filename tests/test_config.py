@@ -93,7 +93,7 @@ def test_a_value_becomes_the_settings_type(name: str, value: Any, expected: Any)
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("epoch", 3, "no setting of it 'epoch'; did you mean 'epochs'"),
+        ("epoch", 3, "no setting 'epoch' of it; did you mean 'epochs'"),
         ("epochs", "three", "epochs='three' is not of type int"),
         ("epochs", 2.5, "epochs=2.5 is not of type int"),
         ("epochs", True, "epochs=True is not of type int"),

@@ -237,7 +237,7 @@ def test_settings_of_the_trained_system_are_settings_too() -> None:
     assert configured.values()["epochs"] == 3
     assert configured.values("fusion") == {"maha_mode": "per_frame"}
     assert configured.changed() == {"epochs": 3, "maha_mode": "per_frame"}
-    with pytest.raises(InputError, match="no setting of baseline-maha 'epoch'; did you mean 'epochs'"):
+    with pytest.raises(InputError, match="no setting 'epoch' of baseline-maha; did you mean 'epochs'"):
         registry.configure("baseline-maha", {"epoch": 3})
 
 
@@ -340,8 +340,8 @@ def test_a_member_that_is_a_variant_is_a_job_of_its_system() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"members": "multitask-mel@fats"}, "no preset of multitask-mel 'fats'; did you mean 'fast'"),
-        ({"members": "multitask-mel@stepps=3"}, "no setting of multitask-mel 'stepps'; did you mean 'steps'"),
+        ({"members": "multitask-mel@fats"}, "no preset 'fats' of multitask-mel; did you mean 'fast'"),
+        ({"members": "multitask-mel@stepps=3"}, "no setting 'stepps' of multitask-mel; did you mean 'steps'"),
         ({"members": "multitask-mel@steps=x"}, "multitask-mel: steps='x' is not of type int"),
         ({"members": f"{DEEP},{DEEP}"}, "is named twice"),
         (
@@ -438,8 +438,8 @@ def test_a_preset_that_cannot_be_named_or_read_is_refused(install: Install, pres
         ({"weights": "0,0,0"}, "all weights are 0"),
         ({"weights": "1,-1,1"}, "weights=-1.0 is below the minimum of 0"),
         ({"weights": "1,x,1"}, "weights='1,x,1' is not of type float,float,... or none"),
-        (PAIR | {"epoch": 3}, "no setting of ensemble 'epoch'; did you mean 'epochs'"),
-        (PAIR | {"multitask-mel.epochs": 3}, "no setting of ensemble 'multitask-mel.epochs'"),
+        (PAIR | {"epoch": 3}, "no setting 'epoch' of ensemble; did you mean 'epochs'"),
+        (PAIR | {"multitask-mel.epochs": 3}, "no setting 'multitask-mel.epochs' of ensemble"),
         (PAIR | {"epochs": 0}, "baseline-mse: epochs=0 is below the minimum"),
     ],
 )

@@ -14,7 +14,7 @@ _HEADERS = ("setting", "default", "allowed", "search space", "has an effect for"
 _INTRODUCTION = """# Systems
 
 A system is one file. These come with asdbench; `asdbench systems` also lists those that you
-add. [Zhang & Li's systems](../../systems.md) gives
+add. [Systems](../../systems.md) gives
 the source of each default and what we measured."""
 
 

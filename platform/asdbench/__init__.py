@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
         Losses,
         Mean,
         MemberScores,
+        Pooling,
         Stage,
         System,
         TrainingFacts,
@@ -80,6 +81,7 @@ __all__ = [
     "Mean",
     "MelSpec",
     "MemberScores",
+    "Pooling",
     "Preset",
     "Range",
     "Simplex",
@@ -109,8 +111,8 @@ _NAMES = {
     "asdbench.presets": ("Preset",),
     "asdbench.spec": ("SAMPLE_RATE_HZ", "MelSpec"),
     "asdbench.system": (
-        "UNKNOWN", "BatchPlan", "ClipBatch", "Fusion", "InputSpec", "Losses", "Mean", "MemberScores", "Stage",
-        "System", "TrainingFacts", "Update", "on_scale", "once_per_batch",
+        "UNKNOWN", "BatchPlan", "ClipBatch", "Fusion", "InputSpec", "Losses", "Mean", "MemberScores",
+        "Pooling", "Stage", "System", "TrainingFacts", "Update", "on_scale", "once_per_batch",
     ),
 }  # fmt: skip
 MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -247,7 +247,7 @@ def checked(settings: Mapping[str, Setting], name: str, value: object, *, owner:
     asdbench.errors.InputError: my-system: epochs=0 is below the minimum of 1
     """
     if name not in settings:
-        raise unknown_name(f"setting of {owner}", name, settings)
+        raise unknown_name("setting", name, settings, of=owner)
     setting = settings[name]
     allowed = _allowed_types(setting.type)
     try:

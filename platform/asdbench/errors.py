@@ -18,17 +18,17 @@ class InfrastructureError(RuntimeError):
     """
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """Return the error for a name that does not exist, with the nearest existing name or all names.
+def unknown_name(kind: str, name: str, known: Iterable[str], *, of: str = "") -> InputError:
+    """Return the error for a name that does not exist ``of`` a thing, with the nearest or all names.
 
     Examples
     --------
     >>> str(unknown_name("system", "multitask-mell", ["multitask-mel", "adversarial"]))
     "no system 'multitask-mell'; did you mean 'multitask-mel'?"
     """
-    names = sorted(known)
+    names, missing = sorted(known), f"no {kind} {name!r}{f' of {of}' if of else ''}"
     near = difflib.get_close_matches(name, names, n=1)
     if near:
-        return InputError(f"no {kind} {name!r}; did you mean {near[0]!r}?")
+        return InputError(f"{missing}; did you mean {near[0]!r}?")
     listed = ", ".join(names) if names else "none"
-    return InputError(f"no {kind} {name!r}; there are: {listed}")
+    return InputError(f"{missing}; there are: {listed}")

@@ -589,7 +589,7 @@ def _with_members(name: str, config: Any, values: Mapping[str, object], preset: 
             if prefix in ("", member) and setting in _settings(get(variant.system))
         ]
         if not owners:
-            raise unknown_name(f"setting of {name}", key, _accepted(system, members))
+            raise unknown_name("setting", key, _accepted(system, members), of=name)
         free = [member for member in owners if setting not in variants[member].settings]
         if not free:
             raise InputError(
@@ -629,7 +629,7 @@ def _member(text: str, values: Mapping[str, object], preset: str | None) -> Conf
     known = presets_of(variant.system)
     for one in variant.presets:
         if one not in known:
-            raise unknown_name(f"preset of {variant.system}", one, known)
+            raise unknown_name("preset", one, known, of=variant.system)
     presets = ",".join([*split_presets(preset), *variant.presets])
     configured = configure(variant.system, {**values, **variant.settings}, preset=presets or None)
     return configured if text == variant.system else dataclasses.replace(configured, variant=variant)

@@ -9,6 +9,7 @@ from cyclopts import App
 from asdbench import registry
 from asdbench.cli.exit import guarded
 from asdbench.errors import InfrastructureError, InputError
+from tests.commands import asdbench
 
 INTERRUPTED = "\nasdbench: interrupted; finished work is kept, run the same command again to resume\n"
 
@@ -38,6 +39,11 @@ def test_an_error_becomes_a_code_and_a_message(
 
     assert guarded(app, []) == code
     assert capsys.readouterr().err == message
+
+
+def test_presets_that_are_given_twice_are_told_how(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("run", "baseline-mse", "--data", "x", "--preset", "fast", "--preset", "altered") == 2
+    assert capsys.readouterr().err.endswith("with commas: --preset fast,altered\n")
 
 
 @pytest.mark.usefixtures("home")

@@ -40,9 +40,23 @@ def test_relabeled_clips_are_judged_anew_without_training(
     assert row["complete"] is True
 
 
+def test_a_terminal_shows_no_markup_and_a_narrow_one_no_sources(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert asdbench("systems", "adacos") == 0
+    said = capsys.readouterr().out
+    assert "(asdbench.nn.adacos)" in said
+    assert "`" not in said
+    assert asdbench("systems") == 0
+    said = capsys.readouterr().out
+    assert "baseline-maha-per-frame" in said
+    assert "systems/" not in said
+
+
 def test_systems_and_their_settings_are_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asdbench("systems") == 0
-    assert "systems/baseline_mse.py" in capsys.readouterr().out
+    assert "baseline-mse" in capsys.readouterr().out
     assert asdbench("systems", "baseline-maha") == 0
     said = capsys.readouterr().out
     assert "maha_mode" in said
@@ -54,7 +68,7 @@ def test_systems_and_their_settings_are_listed(home: Path, capsys: pytest.Captur
 def test_a_broken_plugin_is_listed_as_broken(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asdbench("systems") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "systems/baseline_mse.py" in said
+    assert "baseline-mse" in said
     assert "theirs broken: system 'theirs' (their_plugin.py) cannot be imported" in said
     assert "[/red] no license" in said
 

@@ -231,7 +231,7 @@ def test_all_back_ends_are_components_and_one_counts() -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="width=16 is not a multiple of heads=3"):
         build(**(SMALL | {"heads": 3}))
-    with pytest.raises(InputError, match="no setting of multitask-mel 'step'; did you mean 'steps'"):
+    with pytest.raises(InputError, match="no setting 'step' of multitask-mel; did you mean 'steps'"):
         registry.configure("multitask-mel", {"step": 3})
 
 

@@ -1,5 +1,6 @@
 """The systems that can be run."""
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,8 +45,16 @@ class Systems(Report):
             else DisplayRow([row["name"], "", Text(f"broken: {row['error']}", style="red"), ""])
             for row in self.rows
         ]
-        headers = ("system", "from", "description", "presets")
-        return [DisplayTable([Column(header) for header in headers], rows)]
+        system = Column("system", no_wrap=True)
+        headers = ("from", "description", "presets")
+        narrow = [DisplayRow([row.cells[0], row.cells[2], row.cells[3]], row.is_bold) for row in rows]
+        return [
+            DisplayTable(
+                [system, *map(Column, headers)],
+                rows,
+                narrow=DisplayTable([system, *map(Column, headers[1:])], narrow),
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -81,13 +90,23 @@ class Settings(Report):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for paragraph in self.documentation.split("\n\n"):
             is_list = "\n* " in f"\n{paragraph}"
-            yield Text(paragraph if is_list else " ".join(paragraph.split()))
+            text = without_markup(paragraph)
+            yield Text(text if is_list else " ".join(text.split()))
             yield ""
         yield from self.tables()
         for preset, changed in self.presets.items():
             chosen_on = self.chosen_on[preset]
             choice = f" (chosen on the labels of {', '.join(chosen_on)})" if chosen_on else ""
             yield Text(f"preset {preset}{choice}: {assignments(changed) or 'the defaults'}")
+
+
+def without_markup(text: str) -> str:
+    """Return reStructuredText without the marks of roles and of code, for a terminal.
+
+    >>> without_markup("the loss of :mod:`asdbench.nn.adacos` with ``scale=log``")
+    'the loss of asdbench.nn.adacos with scale=log'
+    """
+    return re.sub(r"(?::[a-z]+:)?(`{1,2})~?([^`]+)\1", r"\2", text)
 
 
 def systems() -> Systems:
@@ -106,7 +125,7 @@ def _described(name: str, error: Exception | None) -> Row:
     if error is not None:
         return {"name": name, "source": "", "description": "", "presets": [], "error": str(error)}
     documentation = (sys.modules[registry.get(name).__module__].__doc__ or "").strip()
-    summary = " ".join(documentation.partition("\n\n")[0].split())
+    summary = without_markup(" ".join(documentation.partition("\n\n")[0].split()))
     return {
         "name": name,
         "source": registry.source(name).place,

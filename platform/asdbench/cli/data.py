@@ -1,6 +1,7 @@
 """The commands of ``asdbench data``: register, download, label, list, describe and remove data sets."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,7 +21,10 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from asdbench.data.sets.catalog import DataSet
+    from asdbench.report.rendering import DisplayTable
 
 data_app = App(name="data", help="Register, download, list, describe and remove data sets.")
 
@@ -386,9 +390,14 @@ def info(name: str, *, json: Flag = False) -> None:
         ("durations", described.durations),
         ("formats", described.formats),
         ("attributes", described.attributes),
-        ("hold-out, and z-scores of fresh normal clips", holdout.describe(data.clips.filter(split="train"))),
     ):
         console.print("", frame_table(frame, title=title), sep="\n")
+    held_out = holdout.describe(data.clips.filter(split="train"))
+    console.print("", _hold_out_table(held_out), sep="\n")
+    print_line(
+        "z low, median, high: by how many deviations normal clips of one group lie above those of the "
+        "others (5 %, median, 95 %); z if random: the median if clips were held out one by one"
+    )
     print_result("")
     _show_problems(data, described.notes)
     if data.clips.filter(split="train")["spectrum"].has_nulls():
@@ -397,6 +406,22 @@ def info(name: str, *, json: Flag = False) -> None:
             f"keep similar clips together in the hold-out"
         )
     print_result(f"license: {described.license or 'the data set states none'}")
+
+
+def _hold_out_table(held_out: "pl.DataFrame") -> "DisplayTable":
+    """Return the table of a hold-out with headers that fold, and with fewer columns for a narrow terminal."""
+    import polars as pl
+
+    from asdbench.report.rendering import Column, frame_table
+
+    title = "hold-out, and z-scores of fresh normal clips"
+    shown = held_out.with_columns(groups=pl.format("{} {}", "groups", "groups_are")).drop("groups_are")
+    tables = []
+    for frame in (shown.drop("clips", "largest"), shown):
+        table = frame_table(frame, title=title)
+        columns = [Column(c.header.replace("_", "\n"), c.justify, no_wrap=True) for c in table.columns]
+        tables.append(replace(table, columns=columns, narrow=tables[-1] if tables else None))
+    return tables[-1]
 
 
 def _show_registered(data: "DataSet", *, json: bool) -> None:

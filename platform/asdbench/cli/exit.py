@@ -20,7 +20,7 @@ EXIT_CODES = "Exit codes: 0 success, 1 a part or the infrastructure failed, 2 ba
 
 def guarded(app: "App", arguments: Sequence[str] | None) -> int:
     """Run an app with ``-v`` on every command and return its exit code; errors become messages."""
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, RepeatArgumentError
 
     try:
         with _interrupted_by_signals():
@@ -28,7 +28,9 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
                 arguments, result_action="return_value", exit_on_error=False, print_error=False
             )
     except CycloptsError as error:
-        print(f"asdbench: {error}", file=sys.stderr)
+        repeated = isinstance(error, RepeatArgumentError) and "--preset" in str(error)
+        cure = "; name several presets with commas: --preset fast,altered" if repeated else ""
+        print(f"asdbench: {str(error).rstrip('.') if cure else error}{cure}", file=sys.stderr)
         return 2
     except InputError as error:
         for bad in getattr(error, "bad", ()):

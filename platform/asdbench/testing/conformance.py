@@ -278,6 +278,12 @@ class Conformance:
         assert module.__doc__, "the module needs a docstring: idea, source, known departures"
 
 
+_ON_BATCH = (
+    "{} of a clip depends on the other clips of its batch; take no statistics over a batch, and give "
+    "torch.cdist compute_mode='donot_use_mm_for_euclid_dist'"
+)
+
+
 class SystemConformance(Conformance):
     """Tests of a system that scores clips."""
 
@@ -290,7 +296,7 @@ class SystemConformance(Conformance):
         alone = [_scores(scorer, data.scoring_batches([clip_id])) for clip_id in ids]
         assert together
         for name, values in together.items():
-            tolerance = {"rtol": 1e-5, "atol": 1e-5 * np.abs(values).max()}
+            tolerance = {"rtol": 1e-5, "atol": 1e-5 * np.abs(values).max(), "err_msg": _ON_BATCH.format(name)}
             np.testing.assert_allclose(backwards[name][::-1], values, **tolerance)
             np.testing.assert_allclose(np.concatenate([one[name] for one in alone]), values, **tolerance)
 
