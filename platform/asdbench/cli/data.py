@@ -416,7 +416,7 @@ def _hold_out_table(held_out: "pl.DataFrame") -> "DisplayTable":
 
     title = "hold-out, and z-scores of fresh normal clips"
     shown = held_out.with_columns(groups=pl.format("{} {}", "groups", "groups_are")).drop("groups_are")
-    tables = []
+    tables: list[DisplayTable] = []
     for frame in (shown.drop("clips", "largest"), shown):
         table = frame_table(frame, title=title)
         columns = [Column(c.header.replace("_", "\n"), c.justify, no_wrap=True) for c in table.columns]
