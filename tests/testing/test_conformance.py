@@ -379,3 +379,9 @@ def test_pytest_makes_a_test_of_every_setting() -> None:
     fake: Any = Fake()
     Maha().pytest_generate_tests(fake)
     assert fake.made == list(registry.configure("baseline-maha").values())
+
+
+def test_scores_that_depend_on_the_batch_come_with_the_cure(build: Build, tmp_path: Path) -> None:
+    checks = checks_of(build(("/ rows}", "* batch.n_clips}")), tmp_path)
+    with pytest.raises(AssertionError, match="compute_mode='donot_use_mm_for_euclid_dist'"):
+        checks["batches"]()
