@@ -1,7 +1,7 @@
 """One network for all machine types of a data set, trained to tell their joint labels apart.
 
 K. Wilkinghoff, "Design choices for learning embeddings from auxiliary tasks for domain generalization in
-anomalous sound detection", ICASSP 2023, arXiv:2303.00455; settings of the recipe with trainable centers in
+anomalous sound detection", ICASSP 2023; settings of the recipe with trainable centers in
 Fujimura et al., "ASDKit", 2025, arXiv:2507.10264. Every training clip belongs to a class: its machine type,
 section, attribute values and domain together. Two branches embed the waveform of a window, one from the
 spectrum of the whole window, one from its spectrogram (:mod:`asdbench.nn.spectral`); with ``resolutions=3``

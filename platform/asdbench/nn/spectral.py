@@ -1,7 +1,7 @@
 """Two encoders of a waveform: of the spectrum of a whole window, and of its spectrogram.
 
 K. Wilkinghoff, "Design choices for learning embeddings from auxiliary tasks for domain generalization in
-anomalous sound detection", ICASSP 2023, arXiv:2303.00455, and "Self-supervised learning for anomalous sound
+anomalous sound detection", ICASSP 2023, and "Self-supervised learning for anomalous sound
 detection", ICASSP 2024, arXiv:2312.09578. The spectrum resolves the pitch of a steady machine as finely as
 the window is long; the spectrogram shows what changes in time. No linear layer has a bias.
 
