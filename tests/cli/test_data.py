@@ -43,7 +43,7 @@ def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFix
     assert "tiny" in capsys.readouterr().out
     assert asdbench("data", "info", tiny) == 0
     said = capsys.readouterr().out
-    for word in ("fan", "valve", "source", "target", "license", "durations", "blocks", "z_median"):
+    for word in ("fan", "valve", "source", "target", "license", "durations", "blocks", "median, 95 %"):
         assert word in said
     assert asdbench("data", "info", tiny, "--json") == 0
     told = json.loads(capsys.readouterr().out)

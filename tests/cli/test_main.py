@@ -26,7 +26,7 @@ def test_help_needs_no_heavy_module() -> None:
         (("run", "baseline-mse", "--data", "tinny"), "no data set 'tinny'; did you mean 'tiny'?"),
         (
             ("run", "--data", "tiny"),
-            "name at least one system; available: adversarial, baseline-maha, baseline-mse",
+            "name at least one system; available: adacos, adversarial, baseline-maha",
         ),
         (("run", "baseline-mse", "--data", "tiny", "--machines", "vane"), "did you mean 'valve'?"),
         (("run", "baseline-mse", "--data", "tiny", "--set", "epoch=3"), "did you mean 'epochs'?"),

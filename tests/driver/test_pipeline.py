@@ -142,7 +142,7 @@ def test_an_ensemble_of_components_weighs_members_not_components(home: Path) -> 
     )
     found = components_of(job, JobStore.from_workspace(Workspace.from_environment()))
     parts = []
-    for member, names in zip(job.members, (["logit", "knn-density"], ["mse"]), strict=True):
+    for member, names in zip(job.members, (["logit", "gmm"], ["mse"]), strict=True):
         table = components_of(member, JobStore.from_workspace(Workspace.from_environment())).sort(
             "use", "clip_id"
         )

@@ -187,7 +187,7 @@ def fresh_z_scores(distances_db: NDArray[np.float64], group: IntArray) -> NDArra
     --------
     >>> place = np.array([0.0, 1.0, 3.0, 4.0, 9.0])
     >>> fresh_z_scores(np.abs(place[:, None] - place), np.array([0, 0, 1, 1, 2])).round(1)
-    array([-0.1, -0.7, -0.7, -0.1,  5. ])
+    array([-0.3, -1.1, -1.1, -0.3,  5. ])
     """
     score = _nearest(distances_db, group)
     z = np.empty_like(score)

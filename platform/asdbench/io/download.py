@@ -274,8 +274,10 @@ def check_room(folder: Path, needed_bytes: int, *, purpose: str, cure: str) -> N
 
 
 @contextmanager
-def only_one(folder: Path, *, target: Path) -> Iterator[None]:
+def only_one(folder: Path, *, target: Path, cure: str) -> Iterator[None]:
     """Lock a folder against other downloads to ``target``; the lock ends with the process.
+
+    ``cure`` says what to do about a folder that cannot be written.
 
     Raises :class:`InputError` if another process has it, or if the folder cannot be written.
     """
@@ -283,10 +285,7 @@ def only_one(folder: Path, *, target: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / "lock").open("w")
     except OSError as error:
-        raise InputError(
-            f"cannot write to {str(folder)!r} ({error.strerror or error}); make it a folder that you can "
-            f"write to, or choose another one"
-        ) from error
+        raise InputError(f"cannot write to {str(folder)!r} ({error.strerror or error}); {cure}") from error
     with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

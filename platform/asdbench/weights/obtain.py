@@ -157,7 +157,11 @@ def add(workspace: Workspace, weights_id: str, file: Path, *, accept: Accept) ->
 def _locked(workspace: Workspace, folder: Path) -> Iterator[None]:
     """Lock the folder of an id; whatever cannot be read or written within is an :class:`InputError`."""
     try:
-        with only_one(folder, target=folder):
+        with only_one(
+            folder,
+            target=folder,
+            cure="make it a folder that you can write to, or set ASDBENCH_HOME to another one",
+        ):
             yield
     except OSError as error:
         raise unusable(workspace, error) from error

@@ -455,7 +455,7 @@ def test_two_processes_do_not_fill_one_folder(fan: Challenge, zenodo: Zenodo, tm
 
 def test_a_folder_that_cannot_be_written(fan: Challenge, zenodo: Zenodo, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(InputError, match=r"cannot use .*data.* choose another folder with --output"):
+    with pytest.raises(InputError, match=r"cannot write to .*data.*; choose another folder with --output"):
         download.get(fan, tmp_path / "data", base_url=zenodo.url)
 
 

@@ -160,7 +160,7 @@ def get(
     try:
         if given is not None:
             _check_given(given, [archive for archive in type_dirs if _unpacked_files(root, archive) is None])
-        with only_one(root / ".archives", target=root):
+        with only_one(root / ".archives", target=root, cure="choose another folder with --output"):
             missing = [archive for archive in type_dirs if _unpacked_files(root, archive) is None]
             if missing:
                 download = _Download(
