@@ -311,7 +311,10 @@ def test_a_full_disk_and_a_second_download_are_refused(
 ) -> None:
     register(mirrored(server))
     folder = weights_dir(workspace, "ced-tiny")
-    with only_one(folder, target=folder), pytest.raises(InputError, match="another process is downloading"):
+    with (
+        only_one(folder, target=folder, cure="-"),
+        pytest.raises(InputError, match="another process is downloading"),
+    ):
         get(workspace, "ced-tiny", accept=yes)
     usage = io_download.shutil.disk_usage(Path.cwd())
     monkeypatch.setattr(io_download.shutil, "disk_usage", lambda _: usage._replace(free=100))
