@@ -45,6 +45,7 @@ from asdbench.system import (
     TrainingFacts,
     Update,
     once_per_batch,
+    training_embeddings,
 )
 
 _MEL = MelSpec(hop_samples=512, n_mels=32)  # windows are counted in its frames; the system reads waveforms
@@ -158,7 +159,7 @@ class AdaCos(System[Config]):
         )
 
     def _mixed(self, batch: ClipBatch, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return waveforms of which some are mixed, the label of the other row, and the own row's share."""
+        """Return waveforms, some of them mixed, the label of the other row, and the own row's share."""
         assert batch.row_keys is not None
         assert batch.group is not None
         share = uniform_by_row(batch.row_keys, draw="share").to(waveform.dtype)
@@ -185,15 +186,8 @@ class AdaCos(System[Config]):
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Fit all back ends on the window embeddings of the machine type's training clips."""
-        embeddings, target, clip, n_clips = [], [], [], 0
-        for batch in batches:
-            assert batch.domain is not None  # these are training batches
-            embeddings.append(self.embed(batch))
-            target.append(batch.domain == 1)
-            clip.append(batch.clip + n_clips)
-            n_clips += batch.n_clips
-        seed = int(torch.randint(2**31, ()))
-        self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
+        embeddings, target, clip = training_embeddings(batches, self.embed)
+        self.backends.fit(embeddings, target, clip=clip, seed=int(torch.randint(2**31, ())))
 
     def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return one score per back end."""

@@ -49,6 +49,7 @@ from asdbench.system import (
     System,
     TrainingFacts,
     once_per_batch,
+    training_embeddings,
 )
 
 _DISTANCES = {
@@ -146,14 +147,10 @@ class EncoderKnn(System[Config]):
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Keep the pooled embeddings of the training clips, and the spacings around them."""
-        pooled, target = [], []
-        for batch in batches:
-            assert batch.domain is not None  # these are training batches
-            pooled.append(self.pooled(batch))
-            target.append(batch.domain == 1)
+        pooled, target, _ = training_embeddings(batches, self.pooled)
         for distance in self.distances.values():
             assert isinstance(distance, BandBackends)
-            distance.fit(torch.cat(pooled), torch.cat(target), seed=0)
+            distance.fit(pooled, target, seed=0)
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return the distance to the nearest training clip, plain and normalized by its surroundings."""

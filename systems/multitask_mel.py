@@ -49,6 +49,7 @@ from asdbench.system import (
     TrainingFacts,
     Update,
     once_per_batch,
+    training_embeddings,
 )
 
 _ALTERING = [TRANSFORMS.index(name) for name in ("noise", "stretch", "pitch")]
@@ -226,15 +227,8 @@ class MultitaskMel(System[Config]):
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Fit all back ends on the window embeddings of the normal training clips."""
-        embeddings, target, clip, n_clips = [], [], [], 0
-        for batch in batches:
-            assert batch.domain is not None  # these are training batches
-            embeddings.append(self.embed(batch))
-            target.append(batch.domain == 1)
-            clip.append(batch.clip + n_clips)
-            n_clips += batch.n_clips
-        seed = int(torch.randint(2**31, ()))
-        self.backends.fit(torch.cat(embeddings), torch.cat(target), clip=torch.cat(clip), seed=seed)
+        embeddings, target, clip = training_embeddings(batches, self.embed)
+        self.backends.fit(embeddings, target, clip=clip, seed=int(torch.randint(2**31, ())))
 
     @classmethod
     def window_pooling(cls, config: Config) -> Pooling:

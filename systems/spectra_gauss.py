@@ -28,7 +28,16 @@ from torch.nn.functional import adaptive_avg_pool1d
 from asdbench.backends import Gaussian
 from asdbench.config import Range, tunable
 from asdbench.spec import MelSpec
-from asdbench.system import BatchPlan, ClipBatch, InputSpec, Stage, System, TrainingFacts, once_per_batch
+from asdbench.system import (
+    BatchPlan,
+    ClipBatch,
+    InputSpec,
+    Stage,
+    System,
+    TrainingFacts,
+    once_per_batch,
+    training_embeddings,
+)
 
 GROUPS = 16  # of bands, in the modulation spectrum
 OCTAVES = 8
@@ -77,13 +86,8 @@ class SpectraGauss(System[Config]):
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Fit the Gaussian to the statistics of all training clips."""
-        statistics, target = [], []
-        for batch in batches:
-            assert batch.domain is not None  # these are training batches
-            statistics.append(self.embeddings(batch))
-            target.append(batch.domain == 1)
-        everything = torch.cat(statistics)
-        self.gaussian.fit(everything, torch.cat(target), clip=torch.arange(len(everything)), seed=0)
+        statistics, target, clip = training_embeddings(batches, self.embeddings)
+        self.gaussian.fit(statistics, target, clip=clip, seed=0)
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``distance``: the squared Mahalanobis distance."""

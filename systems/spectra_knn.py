@@ -14,7 +14,6 @@ Fourier transforms; here, they are log-mel.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from asdbench.backends import (
@@ -34,6 +33,7 @@ from asdbench.system import (
     System,
     TrainingFacts,
     once_per_batch,
+    training_embeddings,
 )
 
 _NORMALIZED = {"knn-density": DensityNormalizedNeighbors, "knn-variance": VarianceMinimizingNeighbors}
@@ -95,15 +95,10 @@ class SpectraKnn(System[Config]):
 
     def fit_backend(self, batches: Iterable[ClipBatch]) -> None:
         """Keep the spectra of all training clips."""
-        spectra, target = [], []
-        for batch in batches:
-            assert batch.domain is not None  # these are training batches
-            spectra.append(self.embeddings(batch))
-            target.append(batch.domain == 1)
-        everything = torch.cat(spectra)
+        spectra, target, clip = training_embeddings(batches, self.embeddings)
         for backend in self.backends.values():
             assert isinstance(backend, Backend)
-            backend.fit(everything, torch.cat(target), clip=torch.arange(len(everything)), seed=0)
+            backend.fit(spectra, target, clip=clip, seed=0)
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return the score of each back end."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asdbench import registry
+from asdbench import registry, source_code
 from asdbench.errors import InputError
 from asdbench.presets import Preset
 
@@ -565,10 +565,10 @@ def test_the_source_hash_covers_what_a_system_imports_of_asdbench(
         module = types.ModuleType("asdbench.nn.their_layers")
         module.WIDTH = 1  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "asdbench.nn.their_layers", module)
-        read = registry._source_text
+        read = source_code._source_text
         with monkeypatch.context() as patch:
             patch.setattr(
-                registry, "_source_text",
+                source_code, "_source_text",
                 lambda m, layers=layers, read=read: layers if m == "asdbench.nn.their_layers" else read(m),
             )  # fmt: skip
             hashes.add(hash_of(install, text))
@@ -611,7 +611,7 @@ def test_the_platform_hash_covers_what_a_module_imports_of_asdbench(monkeypatch:
         registry.platform_hash.cache_clear()
         return registry.platform_hash("asdbench.nn.encoders", "asdbench.features.waveform")
 
-    read = registry._source_text
+    read = source_code._source_text
     before = found()
     for module in ("asdbench.nn.encoders.beats", "asdbench.features.waveform", "asdbench.nn.adacos"):
         for added in ("\nADDED = 1\n", "\n# a comment\n"):
@@ -619,7 +619,7 @@ def test_the_platform_hash_covers_what_a_module_imports_of_asdbench(monkeypatch:
             def changed(name: str, module: str = module, added: str = added) -> str:
                 return read(name) + (added if name == module else "")
 
-            monkeypatch.setattr(registry, "_source_text", changed)
+            monkeypatch.setattr(source_code, "_source_text", changed)
             assert (found() != before) == ("ADDED" in added and module != "asdbench.nn.adacos"), module
     monkeypatch.undo()
     assert found() == before
@@ -669,9 +669,9 @@ def test_the_front_door_is_open_and_part_of_the_source_hash(
     text = code("Theirs").replace(old, new)
     assert new in text
     plain = hash_of(install, text)
-    read = registry._source_text
+    read = source_code._source_text
     monkeypatch.setattr(
-        registry,
+        source_code,
         "_source_text",
         lambda module: read(module) + "\nCHANGED = 1" * (module == "asdbench.system"),
     )

@@ -65,6 +65,7 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
         Update,
         on_scale,
         once_per_batch,
+        training_embeddings,
     )
 
 __version__ = "0.1.0"
@@ -92,6 +93,7 @@ __all__ = [
     "__version__",
     "on_scale",
     "once_per_batch",
+    "training_embeddings",
     "tunable",
 ]
 
@@ -113,6 +115,7 @@ _NAMES = {
     "asdbench.system": (
         "UNKNOWN", "BatchPlan", "ClipBatch", "Fusion", "InputSpec", "Losses", "Mean", "MemberScores",
         "Pooling", "Stage", "System", "TrainingFacts", "Update", "on_scale", "once_per_batch",
+        "training_embeddings",
     ),
 }  # fmt: skip
 MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -10,16 +10,14 @@ module of its own package that this imports, imports a part of asdbench that hol
 check protects an honest author from a leak; it is not a sandbox.
 """
 
-import ast
 import dataclasses
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -27,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
-import asdbench
+from asdbench import source_code
 from asdbench.config import Setting, checked, make_config, settings_of, values_of
 from asdbench.errors import InputError, unknown_name
 from asdbench.presets import COST_PRESETS, Preset, Variant, is_preset_name, split_presets
@@ -50,7 +48,6 @@ _OPEN_ROOMS = (  # the rest is closed to systems
     "asdbench.presets",
 )
 _UNCHANGED: Any = object()
-_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True)
@@ -119,9 +116,9 @@ def get(name: str) -> "type[System]":
     except (Exception, SystemExit) as error:
         line = _failing_line(error, origin.module)
         raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}{line}") from error
-    for seen, tree in _code_of(origin.module, (origin.module.partition(".")[0],)):
-        for room in sorted(_imported(tree, _package_of(seen), ("asdbench",))):
-            if room == "asdbench" or _within(room, _OPEN_ROOMS):
+    for seen, tree in source_code.code_of(origin.module, (origin.module.partition(".")[0],)):
+        for room in sorted(source_code.imported(tree, source_code.package_of(seen), ("asdbench",))):
+            if room == "asdbench" or source_code.is_within(room, _OPEN_ROOMS):
                 continue
             raise InputError(
                 f"system {name!r} ({origin.place}) imports {room} in {seen}; a system sees neither data sets "
@@ -644,100 +641,13 @@ def source_hash(name: str) -> str:
     docstrings, so that a comment or a reworded docstring does not change it.
     """
     first = get(name).__module__
-    return _hash_of(first, (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0]))
+    return source_code.hash_of(first, (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0]))
 
 
 @cache
 def platform_hash(*modules: str) -> str:
     """Return a hash of the code of modules of asdbench, and of what they import, as `source_hash` does."""
-    return ":".join(_hash_of(module, _ROOMS_IN_SOURCE_HASH) for module in modules)
-
-
-def _hash_of(first: str, rooms: Sequence[str]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for module, tree in _code_of(first, rooms):
-        for node in ast.walk(tree):
-            if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(module.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
-    return digest.hexdigest()
-
-
-def _code_of(first: str, rooms: Sequence[str]) -> Iterator[tuple[str, ast.Module]]:
-    """Yield a module and those in ``rooms`` that it imports, directly or not, each with its syntax tree.
-
-    Importing a module runs the ``__init__.py`` of the packages that hold it, so these count as imported.
-    """
-    todo, seen = [first], set()
-    while todo:
-        module = todo.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        tree = ast.parse(_source_text(module))
-        todo += sorted(_imported(tree, _package_of(module), rooms))
-        package = module.rpartition(".")[0]
-        todo += [package] if _within(package, rooms) else []
-        yield module, tree
-
-
-def _package_of(module: str) -> str:
-    return importlib.import_module(module).__package__ or ""
-
-
-def _source_text(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return ""
-    return Path(spec.origin).read_text(encoding="utf-8")
-
-
-def _imported(tree: ast.AST, package: str, rooms: Sequence[str]) -> set[str]:
-    """Return the modules in ``rooms`` that the code of a module of ``package`` imports.
-
-    A public name of ``asdbench`` counts as an import of the module that defines it.
-    """
-    imported = _attributes_of_asdbench(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            names = asdbench.__all__ if origin == "asdbench" and node.names[0].name == "*" else ()
-            for name in names or [alias.name for alias in node.names]:
-                public = asdbench.MODULE_OF.get(name) if origin == "asdbench" else None
-                inner = f"{origin}.{name}"
-                imported.add(public or (inner if _is_module(inner) else origin))
-    return {name for name in imported if _within(name, rooms)}
-
-
-def _attributes_of_asdbench(tree: ast.AST) -> set[str]:
-    """Return the modules that code reaches as attributes of an imported ``asdbench``."""
-    aliases = {
-        alias.asname or "asdbench"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
-        if alias.name == "asdbench" or (alias.name.startswith("asdbench.") and not alias.asname)
-    }
-    reached = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases
-    }
-    modules = {asdbench.MODULE_OF.get(name, f"asdbench.{name}") for name in reached}
-    return {module for module in modules if _is_module(module)}
-
-
-def _within(name: str, rooms: Sequence[str]) -> bool:
-    return any(name == room or name.startswith(f"{room}.") for room in rooms)
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    return ":".join(source_code.hash_of(module, _ROOMS_IN_SOURCE_HASH) for module in modules)
 
 
 def _sources() -> dict[str, list[SystemSource]]:

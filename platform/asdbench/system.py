@@ -310,6 +310,41 @@ def once_per_batch(method: Callable[[SystemT, ClipBatch], Tensor]) -> Callable[[
     return wrapper
 
 
+def training_embeddings(
+    batches: Iterable[ClipBatch], embed: Callable[[ClipBatch], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the embeddings of all rows of training batches, as back ends are fitted to them.
+
+    Parameters
+    ----------
+    batches
+        What ``System.fit_backend`` is given.
+    embed
+        Returns Float[Tensor, "row ..."] for a batch.
+
+    Returns
+    -------
+    tuple
+        Float[Tensor, "row ..."]; Bool[Tensor, "row"], true in the target domain; Long[Tensor, "row"], the
+        clip of each row, numbered over all batches.
+
+    Examples
+    --------
+    >>> clip, zeros = torch.tensor([0, 0, 1]), torch.zeros(3, dtype=torch.long)
+    >>> batch = ClipBatch(torch.ones(3, 64, 2), clip, 2, machine=zeros, section=zeros, domain=zeros)
+    >>> training_embeddings([batch, batch], lambda batch: batch.windows.mean(dim=1))[2]
+    tensor([0, 0, 1, 2, 2, 3])
+    """
+    embeddings, target, clip, n_clips = [], [], [], 0
+    for batch in batches:
+        assert batch.domain is not None  # these are training batches
+        embeddings.append(embed(batch))
+        target.append(batch.domain == 1)
+        clip.append(batch.clip + n_clips)
+        n_clips += batch.n_clips
+    return torch.cat(embeddings), torch.cat(target), torch.cat(clip)
+
+
 @dataclass(frozen=True)
 class TrainingFacts:
     """Facts about a job's training clips that are known before training; part of the model's description.

@@ -101,7 +101,7 @@ def run(
     preset
         Named settings of the systems: ``"report"`` (as published), ``"fast"`` (for two CPU cores), ``"demo"``
         (for the embedded data set) or one that :func:`asdbench.settings` lists; several as
-        ``"fast,robust"``, of which the later one counts.
+        ``"fast,robust"``; where both have a setting, the later one counts.
     settings
         Settings by name, over those of the preset; each applies to the systems that have it.
     pseudo_anomalies_from

@@ -407,7 +407,7 @@ class JobData:
         return starts, clip, self._with_intact_target(generator.integers(0, 2**62, len(clip)))
 
     def _with_intact_target(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the keys of a batch's rows, of which the first target row's draws the identity."""
+        """Return the keys of a batch's rows; the key of the first target row draws the identity."""
         source_rows, target_rows, _ = self._row_counts
         names = self.plan.augmentations
         if target_rows and "identity" in names:

@@ -1,4 +1,4 @@
-"""Stored spectrograms of several machine types, of which windows and statistics are taken."""
+"""Windows and statistics of stored spectrograms of several machine types."""
 
 import warnings
 from collections.abc import Iterable, Sequence

@@ -248,7 +248,7 @@ def _from_mirror(
     progress: Progress | None,
     timeout_s: float,
 ) -> None:
-    """Bring the file from one mirror; begin anew once if a partial download was of another version."""
+    """Download the file from one mirror; start over once if a partial download was of another version."""
     for resumed in (part_bytes(part) > 0, False):
         fetch(
             url,
