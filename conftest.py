@@ -1,8 +1,7 @@
 """How tests are spread over processes, and a data home with a finished run for examples in docstrings.
 
-With pytest-xdist (``make test``), all tests that start Ray on this machine run in one process, one after
-another, and those of the lab in another; they begin first because they take longest. Of the other tests, a
-module's or class's run in one process, so that their fixtures are made once.
+With pytest-xdist (``make test``), a module's or a class's tests run in one process, so that their fixtures are
+made once. The tests that start clusters begin first, because they take longest.
 """
 
 import functools
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 
-GROUPS = ("cluster", "lab")
 IS_ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
 if IS_ONE_OF_SEVERAL:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is first imported
@@ -23,33 +21,9 @@ FINISHED_SETTINGS = {"epochs": 2, "hidden": 8}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that start Ray begin, as one group but for the lab, whose hosts are apart from all."""
+    """Let the slow tests begin."""
     if IS_ONE_OF_SEVERAL:
-        items.sort(key=_place)
-        for item in items:
-            if (place := _place(item)) < len(GROUPS):
-                item.add_marker(pytest.mark.xdist_group(GROUPS[place]))
-
-
-def _place(item: pytest.Item) -> int:
-    """Return the index of a test's group, or what puts it after those: first the slow ones."""
-    if item.get_closest_marker("cluster") is None:
-        return len(GROUPS) + 1
-    folder, name = item.path.parent.name, item.path.name
-    return len(GROUPS) if folder != "cluster" else GROUPS.index("lab" if name == "test_lab.py" else "cluster")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each process modules and classes; a group stays together."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            _, has_group, group = nodeid.rpartition("]")[2].rpartition("@")
-            return group if has_group else super()._split_scope(nodeid)
-
-    return Scheduling(config, log)
+        items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,7 +16,7 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(800)
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASDBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ASDBENCH_STORAGE", raising=False)

@@ -32,7 +32,7 @@ from asdbench.io.workspace import Workspace
 from asdbench.testing.conformance import threads
 from asdbench.testing.tiny import write_tiny
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 SETTINGS = {"epochs": 40, "batch_size": 64, "hidden": 16, "learning_rate": 1e-5}
 RUN = run_record.RunStatus.from_command("asdbench run baseline-mse --data tiny")

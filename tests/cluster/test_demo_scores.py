@@ -19,7 +19,7 @@ from asdbench import registry
 from asdbench.engine.pretrained import weights_needed
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 BASELINES = ("baseline-mse", "baseline-maha")
 NETWORKS = ("adversarial", "ensemble", "multitask-combined", "multitask-mel")

@@ -32,7 +32,7 @@ from asdbench.system import System
 from asdbench.testing.conformance import threads
 from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 PROGRAM = Path(__file__).with_name("train_together.py")
 # Each goes to the systems that have it. The batch is odd, so that the two have different numbers of rows.

@@ -18,7 +18,7 @@ import pytest
 from asdbench.testing.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 SMALL = ("batch_size=64", "hidden=16", "n_mels=32")
 TUNE = ("-m", "asdbench", "tune", "baseline-mse", "--data", "tiny", "--workers", "2")

@@ -26,7 +26,7 @@ from asdbench.testing.tiny import write_tiny
 from tests.cluster.played_hosts import Hosts
 from tests.commands import asdbench, leaderboard
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 MACHINE_TYPES = ("bearing", "fan", "gearbox", "pump", "slider", "valve")
 TWO_TYPES = ("--machines", "fan", "valve")

@@ -20,7 +20,7 @@ from asdbench.cluster import tasks
 from asdbench.errors import InfrastructureError
 from asdbench.testing.tiny import write_tiny
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 EPOCHS = 120
 WORKERS = ("ray::train_task", "RayTrainWorker")  # of one process a type, and of several
