@@ -54,6 +54,7 @@ def result(machine_type: str) -> ResultRecord:
         "code": "c",
         "thresholds": dict.fromkeys(methods, threshold),
         "sections": {"00": section},
+        "transductive": False,
         "hold_out_clips": 99,
         "parameters": 300_000,
         "macs_per_clip": 10_000_000,

@@ -331,6 +331,10 @@ class Configured:
             return any(member.takes_pseudo_anomalies() for member in self.members)
         return self.trainer.system.batch_plan(self.trainer.config).pseudo_anomaly_share > 0
 
+    def is_transductive(self) -> bool:
+        """Whether a clip's score may depend on the other test clips, in this system or in a member of it."""
+        return self.system.transductive or any(member.is_transductive() for member in self.members)
+
     def chosen_on(self) -> set[str]:
         """Return the data sets whose labels chose settings that this system, or a member of it, has.
 

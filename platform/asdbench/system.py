@@ -532,6 +532,9 @@ class System(nn.Module, Generic[ConfigT]):
         of the data set, whichever of them are asked for; the hold-out of each is kept out of it. Training
         rows of all types are ordinary rows, so there are no pseudo-anomalies. The back end is fitted and
         clips are scored for each machine type, with its own training clips.
+    transductive
+        Whether a clip's score may depend on the other test clips. By default each scoring checks that it does
+        not; results of a system that declares it are marked.
     """
 
     Config: type[ConfigT]
@@ -539,6 +542,7 @@ class System(nn.Module, Generic[ConfigT]):
     presets: ClassVar[Mapping[str, Preset | Mapping[str, object]]] = {}
     training_of: ClassVar[str | None] = None
     scope: ClassVar[Scope] = "machine"
+    transductive: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -55,6 +55,7 @@ def result(
         "keys": {"trainings": ["t"], "scoring": "s"},
         "fingerprint": "f1f2",
         "code": "c0de",
+        "transductive": False,
         "hold_out_clips": 20,
         "training_steps": 50,
         "changed_settings": {},

@@ -40,6 +40,7 @@ def result(auc: float = 0.6, sections: int = 1, *, seed: int = 0, finished: str 
         "tuned": None,
         "keys": {"trainings": ["t"], "scoring": "s"},
         "fingerprint": "f1f2",
+        "transductive": False,
         "hold_out_clips": 20,
         "macs_per_clip": 1000,
         "code": "c0de",

@@ -70,7 +70,7 @@ def leaderboard(
     --------
     >>> board = asdbench.leaderboard("demo", systems=["baseline-mse", "baseline-maha"])
     >>> board.frame.columns[:6]
-    ['system', 'settings', 'tuned', 'chosen_on_labels', 'subset', 'official_score']
+    ['system', 'settings', 'tuned', 'chosen_on_labels', 'transductive', 'subset']
     >>> sorted(board.frame["system"])
     ['baseline-maha', 'baseline-mse']
     >>> 0 < board.rows[0]["official_score"] <= 1

@@ -169,6 +169,7 @@ class Board:
             "asdbench.preset": preset or "none",
             "asdbench.tuned": tuned_label(row),
             "asdbench.chosen_on_labels": "yes" if row["chosen_on_labels"] else "no",
+            "asdbench.transductive": "yes" if row["transductive"] else "no",
             "asdbench.subset": self.subset,
             "asdbench.machine_types": ", ".join(row["machine_types_done"]),
             "asdbench.data_fingerprint": self.data.fingerprint(),

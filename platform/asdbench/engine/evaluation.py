@@ -194,6 +194,7 @@ def evaluate(
         pseudo_anomaly_data=resolved.job.pseudo_anomaly_data,
         subset=subset,
         tuned=tuned,
+        transductive=resolved.configured.is_transductive(),
         rule=rule,
         keys=ResultKeys(tuple(sorted({part.training_key for part in resolved.parts})), resolved.scoring_key),
         fingerprint=resolved.fingerprint(),

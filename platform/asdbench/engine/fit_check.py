@@ -57,7 +57,7 @@ def check_fit(
         expected = _scores(fitted, batch)
 
     def check(explain: Callable[[System, str], str]) -> None:
-        loaded = _loaded(fitted, resolved, trained, backend).to(device).eval()
+        loaded = loaded_system(fitted, resolved, trained, backend).to(device).eval()
         why = _difference(loaded, batch, expected)
         if why is not None:
             raise InputError(explain(loaded, why))
@@ -88,7 +88,7 @@ def _scores(system: System, batch: ClipBatch) -> dict[str, Tensor]:
     return checked_components(system, "components", system.components(batch), batch.n_clips)
 
 
-def _loaded(fitted: System, resolved: ResolvedJob, trained: State, backend: State) -> System:
+def loaded_system(fitted: System, resolved: ResolvedJob, trained: State, backend: State) -> System:
     """Return a new scoring system with the stored state, as :func:`~asdbench.engine.state.restored` does."""
     name = type(fitted).__name__
     system = resolved.build_trained(fitted.facts)

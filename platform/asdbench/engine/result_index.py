@@ -21,6 +21,7 @@ _PLAIN = {
     str | None: pl.String(),
     int: pl.Int64(),
     float: pl.Float64(),
+    bool: pl.Boolean(),
 }
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(ResultRecord)}
 _COLUMNS = {**_FIELDS, "official_metrics": list[dict[str, float]]}

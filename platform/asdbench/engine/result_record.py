@@ -6,7 +6,7 @@ from asdbench.config import SettingValue
 from asdbench.io.records import record_from_json, record_to_json
 from asdbench.metrics import Rule
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _CURE = "remove the file, and the same 'asdbench run' writes it again"
 
 
@@ -75,6 +75,7 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     data, machine_type, seed, pseudo_anomaly_data : the job's other inputs
     subset : the judged subset, ``"dev"`` or ``"eval"``
     tuned : the search that chose the settings, ``None`` if none did
+    transductive : whether scores of a clip may depend on the other test clips
     rule : how the data set counts
     keys : keys of the trainings and the scores
     fingerprint : hash of the machine type's clips
@@ -96,6 +97,7 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pseudo_anomaly_data: str | None
     subset: str
     tuned: SearchProvenance | None
+    transductive: bool
     rule: Rule
     keys: ResultKeys
     fingerprint: str

@@ -29,6 +29,7 @@ from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.module_state import ModuleState
 from asdbench.engine.pretrained import trained_state
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.single_clip_check import check_single_clips
 from asdbench.engine.state import State, backend_state, load_trained
 from asdbench.engine.task_records import ScoringRecord, TrainingRecord
 from asdbench.engine.training import Checkpoint, TrainingOutcome
@@ -271,6 +272,9 @@ def _score(resolved: ResolvedJob, trained: _Trained, runtime: Runtime, store: Jo
     scoring_seconds = time.perf_counter() - began - fit_seconds
     backend = backend_state(scorer, state)
     check_fit(scorer, resolved, state, backend, modules=modules, device=runtime.device)
+    check_single_clips(
+        scorer, resolved, state, backend, scores.components, modules=modules, device=runtime.device
+    )
     retry_until_stored(
         lambda: store.save_tensors(f"{folder}/backend.pt", backend), on_wait=runtime.report_waiting
     )

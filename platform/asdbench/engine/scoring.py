@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from asdbench.data.loader import JobData
 from asdbench.engine.fitted_fusion import FittedFusion, Normalization
+from asdbench.engine.single_clip_check import N_HOLD_OUT, N_TEST, check_component
 from asdbench.engine.system_output import check_same_names, checked_components, checked_embeddings
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System
@@ -159,7 +160,7 @@ def join_members(
     ------
     InputError
         A member has no hold-out, or none in common with the others, or other test clips, or a component lacks
-        one value per clip.
+        one value per clip, or depends on other clips although the ensemble is not ``transductive``.
     """
     tables = {name: table.sort("use", "clip_id") for name, (table, _) in members.items()}
     clips = next(iter(tables.values())).select(_KEYS)
@@ -187,4 +188,32 @@ def join_members(
             {part: torch.from_numpy(standardized(table, part)[common]) for part in weighted},
         )
     combined = checked_components(system, "combine", system.combine(config, scores), clips.height)
+    if not system.transductive:
+        _check_combined_alone(system, config, scores, combined)
     return clips.with_columns(pl.Series(part, values.numpy()) for part, values in combined.items())
+
+
+def _check_combined_alone(
+    system: type[System],
+    config: object,
+    scores: Mapping[str, MemberScores],
+    combined: Mapping[str, torch.Tensor],
+) -> None:
+    """Combine the scores of a handful of clips one by one; a difference is an `InputError`."""
+    n_clips = len(next(iter(combined.values())))
+    drawn = np.random.default_rng(n_clips).choice(n_clips, min(N_TEST + N_HOLD_OUT, n_clips), replace=False)
+    alone = [
+        checked_components(system, "combine", system.combine(config, _scores_of_clip(scores, clip)), 1)
+        for clip in drawn.tolist()
+    ]
+    for name, values in combined.items():
+        of_clips = np.array([float(parts[name]) for parts in alone])
+        check_component(system, name, of_clips, values.numpy()[drawn], values.numpy())
+
+
+def _scores_of_clip(scores: Mapping[str, MemberScores], clip: int) -> dict[str, MemberScores]:
+    one = slice(clip, clip + 1)
+    return {
+        name: MemberScores(of.score[one], {part: values[one] for part, values in of.components.items()})
+        for name, of in scores.items()
+    }

@@ -37,7 +37,7 @@ from asdbench.report.rendering import Row
 from asdbench.report.row_weights import weights_columns, without_unused_columns
 
 METRICS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")  # any rule's
-_CHOICE = ("system", "settings", "tuned", "chosen_on_labels")
+_CHOICE = ("system", "settings", "tuned", "chosen_on_labels", "transductive")
 _SYSTEM_ROW = (*_CHOICE, "subset", "official_score", "official_score_std")
 _TYPE_ROW = ("machine_type", *_SYSTEM_ROW)
 _COSTS = ("parameters", "macs_per_clip", "training_seconds", "scoring_seconds", "clips_per_second")
@@ -69,7 +69,8 @@ def rows(
         One row per system, changed settings and search, the best first, those without a complete seed last:
         ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict with the ``search`` that
         chose them, its ``trials`` and ``protocol``), ``chosen_on_labels`` (whether the settings are those of
-        a preset that was chosen on the development labels of this data set), ``subset``,
+        a preset that was chosen on the development labels of this data set), ``transductive`` (whether a
+        clip's score may depend on the other test clips), ``subset``,
         ``official_score`` and ``official_score_std``, the metrics of the rule by name (its means over types
         and sections, averaged over seeds), ``seeds`` (those that count), ``parameters`` (of the largest
         model), ``macs_per_clip`` (multiply-accumulates to score a clip, the maximum over types),
@@ -81,8 +82,8 @@ def rows(
 
         With ``by_type`` one row per machine type, system, changed settings and search, in the order of
         ``machine_types``, the best first: ``machine_type``, ``system``, ``settings``, ``tuned``,
-        ``chosen_on_labels``, ``subset``, ``seeds``, ``official_score_std`` and the means over seeds of
-        `machine_type_metrics`.
+        ``chosen_on_labels``, ``transductive``, ``subset``, ``seeds``, ``official_score_std`` and the means
+        over seeds of `machine_type_metrics`.
 
     Raises
     ------
@@ -272,6 +273,7 @@ class _Entry(NamedTuple):
     settings: dict[str, Any]
     metrics: Sequence[Mapping[str, float]]
     tuned: SearchProvenance | None
+    transductive: bool
     machine_type: str
     seed: int
     data: str
@@ -362,10 +364,11 @@ def _configured(entry: _Entry) -> registry.Configured | None:
 
 
 def _choice_columns(entry: _Entry) -> Row:
-    """Return what an entry's settings stand on: labels that judge them, and pretrained weights."""
+    """Return what an entry stands on: labels that judge it, other test clips, and pretrained weights."""
     configured = _configured(entry)
     chosen_on = configured.chosen_on() if configured is not None and entry.subset == "dev" else ()
-    return {"chosen_on_labels": entry.data in chosen_on, **weights_columns(configured)}
+    marks = {"chosen_on_labels": entry.data in chosen_on, "transductive": entry.transductive}
+    return {**marks, **weights_columns(configured)}
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

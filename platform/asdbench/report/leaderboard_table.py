@@ -32,6 +32,7 @@ METRIC_NAMES = {  # the display name of every metric that a rule may have
 
 
 CHOSEN_ON_LABELS = "chosen on this data's labels"
+TRANSDUCTIVE = "transductive"
 _MOST_ROWS = 100  # on a terminal
 
 
@@ -283,9 +284,10 @@ def _false_alarms_cell(row: Row) -> str:
 
 
 def _choice_labels(row: Row) -> list[str]:
-    """Return how labels have chosen the settings of a row; nothing where none have."""
+    """Return what is not alike for all rows: labels that chose settings, and test clips that were learned."""
     labels = [f"dev-tuned, {format_trials(row['tuned']['trials'])}"] if row.get("tuned") else []
-    return [*labels, CHOSEN_ON_LABELS] if row.get("chosen_on_labels") else labels
+    labels += [CHOSEN_ON_LABELS] if row.get("chosen_on_labels") else []
+    return [*labels, TRANSDUCTIVE] if row.get("transductive") else labels
 
 
 # The best values
@@ -371,6 +373,11 @@ def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
         shown.append(
             f"{CHOSEN_ON_LABELS}: the settings are those of a preset that was chosen with the labels of "
             f"these clips, so this score is optimistic."
+        )
+    if any(row.get("transductive") for row in rows):
+        shown.append(
+            f"{TRANSDUCTIVE}: the score of a clip depends on the other test clips, which a detector in use "
+            f"does not have."
         )
     return shown
 

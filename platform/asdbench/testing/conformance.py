@@ -289,6 +289,8 @@ class SystemConformance(Conformance):
 
     def test_scores_do_not_depend_on_batches(self, finished: FinishedJob) -> None:
         """Score clips in reverse order and one by one; scores and embeddings are equal up to rounding."""
+        if finished.resolved.configured.is_transductive():
+            pytest.skip("the system declares that its scores depend on other test clips")
         scorer, data = finished.restored(), finished.resolved.clips
         ids = finished.components["clip_id"].to_numpy()
         together = _scores(scorer, data.scoring_batches(ids))
