@@ -137,7 +137,7 @@ def test_fused_weights_add_up_to_one_and_are_marked(home: Path) -> None:
     assert result.weights.keys() == {"baseline-mse", "baseline-maha"}
     assert sum(result.weights.values()) == pytest.approx(1)
     (row,) = [row for row in result.rows if row["tuned"]]
-    assert (row["system"], row["tuned"]["trials"]) == ("ensemble", 30)
+    assert (row["system"], row["tuned"]["weight_vectors"]) == ("ensemble", 30)
     assert result.command.startswith("asdbench run ensemble --data demo")
     assert result.command in str(result)
     assert "Weights of ensemble" in result.to_markdown()

@@ -176,7 +176,7 @@ def test_the_command_behind_fused_weights_runs_them(home: Path, capsys: pytest.C
     assert command[command.index("--seeds") : command.index("--set")] == ["--seeds", "0", "1"]
     code, printed = asdbench([*command, "--local"], capsys)
     assert code == 0
-    assert "dev-tuned, 20 trials" in printed
+    assert "dev-tuned, 20 weight vectors" in printed
 
 
 @pytest.mark.parametrize(

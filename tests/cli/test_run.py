@@ -194,7 +194,7 @@ def test_fusion_weights_are_found_shown_and_marked(
     said = capsys.readouterr().out
     assert "Weights of ensemble" in said
     assert "left out, all" in said
-    assert "dev-tuned, 300 trials" in said
+    assert "dev-tuned, 300 weight vectors" in said
     line = next(
         line
         for line in said.splitlines()
@@ -204,9 +204,9 @@ def test_fusion_weights_are_found_shown_and_marked(
     capsys.readouterr()
     assert asdbench("leaderboard", "--data", "tiny", "--format", "json") == 0
     rows = [row for row in json.loads(capsys.readouterr().out) if row["system"] == "ensemble"]
-    assert [row["tuned"]["trials"] for row in rows] == [300]  # a rerun by the user is marked too
+    assert [row["tuned"]["weight_vectors"] for row in rows] == [300]  # a rerun by the user is marked too
     assert asdbench(*fuse) == 0  # the stored search
-    assert "dev-tuned, 300 trials" in capsys.readouterr().out
+    assert "dev-tuned, 300 weight vectors" in capsys.readouterr().out
 
 
 def test_what_could_not_be_recorded_is_recorded_later(

@@ -87,7 +87,7 @@ def test_rows_are_found_in_whatever_order_their_settings_were_given(
 def test_a_tuned_row_is_another_than_the_untuned_one_with_its_settings(
     scored_jobs: list[ResolvedJob], store: JobStore, output: Any
 ) -> None:
-    for tuned in (None, SearchProvenance("abc", 20, "dev")):
+    for tuned in (None, SearchProvenance("abc", 20, "dev", (7,), 0.5)):
         judge(scored_jobs[:2], store, tuned=tuned)
     board = Board.from_store(scored_jobs[0].data, store, subset="dev")
     *entries, _ = board.entries(board.rows, {})

@@ -33,7 +33,8 @@ def test_a_search_marks_its_jobs_and_reports_their_score(
     result = search(tiny_data, store, on_progress=lambda *counts: progress.append(counts))
     assert progress[-1] == (900, 900)  # all types, without fan, without valve
     assert [count for count, _ in progress] == sorted(count for count, _ in progress)
-    assert result.tuned.trials == 300
+    assert (result.tuned.trials, result.tuned.weight_vectors, result.tuned.seeds) == (0, 300, (0,))
+    assert result.tuned.score == result.report.score
     assert [resolved.job.machine_type for resolved in result.jobs] == ["fan", "valve"]
     assert result.ensemble.config.weights == tuple(result.report.weights)
     sections = [

@@ -33,10 +33,9 @@ COMMON = {
     "start": {"steps": 30, "members": ("a", "b")},
     "seeds": (0, 1),
     "description": {"seed": 0},
-    "trials_done": 2,
 }
 TRIAL = StoredTrial(0, {"backend": "gmm"}, "complete", (0.5, 0.6), {"fan": {"auc": 0.7}}, 1.0, 2.0, None)
-STUDY = StudyRecord(**COMMON, best=BestTrial(0, 0.6, {"backend": "gmm"}), trials=(TRIAL,))
+STUDY = StudyRecord(**COMMON, best=BestTrial(0, 0.6, {"backend": "gmm"}), trials_done=2, trials=(TRIAL,))
 FUSION = FusionRecord(
     **COMMON,
     best=BestWeights(0.7, {"weights": (0.25, 0.75)}),
@@ -45,6 +44,8 @@ FUSION = FusionRecord(
         weights=(0.25, 0.75),
         choices={"scale": "log"},
         score=0.7,
+        member_trials=40,
+        weight_vectors=4000,
         equal_weights=0.65,
         leave_one_type_out=0.66,
         left_out={"fan": LeftOutReport((0.5, 0.5), 0.6)},

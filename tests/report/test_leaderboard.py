@@ -85,7 +85,14 @@ def both_types(
 
 
 def tuned(trials: int = 20, search: str = "abc") -> dict[str, Any]:
-    return {"search": search, "trials": trials, "protocol": "dev"}
+    return {
+        "search": search,
+        "trials": trials,
+        "protocol": "dev",
+        "seeds": (),
+        "score": None,
+        "weight_vectors": 0,
+    }
 
 
 def printed(found: list[dict[str, Any]], *, width: int) -> str:
@@ -289,11 +296,38 @@ def test_json_and_csv_say_what_a_row_is_tuned_by() -> None:
     found = rows(records, machine_types=TYPES)
     text = render(found, format="json", title="Demo")
     assert text is not None
-    assert [row["tuned"] for row in json.loads(text)] == [tuned(), None]
+    assert [row["tuned"] for row in json.loads(text)] == [tuned() | {"seeds": []}, None]
     text = render(found, format="csv", title="Demo")
     assert text is not None
     read = [row["tuned"] for row in csv.DictReader(io.StringIO(text))]
-    assert read == ["trials=20 search=abc protocol=dev", ""]
+    assert read == ["search=abc trials=20 protocol=dev seeds= score=none weight_vectors=0", ""]
+
+
+def test_a_tuned_row_counts_the_seeds_that_its_search_did_not_see() -> None:
+    seen = tuned() | {"seeds": (0,), "score": 0.75}
+    records = [
+        record
+        for seed, auc in enumerate((0.9, 0.6, 0.7))
+        for record in both_types(seed=seed, auc=auc, tuned=seen)
+    ]
+    [row] = rows(records, machine_types=TYPES)
+    [fresh] = rows(records[2:], machine_types=TYPES)
+    assert (row["seeds"], row["official_score"]) == ([1, 2], fresh["official_score"])
+    assert {seed for seed, _ in row_parts([row], records)[row_key(row)]} == {1, 2}
+    assert display_metrics(row)["score_in_search"] == 75.0
+    text = printed([row], width=100)
+    assert "75.00 in the search" in text
+    assert "highest of many scores is partly luck" in " ".join(text.split())
+    by_type = rows(records, machine_types=TYPES, by_type=True)
+    assert [row["seeds"] for row in by_type] == [[1, 2], [1, 2]]
+    assert "in the search" not in printed(by_type, width=100)
+
+
+def test_a_tuned_row_without_fresh_seeds_says_so() -> None:
+    records = both_types(tuned=tuned() | {"seeds": (0,), "score": 0.75})
+    text = " ".join(printed(rows(records, machine_types=TYPES), width=100).split())
+    assert "seeds of the search" in text
+    assert "75.00" not in text
 
 
 def test_results_of_several_data_sets_are_refused() -> None:

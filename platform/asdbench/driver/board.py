@@ -25,7 +25,7 @@ from asdbench.engine.result_record import ResultRecord
 from asdbench.engine.stored_results import current_results
 from asdbench.io.workspace import Workspace
 from asdbench.report.compare import with_intervals
-from asdbench.report.formatting import format_trials
+from asdbench.report.formatting import format_search
 from asdbench.report.leaderboard import (
     Part,
     RowKey,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from asdbench.tracking.records import DatasetRecord, Entry
     from asdbench.tracking.rows import BoardRow, SeedResults
 
-_REVISION = 1  # changes whenever the same results would be recorded differently
+_REVISION = 2  # changes whenever the same results would be recorded differently
 _STORE_ID = "store_id"  # a file of the job store
 _NAME_CHARACTERS = 250  # MLflow's column
 _COLUMN_TYPES = {pl.Int64: "long", pl.Float64: "double", pl.Utf8: "string"}
@@ -131,11 +131,10 @@ class Board:
         """Return a hash of the results of a row, from which all the rest of it follows."""
         from asdbench.tracking.records import hash_of
 
-        trials = row["tuned"]["trials"] if row["tuned"] else 0
         parts = sorted(
             (seed, kind, part.finished) for (seed, kind), part in self._parts[row_key(row)].items()
         )
-        return hash_of([str(_REVISION), repr(row["official_score"]), str(trials), repr(parts)])
+        return hash_of([str(_REVISION), repr(row["official_score"]), repr(row["tuned"]), repr(parts)])
 
     def _row(self, row: Row, dataset: "DatasetRecord") -> "BoardRow":
         from asdbench.tracking.rows import BoardRow
@@ -176,7 +175,7 @@ class Board:
         }
         weights = {f"asdbench.{name}": "; ".join(row.get(name, ())) for name in WEIGHTS_COLUMNS}
         tags |= {name: text for name, text in weights.items() if text}
-        return tags | {f"asdbench.{name}": str(value) for name, value in (row["tuned"] or {}).items()}
+        return tags | _search_tags(row["tuned"])
 
     def _seed(self, seed: int, records: Mapping[str, ResultRecord], row: Row) -> "SeedResults":
         from asdbench.tracking.rows import SeedResults
@@ -266,9 +265,20 @@ def row_name(row: Row, preset: str | None) -> str:
     return (shown if len(shown) <= n_characters else f"{shown[: n_characters - 1]}…") + suffix
 
 
+def _search_tags(tuned: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the tags of the search that chose the settings of a row."""
+    if tuned is None:
+        return {}
+    tags = {name: str(tuned[name]) for name in ("search", "trials", "protocol")}
+    tags["search_seeds"] = " ".join(map(str, tuned["seeds"]))
+    if tuned["weight_vectors"]:
+        tags["weight_vectors"] = str(tuned["weight_vectors"])
+    return {f"asdbench.{name}": text for name, text in tags.items()}
+
+
 def tuned_label(row: Row) -> str:
     """Return how the settings of a row were chosen, as the leaderboard says it; ``no`` if by nobody."""
-    return f"dev-tuned, {format_trials(row['tuned']['trials'])}" if row["tuned"] else "no"
+    return format_search(row["tuned"]) if row["tuned"] else "no"
 
 
 def _dataset(data: DataSet, subset: str) -> "DatasetRecord":

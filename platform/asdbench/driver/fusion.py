@@ -60,6 +60,11 @@ def fuse_ensembles(
                     seeds=request.seeds,
                     pseudo_anomaly_data=request.pseudo_anomaly_data,
                     seed=search.seed,
+                    member_trials=sum(
+                        tuned[member.name].tuned.trials
+                        for member in resolved.configured.members
+                        if member.name in tuned and member.variant is None
+                    ),
                     run_studies=executor.run_weight_studies,
                 )
             )

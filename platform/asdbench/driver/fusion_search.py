@@ -2,7 +2,8 @@
 
 No model runs. The same search runs in this process (``asdbench fuse``) and on a cluster (a sweep), with equal
 results. It is stored like any other search, under ``searches/`` in the job store, and the ensemble's results
-with its weights are marked dev-tuned, with the number of weight vectors that were evaluated.
+with its weights are marked dev-tuned, with the number of trials of the members' searches and, apart from
+these, the number of weight vectors that were evaluated.
 """
 
 import logging
@@ -35,7 +36,7 @@ from asdbench.search.fusion_problem import fusion_problem
 
 EVALUATIONS = 4000  # default number of weight vectors per study
 _BATCH = 250
-_REVISION = 2  # changes whenever the same search would find other weights
+_REVISION = 3  # changes whenever the same search would find other weights
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def search_fusion_weights(
     pseudo_anomaly_data: str | None,
     evaluations: int = EVALUATIONS,
     seed: int = 0,
+    member_trials: int = 0,
     run_studies: RunStudies = run_in_turn,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FusionResult:
@@ -82,6 +84,7 @@ def search_fusion_weights(
     pseudo_anomaly_data : data set of the pseudo-anomalies, if not ``data``
     evaluations : number of weight vectors that each study evaluates
     seed : of the search
+    member_trials : number of trials of the searches that chose the members' settings
     run_studies : runs the weight studies; by default in this process
     on_progress : called with the number of weight vectors evaluated so far and in total, if the studies run
         in this process
@@ -130,9 +133,8 @@ def search_fusion_weights(
             start=ensemble.changed(),
             seeds=tuple(dict.fromkeys(seeds)),
             description=description,
-            trials_done=evaluations,
             best=BestWeights(result.score, {**ensemble.changed(), **result.settings}),
-            report=_report(result),
+            report=_report(result, member_trials=member_trials, weight_vectors=evaluations),
         )
         save_search(store, key, record)
     tuned = registry.configure(ensemble.name, dict(record.best.settings))
@@ -140,7 +142,14 @@ def search_fusion_weights(
     snapshot = store.snapshot()
     return FusionResult(
         tuned,
-        SearchProvenance(key, record.trials_done, record.protocol),
+        SearchProvenance(
+            key,
+            record.report.member_trials,
+            record.protocol,
+            record.seeds,
+            record.best.score,
+            record.report.weight_vectors,
+        ),
         tuple(resolved for resolved in jobs if snapshot.is_scored(resolved)),
         record.report,
     )
@@ -174,13 +183,15 @@ def _jobs(
     ]
 
 
-def _report(result: WeightSearchResult) -> FusionReport:
+def _report(result: WeightSearchResult, *, member_trials: int, weight_vectors: int) -> FusionReport:
     left_out = result.leave_one_type_out
     return FusionReport(
         members=result.members,
         weights=result.weights,
         choices=dict(result.choices),
         score=result.score,
+        member_trials=member_trials,
+        weight_vectors=weight_vectors,
         equal_weights=result.equal_weights,
         leave_one_type_out=left_out.score if left_out else None,
         left_out={

@@ -53,7 +53,8 @@ class StudyResult:
     @property
     def tuned(self) -> SearchProvenance:
         """How its results are marked."""
-        return SearchProvenance(self.study.key, len(self.study.finished), self.study.protocol)
+        study = self.study
+        return SearchProvenance(study.key, len(study.finished), study.protocol, study.seeds, self.best.score)
 
 
 def _only_ensembles(jobs: Sequence[ResolvedJob]) -> InputError:

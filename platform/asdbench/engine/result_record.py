@@ -16,13 +16,19 @@ class SearchProvenance(msgspec.Struct, frozen=True):
     Attributes
     ----------
     search : key of the search
-    trials : number of trials that it had finished when it chose
+    trials : number of trials that it had finished when it chose; of an ensemble, those of its tuned members
     protocol : whose labels it saw: ``"dev"``, those of all development clips
+    seeds : the seeds whose results the search saw
+    score : the official score that made the search choose these settings, as a fraction
+    weight_vectors : number of an ensemble's weight vectors that the search evaluated
     """
 
     search: str
     trials: int
     protocol: str = "dev"
+    seeds: tuple[int, ...] = ()
+    score: float | None = None
+    weight_vectors: int = 0
 
 
 class StoredThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

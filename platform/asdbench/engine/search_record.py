@@ -66,16 +66,52 @@ class LeftOutReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: float
 
 
+class NestedReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An ensemble on machine types that neither the search of members' settings nor that of weights saw.
+
+    Attributes
+    ----------
+    score, equal_weights
+        The official score over all machine types, each with members tuned without it and with the weights
+        found without it, or with equal weights.
+    left_out : the weights and the score of each machine type
+    """
+
+    score: float
+    equal_weights: float
+    left_out: dict[str, LeftOutReport]
+
+
 class FusionReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The part of a stored fusion search that is shown to people."""
+    """The part of a stored fusion search that is shown to people.
+
+    Attributes
+    ----------
+    members, weights, choices, score
+        The weights and choices found, and their official score.
+    member_trials : number of trials of the searches that chose the members' settings; 0 if none did
+    weight_vectors : number of weight vectors that were evaluated
+    equal_weights
+        The score with equal weights; ``None`` if the members' settings were chosen with the same labels,
+        since it is then no score of an untuned ensemble.
+    leave_one_type_out, left_out
+        The score over all machine types, each with the weights found without it, and those by type; ``None``
+        and empty if the members' settings were chosen with the labels of these types.
+    nested : the same with members that were tuned without the type, too, as far as they were
+    without_estimate : why there is no estimate for an unseen machine type, and which command gives one
+    """
 
     members: tuple[str, ...]
     weights: tuple[float, ...]
     choices: dict[str, Scalar]
     score: float
-    equal_weights: float
+    member_trials: int
+    weight_vectors: int
+    equal_weights: float | None
     leave_one_type_out: float | None
     left_out: dict[str, LeftOutReport]
+    nested: NestedReport | None = None
+    without_estimate: str | None = None
 
 
 class _SearchRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -90,7 +126,6 @@ class _SearchRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     start : settings of the untuned system
     seeds : over which scores are averaged
     description : all that the search depends on, as its key hashes it
-    trials_done : number of finished trials, or of evaluated weight vectors
     """
 
     system: str
@@ -102,14 +137,21 @@ class _SearchRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     start: Settings
     seeds: tuple[int, ...]
     description: dict[str, object]
-    trials_done: int
     schema_version: int = SCHEMA_VERSION
 
 
 class StudyRecord(_SearchRecord, frozen=True, kw_only=True, tag="study"):
-    """A study of a system's settings, with all its trials."""
+    """A study of a system's settings, with all its trials.
+
+    Attributes
+    ----------
+    best : the best complete trial
+    trials_done : number of finished trials
+    trials : all trials by number
+    """
 
     best: BestTrial | None
+    trials_done: int
     trials: tuple[StoredTrial, ...]
 
 

@@ -1,12 +1,13 @@
 """The stored results of a data set that match its recordings, its labels and the code."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import polars as pl
 
 from asdbench import registry
+from asdbench.config import SettingValue
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine import search_record
 from asdbench.engine.evaluation import JudgedTypes, first_subset, labeled_clips
@@ -149,15 +150,30 @@ def _chosen(record: SearchRecord, key: str) -> Iterator[SearchedSettings]:
     if record.best is None:
         return
     untuned = registry.configure(record.system, dict(record.start))
-    choices = [(record.best.settings, record.trials_done)]
-    if isinstance(record, StudyRecord):
-        choices += [({**record.start, **t.parameters}, n_trials) for t, n_trials in _former_best(record)]
-    for settings, n_trials in choices:
+    for settings, tuned in _choices(record, key):
         configured = registry.configure(record.system, dict(settings))
         if configured != untuned:
             pseudo_anomaly_data = record.pseudo_anomaly_data if configured.takes_pseudo_anomalies() else None
-            provenance = SearchProvenance(key, n_trials, record.protocol)
-            yield SearchedSettings(configured, pseudo_anomaly_data, provenance)
+            yield SearchedSettings(configured, pseudo_anomaly_data, tuned)
+
+
+def _choices(record: SearchRecord, key: str) -> Iterator[tuple[Mapping[str, SettingValue], SearchProvenance]]:
+    """Yield the settings that a search has chosen, the last ones first, and how they were chosen."""
+    assert record.best is not None
+    settings, score = record.best.settings, record.best.score
+    if not isinstance(record, StudyRecord):
+        report = record.report
+        yield (
+            settings,
+            SearchProvenance(
+                key, report.member_trials, record.protocol, record.seeds, score, report.weight_vectors
+            ),
+        )
+        return
+    yield settings, SearchProvenance(key, record.trials_done, record.protocol, record.seeds, score)
+    for trial, n_trials in _former_best(record):
+        tuned = SearchProvenance(key, n_trials, record.protocol, record.seeds, trial.rungs[-1])
+        yield {**record.start, **trial.parameters}, tuned
 
 
 def _former_best(record: StudyRecord) -> Iterator[tuple[StoredTrial, int]]:

@@ -4,7 +4,7 @@ Conventions: fractions are shown in percent, times with a unit; a value that doe
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asdbench.config import typed
 
@@ -77,6 +77,20 @@ def format_trials(n_trials: int) -> str:
     ('1 trial', '2,000 trials')
     """
     return f"{n_trials:,} trial{'' if n_trials == 1 else 's'}"
+
+
+def format_search(tuned: Mapping[str, Any]) -> str:
+    """Return how much searching chose the settings of a row: trials of settings, and weight vectors.
+
+    >>> format_search({"trials": 20}), format_search({"trials": 40, "weight_vectors": 4_000})
+    ('dev-tuned, 20 trials', 'dev-tuned, 40 trials, 4,000 weight vectors')
+    >>> format_search({"trials": 0, "weight_vectors": 300})
+    'dev-tuned, 300 weight vectors'
+    """
+    n_weight_vectors = tuned.get("weight_vectors", 0)
+    trials = [format_trials(tuned["trials"])] if tuned["trials"] or not n_weight_vectors else []
+    weights = [format_amount(n_weight_vectors, "weight vector")] if n_weight_vectors else []
+    return ", ".join(["dev-tuned", *trials, *weights])
 
 
 def format_settings(settings: Mapping[str, object]) -> list[str]:

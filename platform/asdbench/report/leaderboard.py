@@ -12,7 +12,8 @@ settings, search, machine type and seed, the newest counts. Each record holds th
 whose metrics become columns: a data set without domains has ``auc`` and ``pauc`` where others have
 ``auc_source``, ``auc_target`` and ``pauc``.
 
-A row whose settings a search has chosen with labels is marked as dev-tuned. It stays separate from an untuned
+A row whose settings a search has chosen with labels is marked as dev-tuned, and the seeds that the search saw
+do not count where it has others (:mod:`asdbench.report.fresh_scores`). It stays separate from an untuned
 row, even one with the same settings. A row with the settings of a preset that was chosen on the development
 labels of the same data set is marked, too (:class:`asdbench.presets.Preset`).
 """
@@ -25,6 +26,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import msgspec
+
 from asdbench import registry
 from asdbench.config import assignments
 from asdbench.engine.result_index import values
@@ -32,6 +35,7 @@ from asdbench.engine.result_metrics import machine_type_metrics, means_by_name
 from asdbench.engine.result_record import ResultRecord, SearchProvenance
 from asdbench.errors import InputError
 from asdbench.metrics import DEFAULT_THRESHOLD, OFFICIAL, Rule, summary
+from asdbench.report.fresh_scores import score_in_search, without_seen_seeds
 from asdbench.report.published import Reference
 from asdbench.report.rendering import Row
 from asdbench.report.row_weights import weights_columns, without_unused_columns
@@ -67,10 +71,11 @@ def rows(
     -------
     list of dict
         One row per system, changed settings and search, the best first, those without a complete seed last:
-        ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict with the ``search`` that
-        chose them, its ``trials`` and ``protocol``), ``chosen_on_labels`` (whether the settings are those of
-        a preset that was chosen on the development labels of this data set), ``transductive`` (whether a
-        clip's score may depend on the other test clips), ``subset``,
+        ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict of what
+        `asdbench.engine.result_record.SearchProvenance` holds of the search that chose them),
+        ``chosen_on_labels`` (whether the settings are those of a preset that was chosen on the development
+        labels of this data set), ``transductive`` (whether a clip's score may depend on the other test
+        clips), ``subset``,
         ``official_score`` and ``official_score_std``, the metrics of the rule by name (its means over types
         and sections, averaged over seeds), ``seeds`` (those that count), ``parameters`` (of the largest
         model), ``macs_per_clip`` (multiply-accumulates to score a clip, the maximum over types),
@@ -94,7 +99,7 @@ def rows(
     groups: dict[tuple[str, ...], list[_Entry]] = {}
     with _paused_collector():
         newest = _newest(entry for entry in entries if entry.machine_type in machine_types)
-    for entry in newest:
+    for entry in without_seen_seeds(newest):
         machine_type = (entry.machine_type,) if by_type else ()
         groups.setdefault((*entry.row_key, *machine_type), []).append(entry)
     if by_type:
@@ -137,11 +142,12 @@ def row_parts(
     """
     types = {row_key(row): set(row["machine_types_done"]) for row in rows}
     newest: dict[RowKey, dict[tuple[int, str], tuple[tuple[str, int], int]]] = {key: {} for key in types}
-    for index, entry in enumerate(_entries(records)):
-        if entry.machine_type in types.get(entry.row_key, ()):
-            of_row, part = newest[entry.row_key], (entry.seed, entry.machine_type)
-            if part not in of_row or of_row[part][0] <= entry.age:
-                of_row[part] = entry.age, index
+    entries = list(_entries(records))
+    place = {id(entry): index for index, entry in enumerate(entries)}
+    for entry in without_seen_seeds(e for e in entries if e.machine_type in types.get(e.row_key, ())):
+        of_row, part = newest[entry.row_key], (entry.seed, entry.machine_type)
+        if part not in of_row or of_row[part][0] <= entry.age:
+            of_row[part] = entry.age, place[id(entry)]
     return {
         key: {part: Part(age[0], index) for part, (age, index) in of_row.items()}
         for key, of_row in newest.items()
@@ -167,6 +173,7 @@ def display_metrics(row: Row) -> dict[str, float]:
     scores = {
         "official_score": row["official_score"],
         "official_score_std": row["official_score_std"],
+        "score_in_search": score_in_search(row),
         "interval_low": row.get("official_score_low"),
         "interval_high": row.get("official_score_high"),
         **{name: row[name] for name in METRICS if name in row},
@@ -351,7 +358,7 @@ def _newest(entries: Iterable[_Entry]) -> list[_Entry]:
 def _tuned(group: Sequence[_Entry]) -> dict[str, Any] | None:
     """Return the search of the newest of a row's records."""
     tuned = max(group, key=lambda entry: entry.age).tuned
-    return {name: getattr(tuned, name) for name in ("trials", "search", "protocol")} if tuned else None
+    return msgspec.structs.asdict(tuned) if tuned else None
 
 
 def _configured(entry: _Entry) -> registry.Configured | None:

@@ -24,7 +24,9 @@ def leaderboard_note(rows: Sequence[Row], data: DataSet, *, subset: str) -> str:
     )
     tuned = (
         "**dev-tuned** (`asdbench.tuned`): a search chose the settings with the labels of development clips. "
-        "Its score on these clips is optimistic and does not compare with that of an untuned system."
+        "Its score on these clips is optimistic and does not compare with that of an untuned system. It has "
+        "seeds that the search did not see, unless the row says otherwise; `score_in_search` is the score "
+        "that made the search choose the settings."
     )
     return "\n\n".join([table.rstrip(), how, tuned, _data_sentence(data, subset)]) + "\n"
 

@@ -16,9 +16,10 @@ from asdbench.report.formatting import (
     format_duration,
     format_number,
     format_percent,
+    format_search,
     format_settings,
-    format_trials,
 )
+from asdbench.report.fresh_scores import has_seen_seeds, score_in_search
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
 
 METRIC_NAMES = {  # the display name of every metric that a rule may have
@@ -33,6 +34,7 @@ METRIC_NAMES = {  # the display name of every metric that a rule may have
 
 CHOSEN_ON_LABELS = "chosen on this data's labels"
 TRANSDUCTIVE = "transductive"
+IN_SEARCH, SEEDS_OF_SEARCH = "in the search", "seeds of the search"
 _MOST_ROWS = 100  # on a terminal
 
 
@@ -285,9 +287,17 @@ def _false_alarms_cell(row: Row) -> str:
 
 def _choice_labels(row: Row) -> list[str]:
     """Return what is not alike for all rows: labels that chose settings, and test clips that were learned."""
-    labels = [f"dev-tuned, {format_trials(row['tuned']['trials'])}"] if row.get("tuned") else []
+    labels = [format_search(row["tuned"]), *_score_labels(row)] if row.get("tuned") else []
     labels += [CHOSEN_ON_LABELS] if row.get("chosen_on_labels") else []
     return [*labels, TRANSDUCTIVE] if row.get("transductive") else labels
+
+
+def _score_labels(row: Row) -> list[str]:
+    """Return what the search that chose the settings of a row saw of these clips."""
+    score = score_in_search(row)
+    if score is None:
+        return []
+    return [SEEDS_OF_SEARCH] if has_seen_seeds(row) else [f"{format_percent(score)} {IN_SEARCH}"]
 
 
 # The best values
@@ -369,6 +379,17 @@ def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
         ),
     }
     shown = [sentence for subset, sentence in sentences.items() if subset in subsets]
+    labels = {label for row in rows if row.get("tuned") for label in _score_labels(row)}
+    if any(label.endswith(IN_SEARCH) for label in labels):
+        shown.append(
+            f"{IN_SEARCH}: the score with the seeds that the search saw; the row has other seeds, since the "
+            f"highest of many scores is partly luck."
+        )
+    if SEEDS_OF_SEARCH in labels:
+        shown.append(
+            f"{SEEDS_OF_SEARCH}: the score is the one that made the search choose the settings, which is "
+            f"partly luck; 'asdbench run' with these settings and other --seeds gives it without."
+        )
     if any(row.get("chosen_on_labels") for row in rows):
         shown.append(
             f"{CHOSEN_ON_LABELS}: the settings are those of a preset that was chosen with the labels of "

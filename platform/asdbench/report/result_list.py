@@ -7,7 +7,7 @@ import polars as pl
 
 from asdbench.engine.result_index import Decoder
 from asdbench.engine.result_selection import CURRENT
-from asdbench.report.formatting import format_amount, format_settings, format_trials
+from asdbench.report.formatting import format_amount, format_search, format_settings
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row
 
 _COLUMNS = (
@@ -33,8 +33,9 @@ def list_rows(results: pl.DataFrame) -> list[Row]:
     Returns
     -------
     list of dict
-        ``data``, ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict with ``search``,
-        ``trials`` and ``protocol``), ``subset``, ``seeds``, ``machine_types``, ``results`` (their number),
+        ``data``, ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict of what
+        `asdbench.engine.result_record.SearchProvenance` holds), ``subset``, ``seeds``, ``machine_types``,
+        ``results`` (their number),
         ``state`` and ``finished`` (the newest, UTC, in ISO 8601).
     """
     groups = results.group_by(_GROUP, maintain_order=True).agg(
@@ -110,4 +111,4 @@ def _caption(rows: Sequence[Row], dropped: Sequence[str]) -> str:
 
 
 def _search(row: Row) -> list[str]:
-    return [f"dev-tuned, {format_trials(row['tuned']['trials'])}"] if row["tuned"] else []
+    return [format_search(row["tuned"])] if row["tuned"] else []
