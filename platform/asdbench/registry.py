@@ -116,8 +116,8 @@ def get(name: str) -> "type[System]":
     except (Exception, SystemExit) as error:
         line = _failing_line(error, origin.module)
         raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}{line}") from error
-    for seen, tree in source_code.code_of(origin.module, (origin.module.partition(".")[0],)):
-        for room in sorted(source_code.imported(tree, source_code.package_of(seen), ("asdbench",))):
+    for seen, code in source_code.code_of(origin.module, (origin.module.partition(".")[0],)):
+        for room in sorted(source_code.imported(code, source_code.package_of(seen), ("asdbench",))):
             if room == "asdbench" or source_code.is_within(room, _OPEN_ROOMS):
                 continue
             raise InputError(
@@ -641,8 +641,8 @@ def source_hash(name: str) -> str:
     """Return a hash of the code that a system's results depend on.
 
     It covers the system's module, the modules of its own package that this imports, and the layers, back
-    ends, features and contract of asdbench that any of these import. It hashes syntax trees without
-    docstrings, so that a comment or a reworded docstring does not change it.
+    ends, features and contract of asdbench that any of these import, as `asdbench.source_code` reads them: a
+    comment, a reworded docstring or message does not change it.
     """
     first = get(name).__module__
     return source_code.hash_of(first, (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0]))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import asdbench
 from asdbench import registry
 from asdbench.driver import board as boards
 from asdbench.driver.board import Board, outdated_entries, preset_of, row_name, tuned_label
@@ -41,6 +42,8 @@ def test_what_is_recorded_is_what_the_leaderboard_shows(board: Board) -> None:
         assert {f"curves/{of}/main total" for of in ("fan", "valve")} & metrics.keys() or any(
             name.startswith("curves/fan/") for name in metrics
         )
+        assert f"asdbench {asdbench.__version__}" in entry.row.tags["asdbench.versions"].split(", ")
+        assert entry.row.tags["asdbench.other_major_versions"] == "none"
         assert entry.row.dataset is not None
         assert entry.row.dataset.profile["machine types"] == "fan, valve"
         assert entry.row.dataset.columns["clip_id"] == "long"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from asdbench.data.sets import catalog
@@ -10,6 +11,7 @@ from asdbench.engine.evaluation import NoLabels, evaluate, judge_sections, label
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.result_record import SearchProvenance
+from asdbench.engine.versions import installed
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 
@@ -73,6 +75,18 @@ def test_a_stored_result_that_does_not_fit_is_written_again(
     assert (again.key, again.record.sections) == (result.key, result.record.sections)
     assert evaluate(job(FIRST), store) == again
     assert path.read_text() != content
+
+
+def test_a_result_names_all_versions_that_made_it(store: JobStore) -> None:
+    resolved = job(FIRST)
+    first = evaluate(resolved, store).record
+    assert first.versions == (installed(),)
+    assert (first.data_version, len(first.fingerprint), first.rule) == (None, 64, resolved.data.rule)
+    older = msgspec.structs.replace(installed(), torch="1.13.1")
+    scoring = msgspec.structs.replace(store.scoring_record(resolved.scoring_key), versions=older)
+    store.save_scoring_record(resolved.scoring_key, scoring)
+    again = evaluate(resolved, store, tuned=TEN).record
+    assert again.versions == (older, installed())
 
 
 def test_a_result_from_the_store_equals_the_one_that_was_stored(store: JobStore) -> None:

@@ -59,7 +59,7 @@ def test_a_result_is_checked_once(data: DataSet, store: JobStore, checked: list[
     assert len(checked) == 4
 
 
-@pytest.mark.parametrize("change", ["code", "platform", "labels", "recordings", "revision"])
+@pytest.mark.parametrize("change", ["code", "platform", "labels", "recordings", "judging"])
 def test_what_changes_is_noticed(
     data: DataSet, store: JobStore, monkeypatch: pytest.MonkeyPatch, change: str, tmp_path: Path
 ) -> None:
@@ -71,9 +71,9 @@ def test_what_changes_is_noticed(
     elif change == "platform":
         monkeypatch.setattr(result_checks, "_platform_hash", lambda: "other")
         expected = (2, 0)
-    elif change == "revision":  # a change of the platform, as its sources differ
+    elif change == "judging":  # a change of the platform, as its sources differ
         monkeypatch.setattr(result_checks, "_platform_hash", lambda: "other")
-        monkeypatch.setattr(evaluation, "_REVISION", 0)
+        monkeypatch.setattr(evaluation, "judging_code", lambda: "other")
         expected = (0, 2)
     elif change == "labels":
         truth = catalog.truth

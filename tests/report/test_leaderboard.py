@@ -16,6 +16,7 @@ from asdbench import registry
 from asdbench.config import assignments
 from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.engine.result_record import ResultRecord
+from asdbench.engine.versions import Versions
 from asdbench.errors import InputError
 from asdbench.metrics import IN_DOMAIN, OFFICIAL, THRESHOLDS, WITHOUT_DOMAINS, Rule, official_score
 from asdbench.presets import Preset
@@ -289,6 +290,36 @@ def test_settings_of_a_preset_that_these_labels_chose_are_marked(monkeypatch: py
     assert "chosen on this data's labels" in printed(table, width=120)
     assert "chosen on this data's labels" not in printed(rows(records[1:2], machine_types=["fan"]), width=120)
     assert json.loads(str(render(table, format="json", title="demo")))[0]["chosen_on_labels"] in (True, False)
+
+
+def test_results_of_another_major_version_are_marked() -> None:
+    newest = Versions("0.2.0", "3.12.3", "2.1.0", "2.9.0", "2.52.1")
+
+    def table(*versions: Versions, by_type: bool = False) -> list[dict[str, Any]]:
+        records = [
+            msgspec.structs.replace(result(f"system-{n}"), versions=(newest, each))
+            for n, each in enumerate(versions)
+        ]
+        return rows(records, machine_types=["fan"], by_type=by_type)
+
+    of_python, of_ray = (
+        msgspec.structs.replace(newest, python="3.11.9"),
+        msgspec.structs.replace(newest, ray="2.9.3"),
+    )
+    alike = table(newest, of_python, of_ray)
+    assert [row["other_versions"] for row in alike] == [[], [], []]
+    assert "made with" not in printed(alike, width=120)
+    old = msgspec.structs.replace(newest, torch="1.13.1+cpu", asdbench="0.1.9")
+    for by_type in (False, True):
+        found = table(newest, old, by_type=by_type)
+        assert found[1]["other_versions"] == ["asdbench 0.1.9", "torch 1.13.1+cpu"]
+        assert {"torch 2.9.0", "torch 1.13.1+cpu", "ray 2.52.1"} <= set(found[1]["versions"])
+        markdown = str(render(found, format="markdown", title="demo"))
+        assert "| system-1 (made with asdbench 0.1.9, torch 1.13.1+cpu) |" in markdown
+        assert "| system-0 |" in markdown
+        shown = printed(found, width=120)
+        assert shown.count("made with asdbench 0.1.9, torch 1.13.1+cpu") == 1
+        assert "results of another major version than the newest here" in " ".join(shown.split())
 
 
 def test_json_and_csv_say_what_a_row_is_tuned_by() -> None:

@@ -25,6 +25,7 @@ from torch import Tensor
 from asdbench import registry
 from asdbench.data.audio import ChannelPolicy, read_clip
 from asdbench.data.feature_store import (
+    WAVEFORM_CODE,
     Layout,
     Progress,
     Shard,
@@ -47,8 +48,6 @@ from asdbench.spec import SAMPLE_RATE_HZ, EncoderSpec
 from asdbench.weights import store as weights
 from asdbench.weights.records import named
 
-_FORMAT = 1  # changes whenever the same inputs would give other embeddings
-_CODE = ("asdbench.nn.encoders", "asdbench.features.waveform")
 _LEAST_SAMPLES = SAMPLE_RATE_HZ
 _BATCH_SAMPLES = 40 * SAMPLE_RATE_HZ  # of the clips that are encoded together
 _FULL_SCALE = 32768
@@ -122,7 +121,7 @@ def _clip_encoder(home: Path, spec: EncoderSpec, digest: str, device: str) -> Cl
 
 def code() -> str:
     """Return what stands for the code that computes embeddings; results of stored ones depend on it."""
-    return f"{_FORMAT}:{registry.platform_hash(*_CODE)}"
+    return registry.platform_hash(__name__)
 
 
 def embeddings_path(data: DataSet, machine_type: str, spec: EncoderSpec) -> Path:
@@ -136,6 +135,7 @@ def embeddings_path(data: DataSet, machine_type: str, spec: EncoderSpec) -> Path
         "code": code(),
         "clips": [clips["clip_id"].to_list(), clips["content_hash"].to_list()],
         "channels": data.channels,
+        "samples": registry.platform_hash(*WAVEFORM_CODE),
         "encoder": asdict(replace(spec, layer=spec.counted_layer(named(spec.id).grid.layers))),
         "weights": weights.digest(spec.id, data.workspace),
     }

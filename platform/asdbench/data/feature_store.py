@@ -3,9 +3,9 @@
 One file holds the clips of one machine type: a single record batch, so that all its clips are one contiguous
 array of samples or frames, with the clip ids and the first row of each clip in the schema's metadata. A file
 is named by a hash of all that its content depends on (the clips' content, channel policy, feature parameters,
-this format), is written under a temporary name and never changed. A file that something else has changed or
-cut short, as its digest shows (see `digests`), is removed and built again. A changed recording rebuilds the
-files of its machine type and no others.
+the code that makes it), is written under a temporary name and never changed. A file that something else has
+changed or cut short, as its digest shows (see `digests`), is removed and built again. A changed recording
+rebuilds the files of its machine type and no others.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from asdbench import registry
 from asdbench.data import digests
 from asdbench.data.audio import ChannelPolicy, kept_channels, read_clip
 from asdbench.data.sets import catalog
@@ -37,7 +38,8 @@ from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.files import replacing
 from asdbench.spec import SAMPLE_RATE_HZ, EncoderSpec, MelSpec
 
-_FORMAT = 1  # changes whenever the same inputs would give other bytes
+WAVEFORM_CODE = ("asdbench.data.audio", "asdbench.data.feature_store")  # makes the files of waveforms
+_MEL_CODE = ("asdbench.data.clip_windows",)  # makes spectrograms of them
 
 Progress = Callable[[int], None]
 
@@ -164,7 +166,7 @@ def waveform_path(data: DataSet, machine_type: str) -> Path:
     """Return where the waveforms of a machine type are or will be stored."""
     clips = clips_of(data, machine_type)
     described = {
-        "format": _FORMAT,
+        "code": registry.platform_hash(*WAVEFORM_CODE),
         "clips": [clips["clip_id"].to_list(), clips["content_hash"].to_list()],
         "channels": data.channels,
         "sample_rate_hz": SAMPLE_RATE_HZ,
@@ -176,7 +178,7 @@ def mel_path(data: DataSet, machine_type: str, spec: MelSpec, *, min_frames: int
     """Return where the log-mel spectrograms of a machine type are or will be stored."""
     frames = 1 + kept_samples(clips_of(data, machine_type), data.channels) // spec.hop_samples
     described = {
-        "format": _FORMAT,
+        "code": registry.platform_hash(*_MEL_CODE),
         "waveform": waveform_path(data, machine_type).name,
         "mel": dataclasses.asdict(spec),
         "min_frames": min_frames if frames.min() < min_frames else 0,  # one file for all that repeat no clip

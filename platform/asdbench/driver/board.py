@@ -134,7 +134,8 @@ class Board:
         parts = sorted(
             (seed, kind, part.finished) for (seed, kind), part in self._parts[row_key(row)].items()
         )
-        return hash_of([str(_REVISION), repr(row["official_score"]), repr(row["tuned"]), repr(parts)])
+        shown = row["official_score"], row["tuned"], parts, row["other_versions"]
+        return hash_of([str(_REVISION), *map(repr, shown)])
 
     def _row(self, row: Row, dataset: "DatasetRecord") -> "BoardRow":
         from asdbench.tracking.rows import BoardRow
@@ -172,8 +173,12 @@ class Board:
             "asdbench.subset": self.subset,
             "asdbench.machine_types": ", ".join(row["machine_types_done"]),
             "asdbench.data_fingerprint": self.data.fingerprint(),
+            "asdbench.versions": ", ".join(row["versions"]),
+            "asdbench.other_major_versions": ", ".join(row["other_versions"]) or "none",
         }
         weights = {f"asdbench.{name}": "; ".join(row.get(name, ())) for name in WEIGHTS_COLUMNS}
+        if self.data.version is not None:
+            tags["asdbench.data_version"] = self.data.version
         tags |= {name: text for name, text in weights.items() if text}
         return tags | _search_tags(row["tuned"])
 

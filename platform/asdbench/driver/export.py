@@ -5,7 +5,6 @@ are the statistics of the spectrograms and the normal level of each frequency, f
 """
 
 import io
-import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-import asdbench
 from asdbench.data import feature_store
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
@@ -38,7 +36,6 @@ from asdbench.engine.export_record import (
     MachineRecord,
     NetworkFile,
     Probe,
-    Versions,
     digest_of,
     to_json,
 )
@@ -52,6 +49,7 @@ from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components
 from asdbench.engine.spectrum import mean_level_db
 from asdbench.engine.state import stored_states
+from asdbench.engine.versions import installed
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD, THRESHOLDS
@@ -188,9 +186,7 @@ def _write_detector(
         threshold_method=threshold,
         machines={},
         data=_data_card(first.data),
-        versions=Versions(
-            asdbench.__version__, str(torch.__version__), np.__version__, platform.python_version()
-        ),
+        versions=installed(),
         created=now(),
     )
     machines = {}

@@ -28,6 +28,7 @@ from asdbench.data.sets.catalog import DataSet
 from asdbench.data.sets.layouts import SUBSETS
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ALL_TYPES, ResolvedJob, key_of
+from asdbench.engine.platform_code import judging_code
 from asdbench.engine.pretrained import code_of
 from asdbench.engine.result_record import (
     ResultKeys,
@@ -41,6 +42,7 @@ from asdbench.engine.result_record import (
 from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components, join_members
 from asdbench.engine.task_records import TrainingRecord
+from asdbench.engine.versions import distinct, installed
 from asdbench.errors import InputError
 from asdbench.io.records import RecordError
 from asdbench.metrics import (
@@ -57,8 +59,6 @@ from asdbench.metrics import (
 from asdbench.system import Fusion
 
 logger = logging.getLogger(__name__)
-
-_REVISION = 5  # changes whenever the same scores would be judged differently
 
 
 class NoLabels(InputError):
@@ -189,6 +189,7 @@ def evaluate(
         settings=resolved.configured.values(),
         changed_settings=resolved.configured.changed(),
         data=resolved.data.name,
+        data_version=resolved.data.version,
         machine_type=resolved.job.machine_type,
         seed=resolved.job.seed,
         pseudo_anomaly_data=resolved.job.pseudo_anomaly_data,
@@ -199,6 +200,9 @@ def evaluate(
         keys=ResultKeys(tuple(sorted({part.training_key for part in resolved.parts})), resolved.scoring_key),
         fingerprint=resolved.fingerprint(),
         code=code_of(resolved.configured),
+        versions=distinct(
+            [installed(), *(each.versions for each in trainings), *(each.versions for each in scorings)]
+        ),
         thresholds=thresholds,
         sections={section: _judge(rows, thresholds, rule) for section, rows in _by_section(judged)},
         hold_out_clips=scores.filter(pl.col("use") == "hold-out").height,
@@ -230,7 +234,7 @@ def result_key(
 def _result_key(resolved: ResolvedJob, truth_digest: str, subset: str, tuned: SearchProvenance | None) -> str:
     return key_of(
         {
-            "revision": _REVISION,
+            "platform": judging_code(),
             "scoring": resolved.scoring_key,
             "fusion": resolved.configured.values("fusion"),
             "data": resolved.data.name,

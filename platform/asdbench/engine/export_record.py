@@ -14,22 +14,14 @@ from asdbench.config import SettingValue
 from asdbench.data.audio import ChannelPolicy
 from asdbench.engine.fitted_fusion import FittedFusion, Normalization
 from asdbench.engine.result_record import StoredThreshold
+from asdbench.engine.versions import Versions
 from asdbench.errors import InputError
 from asdbench.io.records import RecordError, record_from_json, record_to_json
 from asdbench.metrics import Rule
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORD = "detector.json"
 CURE = "export the detector again with 'asdbench export'"
-
-
-class Versions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Versions of the packages that made an export."""
-
-    asdbench: str
-    torch: str
-    numpy: str
-    python: str
 
 
 class DataCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

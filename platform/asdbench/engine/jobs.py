@@ -26,14 +26,12 @@ from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.training_clips import pseudo_anomaly_types, trained_types
+from asdbench.engine.platform_code import scoring_code, training_code
 from asdbench.engine.pretrained import load_pretrained, weight_digests, weights_read
 from asdbench.engine.task_records import ScoringDescription, TrainingDescription
 from asdbench.features.augment import ON_WAVEFORM
 from asdbench.io.workspace import Workspace
 from asdbench.system import BatchPlan, InputSpec, Scope, System, TrainingFacts
-
-_TRAINING_REVISION = 3  # changes whenever the loop, the loader or the features would train another model
-_SCORING_REVISION = 1  # changes whenever the same model would get other component scores
 
 ALL_TYPES = "all types"  # what stands for the machine type of a training for a whole data set
 
@@ -231,7 +229,7 @@ class ResolvedJob:
         """All that the trained model depends on."""
         trainer = self.configured.trainer
         description: TrainingDescription = {
-            "revision": _TRAINING_REVISION,
+            "platform": training_code(),
             "system": trainer.name,
             "code": registry.source_hash(trainer.name),
             "settings": trainer.values("training"),
@@ -271,7 +269,7 @@ class ResolvedJob:
     def scoring_description(self) -> ScoringDescription:
         """All that the component scores depend on, if the system is not an ensemble."""
         described: ScoringDescription = {
-            "revision": _SCORING_REVISION,
+            "platform": scoring_code(),
             "training": self.training_key,
             "system": self.configured.name,
             "code": registry.source_hash(self.configured.name),

@@ -26,7 +26,13 @@ _PLAIN = {
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(ResultRecord)}
 _COLUMNS = {**_FIELDS, "official_metrics": list[dict[str, float]]}
 _NESTED = tuple(name for name, kind in _COLUMNS.items() if kind not in _PLAIN)
-_SHARED = ("settings", "changed_settings", "tuned", "rule")  # few different values, decoded once each
+_SHARED = (
+    "settings",
+    "changed_settings",
+    "tuned",
+    "rule",
+    "versions",
+)  # few different values, decoded once each
 _SLICE = 1024
 
 

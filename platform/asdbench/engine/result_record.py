@@ -3,6 +3,7 @@
 import msgspec
 
 from asdbench.config import SettingValue
+from asdbench.engine.versions import Versions
 from asdbench.io.records import record_from_json, record_to_json
 from asdbench.metrics import Rule
 
@@ -92,6 +93,8 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     parameters, macs_per_clip : size of the model, and multiply-accumulates of scoring one clip
     training_seconds, training_steps, scoring_seconds, clips_per_second : what the job took
     finished : when it was judged, UTC, in ISO 8601
+    data_version : which published version the data set is, ``None`` where that is not known
+    versions : of the platform and of packages: each combination that trained, scored or judged, once
     """
 
     system: str
@@ -118,6 +121,8 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     scoring_seconds: float
     clips_per_second: float
     finished: str
+    data_version: str | None = None
+    versions: tuple[Versions, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

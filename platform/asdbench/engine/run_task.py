@@ -33,6 +33,7 @@ from asdbench.engine.single_clip_check import check_single_clips
 from asdbench.engine.state import State, backend_state, load_trained
 from asdbench.engine.task_records import ScoringRecord, TrainingRecord
 from asdbench.engine.training import Checkpoint, TrainingOutcome
+from asdbench.engine.versions import installed
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import StorageError
 from asdbench.system import System
@@ -146,6 +147,7 @@ def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_e
             processes=runtime.size,
             device=str(runtime.device),
             peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            versions=installed(),
             began_unix_s=began,
             finished=now(),
         )
@@ -293,6 +295,7 @@ def _score(resolved: ResolvedJob, trained: _Trained, runtime: Runtime, store: Jo
         backend_seconds=fit_seconds,
         scoring_seconds=scoring_seconds,
         clips_scored=scores.components.height,
+        versions=installed(),
         macs_per_clip=scoring.macs_per_clip(scorer, resolved.clips, device=runtime.device),
         finished=now(),
     )

@@ -5,16 +5,17 @@ from typing import NotRequired, TypedDict
 import msgspec
 
 from asdbench.config import SettingValue
+from asdbench.engine.versions import Versions
 from asdbench.io.records import record_from_json, record_to_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _CURE = "remove the file, and the same 'asdbench run' makes it again"
 
 
 class TrainingDescription(TypedDict):
     """All that a trained model depends on."""
 
-    revision: int
+    platform: str  # hash of the platform's code, of `asdbench.engine.platform_code`
     system: str
     code: str
     settings: dict[str, SettingValue]
@@ -30,7 +31,7 @@ class TrainingDescription(TypedDict):
 class ScoringDescription(TypedDict):
     """All that the component scores of a trained model depend on."""
 
-    revision: int
+    platform: str  # hash of the platform's code, of `asdbench.engine.platform_code`
     training: str
     system: str
     code: str
@@ -60,6 +61,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     parameters : number of the system's parameters
     processes, device : where it ran
     peak_rss_bytes : peak memory of the process
+    versions : what trained it
     began_unix_s : when this process began it
     finished : when it ended, UTC, in ISO 8601
     """
@@ -74,6 +76,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     processes: int
     device: str
     peak_rss_bytes: int
+    versions: Versions
     began_unix_s: float
     finished: str
     schema_version: int = SCHEMA_VERSION
@@ -88,6 +91,7 @@ class ScoringRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     data : name of the data set
     backend_seconds, scoring_seconds : time of fitting the back end and of scoring
     clips_scored : number of clips
+    versions : what scored them
     macs_per_clip : multiply-accumulates of scoring one clip
     finished : when it ended, UTC, in ISO 8601
     """
@@ -98,6 +102,7 @@ class ScoringRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scoring_seconds: float
     clips_scored: int
     macs_per_clip: int
+    versions: Versions
     finished: str
     schema_version: int = SCHEMA_VERSION
 

@@ -33,11 +33,13 @@ from asdbench.config import assignments
 from asdbench.engine.result_index import values
 from asdbench.engine.result_metrics import machine_type_metrics, means_by_name
 from asdbench.engine.result_record import ResultRecord, SearchProvenance
+from asdbench.engine.versions import Versions
 from asdbench.errors import InputError
 from asdbench.metrics import DEFAULT_THRESHOLD, OFFICIAL, Rule, summary
 from asdbench.report.fresh_scores import score_in_search, without_seen_seeds
 from asdbench.report.published import Reference
 from asdbench.report.rendering import Row
+from asdbench.report.row_versions import version_texts, with_version_marks
 from asdbench.report.row_weights import weights_columns, without_unused_columns
 
 METRICS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")  # any rule's
@@ -82,13 +84,15 @@ def rows(
         ``training_seconds`` and ``scoring_seconds`` (summed over types, averaged over seeds),
         ``clips_per_second`` (of scoring, weighted by time), ``machine_types`` (number done),
         ``machine_types_done``,
-        ``machine_types_missing``, ``complete``. If a row uses pretrained weights, all rows have ``weights``
+        ``machine_types_missing``, ``complete``, ``versions`` (packages that trained, scored or judged, as
+        ``"torch 2.9.0"``), ``other_versions`` (those of them of another major version than the newest among
+        the rows). If a row uses pretrained weights, all rows have ``weights``
         (their ids), ``weights_license`` and ``weights_training_data``, lists without duplicates.
 
         With ``by_type`` one row per machine type, system, changed settings and search, in the order of
         ``machine_types``, the best first: ``machine_type``, ``system``, ``settings``, ``tuned``,
-        ``chosen_on_labels``, ``transductive``, ``subset``, ``seeds``, ``official_score_std`` and the means
-        over seeds of `machine_type_metrics`.
+        ``chosen_on_labels``, ``transductive``, ``subset``, ``seeds``, ``official_score_std``, ``versions``,
+        ``other_versions`` and the means over seeds of `machine_type_metrics`.
 
     Raises
     ------
@@ -104,9 +108,13 @@ def rows(
         groups.setdefault((*entry.row_key, *machine_type), []).append(entry)
     if by_type:
         type_rows = [_type_row(group, threshold) for group in groups.values()]
-        return without_unused_columns(_sorted_by_type(type_rows, machine_types))
+        return _finished(_sorted_by_type(type_rows, machine_types))
     system_rows = [_system_row(group, machine_types) for group in groups.values()]
-    return without_unused_columns(_sorted_by_score(system_rows))
+    return _finished(_sorted_by_score(system_rows))
+
+
+def _finished(rows: Sequence[Row]) -> list[Row]:
+    return with_version_marks(without_unused_columns(rows))
 
 
 RowKey = tuple[str, str, str]
@@ -292,6 +300,7 @@ class _Entry(NamedTuple):
     training_seconds: float
     scoring_seconds: float
     clips_per_second: float
+    versions: tuple[Versions, ...]
 
     @property
     def age(self) -> tuple[str, int]:
@@ -442,6 +451,7 @@ def _system_row(group: Sequence[_Entry], machine_types: Sequence[str]) -> Row:
         "machine_types_done": [machine_type for machine_type in machine_types if machine_type in done],
         "machine_types_missing": [machine_type for machine_type in machine_types if machine_type not in done],
         "complete": bool(complete),
+        "versions": _versions(group),
     }
 
 
@@ -481,7 +491,14 @@ def _type_row(group: Sequence[_Entry], threshold: str) -> Row:
         "false_alarms": sum(of_seed["false_alarms"] for of_seed in metrics),
         "normals": sum(of_seed["normals"] for of_seed in metrics),
         "seeds": sorted(entry.seed for entry in group),
+        "versions": _versions(group),
     }
+
+
+def _versions(group: Sequence[_Entry]) -> list[str]:
+    """Return the versions that the results of a row come from; stored results share objects of equal ones."""
+    shared = {id(entry.versions): entry.versions for entry in group}
+    return version_texts(each for versions in shared.values() for each in versions)
 
 
 def _domain_suffixes(rule: Rule) -> tuple[str, ...]:

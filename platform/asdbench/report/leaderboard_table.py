@@ -21,6 +21,7 @@ from asdbench.report.formatting import (
 )
 from asdbench.report.fresh_scores import has_seen_seeds, score_in_search
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
+from asdbench.report.row_versions import CAPTION, version_labels
 
 METRIC_NAMES = {  # the display name of every metric that a rule may have
     "auc": "AUC",
@@ -163,7 +164,7 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
     best = _best_values(rows, measures)
     display_rows = []
     for row in rows:
-        settings, labels = " ".join(format_settings(row["settings"])), _choice_labels(row)
+        settings, labels = " ".join(format_settings(row["settings"])), _labels(row)
         display_rows.append(
             DisplayRow(
                 [
@@ -191,7 +192,7 @@ def _name_cell(row: Row, *, indent: str) -> Text:
     name = Text(indent + row["system"], style="dim" if row.get("reference") else "")
     if row.get("reference"):
         name.append(f"\n{indent}  published")
-    for label in _choice_labels(row):
+    for label in _labels(row):
         name.append(f"\n{indent}  {label}")
     if row["settings"]:
         settings = (f"\n{indent}  {setting}" for setting in format_settings(row["settings"]))
@@ -285,6 +286,11 @@ def _false_alarms_cell(row: Row) -> str:
     return f"{share:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 
 
+def _labels(row: Row) -> list[str]:
+    """Return what a reader must know of a row before comparing it; nothing of most rows."""
+    return [*_choice_labels(row), *version_labels(row)]
+
+
 def _choice_labels(row: Row) -> list[str]:
     """Return what is not alike for all rows: labels that chose settings, and test clips that were learned."""
     labels = [format_search(row["tuned"]), *_score_labels(row)] if row.get("tuned") else []
@@ -346,6 +352,7 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
     if "half-widths" in headers:
         sentences.append(f"Half-widths: of the 95 % jackknife intervals of {metrics} over clips.")
     sentences += _tuning_sentences(rows)
+    sentences += [CAPTION] if any(version_labels(row) for row in rows) else []
     if any(row["official_score"] is None for row in rows):
         sentences.append("A system gets a score once at least one seed has results for all machine types.")
     if _has(rows, "official_score_low"):

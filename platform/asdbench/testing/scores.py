@@ -14,6 +14,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.result_record import ResultRecord
 from asdbench.engine.task_records import CurvePoint, ScoringRecord, TrainingRecord
+from asdbench.engine.versions import installed
 
 _FINISHED = "2026-01-01T00:00:00+00:00"
 _DIMENSIONS = 8
@@ -64,6 +65,7 @@ def _write_training(resolved: ResolvedJob, store: JobStore) -> None:
             processes=1,
             device="cpu",
             peak_rss_bytes=2**28,
+            versions=installed(),
             began_unix_s=0.0,
             finished=_FINISHED,
         ),
@@ -100,6 +102,7 @@ def _write_scores(resolved: ResolvedJob, store: JobStore, separation: float, emb
             backend_seconds=1.0,
             scoring_seconds=5.0,
             clips_scored=len(ids),
+            versions=installed(),
             macs_per_clip=10_000_000 * len(resolved.job.system) ** 2,
             finished=_FINISHED,
         ),

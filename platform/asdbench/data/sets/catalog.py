@@ -154,6 +154,13 @@ class DataSet:
 
         return rule_of(self.name, layout=self.layout, domains=self.clips["domain"].is_not_null().any())
 
+    @property
+    def version(self) -> str | None:
+        """Which published version it is, if its name is that of a challenge, such as ``dcase2023``."""
+        from asdbench.data.sets.challenges import version_of
+
+        return version_of(self.name)
+
     def subsets(self, machine_type: str | None = None) -> tuple[str, ...]:
         """Return the subsets that have test clips, of one machine type or of all; dev if there are none."""
         tested = self.clips.filter(pl.col("split") == "test")

@@ -178,6 +178,20 @@ def rule_of(data: str, *, layout: str | None = None, domains: bool = True) -> Ru
     return IN_DOMAIN if layout == DOMAIN_FOLDERS.name else OFFICIAL
 
 
+def version_of(data: str) -> str | None:
+    """Return which published version a data set of this name is; ``None`` for one of no challenge.
+
+    >>> version_of("dcase2023")
+    'DCASE 2023 Task 2, Zenodo records 7882613, 7830345, 7860847'
+    """
+    if data not in CHALLENGES:
+        return None
+    records = [record for subset in CHALLENGES[data].subsets.values() for record in subset.records]
+    return (
+        f"DCASE {CHALLENGES[data].year} Task 2, Zenodo records {', '.join(map(str, dict.fromkeys(records)))}"
+    )
+
+
 def _subset(
     records: Mapping[int, str],
     machine_types: str | Mapping[str, str],
