@@ -1,7 +1,7 @@
 """How tests are spread over processes, and a data home with a finished run for examples in docstrings.
 
-With pytest-xdist (``make test``), a module's or a class's tests run in one process, so that their fixtures are
-made once. The tests that start clusters begin first, because they take longest.
+With pytest-xdist (``make test``), a module's or a class's tests run in one process, so that their fixtures
+are made once. The tests that start clusters begin first, because they take longest.
 """
 
 import functools

@@ -39,6 +39,7 @@ _WITHOUT = (
     "asdbench.engine.module_state",
     "asdbench.engine.platform_code",
     "asdbench.engine.result_record",
+    "asdbench.engine.single_clip_check",
     "asdbench.engine.task_records",
     "asdbench.engine.tracebacks",
     "asdbench.engine.versions",
