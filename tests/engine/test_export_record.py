@@ -52,7 +52,7 @@ def test_a_changed_record_is_named(folder: Path, change: str) -> None:
     path.write_text(text[: len(text) // 2] if change == "cut" else text)
     expected = {
         "threshold": "was changed after the export",
-        "version": "has schema version 99; expected version 1",
+        "version": "has schema version 99; expected version 2",
     }
     with pytest.raises(InputError, match=expected.get(change, "cannot be read")) as caught:
         read_record(folder)
