@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.api.models import load as load
     from asdbench.api.reports import compare as compare
     from asdbench.api.reports import leaderboard as leaderboard
+    from asdbench.api.reports import ranks as ranks
     from asdbench.api.reports import scores as scores
     from asdbench.api.results import Comparison as Comparison
     from asdbench.api.results import DataSet as DataSet
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.api.results import Detector as Detector
     from asdbench.api.results import FuseResult as FuseResult
     from asdbench.api.results import Leaderboard as Leaderboard
+    from asdbench.api.results import Ranks as Ranks
     from asdbench.api.results import RunResult as RunResult
     from asdbench.api.results import Scores as Scores
     from asdbench.api.results import Settings as Settings
@@ -100,10 +102,10 @@ __all__ = [
 _NAMES = {
     "asdbench.api.data": ("add_data", "add_demo_data", "data_sets"),
     "asdbench.api.models": ("export", "load"),
-    "asdbench.api.reports": ("compare", "leaderboard", "scores"),
+    "asdbench.api.reports": ("compare", "leaderboard", "ranks", "scores"),
     "asdbench.api.results": (
-        "Comparison", "DataSet", "DataSets", "Detector", "FuseResult", "Leaderboard", "RunResult", "Scores",
-        "Settings", "Systems", "TuneResult", "TunedSystem", "VerifiedWeights", "Weights",
+        "Comparison", "DataSet", "DataSets", "Detector", "FuseResult", "Leaderboard", "Ranks", "RunResult",
+        "Scores", "Settings", "Systems", "TuneResult", "TunedSystem", "VerifiedWeights", "Weights",
     ),
     "asdbench.api.runs": ("Cluster", "fuse", "run", "tune"),
     "asdbench.api.systems": ("settings", "systems"),

@@ -12,6 +12,7 @@ from asdbench.report.compare import Comparison
 from asdbench.report.compare import compare as compare_systems
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_view import Leaderboard, load_leaderboard
+from asdbench.report.ranks import Ranks, load_ranks
 from asdbench.report.stored_runs import StoredRunOptions
 
 
@@ -69,8 +70,8 @@ def leaderboard(
     Examples
     --------
     >>> board = asdbench.leaderboard("demo", systems=["baseline-mse", "baseline-maha"])
-    >>> board.frame.columns[:6]
-    ['system', 'settings', 'tuned', 'chosen_on_labels', 'transductive', 'subset']
+    >>> board.frame.columns[:3]
+    ['number', 'system', 'settings']
     >>> sorted(board.frame["system"])
     ['baseline-maha', 'baseline-mse']
     >>> 0 < board.rows[0]["official_score"] <= 1
@@ -84,6 +85,55 @@ def leaderboard(
         intervals=intervals,
         subset=subset,
         threshold=threshold,
+        selection=Selection(names_of(systems), preset, top),
+    )
+
+
+def ranks(
+    data: str,
+    *,
+    subset: str | None = None,
+    systems: Sequence[str] = (),
+    preset: str | None = None,
+    top: int | None = None,
+    reference: bool = False,
+    home: Path | str | None = None,
+    storage: str | None = None,
+) -> Ranks:
+    """Return the average ranks of systems over machine types, and which of them no test tells apart.
+
+    Parameters
+    ----------
+    data
+        Name of a registered data set.
+    subset, systems, preset, top, reference
+        Which rows of the leaderboard to rank, as :func:`leaderboard` takes them.
+    home, storage
+        The data home, and where results are; by default those of the command line.
+
+    Returns
+    -------
+    Ranks
+        Printed, a table and a critical-difference diagram, which ``figure()`` draws. ``friedman`` is the test
+        of whether any rows differ.
+
+    Raises
+    ------
+    InputError
+        A name does not exist; or fewer than three rows have a score on all machine types, or there is only
+        one machine type.
+
+    Examples
+    --------
+    >>> asdbench.ranks("demo")
+    Traceback (most recent call last):
+    asdbench.errors.InputError: ranks take at least three rows with a score on all machine types, ...
+    """
+    return load_ranks(
+        data,
+        results_of(home, storage),
+        reference=reference,
+        subset=subset,
         selection=Selection(names_of(systems), preset, top),
     )
 

@@ -13,6 +13,7 @@ from asdbench.engine.detector import Detector
 from asdbench.report.clip_scores import Scores
 from asdbench.report.compare import Comparison
 from asdbench.report.leaderboard_view import Leaderboard
+from asdbench.report.ranks import Ranks
 
 __all__ = [
     "Comparison",
@@ -21,6 +22,7 @@ __all__ = [
     "Detector",
     "FuseResult",
     "Leaderboard",
+    "Ranks",
     "RunResult",
     "Scores",
     "Settings",

@@ -1,5 +1,6 @@
 """The commands that report: status, leaderboard, compare, submission, evaluate and systems."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,8 @@ def leaderboard(
     threshold: Threshold = "empirical",
     reference: Flag = False,
     intervals: Flag = False,
+    ranks: Flag = False,
+    figure: Path | None = None,
     format: TableFormat = "table",
     json: Flag = False,
 ) -> None:
@@ -100,6 +103,11 @@ def leaderboard(
         Also show published results on the same machine types, marked as such.
     intervals
         Show a 95 % confidence interval of each score, from a bootstrap over clips and seeds.
+    ranks
+        Show average ranks over machine types instead of scores, with Friedman's test and groups of rows that
+        are not told apart.
+    figure
+        With --ranks, also draw the critical-difference diagram, as a .png, .svg or .pdf file.
     format
         Output format.
     json
@@ -108,6 +116,16 @@ def leaderboard(
     from asdbench.api import reports
 
     chosen = format_of(format, json=json)
+    _check_ranks(ranks, figure, {"--by": by is not None, "--intervals": intervals})
+    if ranks:
+        ranked = reports.ranks(
+            data, subset=subset, systems=systems, preset=preset, top=top, reference=reference
+        )
+        print_report(ranked, chosen, notes=ranked.notes)
+        if figure is not None:
+            ranked.save_figure(figure)
+            print_line(f"{figure}: critical-difference diagram", stderr=chosen != "table")
+        return
     board = reports.leaderboard(
         data,
         by_type=by == "type",
@@ -120,6 +138,14 @@ def leaderboard(
         intervals=intervals,
     )
     print_report(board, chosen, notes=board.notes)
+
+
+def _check_ranks(ranks: bool, figure: Path | None, others: Mapping[str, bool]) -> None:
+    if figure is not None and not ranks:
+        raise InputError("--figure draws what --ranks shows; add --ranks")
+    for option, is_given in others.items():
+        if ranks and is_given:
+            raise InputError(f"--ranks and {option} exclude each other; drop one of them")
 
 
 def compare(

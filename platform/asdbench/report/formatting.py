@@ -93,6 +93,15 @@ def format_search(tuned: Mapping[str, Any]) -> str:
     return ", ".join(["dev-tuned", *trials, *weights])
 
 
+def format_p_value(p_value: float) -> str:
+    """Return a p-value with four decimals.
+
+    >>> format_p_value(0.0371), format_p_value(1e-6)
+    ('0.0371', '< 0.0001')
+    """
+    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.4f}"
+
+
 def format_settings(settings: Mapping[str, object]) -> list[str]:
     """Return each setting as ``name=value``, floats with four digits.
 

@@ -105,11 +105,18 @@ def terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, n_dropped: in
             heading = Text(machine_type, style="underline")
             display_rows.append(DisplayRow([heading], begins_section=True))
         display_rows.append(
-            DisplayRow([_name_cell(row, indent="  " * by_type), *_number_cells(row, measures, best)])
+            DisplayRow(
+                [
+                    *_place_cells(row),
+                    name_cell(row, indent="  " * by_type),
+                    *_number_cells(row, measures, best),
+                ]
+            )
         )
     headers = (measure.header.replace(" ", "\n", 1) for measure in measures)
     return DisplayTable(
         [
+            *_place_columns(rows),
             Column("machine type\n  system" if by_type else "system"),
             *(Column(header, "right", no_wrap=True) for header in headers),
         ],
@@ -168,6 +175,7 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
         display_rows.append(
             DisplayRow(
                 [
+                    *_place_cells(row),
                     *([row["machine_type"]] if by_type else []),
                     f"{row['system']} ({', '.join(labels)})" if labels else row["system"],
                     "published" if row.get("reference") else f"`{settings}`" if settings else "",
@@ -177,6 +185,7 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
         )
     return DisplayTable(
         [
+            *_place_columns(rows),
             *([Column("machine type")] if by_type else []),
             Column("system"),
             Column("settings"),
@@ -188,7 +197,17 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
     )
 
 
-def _name_cell(row: Row, *, indent: str) -> Text:
+def _place_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the column of the numbers by which ``asdbench compare`` takes rows, where rows have them."""
+    return [Column("#", "right", no_wrap=True)] if rows and "number" in rows[0] else []
+
+
+def _place_cells(row: Row) -> list[str]:
+    return [str(row["number"] or "")] if "number" in row else []
+
+
+def name_cell(row: Row, *, indent: str = "") -> Text:
+    """Return the name of a row, with what distinguishes it on lines of its own."""
     name = Text(indent + row["system"], style="dim" if row.get("reference") else "")
     if row.get("reference"):
         name.append(f"\n{indent}  published")

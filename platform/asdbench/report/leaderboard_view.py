@@ -24,6 +24,7 @@ from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_table import markdown_table, terminal_table
 from asdbench.report.published import Reference, references, references_for
 from asdbench.report.rendering import DisplayTable, Report, Row
+from asdbench.report.row_selectors import numbered
 
 ALL_ROWS = Selection()
 
@@ -37,7 +38,8 @@ class Leaderboard(Report):
     Attributes
     ----------
     data, subset : name of the data set, and the subset of its test clips: ``"dev"`` or ``"eval"``
-    rows : one dict for each row, with the keys that :func:`asdbench.report.leaderboard.rows` describes
+    rows : one dict for each row, with the keys that :func:`asdbench.report.leaderboard.rows` describes; those
+        for all machine types begin with ``number``, by which :func:`asdbench.compare` takes them
     columns : names of the columns, also of a leaderboard without rows
     rule : how the data set computes the official score
     notes : what a reader should know about results that are not among the rows
@@ -128,7 +130,9 @@ def load_leaderboard(
         table = with_references(table, published, machine_types=labeled, by_type=by_type)
     if table:
         notes += _unlabeled(data, labeled, subset)
-    columns = tuple(table[0]) if table else default_columns(data.rule, by_type=by_type)
+    if not by_type:
+        table = numbered(table)
+    columns = tuple(table[0]) if table else _columns(data.rule, by_type=by_type)
     table, selected, no_match = _selected(table, selection, data)
     if intervals:
         table = with_intervals(table, data, store, subset=subset)
@@ -142,6 +146,10 @@ def load_leaderboard(
         title=f"Leaderboard of {name}{data.suffix(subset)}",
         hint="" if table else no_match or _hint(data, subset, store),
     )
+
+
+def _columns(rule: Rule, *, by_type: bool) -> tuple[str, ...]:
+    return (*([] if by_type else ["number"]), *default_columns(rule, by_type=by_type))
 
 
 def _default_subset(data: DataSet) -> tuple[str, list[str]]:
