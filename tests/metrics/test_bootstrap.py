@@ -70,14 +70,14 @@ def test_observed_scores_are_means_over_seeds_of_the_rules_score(rule):
 
 @pytest.mark.parametrize("rule", [OFFICIAL, IN_DOMAIN, WITHOUT_DOMAINS])
 def test_resampled_scores_are_the_scores_of_drawn_clips(rule):
-    """The spread and the center agree with a plain bootstrap, clip by clip."""
+    """The spread and the center agree with a bootstrap clip by clip, which draws one fewer than there are."""
     rng = np.random.default_rng(3)
     of = section(rng, systems=1)
     overall, _ = bootstrap([of], rng, rule=rule, resamples=4000)
     strata = [np.flatnonzero((of.target == d) & (of.anomalous == a)) for d in (0, 1) for a in (0, 1)]
     plain = []
     for _ in range(1500):
-        drawn = np.concatenate([rng.choice(stratum, stratum.size) for stratum in strata])
+        drawn = np.concatenate([rng.choice(stratum, stratum.size - 1) for stratum in strata])
         metrics = section_metrics(of.scores[0, 0, drawn], of.anomalous[drawn], of.target[drawn], rule=rule)
         plain.append(official_score([metrics], rule=rule))
     assert overall.resampled.mean() == pytest.approx(np.mean(plain), abs=0.006)
@@ -95,14 +95,30 @@ def test_equal_systems_do_not_differ_in_any_resample():
     assert low < overall.observed[0] < high
 
 
-def test_seeds_are_drawn_too():
+def test_other_seeds_than_those_seen_widen_an_interval():
     rng = np.random.default_rng(5)
     anomalous, target = clips()
     good = anomalous + 0.1 * rng.random(CLIPS)
     scores = np.stack([good, -good])[None]  # one seed perfect, the other inverted
-    overall, _ = bootstrap([SectionScores("fan", scores, anomalous, target)], rng, resamples=2000)
-    shares = [np.mean(np.isclose(overall.resampled[:, 0], value, atol=0.01)) for value in (0, 0.5, 1)]
-    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.05)
+    overall, _ = bootstrap([SectionScores("fan", scores, anomalous, target)], rng, resamples=20)
+    assert overall.per_seed[0] == pytest.approx([1, 0], abs=1e-12)
+    assert overall.interval(0) == (0, 1)
+    alone, _ = bootstrap([SectionScores("fan", scores[:, :1], anomalous, target)], rng, resamples=20)
+    assert alone.interval(0) == pytest.approx((1, 1))
+
+
+def test_systems_may_have_different_numbers_of_seeds():
+    rng = np.random.default_rng(15)
+    of = section(rng, seeds=4)
+    ragged = SectionScores("fan", [of.scores[0], of.scores[1, :3]], of.anomalous, of.target)
+    overall, _ = bootstrap([ragged], np.random.default_rng(0), resamples=50)
+    whole, _ = bootstrap([of], np.random.default_rng(0), resamples=50)
+    assert [seeds.size for seeds in overall.per_seed] == [4, 3]
+    assert overall.observed[0] == whole.observed[0]
+    assert overall.observed[1] == pytest.approx(whole.per_seed[1][:3].mean())
+    assert (overall.resampled[:, 0] == whole.resampled[:, 0]).all()
+    low, high = overall.difference_interval(0, 1)
+    assert low < overall.difference(0, 1) < high
 
 
 def test_the_interval_of_a_difference_covers_the_true_one():
@@ -163,7 +179,13 @@ def wrong(**changes):
         ([wrong()], {"resamples": 0}, "resamples is 0; give a whole number"),
         ([wrong(scores=np.zeros(40))], {}, r"scores of fan have shape \(40,\); give"),
         ([wrong(scores=np.full((1, 1, 40), np.nan))], {}, "score of clip 0 is nan"),
-        ([wrong(), wrong(scores=np.zeros((1, 1, 40)))], {}, r"\(1, 1\), \(2, 1\); give every section"),
+        (
+            [wrong(), wrong(scores=np.zeros((1, 1, 40)))],
+            {},
+            r"systems with \(1,\), \(1, 1\) seeds; give every",
+        ),
+        ([wrong(scores=[np.zeros(40)])], {}, r"scores of a system on fan have shape \(40,\); give"),
+        ([wrong(group=["a"])], {}, "1 recordings for 40 clips; give one for each"),
         ([wrong(anomalous=np.zeros(40, dtype=bool))], {}, "no anomaly among the 40 clips"),
         ([wrong(target=np.zeros(3, dtype=bool))], {}, r"target has shape \(3,\) for 40 clips"),
     ],

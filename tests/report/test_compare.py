@@ -39,7 +39,8 @@ def test_a_comparison_has_a_row_a_type_and_one_over_all(capsys: pytest.CaptureFi
     said = " ".join(capsys.readouterr().out.split())
     assert "baseline-maha against baseline-mse on tiny" in said
     assert "seed 0 only" in said
-    assert "200 paired bootstrap resamples of clips. Bold" in said
+    assert "200 paired bootstrap resamples, and from what seeds vary. Resampled: clips. No interval" in said
+    assert "at least 3 machine types, and there are 2. Nothing is bold: with 1 seed the luck" in said
     for form, start in (("csv", "machine_type,score_a,"), ("markdown", "**baseline-maha against")):
         assert asdbench(*command, "--format", form) == 0
         assert capsys.readouterr().out.startswith(start)

@@ -110,8 +110,22 @@ def test_a_row_without_a_score_says_how_many_types_are_done() -> None:
 
 
 def test_an_interval_is_a_column_where_a_row_has_one() -> None:
-    rows = [row(official_score_low=0.55, official_score_high=0.65), row("other", official_score_low=None)]
+    kinds = {"fan": "clips", "bearing": "recordings"}
+    interval = {"official_score_low": 0.55, "official_score_high": 0.65, "resampled": kinds}
+    rows = [row(**interval, few_recordings={"bearing": 3}), row("other", official_score_low=None)]
     text = render(rows, format="markdown", title="Board") or ""
     assert "| 55.00 to 65.00 |" in text
-    assert "Interval: bootstrap over clips and seeds." in text
+    assert "Interval: bootstrap on these machines, and what seeds vary." in text
+    assert "Resampled: recordings (bearing), clips (fan). Rough, and" in text
+    assert "the interval of bearing (3)." in text
+    assert "it takes at least 3 machine types, and there are 2." in text
     assert "interval" not in (render([row()], format="markdown", title="Board") or "")
+
+
+def test_the_interval_for_machines_like_these_stands_beside_the_other() -> None:
+    ends = {"official_score_low": 0.55, "official_score_high": 0.65}
+    wide = {"like_these_low": 0.45, "like_these_high": 0.75, "resampled": dict.fromkeys("abc", "clips")}
+    text = render([row(**ends, **wide)], format="markdown", title="Board") or ""
+    assert "| interval (95 %) | machines like these (95 %) |" in text
+    assert "| 55.00 to 65.00 | 45.00 to 75.00 |" in text
+    assert "Machines like these: machine types are resampled too." in text

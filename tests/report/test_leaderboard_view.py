@@ -27,7 +27,7 @@ def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFix
     assert all(row["official_score_low"] <= row["official_score_high"] for row in by_type)
     assert asdbench("leaderboard", "--data", "tiny", "--intervals") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "Interval: bootstrap over clips and seeds." in said
+    assert "Interval: bootstrap on these machines, and what seeds vary. Resampled: clips. No" in said
     assert f"{100 * rows[0]['official_score_low']:.2f} to {100 * rows[0]['official_score_high']:.2f}" in said
 
 

@@ -110,11 +110,11 @@ def normals_above_and_tied(normal: FloatArray, anomaly: FloatArray) -> tuple[Cou
     return normal.size - not_above, not_above - np.searchsorted(normal, anomaly, side="left")
 
 
-def areas(above: AnyCount, tied: AnyCount, *, limit: float) -> FloatArray:
+def areas(above: AnyCount, tied: AnyCount, *, limit: float | AnyCount) -> FloatArray:
     """Return the area that each anomaly adds left of ``limit``, a number of normal clips; shape (anomaly,).
 
     The step of an anomaly is 0 over the first ``above`` normal clips, rises to 1 over the next ``tied`` and
-    stays at 1. Clips may count several times; the counts may have axes before the last.
+    stays at 1. Clips may be weighted, each with at least 1; the counts may have axes before the last.
 
     Examples
     --------

@@ -1,9 +1,10 @@
 """Comparison of two systems on the same clips and seeds: the difference of their scores and its interval.
 
 Idea: the difference of two official scores says little without its interval. `asdbench.metrics.bootstrap`
-resamples clips and seeds, the same for both systems; if the interval of the difference excludes zero, one
-system is better at that confidence. The same resamples give the interval of a single system's score, which
-the leaderboard shows.
+resamples clips, or recordings where they are known, the same for both systems; `asdbench.metrics.resampled`
+adds what seeds vary. If the interval of the difference excludes zero, one system is better at that
+confidence, on these machines. A second interval, on machines like these, resamples machine types too. The
+same resamples give the intervals of a single system's score, which the leaderboard shows.
 
 Conventions: rows hold fractions between 0 and 1; tables for people are in percent. A difference is the second
 system's score minus the first's. Equal input gives equal intervals: the seed of the generator is fixed.
@@ -20,8 +21,16 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
 from asdbench.metrics import OFFICIAL, Rule
-from asdbench.metrics.bootstrap import Resampled, SectionScores, bootstrap
-from asdbench.report.formatting import format_percent
+from asdbench.metrics.bootstrap import SectionScores, bootstrap, few_recordings, resampled_units
+from asdbench.metrics.resampled import Interval, Resampled
+from asdbench.metrics.units import Kind
+from asdbench.report.formatting import MISSING, format_percent
+from asdbench.report.interval_notes import (
+    few_recordings_note,
+    few_seeds_note,
+    few_types_note,
+    resampled_note,
+)
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Report, Row, numeric
 from asdbench.report.row_scores import row_jobs
 from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
@@ -29,6 +38,8 @@ from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 ALL = "all"  # machine type of the row over all machine types
 BOOTSTRAP_SEED = 1
 INTERVAL_ENDS = ("official_score_low", "official_score_high")
+LIKE_THESE_ENDS = ("like_these_low", "like_these_high")
+INTERVAL_KEYS = (*INTERVAL_ENDS, *LIKE_THESE_ENDS, "resampled", "few_recordings")
 
 
 @dataclass(frozen=True)
@@ -41,8 +52,10 @@ class Comparison(Report):
     ----------
     rows : one dict for each machine type and one for ``"all"``, the last: ``machine_type``; ``score_a``,
         ``score_b`` (means over seeds) with ``score_a_low`` and so on; ``difference`` (b − a),
-        ``difference_low``, ``difference_high``; ``systems``, ``seeds``, ``subset``, ``resamples``,
-        ``confidence``
+        ``difference_low``, ``difference_high`` on these machines; the same with ``difference_like_these_``
+        on machines like these, ``None`` for one machine type and below three; ``is_sure``; ``systems``,
+        ``seeds``, ``subset``, ``resamples``, ``confidence``; ``resampled``, what was resampled of each
+        machine type; ``few_recordings``, the number of recordings where they are too few
     title : heading of the table
     """
 
@@ -61,12 +74,11 @@ class Comparison(Report):
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval excludes zero."""
-        low, high = self.interval
-        return low > 0 or high < 0
+        """Whether the interval on these machines excludes zero, with at least three seeds."""
+        return bool(self.rows[-1]["is_sure"])
 
     def tables(self) -> list[DisplayTable]:
-        """Return the table, with the rows in bold whose interval excludes zero."""
+        """Return the table, with the rows in bold whose difference is sure."""
         return [_display_table(self.rows, self.title)]
 
 
@@ -129,6 +141,8 @@ def compare(
         "subset": subset,
         "resamples": resamples,
         "confidence": confidence,
+        "resampled": resampled_units(sections),
+        "few_recordings": few_recordings(sections),
     }
     results = (*by_type.items(), (ALL, overall))
     title = f"{systems[1]} against {systems[0]} on {data.name}{data.suffix(subset)}"
@@ -137,7 +151,48 @@ def compare(
     )
 
 
-def score_interval(
+@dataclass(frozen=True)
+class ScoreIntervals:
+    """The intervals of a system's official score.
+
+    Attributes
+    ----------
+    these : on these machines
+    like_these : on machines like these; ``None`` below three machine types
+    resampled : what was resampled of each machine type
+    few_recordings : the machine types whose interval is rough, with the number of recordings
+    """
+
+    these: Interval
+    like_these: Interval | None
+    resampled: Mapping[str, Kind]
+    few_recordings: Mapping[str, int]
+
+    @classmethod
+    def of_system(
+        cls,
+        system: int,
+        overall: Resampled,
+        sections: Sequence[SectionScores],
+        *,
+        confidence: float = 0.95,
+    ) -> "ScoreIntervals":
+        """Return the intervals of one of the systems of a bootstrap over sections."""
+        return cls(
+            overall.interval(system, confidence=confidence),
+            overall.interval_like_these(system, confidence=confidence),
+            resampled_units(sections),
+            few_recordings(sections),
+        )
+
+    def columns(self) -> Row:
+        """Return the keys that they have in a row of a leaderboard."""
+        ends = (*self.these, *(self.like_these or (None, None)))
+        values = (*ends, dict(self.resampled), dict(self.few_recordings))
+        return dict(zip(INTERVAL_KEYS, values, strict=True))
+
+
+def score_intervals(
     runs: Sequence[Mapping[str, ResolvedJob]],
     store: JobStore,
     *,
@@ -145,32 +200,35 @@ def score_interval(
     subset: str | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
-) -> tuple[float, float]:
-    """Return the lower and upper end of the interval of a system's score over the given machine types.
+) -> ScoreIntervals:
+    """Return the intervals of a system's score over the given machine types.
 
     ``runs`` holds the scored jobs by machine type, for each seed. Raises as `compare` does.
     """
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     sections = section_scores([runs], store, subset=subset)
     overall, _ = bootstrap(sections, generator, rule=rule, resamples=resamples)
-    return overall.interval(0, confidence=confidence)
+    return ScoreIntervals.of_system(0, overall, sections, confidence=confidence)
 
 
 def with_intervals(
     rows: Sequence[Row], data: DataSet, store: JobStore, *, subset: str | None = None
 ) -> list[Row]:
-    """Return leaderboard rows of either kind with ``official_score_low`` and ``official_score_high`` added.
+    """Return leaderboard rows of either kind with their intervals added.
 
-    Both are ``None`` where a row has no score or is published. ``subset`` is the subset of the rows.
+    These are ``official_score_low`` and ``official_score_high`` on these machines, ``like_these_low`` and
+    ``like_these_high`` on machines like these, ``resampled`` (what was, of each machine type) and
+    ``few_recordings`` (where they are too few). All are ``None`` where a row has no score or is published.
+    ``subset`` is the subset of the rows.
     """
-    return [row | dict(zip(INTERVAL_ENDS, _ends(row, data, store, subset), strict=True)) for row in rows]
+    return [row | _interval_columns(row, data, store, subset) for row in rows]
 
 
-def _ends(row: Row, data: DataSet, store: JobStore, subset: str | None) -> tuple[float | None, float | None]:
+def _interval_columns(row: Row, data: DataSet, store: JobStore, subset: str | None) -> Row:
     if row["official_score"] is None or row.get("reference"):
-        return None, None
+        return dict.fromkeys(INTERVAL_KEYS)
     runs = list(row_jobs(row, data).values())
-    return score_interval(runs, store, rule=data.rule, subset=subset)
+    return score_intervals(runs, store, rule=data.rule, subset=subset).columns()
 
 
 def section_scores(
@@ -186,11 +244,16 @@ def section_scores(
         clips = tables[0][0]  # all tables have the same clips in the same order
         target = (clips["domain"] == "target").fill_null(False).to_numpy()
         anomalous = clips["anomaly"].to_numpy()
+        recordings = clips["recording"].to_numpy()
         for section in clips["section"].unique().sort():
             in_section = (clips["section"] == section).to_numpy()
             sections.append(
                 SectionScores(
-                    machine_type, scores[:, :, in_section], anomalous[in_section], target[in_section]
+                    machine_type,
+                    scores[:, :, in_section],
+                    anomalous[in_section],
+                    target[in_section],
+                    recordings[in_section],
                 )
             )
     return sections
@@ -205,6 +268,9 @@ def _row(machine_type: str, resampled: Resampled, confidence: float) -> Row:
     row["difference"] = resampled.difference(0, 1)
     ends = resampled.difference_interval(0, 1, confidence=confidence)
     row["difference_low"], row["difference_high"] = ends
+    like_these = resampled.difference_interval_like_these(0, 1, confidence=confidence)
+    row["difference_like_these_low"], row["difference_like_these_high"] = like_these or (None, None)
+    row["is_sure"] = resampled.is_sure(0, 1, confidence=confidence)
     return row
 
 
@@ -212,7 +278,10 @@ def _display_table(rows: Sequence[Row], title: str) -> DisplayTable:
     first, second = rows[0]["systems"]
     interval = f"{100 * rows[0]['confidence']:g} % interval"
     return DisplayTable(
-        [Column("machine type"), *numeric(first, second, "difference", interval)],
+        [
+            Column("machine type"),
+            *numeric(first, second, "difference", f"{interval}, these machines", "machines like these"),
+        ],
         [
             DisplayRow(
                 [
@@ -220,10 +289,10 @@ def _display_table(rows: Sequence[Row], title: str) -> DisplayTable:
                     format_percent(row["score_a"]),
                     format_percent(row["score_b"]),
                     format_percent(row["difference"], signed=True),
-                    f"{format_percent(row['difference_low'], signed=True)} to "
-                    f"{format_percent(row['difference_high'], signed=True)}",
+                    _interval_cell(row, "difference"),
+                    _interval_cell(row, "difference_like_these"),
                 ],
-                is_bold=row["difference_low"] > 0 or row["difference_high"] < 0,
+                is_bold=row["is_sure"],
                 begins_section=row["machine_type"] == ALL,
             )
             for row in rows
@@ -233,13 +302,24 @@ def _display_table(rows: Sequence[Row], title: str) -> DisplayTable:
     )
 
 
+def _interval_cell(row: Row, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if low is None:
+        return MISSING
+    return f"{format_percent(low, signed=True)} to {format_percent(high, signed=True)}"
+
+
 def _caption(rows: Sequence[Row]) -> str:
-    first, second = rows[0]["systems"]
-    seeds = rows[0]["seeds"]
-    resampled = "clips and seeds" if len(seeds) > 1 else "clips"
+    row = rows[0]
+    first, second = row["systems"]
+    seeds = row["seeds"]
     averaged = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]} only"
-    return (
+    sentences = (
         f"Official score in percent, {averaged}. Difference: {second} minus {first}; interval from "
-        f"{rows[0]['resamples']:,} paired bootstrap resamples of {resampled}. "
-        f"Bold: the interval excludes zero."
+        f"{row['resamples']:,} paired bootstrap resamples, and from what seeds vary.",
+        resampled_note(row["resampled"]),
+        few_recordings_note(row["few_recordings"]),
+        few_types_note(len(rows) - 1) or "On machines like these: machine types are resampled too.",
+        few_seeds_note(len(seeds)) or "Bold: the interval on these machines excludes zero.",
     )
+    return " ".join(sentence for sentence in sentences if sentence)

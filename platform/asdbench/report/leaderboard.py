@@ -184,6 +184,8 @@ def display_metrics(row: Row) -> dict[str, float]:
         "score_in_search": score_in_search(row),
         "interval_low": row.get("official_score_low"),
         "interval_high": row.get("official_score_high"),
+        "like_these_low": row.get("like_these_low"),
+        "like_these_high": row.get("like_these_high"),
         **{name: row[name] for name in METRICS if name in row},
     }
     costs = {"parameters_m": (row["parameters"], 1e6), "gmacs_per_clip": (row["macs_per_clip"], 1e9)}

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from asdbench.metrics import OFFICIAL, Rule
 from asdbench.metrics.threshold import binomial_interval
+from asdbench.metrics.units import Kind
 from asdbench.report import rendering
 from asdbench.report.formatting import (
     MISSING,
@@ -20,6 +21,7 @@ from asdbench.report.formatting import (
     format_settings,
 )
 from asdbench.report.fresh_scores import has_seen_seeds, score_in_search
+from asdbench.report.interval_notes import few_recordings_note, few_types_note, resampled_note
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
 from asdbench.report.row_versions import CAPTION, version_labels
 
@@ -233,7 +235,7 @@ def _number_cells(
 def _measures(rows: Sequence[Row]) -> list[_Measure]:
     measures = [
         _Measure("official score", _score_cell, "official_score"),
-        *([_Measure("interval (95 %)", _interval_cell)] if _has(rows, "official_score_low") else []),
+        *(_intervals(rows) if _has(rows, "official_score_low") else []),
         *(_Measure(METRIC_NAMES[metric], _percent_cell(metric), metric) for metric in _metrics(rows)),
         _Measure("seeds", lambda row: str(len(row["seeds"]) or MISSING)),
         *(_weights() if _has(rows, "weights") else []),
@@ -279,10 +281,19 @@ def _score_cell(row: Row) -> str:
     return format_percent(row["official_score"]) + ("" if spread is None else f" ± {format_percent(spread)}")
 
 
-def _interval_cell(row: Row) -> str:
-    if row.get("official_score_low") is None:
-        return MISSING
-    return f"{format_percent(row['official_score_low'])} to {format_percent(row['official_score_high'])}"
+def _intervals(rows: Sequence[Row]) -> list[_Measure]:
+    these = _Measure("interval (95 %)", _interval_cell("official_score"))
+    like_these = _Measure("machines like these (95 %)", _interval_cell("like_these"))
+    return [these, like_these] if _has(rows, "like_these_low") else [these]
+
+
+def _interval_cell(name: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        if row.get(f"{name}_low") is None:
+            return MISSING
+        return f"{format_percent(row[f'{name}_low'])} to {format_percent(row[f'{name}_high'])}"
+
+    return cell
 
 
 def _percent_cell(metric: str) -> Callable[[Row], str]:
@@ -375,7 +386,7 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
     if any(row["official_score"] is None for row in rows):
         sentences.append("A system gets a score once at least one seed has results for all machine types.")
     if _has(rows, "official_score_low"):
-        sentences.append("Interval: bootstrap over clips and seeds.")
+        sentences += _interval_sentences(rows)
     published = {
         (row["reference"]["source"], row["reference"]["variant"]) for row in rows if row.get("reference")
     }
@@ -390,6 +401,27 @@ def _seeds_clause(rows: Sequence[Row]) -> str:
         return f"seed {seeds[0]} only, so there is no spread"
     averaged = f"mean of seeds {', '.join(map(str, seeds))}" if seeds else "mean over seeds"
     return f"{averaged}; ± is the standard deviation over seeds"
+
+
+def _interval_sentences(rows: Sequence[Row]) -> list[str]:
+    """Return what the intervals are of, and why one is rough or absent."""
+    resampled: dict[str, Kind] = {}
+    few: dict[str, int] = {}
+    for row in rows:
+        resampled |= row.get("resampled") or {}
+        few |= row.get("few_recordings") or {}
+    like_these = "Machines like these: machine types are resampled too."
+    if _is_by_type(rows):
+        like_these = ""
+    elif not _has(rows, "like_these_low"):
+        like_these = few_types_note(len(resampled)) if resampled else ""
+    sentences = (
+        "Interval: bootstrap on these machines, and what seeds vary.",
+        resampled_note(resampled),
+        few_recordings_note(few),
+        like_these,
+    )
+    return [sentence for sentence in sentences if sentence]
 
 
 def _tuning_sentences(rows: Sequence[Row]) -> list[str]:

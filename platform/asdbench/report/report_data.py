@@ -16,9 +16,10 @@ from asdbench.engine.task_records import TrainingRecord
 from asdbench.errors import InputError
 from asdbench.io.records import RecordError
 from asdbench.metrics import DEFAULT_THRESHOLD
-from asdbench.metrics.bootstrap import Resampled, SectionScores, bootstrap
+from asdbench.metrics.bootstrap import SectionScores, bootstrap
+from asdbench.metrics.resampled import Resampled
 from asdbench.report.clip_errors import ClipError, ClipSound, clip_sound, worst_errors
-from asdbench.report.compare import BOOTSTRAP_SEED, INTERVAL_ENDS, with_intervals
+from asdbench.report.compare import BOOTSTRAP_SEED, ScoreIntervals, with_intervals
 from asdbench.report.figures.embeddings import EmbeddedType, project
 from asdbench.report.figures.overview import Differences
 from asdbench.report.figures.style import N_SERIES, shortened
@@ -154,9 +155,9 @@ def collect(
     notes += _few_clips_notes(data, subset)
     details = _details(judged, data, store, subset, threshold, notes)
     complete = [of for of in details if of.row["complete"]]
-    resampled, seeds = _resampled(complete, data)
+    resampled, seeds, sections = _resampled(complete, data)
     intervals = {
-        _key(of.row): resampled.interval(place)
+        _key(of.row): ScoreIntervals.of_system(place, resampled, sections)
         for place, of in enumerate(complete)
         if resampled is not None and of.row["seeds"] == seeds
     }
@@ -307,20 +308,22 @@ def _embeddings(jobs: SeedJobs, types: Sequence[TypeScores], store: JobStore) ->
     return maps
 
 
-def _resampled(details: Sequence[SystemDetails], data: DataSet) -> tuple[Resampled | None, list[int]]:
-    """Return resampled scores of all systems over the seeds that they have in common, and these seeds."""
+def _resampled(
+    details: Sequence[SystemDetails], data: DataSet
+) -> tuple[Resampled | None, list[int], list[SectionScores]]:
+    """Return resampled scores of all systems over their common seeds, these seeds, and what was resampled."""
     seeds = sorted(set.intersection(*(set(of.row["seeds"]) for of in details))) if details else []
     if not seeds:
-        return None, []
-    overall, _ = bootstrap(
-        _sections(details, seeds), np.random.default_rng(BOOTSTRAP_SEED), rule=data.rule, resamples=_RESAMPLES
-    )
-    return overall, seeds
+        return None, [], []
+    sections = _sections(details, seeds)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    overall, _ = bootstrap(sections, generator, rule=data.rule, resamples=_RESAMPLES)
+    return overall, seeds, sections
 
 
 def _with_intervals(
     table: Sequence[Row],
-    intervals: Mapping[tuple[str, str, str], tuple[float, float]],
+    intervals: Mapping[tuple[str, str, str], ScoreIntervals],
     data: DataSet,
     store: JobStore,
     subset: str,
@@ -330,7 +333,7 @@ def _with_intervals(
     A system's interval does not depend on the systems that are resampled with it.
     """
     return [
-        row | dict(zip(INTERVAL_ENDS, intervals[_key(row)], strict=True))
+        row | intervals[_key(row)].columns()
         if _key(row) in intervals
         else with_intervals([row], data, store, subset=subset)[0]
         for row in table
@@ -346,11 +349,13 @@ def _differences(details: Sequence[SystemDetails], resampled: Resampled | None) 
     if resampled is None or count < 2:
         return None
     differences, low, high = np.zeros((3, count, count))
+    is_sure = np.zeros((count, count), dtype=bool)
     for row in range(count):
         for column in range(count):
             differences[row, column] = resampled.difference(column, row)
             low[row, column], high[row, column] = resampled.difference_interval(column, row)
-    return Differences([of.label for of in details], differences, low, high)
+            is_sure[row, column] = resampled.is_sure(column, row)
+    return Differences([of.label for of in details], differences, low, high, is_sure)
 
 
 def _sections(details: Sequence[SystemDetails], seeds: Sequence[int]) -> list[SectionScores]:
@@ -368,6 +373,7 @@ def _sections(details: Sequence[SystemDetails], seeds: Sequence[int]) -> list[Se
                     scores[:, :, mask],
                     clips.anomalous[mask],
                     clips.domain("target")[mask],
+                    clips.clips["recording"].to_numpy()[mask],
                 )
             )
     return sections

@@ -15,6 +15,7 @@ from asdbench.report.figures.overview import (
     significance,
 )
 from asdbench.report.formatting import format_count, format_percent
+from asdbench.report.interval_notes import few_seeds_note
 from asdbench.report.leaderboard_table import markdown_table
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row, numeric
 from asdbench.report.report_data import ReportData
@@ -35,7 +36,7 @@ def leaderboard_section(report: ReportData) -> Iterable[Section]:
             "scores", "Official scores with 95 % confidence intervals", words, score_intervals(scored)
         )
         caption = (
-            "Official score with its 95 % confidence interval, from a bootstrap over clips and seeds. "
+            "Official score with its 95 % confidence interval, from a bootstrap and from what seeds vary. "
             "Open circles are systems whose settings were tuned on development labels; open diamonds are "
             "published results."
         )
@@ -100,6 +101,7 @@ def differences_section(report: ReportData) -> Iterable[Section]:
     if pairs is None:
         return
     count = len(pairs.labels)
+    unsure = few_seeds_note(len(report.difference_seeds))
     rows = [
         DisplayRow(
             [
@@ -108,7 +110,7 @@ def differences_section(report: ReportData) -> Iterable[Section]:
                 f"{format_percent(pairs.low[row, column], signed=True)} to "
                 f"{format_percent(pairs.high[row, column], signed=True)}",
             ],
-            is_bold=pairs.is_significant(row, column),
+            is_bold=bool(pairs.is_sure[row, column]),
         )
         for row in range(count)
         for column in range(row + 1, count)
@@ -117,17 +119,16 @@ def differences_section(report: ReportData) -> Iterable[Section]:
         [Column("pair"), *numeric("difference", "95 % interval")],
         rows,
         "Differences of the official score",
-        "In percentage points. Bold: the interval excludes zero.",
+        f"In percentage points. {unsure or 'Bold: the interval excludes zero.'}",
     )
     n_pairs = count * (count - 1) // 2
-    n_significant = sum(row.is_bold for row in rows)
-    words = (
-        f"Differences of {n_pairs} pairs of systems; the interval of {n_significant} of them excludes zero."
-    )
+    n_sure = sum(row.is_bold for row in rows)
+    words = f"Differences of {n_pairs} pairs of systems; {n_sure} of them are sure."
     caption = (
         f"Official score of the row minus that of the column, in percentage points, over "
-        f"{_common_seeds(report.difference_seeds)}, which all have. Filled: the 95 % interval of the paired "
-        f"bootstrap over clips and seeds excludes zero. The intervals are not corrected for the number of "
+        f"{_common_seeds(report.difference_seeds)}, which all have. "
+        f"{unsure.replace('bold', 'filled') or 'Filled: the 95 % interval excludes zero.'} "
+        f"The intervals are not corrected for the number of "
         f"pairs."
     )
     drawing = Drawing("differences", "Differences between systems", words, significance(pairs))

@@ -34,7 +34,7 @@ from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
 from asdbench.io import download as io_download
 from asdbench.io.workspace import Workspace
-from asdbench.report.compare import score_interval
+from asdbench.report.compare import score_intervals
 from tests.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 
 CLIP_FOLDERS = ("train", "test")
@@ -732,13 +732,13 @@ def test_every_year_is_trained_on_and_scored_by_its_rule(
     assert (row["score_a"], row["score_b"]) == pytest.approx(tuple(evaluated[s] for s in systems), abs=1e-12)
     for row in json.loads(said("leaderboard", *of_eval, "--intervals")):
         jobs = {m: resolved(row["system"], m) for m in machines if "eval" in data.subsets(m)}
-        interval = score_interval(
+        intervals = score_intervals(
             [jobs],
             JobStore.from_workspace(Workspace.from_environment()),
             rule=named(name).rule,
             subset="eval",
         )
-        assert (row["official_score_low"], row["official_score_high"]) == interval
+        assert (row["official_score_low"], row["official_score_high"]) == intervals.these
     said("submission", "baseline-mse", "--data", name, "--team", "T", "--output", tmp_path / "teams", *quick)
     official = ("--ground-truth", written.ground_truth, "--format", "json")
     figures = json.loads(said("evaluate", tmp_path / "teams/T/T_task2_1", "--data", name, *official))

@@ -39,7 +39,9 @@ def test_a_heat_map_marks_the_best_of_a_column() -> None:
 
 def test_only_certain_differences_are_filled() -> None:
     differences = np.array([[0.0, 0.2, 0.01], [-0.2, 0.0, -0.19], [-0.01, 0.19, 0.0]])
-    pairs = Differences(["a", "b", "c"], differences, differences - 0.05, differences + 0.05)
+    pairs = Differences(
+        ["a", "b", "c"], differences, differences - 0.05, differences + 0.05, abs(differences) > 0.05
+    )
     axis = significance(pairs).axes[0]
     assert len([patch for patch in axis.patches if patch.get_fill()]) == 4
     assert len([patch for patch in axis.patches if not patch.get_fill()]) == 6  # all cells have a border
@@ -89,7 +91,7 @@ def test_long_names_leave_cells_their_size() -> None:
     long = ["<script>alert(1)</script>" * 3, "Fan", "fan"]
     for figure in (
         heat_map(long, long, np.eye(3)),
-        significance(Differences(long, np.eye(3), np.eye(3), np.eye(3))),
+        significance(Differences(long, np.eye(3), np.eye(3), np.eye(3), np.eye(3) > 0)),
     ):
         style.to_png(figure)
         axis = figure.axes[0]

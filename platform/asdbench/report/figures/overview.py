@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from asdbench.metrics.roc import FloatArray
+from asdbench.metrics.roc import BoolArray, FloatArray
 from asdbench.report.figures import style
 
 if TYPE_CHECKING:
@@ -175,20 +175,18 @@ class Differences:
     ----------
     labels : names of the systems
     differences, low, high : shape (system, system), fractions
+    is_sure : shape (system, system), whether the interval excludes zero and there are enough seeds
     """
 
     labels: Sequence[str]
     differences: FloatArray
     low: FloatArray
     high: FloatArray
-
-    def is_significant(self, row: int, column: int) -> bool:
-        """Whether the interval of the difference excludes zero."""
-        return bool(self.low[row, column] > 0 or self.high[row, column] < 0)
+    is_sure: BoolArray
 
 
 def significance(pairs: Differences) -> "Figure":
-    """Draw the difference of each pair of systems; a filled cell is one whose interval excludes zero."""
+    """Draw the difference of each pair of systems; a filled cell is a sure difference."""
     from matplotlib.patches import Rectangle
 
     n_systems = len(pairs.labels)
@@ -200,7 +198,7 @@ def significance(pairs: Differences) -> "Figure":
                 if row == column:
                     continue
                 value = pairs.differences[row, column]
-                is_filled = pairs.is_significant(row, column)
+                is_filled = bool(pairs.is_sure[row, column])
                 axis.add_patch(
                     Rectangle(
                         (column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor=style.color("grid")
