@@ -5,6 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +45,29 @@ def test_a_port_that_is_no_number_is_bad_input(home: Path, capsys: pytest.Captur
     assert "'web' is not a whole number" in capsys.readouterr().err
 
 
+@contextmanager
+def ended_at_last(command: list[str], environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command that heeds Ctrl-C, also where these tests run in the background and do not."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_command_and_its_server(home: Path, number: signal.Signals) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "SSH_CONNECTION": "no desktop"}
     command = [sys.executable, "-m", "asdbench", "ui"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with ended_at_last(command, environment) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
