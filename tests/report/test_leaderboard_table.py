@@ -27,7 +27,9 @@ def row(system: str = "mine", score: float | None = 0.6, **changes: Any) -> dict
     } | changes
 
 
-REFERENCE = {"source": "A paper", "variant": "official rule"}
+REFERENCE = {"source": "A paper", "is_official": True, "printed_score": None}
+PUBLISHED = {"reference": REFERENCE, "tier": "published", "rank": 1}
+OURS = {"reference": None, "tier": "ours", "rank": 2}
 
 
 def printed(rows: list[dict[str, Any]], width: int, **options: Any) -> str:
@@ -44,8 +46,8 @@ def test_cells_have_units_and_missing_values_a_dash() -> None:
 
 
 def test_a_terminal_shows_the_best_of_very_many_rows_and_says_what_has_the_others() -> None:
-    rows = [row(f"system{n:04}", 1 - n / 10_000) for n in range(1_500)]
-    rows.append(row("theirs", 0.1, reference=REFERENCE))
+    rows = [row(f"system{n:04}", 1 - n / 10_000, **OURS) for n in range(1_500)]
+    rows.append(row("theirs", 0.1, **PUBLISHED))
     shown = " ".join(printed(rows, 200).split())
     assert "system0099" in shown
     assert "system0100" not in shown
@@ -93,13 +95,13 @@ def test_a_narrow_terminal_leaves_out_as_little_as_it_must_and_names_it() -> Non
 
 
 def test_the_best_measured_value_is_bold_and_a_published_one_never() -> None:
-    rows = [row("theirs", 0.9, reference=REFERENCE), row("mine", 0.7), row("other", 0.6)]
+    rows = [row("theirs", 0.9, **PUBLISHED), row("mine", 0.7, **OURS), row("other", 0.6, **OURS)]
     shown = printed(rows, 140, force_terminal=True, color_system="standard")
     assert re.findall(r"\x1b\[1m\s*([\d.]+)", shown) == ["70.00", "70.00"]
     text = render(rows, format="markdown", title="Board") or ""
-    assert "| mine |  | **70.00 ± 1.00** | **70.00** |" in text
-    assert "| theirs | published | 90.00 ± 1.00 | 90.00 |" in text
-    assert "Published: A paper (official rule)." in text
+    assert "| 2 | mine | ours |  | **70.00 ± 1.00** | – | **70.00** |" in text
+    assert "| 1 | theirs | published |  | 90.00 ± 1.00 | – | 90.00 |" in text
+    assert "Sources: A paper." in text
 
 
 def test_a_row_without_a_score_says_how_many_types_are_done() -> None:

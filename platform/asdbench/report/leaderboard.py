@@ -214,33 +214,75 @@ def with_references(
     *,
     machine_types: Sequence[str],
     by_type: bool = False,
+    rule: Rule = OFFICIAL,
 ) -> list[Row]:
     """Return the rows with rows of published results added, in the order of `rows`.
 
-    Every row gets the key ``reference``: ``None``, or a dict of ``source``, ``variant``, ``data``, ``subset``
-    and ``printed_score``. A published result has a score over all machine types if it covers them, else none.
-    What is not published, such as times, is ``None``.
+    Those of another rule come last. Every row gets three keys. ``reference`` is ``None``, or a dict of
+    ``source``, ``is_official``, ``data``, ``subset`` and ``printed_score``. ``tier`` says where the score
+    comes from: ``"ours"`` (a stored result, unless the row says otherwise), ``"recomputed"`` (from published
+    values of machine types) or ``"published"`` (a printed score). ``rank`` is the place among all rows with a
+    score by the official rule, of the same machine type with ``by_type``, and ``None`` for the others.
+
+    A published result has a score over all machine types if it covers them; one that is only printed is left
+    out if it is of other machine types. What is not published, such as times, is ``None``.
     """
-    all_rows = [row | {"reference": None} for row in rows]
+    all_rows = [{"tier": "ours"} | row | {"reference": None} for row in rows]
     for reference in references:
         if by_type:
-            all_rows += _published_type_rows(reference, machine_types)
-        elif set(machine_types) & set(reference.values):
-            all_rows.append(_published_row(reference, machine_types))
-    default_keys = default_columns(OFFICIAL, by_type=by_type)
+            all_rows += _published_type_rows(reference, machine_types, rule)
+        elif reference.values or reference.means(machine_types):
+            all_rows.append(_published_row(reference, machine_types, rule))
+    default_keys = default_columns(rule, by_type=by_type)
     keys = dict.fromkeys([*(rows[0] if rows else default_keys), *(key for row in all_rows for key in row)])
     filled = [{key: row.get(key) for key in keys} for row in all_rows]
-    return _sorted_by_type(filled, machine_types) if by_type else _sorted_by_score(filled)
+    ordered = _sorted_by_type(filled, machine_types) if by_type else _sorted_by_score(filled)
+    return _ranked(ordered)
 
 
-def _published_row(reference: Reference, machine_types: Sequence[str]) -> Row:
-    done = [machine_type for machine_type in machine_types if machine_type in reference.values]
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    """Return rows with their ``rank``; rows of equal scores have the same."""
+    scores: dict[str | None, list[float]] = {}
+    for row in rows:
+        if has_rank(row):
+            scores.setdefault(row.get("machine_type"), []).append(row["official_score"])
+    return [
+        row
+        | {
+            "rank": 1 + sum(score > row["official_score"] for score in scores[row.get("machine_type")])
+            if has_rank(row)
+            else None
+        }
+        for row in rows
+    ]
+
+
+def has_rank(row: Row) -> bool:
+    """Return whether a row has a score by the official rule.
+
+    >>> has_rank({"official_score": 0.6, "reference": {"is_official": False}})
+    False
+    """
+    return row["official_score"] is not None and not is_by_another_rule(row)
+
+
+def is_by_another_rule(row: Row) -> bool:
+    """Return whether a row is a published one whose values another rule than the official one gives.
+
+    >>> is_by_another_rule({"reference": None})
+    False
+    """
+    return bool(row.get("reference")) and not row["reference"]["is_official"]
+
+
+def _published_row(reference: Reference, machine_types: Sequence[str], rule: Rule) -> Row:
+    done = [machine_type for machine_type in machine_types if machine_type in reference.machine_types]
     missing = [machine_type for machine_type in machine_types if machine_type not in done]
-    means = {} if missing else summary([reference.values[machine_type] for machine_type in done])
+    means = reference.means(machine_types)
     return {
         **_published_columns(reference),
         "official_score": means.get("score"),
-        **{metric: means.get(f"harmonic_mean_{metric}") for metric in OFFICIAL.metrics},
+        **{metric: means.get(f"{rule.mean}_mean_{metric}") for metric in rule.metrics},
         "machine_types": len(done),
         "machine_types_done": done,
         "machine_types_missing": missing,
@@ -248,21 +290,22 @@ def _published_row(reference: Reference, machine_types: Sequence[str]) -> Row:
     }
 
 
-def _published_type_rows(reference: Reference, machine_types: Sequence[str]) -> list[Row]:
+def _published_type_rows(reference: Reference, machine_types: Sequence[str], rule: Rule) -> list[Row]:
     return [
         {
             "machine_type": machine_type,
             **_published_columns(reference),
-            "official_score": reference.score([machine_type]),
-            **reference.values[machine_type],
+            "official_score": score,
+            **dict.fromkeys(rule.metrics),
+            **reference.values.get(machine_type, {}),
         }
         for machine_type in machine_types
-        if machine_type in reference.values
+        if (score := reference.type_score(machine_type)) is not None
     ]
 
 
 def _published_columns(reference: Reference) -> Row:
-    names = ("source", "variant", "data", "subset", "printed_score")
+    names = ("source", "is_official", "data", "subset", "printed_score")
     return {
         "system": reference.system,
         "settings": {},
@@ -270,6 +313,7 @@ def _published_columns(reference: Reference) -> Row:
         "subset": reference.subset,
         "seeds": [],
         "reference": {name: getattr(reference, name) for name in names},
+        "tier": reference.tier,
     }
 
 
@@ -404,12 +448,26 @@ def row_settings(changed: Mapping[str, Any], pseudo_anomaly_data: str | None) ->
 
 
 def _sorted_by_score(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (-(row["official_score"] or 0), -row["machine_types"], _name(row)))
+    return sorted(
+        rows,
+        key=lambda row: (
+            is_by_another_rule(row),
+            -(row["official_score"] or 0),
+            -row["machine_types"],
+            _name(row),
+        ),
+    )
 
 
 def _sorted_by_type(rows: Sequence[Row], machine_types: Sequence[str]) -> list[Row]:
     return sorted(
-        rows, key=lambda row: (machine_types.index(row["machine_type"]), -row["official_score"], _name(row))
+        rows,
+        key=lambda row: (
+            machine_types.index(row["machine_type"]),
+            is_by_another_rule(row),
+            -row["official_score"],
+            _name(row),
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from asdbench.report.formatting import (
 )
 from asdbench.report.fresh_scores import has_seen_seeds, score_in_search
 from asdbench.report.interval_notes import few_recordings_note, few_types_note, resampled_note
+from asdbench.report.leaderboard import is_by_another_rule
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
 from asdbench.report.row_versions import CAPTION, version_labels
 
@@ -98,28 +99,33 @@ def terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, n_dropped: in
     measures, dropped = _without_last_optional(_measures(rows), n_dropped)
     has_more = any(measure.is_optional for measure in measures)
     best = _best_values(rows, measures)
+    has_tiers = _has_tiers(rows)
     display_rows: list[DisplayRow] = []
     machine_type = None
+    previous: Row = {}
     shown = _first_rows(rows)
     for row in shown:
         if by_type and row["machine_type"] != machine_type:
             machine_type = row["machine_type"]
             heading = Text(machine_type, style="underline")
-            display_rows.append(DisplayRow([heading], begins_section=True))
+            display_rows.append(DisplayRow([*([""] if has_tiers else []), heading], begins_section=True))
+        named = [name_cell(row, indent="  " * by_type)]
+        cells: list[str | Text] = [_rank_cell(row), *named, _tier_cell(row)] if has_tiers else [*named]
+        begins_section = not by_type and is_by_another_rule(row) and not is_by_another_rule(previous)
         display_rows.append(
             DisplayRow(
-                [
-                    *_place_cells(row),
-                    name_cell(row, indent="  " * by_type),
-                    *_number_cells(row, measures, best),
-                ]
+                [*_place_cells(row), *cells, *_number_cells(row, measures, best)],
+                begins_section=begins_section,
             )
         )
+        previous = row
     headers = (measure.header.replace(" ", "\n", 1) for measure in measures)
     return DisplayTable(
         [
             *_place_columns(rows),
+            *([Column("rank", "right")] if has_tiers else []),
             Column("machine type\n  system" if by_type else "system"),
+            *([Column("tier", no_wrap=True)] if has_tiers else []),
             *(Column(header, "right", no_wrap=True) for header in headers),
         ],
         display_rows,
@@ -171,6 +177,7 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
     by_type = _is_by_type(rows)
     measures = _measures(rows)
     best = _best_values(rows, measures)
+    has_tiers = _has_tiers(rows)
     display_rows = []
     for row in rows:
         settings, labels = " ".join(format_settings(row["settings"])), _labels(row)
@@ -179,8 +186,10 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
                 [
                     *_place_cells(row),
                     *([row["machine_type"]] if by_type else []),
+                    *([_rank_cell(row)] if has_tiers else []),
                     f"{row['system']} ({', '.join(labels)})" if labels else row["system"],
-                    "published" if row.get("reference") else f"`{settings}`" if settings else "",
+                    *([_tier_cell(row)] if has_tiers else []),
+                    f"`{settings}`" if settings else "",
                     *_number_cells(row, measures, best),
                 ]
             )
@@ -189,7 +198,9 @@ def markdown_table(rows: Sequence[Row], title: str, rule: Rule) -> DisplayTable:
         [
             *_place_columns(rows),
             *([Column("machine type")] if by_type else []),
+            *([Column("rank", "right")] if has_tiers else []),
             Column("system"),
+            *([Column("tier")] if has_tiers else []),
             Column("settings"),
             *numeric(*(measure.header for measure in measures)),
         ],
@@ -208,11 +219,21 @@ def _place_cells(row: Row) -> list[str]:
     return [str(row["number"] or "")] if "number" in row else []
 
 
+def _rank_cell(row: Row) -> str:
+    return MISSING if row["rank"] is None else str(row["rank"])
+
+
+def _tier_cell(row: Row) -> Text:
+    return Text("other rule" if is_by_another_rule(row) else row["tier"], style=_row_style(row))
+
+
+def _row_style(row: Row) -> str:
+    return "dim" if row.get("reference") else ""
+
+
 def name_cell(row: Row, *, indent: str = "") -> Text:
     """Return the name of a row, with what distinguishes it on lines of its own."""
-    name = Text(indent + row["system"], style="dim" if row.get("reference") else "")
-    if row.get("reference"):
-        name.append(f"\n{indent}  published")
+    name = Text(indent + row["system"], style=_row_style(row))
     for label in _labels(row):
         name.append(f"\n{indent}  {label}")
     if row["settings"]:
@@ -232,12 +253,23 @@ def _number_cells(
 # Columns
 
 
+_PRINTED = _Measure(
+    "score printed",
+    lambda row: format_percent((row["reference"] or {}).get("printed_score")),
+    is_optional=True,
+)
+
+
 def _measures(rows: Sequence[Row]) -> list[_Measure]:
     measures = [
         _Measure("official score", _score_cell, "official_score"),
+        *([] if _is_by_type(rows) or not _has(rows, "reference") else [_PRINTED]),
         *(_intervals(rows) if _has(rows, "official_score_low") else []),
-        *(_Measure(METRIC_NAMES[metric], _percent_cell(metric), metric) for metric in _metrics(rows)),
-        _Measure("seeds", lambda row: str(len(row["seeds"]) or MISSING)),
+        *(
+            _Measure(METRIC_NAMES[metric], _percent_cell(metric), metric, is_optional=_has_tiers(rows))
+            for metric in _metrics(rows)
+        ),
+        _Measure("seeds", lambda row: str(len(row["seeds"]) or MISSING), is_optional=_has_tiers(rows)),
         *(_weights() if _has(rows, "weights") else []),
     ]
     return measures + (_measures_of_types(rows) if _is_by_type(rows) else _costs())
@@ -387,11 +419,27 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
         sentences.append("A system gets a score once at least one seed has results for all machine types.")
     if _has(rows, "official_score_low"):
         sentences += _interval_sentences(rows)
-    published = {
-        (row["reference"]["source"], row["reference"]["variant"]) for row in rows if row.get("reference")
-    }
-    sentences += [f"Published: {source} ({variant})." for source, variant in sorted(published)]
+    sentences += _published_sentences([row for row in rows if row.get("reference")])
     return " ".join(sentences)
+
+
+def _published_sentences(rows: Sequence[Row]) -> list[str]:
+    """Return what to know about published rows: their tiers, another rule, and their sources."""
+    if not rows:
+        return []
+    tiers = {row["tier"] for row in rows}
+    words = {
+        "recomputed": "recomputed: from the published values of machine types.",
+        "published": "published: the score that the source prints.",
+    }
+    sentences = [sentence for tier, sentence in words.items() if tier in tiers]
+    if not all(row["reference"]["is_official"] for row in rows):
+        sentences.append(
+            "other rule: recomputed too, but from values that by all appearances use the anomalies of one "
+            "domain only; they do not compare with the others and have no rank."
+        )
+    sources = dict.fromkeys(row["reference"]["source"] for row in rows)
+    return [*sentences, f"Sources: {'; '.join(sorted(sources))}."]
 
 
 def _seeds_clause(rows: Sequence[Row]) -> str:
@@ -468,6 +516,10 @@ def _metrics(rows: Sequence[Row]) -> list[str]:
 
 def _has(rows: Sequence[Row], key: str) -> bool:
     return any(row.get(key) is not None for row in rows)
+
+
+def _has_tiers(rows: Sequence[Row]) -> bool:
+    return _has(rows, "tier") and "rank" in rows[0]
 
 
 def _is_by_type(rows: Sequence[Row]) -> bool:

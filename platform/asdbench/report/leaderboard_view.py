@@ -22,7 +22,7 @@ from asdbench.report.formatting import format_amount
 from asdbench.report.leaderboard import default_columns, rows, with_references
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_table import markdown_table, terminal_table
-from asdbench.report.published import Reference, references, references_for
+from asdbench.report.published_notes import published_results, standing_notes
 from asdbench.report.rendering import DisplayTable, Report, Row
 from asdbench.report.row_selectors import numbered
 
@@ -125,9 +125,10 @@ def load_leaderboard(
         results = ((row["machine_type"], row["system"], row) for row in table)
         notes += low_auc_notes(low_aucs(results, labeled_clips(data, subset=subset), rule=data.rule))
     if reference:
-        published, no_results = _published_results(data, labeled, subset)
-        notes += no_results
-        table = with_references(table, published, machine_types=labeled, by_type=by_type)
+        published, of_published = published_results(data, labeled, subset)
+        notes += of_published
+        table = with_references(table, published, machine_types=labeled, by_type=by_type, rule=data.rule)
+        notes += [] if by_type else standing_notes(table)
     if table:
         notes += _unlabeled(data, labeled, subset)
     if not by_type:
@@ -158,19 +159,6 @@ def _default_subset(data: DataSet) -> tuple[str, list[str]]:
     subset = first_subset(clips)
     has_other = clips["subset"].n_unique() > 1
     return subset, [f"this is the {subset} subset; --subset eval shows the other"] if has_other else []
-
-
-def _published_results(
-    data: DataSet, machine_types: Sequence[str], subset: str
-) -> tuple[list[Reference], list[str]]:
-    """Return the published results on a subset, with a note if there are none."""
-    published = references_for(data.name, machine_types, subset=subset)
-    if published:
-        return published, []
-    available = ", ".join(sorted({f"{result.data} ({result.subset})" for result in references()}))
-    return [], [
-        f"there are no published results on {data.name}{data.suffix(subset)}; there are for {available}"
-    ]
 
 
 def _unlabeled(data: DataSet, labeled: Sequence[str], subset: str) -> list[str]:

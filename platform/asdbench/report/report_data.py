@@ -25,7 +25,7 @@ from asdbench.report.figures.overview import Differences
 from asdbench.report.figures.style import N_SERIES, shortened
 from asdbench.report.formatting import format_settings
 from asdbench.report.leaderboard import rows, with_references
-from asdbench.report.published import references_for
+from asdbench.report.published_notes import published_results
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import SeedJobs, TypeScores, row_jobs, row_trainings, type_scores
 
@@ -162,13 +162,16 @@ def collect(
         if resampled is not None and of.row["seeds"] == seeds
     }
     kept = set(map(_key, table))
-    published = references_for(data.name, machine_types, subset=subset)
+    published, _ = published_results(data, machine_types, subset)
     return ReportData(
         data,
         subset,
         machine_types,
         with_references(
-            _with_intervals(table, intervals, data, store, subset), published, machine_types=machine_types
+            _with_intervals(table, intervals, data, store, subset),
+            published,
+            machine_types=machine_types,
+            rule=data.rule,
         ),
         [row for row in type_rows if _key(row) in kept],
         row_labels(table),

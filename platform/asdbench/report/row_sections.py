@@ -16,6 +16,7 @@ from asdbench.report.figures.overview import (
 )
 from asdbench.report.formatting import format_count, format_percent
 from asdbench.report.interval_notes import few_seeds_note
+from asdbench.report.leaderboard import has_rank
 from asdbench.report.leaderboard_table import markdown_table
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row, numeric
 from asdbench.report.report_data import ReportData
@@ -38,7 +39,7 @@ def leaderboard_section(report: ReportData) -> Iterable[Section]:
         caption = (
             "Official score with its 95 % confidence interval, from a bootstrap and from what seeds vary. "
             "Open circles are systems whose settings were tuned on development labels; open diamonds are "
-            "published results."
+            "published results by the official rule."
         )
         blocks.append(one(drawing, caption))
     yield Section("leaderboard", "Leaderboard", [], [*blocks, table])
@@ -54,7 +55,7 @@ def _scored_rows(report: ReportData) -> list[ScoredRow]:
     for row in report.rows:
         is_published = bool(row["reference"])
         label = f"{row['system']} (published)" if is_published else next(labels)
-        if row["official_score"] is not None:
+        if has_rank(row):
             kind = "published" if is_published else "dev-tuned" if row["tuned"] else "measured"
             ends = row.get("official_score_low"), row.get("official_score_high")
             scored.append(ScoredRow(label, row["official_score"], *ends, kind))  # type: ignore[arg-type]
