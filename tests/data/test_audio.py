@@ -1,4 +1,3 @@
-import hashlib
 import os
 from pathlib import Path
 
@@ -33,8 +32,33 @@ def test_facts_are_those_of_the_file(tmp_path: Path) -> None:
     soundfile.write(path, noise(1234, 2), 44100, subtype="PCM_24")
     facts = inspect_clip(path)
     assert (facts.samples, facts.sample_rate_hz, facts.channels) == (1234, 44100, 2)
-    assert facts.content_hash == hashlib.blake2b(path.read_bytes(), digest_size=32).hexdigest()
     assert (facts.size_bytes, facts.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
+
+
+def test_the_content_is_the_samples_and_not_the_file(tmp_path: Path) -> None:
+    wave = noise(5000) / 32768
+    forms = [("flac", "PCM_16"), ("wav", "PCM_16"), ("flac", "PCM_24"), ("wav", "PCM_32"), ("wav", "DOUBLE")]
+    hashes = set()
+    for suffix, subtype in [*forms, ("wav", "FLOAT")]:
+        path = tmp_path / f"{subtype}.{suffix}"
+        soundfile.write(path, wave, 16000, subtype=subtype)
+        hashes.add(inspect_clip(path).content_hash)
+    assert len(hashes) == 1
+    zeros = np.zeros(100)
+    for number, silence in enumerate([zeros, -zeros]):
+        soundfile.write(tmp_path / f"zero{number}.wav", silence, 16000, subtype="FLOAT")
+    assert len({inspect_clip(tmp_path / f"zero{number}.wav").content_hash for number in (0, 1)}) == 1
+
+
+def test_another_rate_other_channels_and_another_sample_are_another_content(tmp_path: Path) -> None:
+    wave = noise(5000, 2)
+    changed = wave.copy()
+    changed[4321, 1] ^= 1
+    soundfile.write(tmp_path / "0.wav", wave, 16000)
+    soundfile.write(tmp_path / "1.wav", wave, 22050)
+    soundfile.write(tmp_path / "2.wav", wave.reshape(-1), 16000)
+    soundfile.write(tmp_path / "3.wav", changed, 16000)
+    assert len({inspect_clip(tmp_path / f"{number}.wav").content_hash for number in range(4)}) == 4
 
 
 def test_the_spectrum_is_that_of_the_bands(tmp_path: Path) -> None:

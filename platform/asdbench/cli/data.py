@@ -400,11 +400,6 @@ def info(name: str, *, json: Flag = False) -> None:
     )
     print_result("")
     _show_problems(data, described.notes)
-    if data.clips.filter(split="train")["spectrum"].has_nulls():
-        print_line(
-            f"note: an older version registered this data set; {data.add_command!r} adds the spectra that "
-            f"keep similar clips together in the hold-out"
-        )
     print_result(f"license: {described.license or 'the data set states none'}")
 
 

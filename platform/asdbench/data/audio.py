@@ -11,8 +11,10 @@ and each microphone is trained on and scored; ``mean`` averages all channels.
 
 Source
 ------
-libsndfile (through soundfile) decodes; it shortens a cut WAV file silently, so the RIFF chunks are walked
-here and the length that the data chunk promises is compared with the file's.
+libsndfile (through soundfile) decodes to 32-bit floats, which hold samples of up to 24 bits exactly. The
+content of a clip is these samples, its sample rate and its channels: neither bit depth nor file format count.
+libsndfile shortens a cut WAV file silently, so the RIFF chunks are walked here and the length that the data
+chunk promises is compared with the file's.
 
 Known departures
 ----------------
@@ -20,7 +22,6 @@ A data chunk length of 0x7FFFF000 or more is what writers to a pipe leave behind
 ``both`` joins two channels, a window may span the joint.
 """
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from asdbench.data.digests import new_hash
+from asdbench.data.fingerprint import SoundFingerprint
 from asdbench.errors import InputError, unknown_name
 from asdbench.spec import SAMPLE_RATE_HZ
 
@@ -76,9 +79,10 @@ class ClipAudio:
     samples : number per channel
     sample_rate_hz, channels : of the file
     fault : what is suspicious about the samples, None if nothing (see :class:`SignalCheck`)
-    content_hash : BLAKE2b hash of the file's bytes (hex)
+    content_hash : hash of the content (hex; see :class:`ContentHash`)
     size_bytes, mtime_ns : of the file
-    spectrum : mean level of each of its bands, in dB (see :class:`MeanSpectrum`); None if it is not known
+    spectrum : mean level of each of its bands, in dB (see :class:`MeanSpectrum`)
+    fingerprint : words of its fingerprint, track by track (see `asdbench.data.fingerprint`)
     """
 
     samples: int
@@ -88,7 +92,36 @@ class ClipAudio:
     content_hash: str
     size_bytes: int
     mtime_ns: int
-    spectrum: Sequence[float] | None = None
+    spectrum: Sequence[float]
+    fingerprint: bytes
+
+
+class ContentHash:
+    """Hashes what a clip contains: BLAKE2b of sample rate, channels and decoded samples.
+
+    Files that decode to the same samples have the same hash, whatever their format and bit depth.
+
+    Examples
+    --------
+    >>> hashes = [ContentHash(16000, 1), ContentHash(16000, 1)]
+    >>> hashes[0].add(np.zeros((200, 1), np.float32))
+    >>> for _ in range(2):
+    ...     hashes[1].add(np.zeros((100, 1), np.float32))
+    >>> hashes[0].hexdigest() == hashes[1].hexdigest()
+    True
+    """
+
+    def __init__(self, sample_rate_hz: int, channels: int) -> None:
+        self._hash = new_hash(f"{sample_rate_hz} {channels}\n".encode())
+
+    def add(self, block: npt.NDArray[np.float32]) -> None:
+        """Take a block into account, Float32[ndarray, "sample channel"]."""
+        without_negative_zero = np.ascontiguousarray(block + np.float32(0), "<f4")
+        self._hash.update(without_negative_zero.data)
+
+    def hexdigest(self) -> str:
+        """Return the hash, hexadecimal."""
+        return self._hash.hexdigest()
 
 
 class SignalCheck:
@@ -101,7 +134,7 @@ class SignalCheck:
     Examples
     --------
     >>> check = SignalCheck()
-    >>> check.add(np.zeros((100, 1), np.int16))
+    >>> check.add(np.zeros((100, 1), np.float32))
     >>> check.fault()
     'silent'
     """
@@ -110,18 +143,17 @@ class SignalCheck:
         self._low = self._high = self._sum = np.zeros(0)
         self._n_samples = self._n_at_full_scale = 0
 
-    def add(self, block: npt.NDArray[Any]) -> None:
-        """Take a block (sample, channel) into account, int16 or float32."""
-        scale = _FULL_SCALE if block.dtype == np.int16 else 1.0
-        low, high = block.min(axis=0) / scale, block.max(axis=0) / scale
-        total = block.sum(axis=0, dtype=np.float64) / scale
+    def add(self, block: npt.NDArray[np.float32]) -> None:
+        """Take a block into account, Float32[ndarray, "sample channel"], full scale 1."""
+        low, high = block.min(axis=0), block.max(axis=0)
+        total = block.sum(axis=0, dtype=np.float64)
         if self._n_samples:
             low, high = np.minimum(low, self._low), np.maximum(high, self._high)
             total = total + self._sum
         self._low, self._high, self._sum = low, high, total
         self._n_samples += len(block)
         if high.max() >= _HIGHEST or low.min() <= -1:  # rarely, so that counting costs nothing
-            is_at_full_scale = (block >= _HIGHEST * scale) | (block <= -scale)
+            is_at_full_scale = (block >= _HIGHEST) | (block <= -1)
             self._n_at_full_scale += int(np.count_nonzero(is_at_full_scale))
 
     def fault(self) -> Fault | None:
@@ -146,7 +178,7 @@ class MeanSpectrum:
     Examples
     --------
     >>> spectrum = MeanSpectrum(16000)
-    >>> spectrum.add(np.full((16000, 1), 16384, np.int16))
+    >>> spectrum.add(np.full((16000, 1), 0.5, np.float32))
     >>> len(spectrum.levels_db())
     16
     """
@@ -161,10 +193,8 @@ class MeanSpectrum:
         self._sum = np.zeros(SPECTRUM_BANDS)
         self._n_frames = 0
 
-    def add(self, block: npt.NDArray[Any]) -> None:
-        """Take a block (sample, channel) into account, int16 or float32; a remainder of a frame is not."""
-        scale = _FULL_SCALE if block.dtype == np.int16 else 1.0
-        wave = block.astype(np.float32) / np.float32(scale)
+    def add(self, wave: npt.NDArray[np.float32]) -> None:
+        """Take a block (sample, channel), full scale 1, into account; a remainder of a frame is not."""
         if len(wave) < self._frame:
             wave = np.pad(wave, ((0, self._frame - len(wave)), (0, 0)))
         frames = wave[: len(wave) // self._frame * self._frame].reshape(-1, self._frame, wave.shape[1])
@@ -190,23 +220,24 @@ def inspect_clip(path: Path) -> ClipAudio:
         :func:`check_rate` refuses, not WAV or FLAC, or unreadable.
     """
     with _opened(path) as (file, sound):
-        samples, check, spectrum = 0, SignalCheck(), MeanSpectrum(sound.samplerate)
-        for block in _blocks(path, sound, integer="int16"):
+        rate_hz, samples = sound.samplerate, 0
+        check, spectrum, fingerprint = SignalCheck(), MeanSpectrum(rate_hz), SoundFingerprint(rate_hz)
+        content = ContentHash(rate_hz, sound.channels)
+        for block in _blocks(path, sound):
             samples += len(block)
-            check.add(block)
-            spectrum.add(block)
-        file.seek(0)
-        content_hash = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+            for part in (content, check, spectrum, fingerprint):
+                part.add(block)
         status = os.fstat(file.fileno())
         return ClipAudio(
             samples,
-            sound.samplerate,
+            rate_hz,
             sound.channels,
             check.fault(),
-            content_hash,
+            content.hexdigest(),
             status.st_size,
             status.st_mtime_ns,
             spectrum.levels_db(),
+            fingerprint.to_bytes(),
         )
 
 
@@ -264,7 +295,7 @@ def decoded(path: Path) -> Iterator[DecodedAudio]:
         The file is bad in a way that :func:`inspect_clip` names; on opening, or at the bad block.
     """
     with _opened(path) as (_, sound):
-        blocks = _blocks(path, sound, integer="float32")
+        blocks = _blocks(path, sound)
         yield DecodedAudio(sound.samplerate, sound.channels, sound.frames, blocks)
 
 
@@ -352,13 +383,13 @@ def _missing_wav_bytes(file: FileIO, size_bytes: int) -> int:
     return 0
 
 
-def _blocks(path: Path, sound: Any, *, integer: str) -> Iterator[npt.NDArray[Any]]:
-    """Decode all to blocks (sample, channel): float files as float32, integer files as ``integer``."""
+def _blocks(path: Path, sound: Any) -> Iterator[npt.NDArray[np.float32]]:
+    """Decode all to blocks, Float32[ndarray, "sample channel"]."""
     is_float = sound.subtype in ("FLOAT", "DOUBLE")
     frames = 0
     while True:
         try:
-            block = sound.read(_BLOCK_FRAMES, dtype="float32" if is_float else integer, always_2d=True)
+            block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             detail = error.error_string.strip().rstrip(".")
             raise BadAudio(path, f"truncated or damaged: it does not decode to its end ({detail})") from error

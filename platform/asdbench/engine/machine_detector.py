@@ -321,7 +321,7 @@ class MachineDetector:
 
     def _notes(self, clip: Clip, channels: int) -> Iterator[str]:
         check = SignalCheck()
-        check.add(clip[:, None])
+        check.add(clip[:, None].astype(np.float32) / np.float32(32768))
         fault = check.fault()
         if fault is not None:
             yield FAULTS[fault]

@@ -305,6 +305,7 @@ def test_what_lies_aside_is_noted(tmp_path: Path) -> None:
 def test_unchanged_files_are_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_type(tmp_path)
     first = index_folder(tmp_path)
+    known = first.clips.join(first.fingerprints, on="path")
     decoded: list[str] = []
 
     def watched(path: Path) -> object:
@@ -312,10 +313,11 @@ def test_unchanged_files_are_not_decoded_again(tmp_path: Path, monkeypatch: pyte
         return facts_or_reason(path)
 
     monkeypatch.setattr(clips_module, "facts_or_reason", watched)
-    again = index_folder(tmp_path, previous=first.clips)
+    again = index_folder(tmp_path, previous=known)
     assert decoded == []
     assert again.clips.equals(first.clips)
     assert again.truth.equals(first.truth)
+    assert again.fingerprints.equals(first.fingerprints)
 
     same_size, other_size, moved = (tmp_path / "fan" / name for name in NAMES[:3])
     write_clip(same_size, 77)
@@ -326,7 +328,7 @@ def test_unchanged_files_are_not_decoded_again(tmp_path: Path, monkeypatch: pyte
     target = moved.with_name("section_00_source_train_normal_0009_spd_2_m-n_A.wav")
     moved.rename(target)
     seen: list[tuple[int, int]] = []
-    index_folder(tmp_path, previous=first.clips, progress=lambda done, of: seen.append((done, of)))
+    index_folder(tmp_path, previous=known, progress=lambda done, of: seen.append((done, of)))
     assert sorted(decoded) == sorted([f"fan/{NAMES[0]}", f"fan/{NAMES[1]}", f"fan/train/{target.name}"])
     assert seen == [(6, 9), (7, 9), (8, 9), (9, 9)]
 

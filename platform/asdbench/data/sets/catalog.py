@@ -2,16 +2,15 @@
 
 Conventions
 -----------
-A registration is the folder ``data/<name>/`` of the data home: ``dataset.json`` and the two Parquet tables
-that it names (clips and truth). The JSON file is written last and atomically: until then the old registration
-holds, whatever happens. Recordings stay in place and are only read.
+A registration is the folder ``data/<name>/`` of the data home: ``dataset.json`` and the three Parquet tables
+that it names (clips, truth and fingerprints). The JSON file is written last and atomically: until then the
+old registration holds, whatever happens. Recordings stay in place and are only read.
 
-A clip table without the column ``subset`` comes from an older version: all of its clips are development
-clips. One without the column ``fault`` does not tell which clips are suspicious, and one without the column
-``spectrum`` which are similar.
+A registration by a version that knew clips by the bytes of their files is refused, with the command that
+registers the recordings again.
 
 A data set's fingerprint covers what a score can depend on (content, machine type, section, split, domain,
-attributes, recording, channel policy, whether spectra are known) and nothing else: not file names, paths,
+attributes, recording, channel policy) and nothing else: not file names, paths,
 times, labels or subsets, nor the domains of evaluation test clips, which come with the labels.
 """
 
@@ -21,17 +20,17 @@ import os
 import re
 import shlex
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import polars as pl
 
 from asdbench.data.audio import CHANNEL_POLICIES, ChannelPolicy
-from asdbench.data.sets.clips import CLIP_SCHEMA, Progress, index_folder, index_manifest
+from asdbench.data.sets.clips import CLIP_SCHEMA, FINGERPRINT_SCHEMA, Progress, index_folder, index_manifest
 from asdbench.data.sets.entries import BadFile
 from asdbench.data.sets.layouts import SPLITS, SUBSETS, Layout
 from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_truth
@@ -43,7 +42,7 @@ from asdbench.spec import SAMPLE_RATE_HZ
 if TYPE_CHECKING:
     from asdbench.metrics import Rule
 
-_FORMAT = 1
+_FORMAT = 2  # 1 hashed the bytes of files
 
 
 class _Record(TypedDict):
@@ -58,6 +57,7 @@ class _Record(TypedDict):
     notes: list[str]
     clips: str
     truth: str
+    fingerprints: str
     layout: str | None
     manifest: str | None
 
@@ -71,11 +71,10 @@ _RECORD_TYPES = {
     "notes": list,
     "clips": str,
     "truth": str,
+    "fingerprints": str,
     "layout": str | None,
     "manifest": str | None,
 }
-_COLUMNS_ADDED_LATER = {"subset": "dev", "fault": None, "spectrum": None}  # of the clip table
-_ADDED_LATER = {"layout": None, "manifest": None}  # keys that older registrations lack
 _LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "domain": pl.Utf8()})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LICENSE_FILE = re.compile(r"(licen[cs]e|readme)", re.IGNORECASE)
@@ -202,7 +201,6 @@ class DataSet:
         hidden = (pl.col("subset") == "eval") & (pl.col("split") == "test")
         rows = rows.with_columns(domain=pl.when(~hidden).then(pl.col("domain")))
         lines = sorted(json.dumps(row, sort_keys=True) for row in rows.select(_FINGERPRINTED).iter_rows())
-        lines += ["without spectra"] if rows["spectrum"].has_nulls() else []
         return hashlib.blake2b("\n".join([self.channels, *lines]).encode(), digest_size=32).hexdigest()
 
 
@@ -310,12 +308,19 @@ def add(
         "manifest": str(manifest) if manifest else None,
         "clips": "",
         "truth": "",
+        "fingerprints": "",
     }
     entered = (
         pl.DataFrame(schema=_LABEL_SCHEMA) if previous is None else _entered_labels(workspace, name, previous)
     )
     entered = entered.join(index.clips, on="clip_id", how="semi").join(index.truth, on="clip_id", how="anti")
-    return _register(workspace, name, record, *_labeled(index.clips, index.truth, entered))
+    return _register(
+        workspace,
+        name,
+        record,
+        *_labeled(index.clips, index.truth, entered),
+        fingerprints=index.fingerprints,
+    )
 
 
 def label(data: DataSet, labels: pl.DataFrame) -> DataSet:
@@ -359,18 +364,33 @@ def _entered_labels(workspace: Workspace, name: str, clips: pl.DataFrame) -> pl.
 
 
 def _register(
-    workspace: Workspace, name: str, record: _Record, clips: pl.DataFrame, truth_table: pl.DataFrame
+    workspace: Workspace,
+    name: str,
+    record: _Record,
+    clips: pl.DataFrame,
+    truth_table: pl.DataFrame,
+    *,
+    fingerprints: pl.DataFrame | None = None,
 ) -> DataSet:
-    """Write the tables, then the record that names them; remove the replaced tables last."""
+    """Write the tables, then the record that names them; remove the replaced tables last.
+
+    Without ``fingerprints``, those that the record names stay.
+    """
     token = uuid.uuid4().hex[:12]
     record = {**record, "clips": f"clips-{token}.parquet", "truth": f"truth-{token}.parquet"}
+    if fingerprints is not None:
+        record["fingerprints"] = f"fingerprints-{token}.parquet"
     workspace.check_home()
     folder = workspace.home / "data" / name
-    replaced = _tables(workspace, name)
-    tables = (folder / record["clips"], folder / record["truth"])
+    replaced = [path for path in _tables(workspace, name) if path.name != record["fingerprints"]]
+    tables = [folder / record["clips"], folder / record["truth"]]
     try:
         with replacing(tables[0]) as temporary:
             clips.write_parquet(temporary)
+        if fingerprints is not None:
+            tables.append(folder / record["fingerprints"])
+            with replacing(tables[-1]) as temporary:
+                fingerprints.write_parquet(temporary)
         save_truth(tables[1], truth_table)
         write_json(folder / "dataset.json", record)
     except BaseException as error:
@@ -427,11 +447,6 @@ def _load(workspace: Workspace, name: str, record: _Record) -> DataSet:
         clips = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _damaged(name, error, record) from error
-    for column, value in _COLUMNS_ADDED_LATER.items():
-        if column not in clips.columns:  # registered by an older version
-            clips = clips.with_columns(pl.lit(value, CLIP_SCHEMA[column]).alias(column))
-    if set(clips.columns) == set(CLIP_SCHEMA):
-        clips = clips.select(list(CLIP_SCHEMA))
     if clips.schema != CLIP_SCHEMA:
         raise _damaged(name, f"its clip table has the columns {', '.join(clips.columns)}", record)
     try:
@@ -534,9 +549,10 @@ def _record(workspace: Workspace, name: str) -> _Record:
         record = read_json(workspace.home / "data" / name / "dataset.json")
     except (OSError, ValueError) as error:
         raise _damaged(name, error.__cause__ or error) from error
+    if isinstance(record, dict) and record.get("format") == 1 and record.keys() >= {"root", "channels"}:
+        raise _outdated(name, record)
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise _damaged(name, f"its format is not {_FORMAT}")
-    record = _ADDED_LATER | record
     for key, kind in _RECORD_TYPES.items():
         if not isinstance(record.get(key, ...), kind):
             raise _damaged(name, f"its {key!r} is missing or has the wrong type")
@@ -567,7 +583,11 @@ def _tables(workspace: Workspace, name: str) -> list[Path]:
         record = _record(workspace, name)
     except InputError:
         return []
-    return [workspace.home / "data" / name / table for table in (record["clips"], record["truth"])]
+    return [workspace.home / "data" / name / table for table in _table_names(record)]
+
+
+def _table_names(record: _Record) -> list[str]:
+    return [record["clips"], record["truth"], record["fingerprints"]]
 
 
 def _remove(tables: Iterable[Path]) -> None:
@@ -576,12 +596,16 @@ def _remove(tables: Iterable[Path]) -> None:
 
 
 def _previous_clips(workspace: Workspace, name: str, root: Path) -> pl.DataFrame | None:
-    """Return the clip table registered as ``name``, if it is intact and has the same root."""
+    """Return the clips registered as ``name``, with fingerprints, if they are intact and of the same root."""
     try:
         dataset = load(workspace, name)
-    except InputError:
+        table = workspace.home / "data" / name / _record(workspace, name)["fingerprints"]
+        fingerprints = pl.read_parquet(table)
+    except (InputError, OSError, pl.exceptions.PolarsError):
         return None
-    return dataset.clips if dataset.root == root else None
+    if dataset.root != root or fingerprints.schema != FINGERPRINT_SCHEMA:
+        return None
+    return dataset.clips.join(fingerprints, on="path")
 
 
 def _license(root: Path, clips: pl.DataFrame) -> str | None:
@@ -609,6 +633,18 @@ def _license(root: Path, clips: pl.DataFrame) -> str | None:
             about = f"{scope}: " if scope else ""
             texts += [about + _LICENSE_HEADING.sub("", " ".join(text.split())) for text in paragraphs]
     return "\n".join(dict.fromkeys(texts)) or None
+
+
+def _outdated(name: str, record: Mapping[str, Any]) -> InputError:
+    command = ["asdbench", "data", "add", name, str(record["root"]), "--channels", str(record["channels"])]
+    for option in ("manifest", "layout"):
+        if value := record.get(option):
+            command += [f"--{option}", str(value)]
+    return InputError(
+        f"an older version registered the data set {name!r}: it knew clips by the bytes of their files, which"
+        f" misses copies in another format; register its recordings again with {shlex.join(command)!r} (and"
+        f" repeat 'asdbench data labels' if labels were added)"
+    )
 
 
 def _damaged(name: str, reason: object, record: _Record | None = None) -> InputError:

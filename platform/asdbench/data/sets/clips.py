@@ -9,7 +9,9 @@ Conventions
 -----------
 ``clip_id`` is derived from the content of a file, and the table is ordered by it within a split: neither ids
 nor order reveal a name or a label. The labels of test clips go to a separate truth table (see ``truth``).
-Paths are POSIX and relative to the folder. Two clips have equal content if their files have equal bytes.
+Paths are POSIX and relative to the folder. Two clips have equal content if they have the same decoded samples
+at the same sample rate (see `asdbench.data.audio.ContentHash`), whatever their file formats. A test clip is a
+probable copy of a training clip if their fingerprints agree (see `asdbench.data.sets.copies`).
 
 ``split`` is train, test or supplemental; supplemental clips are neither trained on nor scored unless a system
 asks for them. ``subset`` is dev or eval, as given by the folder or the manifest; otherwise eval for a section
@@ -27,7 +29,7 @@ A file counts as unchanged if its path, size and modification time are unchanged
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,8 @@ from typing import NotRequired, TypedDict
 import polars as pl
 
 from asdbench.data.audio import ClipAudio, facts_or_reason
+from asdbench.data.fingerprint import words_from_bytes
+from asdbench.data.sets.copies import ProbableCopy, probable_copies
 from asdbench.data.sets.entries import BadFile, ClipEntry, Findings, Listing
 from asdbench.data.sets.folders import list_folder
 from asdbench.data.sets.layouts import Layout
@@ -67,6 +71,8 @@ CLIP_SCHEMA = pl.Schema(
     }
 )
 
+FINGERPRINT_SCHEMA = pl.Schema({"path": pl.Utf8(), "fingerprint": pl.Binary()})
+
 Progress = Callable[[int, int], None]
 
 
@@ -90,7 +96,7 @@ class _ClipRow(TypedDict):
     content_hash: str
     size_bytes: int
     mtime_ns: int
-    spectrum: Sequence[float] | None
+    spectrum: Sequence[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +106,7 @@ class Index:
     Attributes
     ----------
     clips, truth : the clip table (``CLIP_SCHEMA``) and the truth table (``TRUTH_SCHEMA``), without bad files
+    fingerprints : ``FINGERPRINT_SCHEMA``, one row per file that can be decoded
     bad : files that cannot be used
     notes : remarks for the user
     layout : the layout of the folder, None for a manifest
@@ -107,6 +114,7 @@ class Index:
 
     clips: pl.DataFrame
     truth: pl.DataFrame
+    fingerprints: pl.DataFrame
     bad: list[BadFile]
     notes: list[str]
     layout: Layout | None = None
@@ -132,8 +140,8 @@ def index_folder(
     workers:
         Number of decoding threads (default: one per processor).
     previous:
-        Clip table of an earlier index of the same folder: files of equal path, size and modification time are
-        not decoded again.
+        Clip table of an earlier index of the same folder, with the column ``fingerprint``: files of equal
+        path, size and modification time are not decoded again.
     progress:
         Called with the number of files done and of all files.
 
@@ -200,6 +208,7 @@ def _indexed(
         if entry.path in facts and entry.path not in findings.reasons
     ]
     rows = _without_leaks(rows, findings)
+    rows = _without_copies(rows, facts, findings)
     rows = _of_trained_types(rows, listing.machine_types, findings)
 
     rows.sort(key=lambda row: (row["machine_type"], row["split"], row["section"], row["path"]))
@@ -215,7 +224,7 @@ def _indexed(
         },
         schema=TRUTH_SCHEMA,
     ).sort("clip_id")
-    return Index(clips, truth, findings.listed(), findings.notes, layout)
+    return Index(clips, truth, _fingerprints(facts), findings.listed(), findings.notes, layout)
 
 
 def _subsets(entries: Sequence[ClipEntry]) -> dict[tuple[str, str], str]:
@@ -268,7 +277,7 @@ def _known_facts(previous: pl.DataFrame | None) -> dict[str, ClipAudio]:
     if previous is None:
         return {}
     columns = ("samples", "sample_rate_hz", "channels", "fault", "content_hash", "size_bytes", "mtime_ns")
-    known = previous.drop_nulls("spectrum").select("path", *columns, "spectrum")  # an older version had none
+    known = previous.select("path", *columns, "spectrum", "fingerprint")
     return {path: ClipAudio(*values) for path, *values in known.iter_rows()}
 
 
@@ -326,6 +335,41 @@ def _without_leaks(rows: list[_ClipRow], findings: Findings) -> list[_ClipRow]:
         what = "clip repeats" if len(pairs) == 1 else "clips repeat"
         findings.notes.append(f"{machine_type}/{split}: {len(pairs)} {what} another's content ({pairs[0]})")
     return kept
+
+
+def _without_copies(
+    rows: list[_ClipRow], facts: Mapping[str, ClipAudio], findings: Findings
+) -> list[_ClipRow]:
+    """Drop test clips that are probably the same recording as a clip that is trained on."""
+    tested, trained = (
+        [row for row in rows if (row["split"] == "test") == is_tested] for is_tested in (True, False)
+    )
+    copies: dict[str, ProbableCopy] = {}
+    for machine_type in {row["machine_type"] for row in rows}:
+        sides = (
+            {
+                row["path"]: words_from_bytes(facts[row["path"]].fingerprint, channels=row["channels"])
+                for row in side
+                if row["machine_type"] == machine_type
+            }
+            for side in (tested, trained)
+        )
+        copies.update(probable_copies(*sides))
+    kinds = {row["path"]: "supplemental" if row["split"] == "supplemental" else "training" for row in trained}
+    for path, copy in copies.items():
+        findings.bad(
+            path,
+            f"probably the same recording as the {kinds[copy.original]} clip {copy.original} (they share"
+            f" {copy.shared_s:.1f} s)",
+        )
+    return [row for row in rows if row["path"] not in copies]
+
+
+def _fingerprints(facts: Mapping[str, ClipAudio]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"path": [*facts], "fingerprint": [audio.fingerprint for audio in facts.values()]},
+        schema=FINGERPRINT_SCHEMA,
+    )
 
 
 def _of_trained_types(

@@ -1,0 +1,86 @@
+"""Attacks on the split: test clips that come back among the training clips, in another form."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asdbench.data.sets import catalog
+from asdbench.data.sets.catalog import BadFolder
+from asdbench.data.sets.clips import index_folder
+from asdbench.io.workspace import Workspace
+
+N_TEST = 40
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A machine type of noise clips (flac): five to train on, forty to test on."""
+    root = tmp_path / "set"
+    names = [f"train/section_00_source_train_normal_{n:04d}_spd_1.flac" for n in range(5)]
+    names += [
+        f"test/section_00_source_test_{label}_{n:04d}_spd_1.flac"
+        for label in ("normal", "anomaly")
+        for n in range(N_TEST // 2)
+    ]
+    for seed, name in enumerate(names):
+        path = root / "fan" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wave = np.random.default_rng(seed).normal(0, 0.1, 16000)
+        soundfile.write(path, wave, 16000)
+    return root
+
+
+def clips_to_copy(folder: Path) -> list[Path]:
+    return sorted((folder / "fan" / "test").iterdir())
+
+
+def train_on(folder: Path, number: int, wave: np.ndarray, *, suffix: str = "wav", subtype: str) -> None:
+    path = folder / "fan" / "train" / f"section_00_source_train_normal_{100 + number:04d}_spd_1.{suffix}"
+    soundfile.write(path, wave, 16000, subtype=subtype)
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_24")])
+def test_test_clips_encoded_again_are_a_data_leak(folder: Path, suffix: str, subtype: str) -> None:
+    assert index_folder(folder).bad == []
+    for number, path in enumerate(clips_to_copy(folder)):
+        train_on(folder, number, soundfile.read(path)[0], suffix=suffix, subtype=subtype)
+    bad = index_folder(folder).bad
+    assert len(bad) == N_TEST
+    assert bad[0].reason == (
+        "data leak: its content equals that of the training clip fan/train/"
+        f"section_00_source_train_normal_0100_spd_1.{suffix}"
+    )
+    with pytest.raises(BadFolder, match="40 problems"):
+        catalog.add(Workspace.from_environment(), "mine", folder)
+
+
+def test_test_clips_in_another_form_are_probable_copies(folder: Path) -> None:
+    for number, path in enumerate(clips_to_copy(folder)[:8]):
+        train_on(folder, number, 0.5 * soundfile.read(path)[0][1234:], subtype="PCM_16")
+    bad = index_folder(folder).bad
+    assert [problem.path for problem in bad] == [
+        f"fan/test/{path.name}" for path in clips_to_copy(folder)[:8]
+    ]
+    assert bad[7].reason == (
+        "probably the same recording as the training clip fan/train/"
+        "section_00_source_train_normal_0107_spd_1.wav (they share 0.9 s)"
+    )
+
+
+def test_skip_bad_leaves_probable_copies_out(folder: Path) -> None:
+    train_on(folder, 0, 0.5 * soundfile.read(clips_to_copy(folder)[3])[0], subtype="PCM_16")
+    workspace = Workspace.from_environment()
+    data = catalog.add(workspace, "mine", folder, skip_bad=True)
+    assert [problem.path for problem in data.left_out] == [f"fan/test/{clips_to_copy(folder)[3].name}"]
+    assert data.clips.filter(split="test").height == N_TEST - 1
+    again = catalog.add(workspace, "mine", folder, skip_bad=True)  # from stored fingerprints
+    assert again.left_out == data.left_out
+
+
+def test_training_clips_may_resemble_one_another(folder: Path) -> None:
+    train_on(
+        folder, 0, 0.5 * soundfile.read(sorted((folder / "fan/train").iterdir())[0])[0], subtype="PCM_16"
+    )
+    assert index_folder(folder).bad == []
