@@ -64,6 +64,7 @@ class SpectraGauss(System[Config]):
   volume = {2},
   year = {1936}
 }"""
+    chosen_on = ("shop", "demo")  # statistics, hop and ridge; see docs/systems.md
 
     def __init__(self, config: Config, facts: TrainingFacts) -> None:
         super().__init__(config, facts)

@@ -418,6 +418,16 @@ def test_who_has_settings_that_labels_chose() -> None:
     assert chosen_on("baseline-mse", preset="fast,narrow") == {"shop", "demo"}
     assert chosen_on("ensemble", {"members": "multitask-mel,baseline-mse@narrow"}) == {"shop", "demo"}
     assert chosen_on("ensemble", {"members": "multitask-mel,baseline-mse"}, "narrow") == {"shop", "demo"}
+    assert chosen_on("spectra-gauss") == chosen_on("spectra-gauss", {"ridge": 0.2}) == {"shop", "demo"}
+    assert chosen_on("ensemble", {"members": "spectra-gauss,baseline-mse"}) == {"shop", "demo"}
+
+
+@pytest.mark.parametrize("body", ['chosen_on = ("shop")', 'presets = {"mine": Preset({}, ("shop"))}'])
+def test_one_name_without_a_comma_is_no_provenance(install: Install, body: str) -> None:
+    text = "from asdbench.presets import Preset\n" + code("Theirs", body=body)
+    install("their_module", text, theirs="their_module:Theirs")
+    with pytest.raises(InputError, match=r"chosen_on.* is 'shop'; it must be a tuple of names of data sets"):
+        registry.configure("theirs")
 
 
 @pytest.mark.parametrize("preset", ['"Fast": {"width": 4}', '"a,b": {"width": 4}', '"fast": 4'])

@@ -36,6 +36,9 @@ def _parts(system: Configured) -> Iterator[str]:
     yield f"# {system.name}"
     yield _linked(_docstring(system))
     yield f"Source: `{registry.source(system.name).place}`."
+    if system.system.chosen_on:
+        names = ", ".join(map(code, system.system.chosen_on))
+        yield f"The method and its defaults were chosen with the labels of these data sets in sight: {names}."
     yield f"```sh\nasdbench run {system.name} --data demo --preset demo\n```"
     yield "## Settings"
     yield (

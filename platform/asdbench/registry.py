@@ -222,6 +222,9 @@ def _flaw(system: "type[System]") -> str | None:
                 f"{system.__name__}.presets has {preset!r}: {given!r}; a preset has a name of lowercase "
                 f"letters, digits and hyphens, and is a dict of settings or an asdbench.Preset"
             )
+    flaw = _provenance_flaw(system)
+    if flaw is not None:
+        return flaw
     if system.scope not in get_args(Scope):
         allowed = " or ".join(map(repr, get_args(Scope)))
         return f"{system.__name__}.scope is {system.scope!r}; it must be {allowed}"
@@ -336,11 +339,12 @@ class Configured:
         return self.system.transductive or any(member.is_transductive() for member in self.members)
 
     def chosen_on(self) -> set[str]:
-        """Return the data sets whose labels chose settings that this system, or a member of it, has.
+        """Return the data sets whose labels chose this system or settings that it has, or those of a member.
 
         These are the settings of presets with ``chosen_on``, however they were requested.
         """
-        names = {name for member in self.members for name in member.chosen_on()}
+        names = {*self.system.chosen_on, *(self.trained.system.chosen_on if self.trained else ())}
+        names |= {name for member in self.members for name in member.chosen_on()}
         values, settings = self.own_values(), _settings(self.system)
         for preset in presets_of(self.name).values():
             chosen = {
@@ -634,6 +638,18 @@ def _member(text: str, values: Mapping[str, object], preset: str | None) -> Conf
     presets = ",".join([*split_presets(preset), *variant.presets])
     configured = configure(variant.system, {**values, **variant.settings}, preset=presets or None)
     return configured if text == variant.system else dataclasses.replace(configured, variant=variant)
+
+
+def _provenance_flaw(system: "type[System]") -> str | None:
+    """Return which ``chosen_on`` is no tuple of names, as a single name without a comma is none."""
+    owners = {f"{system.__name__}.chosen_on": system.chosen_on}
+    for preset, given in system.presets.items():
+        if isinstance(given, Preset):
+            owners[f"chosen_on of {system.__name__}.presets[{preset!r}]"] = given.chosen_on
+    for owner, names in owners.items():
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            return f"{owner} is {names!r}; it must be a tuple of names of data sets, such as ('factory',)"
+    return None
 
 
 @cache

@@ -532,6 +532,9 @@ class System(nn.Module, Generic[ConfigT]):
         of the data set, whichever of them are asked for; the hold-out of each is kept out of it. Training
         rows of all types are ordinary rows, so there are no pseudo-anomalies. The back end is fitted and
         clips are scored for each machine type, with its own training clips.
+    chosen_on
+        Names of the data sets whose labels were looked at when the method or its defaults were chosen. Their
+        leaderboards mark all of its rows.
     transductive
         Whether a clip's score may depend on the other test clips. By default each scoring checks that it does
         not; results of a system that declares it are marked.
@@ -542,6 +545,7 @@ class System(nn.Module, Generic[ConfigT]):
     presets: ClassVar[Mapping[str, Preset | Mapping[str, object]]] = {}
     training_of: ClassVar[str | None] = None
     scope: ClassVar[Scope] = "machine"
+    chosen_on: ClassVar[tuple[str, ...]] = ()
     transductive: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:

@@ -2,7 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
+from asdbench import registry
 from asdbench.driver.export import ExportRequest, export_model, export_system
 from asdbench.engine.detector import Detector
 from asdbench.engine.evaluation import decision_threshold
@@ -36,13 +38,21 @@ def test_the_normal_level_is_of_training_normals(exported: Exported) -> None:
     assert Detector.load(exported.folder).machine("fan").normal_level_db.allclose(expected)
 
 
-def test_one_machine_type_can_be_exported_alone(exported: Exported, tmp_path: Path) -> None:
+def test_one_machine_type_can_be_exported_alone(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Detector.load(exported.folder).record.chosen_on == ()
+    monkeypatch.setattr(registry.get("baseline-mse"), "chosen_on", ("tiny",))
     request = ExportRequest(
         "baseline-mse", "tiny", ["valve"], settings=StoredRunOptions(None, AUTOENCODER), threshold="tail"
     )
     record = export_system(request, exported.data.workspace, tmp_path / "new" / "detector")
     detector = Detector.load(tmp_path / "new" / "detector")
     assert detector.machine_types == tuple(record.machines) == ("valve",)
+    assert detector.record.chosen_on == ("tiny",)
+    assert yaml.safe_load((tmp_path / "new/detector/MLmodel").read_text())["metadata"]["chosen_on"] == [
+        "tiny"
+    ]
     found = detector.score(exported.recording("valve"), 16_000)
     assert found.score == pytest.approx(exported.test_clips("valve")["score"][0])
     assert found.threshold == record.machines["valve"].thresholds["tail"].threshold

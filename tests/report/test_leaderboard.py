@@ -286,7 +286,7 @@ def test_settings_of_a_preset_that_these_labels_chose_are_marked(monkeypatch: py
         assert not rows(others, machine_types=["fan"])[0]["chosen_on_labels"]
     markdown = str(render(table, format="markdown", title="demo"))
     assert "| baseline-mse (chosen on this data's labels) | `hidden=16 epochs=3` |" in markdown
-    assert "that was chosen with the labels of these clips" in markdown
+    assert "was chosen with the labels of these clips" in markdown
     assert "chosen on this data's labels" in printed(table, width=120)
     assert "chosen on this data's labels" not in printed(rows(records[1:2], machine_types=["fan"]), width=120)
     assert json.loads(str(render(table, format="json", title="demo")))[0]["chosen_on_labels"] in (True, False)
@@ -320,6 +320,12 @@ def test_results_of_another_major_version_are_marked() -> None:
         shown = printed(found, width=120)
         assert shown.count("made with asdbench 0.1.9, torch 1.13.1+cpu") == 1
         assert "results of another major version than the newest here" in " ".join(shown.split())
+
+
+def test_a_method_that_these_labels_chose_is_marked() -> None:
+    records = [result("spectra-gauss", data=name) for name in ("demo", "shop", "factory")]
+    tables = [rows([record], machine_types=["fan"]) for record in records]
+    assert [row["chosen_on_labels"] for (row,) in tables] == [True, True, False]
 
 
 def test_json_and_csv_say_what_a_row_is_tuned_by() -> None:

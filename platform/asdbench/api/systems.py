@@ -68,6 +68,7 @@ class Settings(Report):
         it alone) and ``change_requires``: retraining, rescoring or refusion
     presets : the settings that differ from the defaults, by preset
     chosen_on : names of the data sets whose labels chose these settings, by preset
+    method_chosen_on : those whose labels chose the method or its defaults
     """
 
     system: str
@@ -75,6 +76,7 @@ class Settings(Report):
     rows: tuple[Row, ...]
     presets: Mapping[str, Mapping[str, SettingValue]]
     chosen_on: Mapping[str, tuple[str, ...]]
+    method_chosen_on: tuple[str, ...] = ()
 
     def tables(self) -> list[DisplayTable]:
         """Return a table with a row for each setting."""
@@ -94,6 +96,8 @@ class Settings(Report):
             yield Text(text if is_list else " ".join(text.split()))
             yield ""
         yield from self.tables()
+        if self.method_chosen_on:
+            yield Text(f"method and defaults were chosen on the labels of {', '.join(self.method_chosen_on)}")
         for preset, changed in self.presets.items():
             chosen_on = self.chosen_on[preset]
             choice = f" (chosen on the labels of {', '.join(chosen_on)})" if chosen_on else ""
@@ -162,4 +166,5 @@ def settings(system: str) -> Settings:
         ),
         {preset: registry.configure(system, preset=preset).changed() for preset in presets},
         {preset: given.chosen_on for preset, given in presets.items()},
+        configured.system.chosen_on,
     )

@@ -182,6 +182,7 @@ def _write_detector(
         settings=first.configured.values(),
         changed_settings=first.configured.changed(),
         code=code_of(first.configured),
+        chosen_on=tuple(sorted(first.configured.chosen_on())),
         seed=first.seed,
         threshold_method=threshold,
         machines={},

@@ -137,6 +137,7 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ----------
     system, settings, changed_settings : the system, all its settings, and those that differ from the defaults
     code : hash of the system's code
+    chosen_on : names of the data sets whose labels chose the system or settings that it has
     seed : random seed of training
     threshold_method : method of the decision threshold unless another is chosen
     machines : detectors by machine type
@@ -156,6 +157,7 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     data: DataCard
     versions: Versions
     created: str
+    chosen_on: tuple[str, ...] = ()
     digest: str = ""
     schema_version: int = SCHEMA_VERSION
 

@@ -14,8 +14,9 @@ whose metrics become columns: a data set without domains has ``auc`` and ``pauc`
 
 A row whose settings a search has chosen with labels is marked as dev-tuned, and the seeds that the search saw
 do not count where it has others (:mod:`asdbench.report.fresh_scores`). It stays separate from an untuned
-row, even one with the same settings. A row with the settings of a preset that was chosen on the development
-labels of the same data set is marked, too (:class:`asdbench.presets.Preset`).
+row, even one with the same settings. A row of a system, or with the settings of a preset, that was chosen on
+the development labels of the same data set is marked, too (``chosen_on`` of
+:class:`asdbench.system.System` and of :class:`asdbench.presets.Preset`).
 """
 
 import contextlib
@@ -75,7 +76,7 @@ def rows(
         One row per system, changed settings and search, the best first, those without a complete seed last:
         ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict of what
         `asdbench.engine.result_record.SearchProvenance` holds of the search that chose them),
-        ``chosen_on_labels`` (whether the settings are those of a preset that was chosen on the development
+        ``chosen_on_labels`` (whether the method or a preset of its settings was chosen on the development
         labels of this data set), ``transductive`` (whether a clip's score may depend on the other test
         clips), ``subset``,
         ``official_score`` and ``official_score_std``, the metrics of the rule by name (its means over types

@@ -498,8 +498,8 @@ def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
         )
     if any(row.get("chosen_on_labels") for row in rows):
         shown.append(
-            f"{CHOSEN_ON_LABELS}: the settings are those of a preset that was chosen with the labels of "
-            f"these clips, so this score is optimistic."
+            f"{CHOSEN_ON_LABELS}: the method or a preset of its settings was chosen with the labels of these "
+            f"clips, so this score is optimistic."
         )
     if any(row.get("transductive") for row in rows):
         shown.append(

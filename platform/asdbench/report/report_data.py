@@ -236,6 +236,8 @@ def row_labels(table: Sequence[Row]) -> list[str]:
 
     >>> row_labels([{"system": "a", "settings": {"epochs": 3}, "tuned": None}])
     ['a']
+    >>> row_labels([{"system": "a", "settings": {}, "tuned": None, "chosen_on_labels": True}])
+    ['a (chosen on labels)']
     """
     systems = [row["system"] for row in table]
     labels = []
@@ -243,6 +245,8 @@ def row_labels(table: Sequence[Row]) -> list[str]:
         parts = [row["system"]]
         if row["tuned"]:
             parts.append("(dev-tuned)")
+        if row.get("chosen_on_labels"):
+            parts.append("(chosen on labels)")
         if systems.count(row["system"]) > 1 and row["settings"]:
             parts.append(" ".join(format_settings(row["settings"])))
         labels.append(shortened(" ".join(parts), _LABEL_LENGTH))

@@ -58,6 +58,7 @@ def save_model(content: Path, folder: Path, record: ExportRecord) -> None:
                 "data": record.data.name,
                 "machine_types": list(record.machines),
                 "fingerprint": record.data.fingerprint,
+                "chosen_on": list(record.chosen_on),
             },
         )
 
