@@ -340,7 +340,18 @@ WAIT = """
             time.sleep(0.1)
 """
 TUNED_SWEEP = (
-    *("--data", "swept", "--systems", "baseline-mse", "my-system", "ensemble", "--trials", "3"),
+    *(
+        "--data",
+        "swept",
+        "--systems",
+        "baseline-mse",
+        "my-system",
+        "ensemble",
+        "--trials",
+        "3",
+        "--fresh-seeds",
+        "0",
+    ),
     *("--set", "members=baseline-mse,my-system", "epochs=4", "batch_size=64", "hidden=16"),
 )
 

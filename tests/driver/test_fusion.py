@@ -38,17 +38,29 @@ def test_an_ensemble_is_fused_on_the_executor_and_other_systems_are_not(
 ) -> None:
     executor, request = Executor(), RunRequest(["ensemble"], "tiny")
     jobs = [*scored_jobs, *ensemble_jobs(tiny_data)]
-    (fused,) = fuse_ensembles(jobs, [], request, Search(trials=1), executor, console=output)  # type: ignore[arg-type]
+    (fused,) = fuse_ensembles(
+        jobs, [], [], request, Search(trials=1, fresh_seeds=0), executor, console=output
+    )  # type: ignore[arg-type]
     assert executor.studies == [None, "fan", "valve"]
     assert [resolved.job.system for resolved in fused.jobs] == ["ensemble", "ensemble"]
-    assert fuse_ensembles(scored_jobs, [], request, Search(trials=1), executor, console=output) == []  # type: ignore[arg-type]
+    assert (
+        fuse_ensembles(
+            scored_jobs, [], [], request, Search(trials=1, fresh_seeds=0), executor, console=output
+        )
+        == []
+    )  # type: ignore[arg-type]
 
 
 def test_tuned_members_are_fused_with_their_settings_and_missing_scores_are_noted(
     scored_jobs: list[ResolvedJob], tiny_data: DataSet, output: Any
 ) -> None:
     (study,) = studies_for_run(
-        scored_jobs[:2], Search(trials=1), preset=None, settings=SMALL, subset=None, console=output
+        scored_jobs[:2],
+        Search(trials=1, fresh_seeds=0),
+        preset=None,
+        settings=SMALL,
+        subset=None,
+        console=output,
     )
     study.trials.append(Trial(0, {"batch_size": 32}, "complete", [0.5, 0.6]))
     tuned = StudyResult.from_study(study, tiny_data.machine_types)
@@ -56,9 +68,10 @@ def test_tuned_members_are_fused_with_their_settings_and_missing_scores_are_note
     executor, request = Executor(), RunRequest(["ensemble"], "tiny")
     fused = fuse_ensembles(
         ensemble_jobs(tiny_data),
+        [study],
         [tuned],
         request,
-        Search(trials=1),
+        Search(trials=1, fresh_seeds=0),
         executor,
         console=output,  # type: ignore[arg-type]
     )

@@ -79,6 +79,7 @@ def test_the_result_of_a_search_shows_what_it_found_above_the_leaderboard(
         tuned=(TunedSystem.from_study_result(study_result),),
         fused={},
         left_out_tables=tuple(left_out_tables([study_result], store)),
+        fresh_seeds_tables=(),
     )
     assert tuned.left_out_tables == ()  # the search left out no type
     assert tuned.rows == board.rows

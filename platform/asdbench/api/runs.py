@@ -176,6 +176,7 @@ def tune(
     only_settings: Sequence[str] = (),
     protocol: str = "dev",
     search_seed: int = 0,
+    fresh_seeds: int = 3,
     cluster: Cluster = DEFAULT_CLUSTER,
     home: Path | str | None = None,
     storage: str | None = None,
@@ -204,6 +205,9 @@ def tune(
         over all other types and evaluated on the one left out.
     search_seed
         Random seed of the search.
+    fresh_seeds
+        Number of seeds that the search did not see, with which the best trial, the next two and the untuned
+        system are trained and scored again; the leaderboard shows these scores.
     data, seeds, machines, subset, preset, settings, pseudo_anomalies_from
         As in :func:`asdbench.run`.
     cluster, home, storage, mlflow_uri, progress
@@ -247,7 +251,7 @@ def tune(
         cluster.to_execution(local=False),
         _workspace_to_write(home, storage),
         console=console_of(progress),
-        search=Search(trials, max_cost, names_of(only_settings), protocol, search_seed),
+        search=Search(trials, max_cost, names_of(only_settings), protocol, search_seed, fresh_seeds),
         mlflow_uri=mlflow_uri,
     )
     assert isinstance(result, TuneResult)

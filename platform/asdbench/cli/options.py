@@ -149,12 +149,16 @@ class SearchOptions:
         other types and evaluated on the one left out.
     search_seed
         Random seed of the search.
+    fresh_seeds
+        Number of seeds that the search did not see, with which the best trial, the next two and the untuned
+        system are trained and scored again; the leaderboard shows these scores.
     """
 
     max_cost: Literal["training", "scoring", "fusion"] = "training"
     only_settings: Strings = ()
     protocol: Literal["dev", "leave-one-type-out"] = "dev"
     search_seed: Integer = 0
+    fresh_seeds: Integer = 3
 
 
 @Parameter(name="*")

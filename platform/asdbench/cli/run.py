@@ -80,8 +80,9 @@ def tune(
     """Search the settings of systems with Ray Tune and Optuna, and show the best next to the untuned system.
 
     A trial runs one choice of settings on all machine types. Its score is the official score over these
-    types on development labels, so its results are marked dev-tuned. Settings from --preset and --set stay
-    fixed. After an interruption, the same command resumes the search; with more trials, it extends it.
+    types on development labels, so its results are marked dev-tuned. What the search found is scored again
+    with fresh seeds. Settings from --preset and --set stay fixed. After an interruption, the same command
+    resumes the search; with more trials, it extends it.
 
     Parameters
     ----------
@@ -105,6 +106,7 @@ def tune(
         only_settings=search.only_settings,
         protocol=search.protocol,
         search_seed=search.search_seed,
+        fresh_seeds=search.fresh_seeds,
         cluster=cluster.to_cluster(),
         storage=cluster.storage,
         mlflow_uri=mlflow_uri,

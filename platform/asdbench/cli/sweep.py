@@ -47,7 +47,8 @@ def all_types(arguments: list[str] | None = None) -> None:
             Names of systems (default: all that can be used).
         trials
             Number of trials per system; the first is the untuned system, and 0 means no search (default: 20;
-            0 with --local; 2 with --preset demo, of settings whose change requires only refusion).
+            0 with --local; 2 with --preset demo, of settings whose change requires only refusion, and without
+            fresh seeds).
         local
             Run in this process, without Ray and without a search.
         """
@@ -55,7 +56,7 @@ def all_types(arguments: list[str] | None = None) -> None:
         if trials is None:
             trials = 0 if local else _DEMO_TRIALS if demo else _TRIALS
         if search is None:
-            search = SearchOptions(max_cost="fusion") if demo else SearchOptions()
+            search = SearchOptions(max_cost="fusion", fresh_seeds=0) if demo else SearchOptions()
         if local and trials > 0:
             raise InputError("a search needs Ray; drop --local, or skip the search with --trials 0")
         codes = []

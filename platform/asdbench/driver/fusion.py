@@ -1,6 +1,7 @@
 """Search for the fusion weights of a run's ensembles, or of systems that have run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -10,14 +11,21 @@ from asdbench.data.sets import catalog
 from asdbench.driver.board import record_judged
 from asdbench.driver.board_models import exporter
 from asdbench.driver.executor import Executor
-from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
+from asdbench.driver.fresh_seeds import fresh_seeds
+from asdbench.driver.fusion_search import (
+    FusionResult,
+    MemberTuning,
+    search_fusion_weights,
+    searches_of_members,
+)
 from asdbench.driver.judging import judge
+from asdbench.driver.nested_fusion import nested_ensembles, tuned_members, with_members
 from asdbench.driver.progress import progress
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest
 from asdbench.driver.run_result import FuseResult
-from asdbench.driver.study_results import StudyResult
-from asdbench.engine.commands import run_command
+from asdbench.driver.study_results import StudyResult, stored_studies
+from asdbench.engine.commands import run_command, tune_command
 from asdbench.engine.evaluation import labeled_types
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
@@ -27,10 +35,12 @@ from asdbench.report.formatting import print_note
 from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.report.stored_runs import StoredRunOptions
 from asdbench.search.plan import Search
+from asdbench.search.studies import Study
 
 
 def fuse_ensembles(
     jobs: Sequence[ResolvedJob],
+    studies: Sequence[Study],
     study_results: Sequence[StudyResult],
     request: RunRequest,
     search: Search,
@@ -42,35 +52,115 @@ def fuse_ensembles(
 
     An ensemble that cannot be fused is noted and skipped.
     """
-    tuned = {result.study.system: result for result in study_results if result.study.held_out is None}
+    found = {result.study.system: result for result in study_results if result.study.held_out is None}
     ensembles = {resolved.job.system: resolved for resolved in jobs if resolved.members}
     fused = []
-    for name, resolved in ensembles.items():
-        settings = dict(resolved.configured.changed())
-        for member in resolved.configured.members:
-            if member.name in tuned and member.variant is None:
-                changed = tuned[member.name].jobs[0].configured.changed()
-                settings |= {f"{member.name}.{setting}": value for setting, value in changed.items()}
+    for resolved in ensembles.values():
+        store = JobStore.from_workspace(resolved.data.workspace).retrying()
+        ensemble = with_members(resolved.configured, found)
         try:
             fused.append(
                 search_fusion_weights(
-                    registry.configure(name, settings),
+                    ensemble,
                     resolved.data,
-                    JobStore.from_workspace(resolved.data.workspace).retrying(),
+                    store,
                     seeds=request.seeds,
                     pseudo_anomaly_data=request.pseudo_anomaly_data,
                     seed=search.seed,
-                    member_trials=sum(
-                        tuned[member.name].tuned.trials
-                        for member in resolved.configured.members
-                        if member.name in tuned and member.variant is None
-                    ),
+                    tuning=_tuning(resolved, ensemble, jobs, studies, found, request, search),
+                    scored_seeds=fresh_seeds(jobs, search.fresh_seeds),
                     run_studies=executor.run_weight_studies,
                 )
             )
         except InputError as error:
-            print_note(console, f"{name} was not fused: {error}")
+            print_note(console, f"{resolved.job.system} was not fused: {error}")
     return fused
+
+
+def _tuning(
+    resolved: ResolvedJob,
+    ensemble: registry.Configured,
+    jobs: Sequence[ResolvedJob],
+    studies: Sequence[Study],
+    found: Mapping[str, StudyResult],
+    request: RunRequest,
+    search: Search,
+) -> MemberTuning:
+    """Return how the searches of a run, and stored ones, have chosen the settings of an ensemble's members.
+
+    Parameters
+    ----------
+    resolved, ensemble : a job of the ensemble as the run has it, and the ensemble with tuned members
+    jobs, studies, request, search : of the run
+    found : what the searches over all machine types have found, by system
+    """
+    data = resolved.data
+    trials = searches_of_members(ensemble, data, JobStore.from_workspace(data.workspace))
+    for name in tuned_members(ensemble, found):
+        trials[found[name].tuned.search] = found[name].tuned.trials
+    by_system = {study.system: study for study in studies}
+    members = tuned_members(ensemble, by_system)
+    if not members:
+        return _without_searches(trials)
+    without_type = replace(search, protocol="leave-one-type-out")
+    leaving_out = (
+        [study for study in studies if study.held_out is not None]
+        if search.protocol == without_type.protocol
+        else stored_studies(
+            jobs, without_type, preset=request.preset, settings=request.settings, subset=request.subset
+        )
+    )
+    nested = nested_ensembles(
+        resolved.configured,
+        leaving_out,
+        tuned=members,
+        types=labeled_types(data, subset="dev"),
+        trials=search.trials,
+    )
+    if nested:
+        return MemberTuning(trials, nested)
+    return _without_searches(trials, _tune_command(request, without_type))
+
+
+def _without_searches(trials: Mapping[str, int], command: str | None = None) -> MemberTuning:
+    """Return the tuning of members for which there is no search that leaves a machine type out."""
+    if not trials:
+        return MemberTuning()
+    cure = (
+        f"{command!r} tunes and fuses without one machine type at a time, and gives an estimate"
+        if command
+        else "'asdbench tune' of these members and the ensemble with --protocol leave-one-type-out gives one"
+    )
+    return MemberTuning(
+        trials,
+        without_estimate=(
+            f"There is no estimate for an unseen machine type, and no comparison with equal weights, since "
+            f"the members' settings were chosen with the labels of all machine types; {cure}."
+        ),
+    )
+
+
+def _tune_command(request: RunRequest, search: Search) -> str:
+    """Return the command of a search; options that have their default are left out."""
+    usual = Search(search.trials)
+    options: dict[str, tuple[object, object]] = {
+        "max-cost": (search.max_cost, usual.max_cost),
+        "only-settings": (list(search.only_settings), []),
+        "search-seed": (search.seed, usual.seed),
+        "fresh-seeds": (search.fresh_seeds, usual.fresh_seeds),
+    }
+    return tune_command(
+        request.systems,
+        request.data,
+        trials=search.trials,
+        protocol=search.protocol,
+        search={name: value for name, (value, default) in options.items() if value != default},
+        seeds=request.seeds,
+        machines=request.machines,
+        settings=request.settings,
+        preset=request.preset,
+        pseudo_anomaly_data=request.pseudo_anomaly_data,
+    )
 
 
 def note_unfused(jobs: Sequence[ResolvedJob], *, console: Console) -> None:
@@ -133,16 +223,20 @@ def fuse_systems(
     if unknown:
         raise unknown_name(f"setting of {chosen} or its members:", unknown[0], ensemble.values())
     registered, store = catalog.load(workspace, data), JobStore.from_workspace(workspace).retrying()
+    fused_ensemble = registry.configure(
+        chosen, {"members": tuple(members), **requested}, preset=settings.preset
+    )
     with progress(console) as bars:
         task = bars.add_task("weights", total=None, detail="")
         fused = search_fusion_weights(
-            registry.configure(chosen, {"members": tuple(members), **requested}, preset=settings.preset),
+            fused_ensemble,
             registered,
             store,
             seeds=seeds,
             pseudo_anomaly_data=settings.pseudo_anomaly_data,
             evaluations=EVALUATIONS if evaluations is None else evaluations,
             seed=seed,
+            tuning=_without_searches(searches_of_members(fused_ensemble, registered, store)),
             on_progress=lambda n_done, n_total: bars.update(task, completed=n_done, total=n_total),
         )
     judged, _, notes = judge(fused.jobs, store, tuned=fused.tuned)

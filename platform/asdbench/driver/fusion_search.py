@@ -7,12 +7,15 @@ these, the number of weight vectors that were evaluated.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
 
 from asdbench import registry
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine.evaluation import labeled_clips, result_key
+from asdbench.driver.nested_fusion import nested_report
+from asdbench.engine.evaluation import labeled_clips, result_key, truth_of_type
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, key_of
 from asdbench.engine.result_record import SearchProvenance
@@ -21,9 +24,12 @@ from asdbench.engine.search_record import (
     FusionRecord,
     FusionReport,
     LeftOutReport,
+    NestedReport,
     load_fusion,
     save_search,
 )
+from asdbench.engine.stored_results import searched_settings
+from asdbench.errors import InputError
 from asdbench.search.fusion import (
     BatchResult,
     RunStudies,
@@ -32,7 +38,7 @@ from asdbench.search.fusion import (
     search_weights,
     weight_studies,
 )
-from asdbench.search.fusion_problem import fusion_problem
+from asdbench.search.fusion_problem import FusionProblem, fusion_problem
 
 EVALUATIONS = 4000  # default number of weight vectors per study
 _BATCH = 250
@@ -59,6 +65,40 @@ class FusionResult:
     report: FusionReport
 
 
+@dataclass(frozen=True)
+class MemberTuning:
+    """How labels have chosen the settings of an ensemble's members.
+
+    Attributes
+    ----------
+    trials : of each search that chose settings of members with the labels of all machine types, by its key
+    nested : the ensemble with members tuned without a machine type, for each; empty if none is tuned so
+    without_estimate : why there is no estimate for an unseen machine type
+    """
+
+    trials: Mapping[str, int] = field(default_factory=dict)
+    nested: Mapping[str, registry.Configured] = field(default_factory=dict)
+    without_estimate: str | None = None
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether labels of all machine types have chosen settings of a member."""
+        return bool(self.trials)
+
+
+UNTUNED = MemberTuning()
+
+
+def searches_of_members(ensemble: registry.Configured, data: DataSet, store: JobStore) -> dict[str, int]:
+    """Return the stored searches that chose settings that members have: their trials by their keys."""
+    members = [(member.name, member.values()) for member in ensemble.members]
+    return {
+        item.tuned.search: item.tuned.trials
+        for item in reversed(searched_settings(store, data)[0])
+        if (item.configured.name, item.configured.values()) in members
+    }
+
+
 def search_fusion_weights(
     ensemble: registry.Configured,
     data: DataSet,
@@ -68,13 +108,15 @@ def search_fusion_weights(
     pseudo_anomaly_data: str | None,
     evaluations: int = EVALUATIONS,
     seed: int = 0,
-    member_trials: int = 0,
+    tuning: MemberTuning = UNTUNED,
+    scored_seeds: Sequence[int] = (),
     run_studies: RunStudies = run_in_turn,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FusionResult:
     """Search the weights of an ensemble's members, or load those of an earlier, equal search.
 
-    An equal search has the same members' scores, labels, number of evaluations and seed.
+    An equal search has the same members' scores, labels, number of evaluations and seed. Machine types are
+    left out, and equal weights compared, only where no label that counts has chosen settings of members.
 
     Parameters
     ----------
@@ -84,7 +126,8 @@ def search_fusion_weights(
     pseudo_anomaly_data : data set of the pseudo-anomalies, if not ``data``
     evaluations : number of weight vectors that each study evaluates
     seed : of the search
-    member_trials : number of trials of the searches that chose the members' settings
+    tuning : how labels have chosen the settings of members
+    scored_seeds : seeds of the jobs that are returned, and of the nested estimate (default: ``seeds``)
     run_studies : runs the weight studies; by default in this process
     on_progress : called with the number of weight vectors evaluated so far and in total, if the studies run
         in this process
@@ -94,65 +137,157 @@ def search_fusion_weights(
     InputError
         As `fusion_problem` and `search_weights` do.
     """
+    run = _Run(
+        data, store, seeds, tuple(scored_seeds or seeds), pseudo_anomaly_data, evaluations, seed, run_studies
+    )
     problem = fusion_problem(ensemble, data, store, seeds=seeds, pseudo_anomaly_data=pseudo_anomaly_data)
-    labeled = labeled_clips(data, subset="dev")
-    untuned = [
-        result_key(resolved, labeled.filter(labeled["machine_type"] == machine_type), subset="dev")
-        for machine_type in problem.machine_types
-        for resolved in _jobs(ensemble, data, seeds, pseudo_anomaly_data, [machine_type])
-    ]
     description = {
         "revision": _REVISION,
-        "untuned": untuned,
+        "untuned": run.result_keys(ensemble, problem.machine_types),
         "evaluations": evaluations,
         "seed": seed,
         "batch": _BATCH,
     }
     key = key_of(description)
-    record = load_fusion(store, key)
-    if record is not None:
-        logger.info("the weights of %s are stored as search %s", ensemble.name, key)
-    else:
+    stored = load_fusion(store, key)
+    if stored is None or (stored.report.equal_weights is None and not tuning.is_tuned):
         logger.info("searching the weights of %s: %d evaluations per study", ensemble.name, evaluations)
-        n_total = evaluations * len(weight_studies(problem))
-        result = search_weights(
-            problem,
-            evaluations=evaluations,
-            batch=_BATCH,
-            seed=seed,
-            run_studies=run_studies,
-            on_batch=None if on_progress is None else _counted(on_progress, n_total),
-        )
-        record = FusionRecord(
-            system=ensemble.name,
-            data=data.name,
-            subset="dev",
-            protocol="dev",
-            held_out=None,
-            pseudo_anomaly_data=pseudo_anomaly_data,
-            start=ensemble.changed(),
-            seeds=tuple(dict.fromkeys(seeds)),
-            description=description,
-            best=BestWeights(result.score, {**ensemble.changed(), **result.settings}),
-            report=_report(result, member_trials=member_trials, weight_vectors=evaluations),
-        )
+        record = run.search(ensemble, problem, description, tuning, on_progress)
+    else:
+        logger.info("the weights of %s are stored as search %s", ensemble.name, key)
+        record = stored
+    record = run.with_estimate(record, tuning)
+    if record != stored:
         save_search(store, key, record)
     tuned = registry.configure(ensemble.name, dict(record.best.settings))
-    jobs = _jobs(tuned, data, seeds, pseudo_anomaly_data, data.machine_types)
+    jobs = run.jobs(tuned, data.machine_types, run.scored_seeds)
     snapshot = store.snapshot()
+    report = record.report
     return FusionResult(
         tuned,
         SearchProvenance(
-            key,
-            record.report.member_trials,
-            record.protocol,
-            record.seeds,
-            record.best.score,
-            record.report.weight_vectors,
+            key, report.member_trials, record.protocol, record.seeds, record.best.score, report.weight_vectors
         ),
         tuple(resolved for resolved in jobs if snapshot.is_scored(resolved)),
-        record.report,
+        report,
     )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of a fusion search share; the parameters of `search_fusion_weights`."""
+
+    data: DataSet
+    store: JobStore
+    seeds: Sequence[int]
+    scored_seeds: tuple[int, ...]
+    pseudo_anomaly_data: str | None
+    evaluations: int
+    seed: int
+    run_studies: RunStudies
+
+    def jobs(
+        self, ensemble: registry.Configured, machine_types: Sequence[str], seeds: Sequence[int]
+    ) -> list[ResolvedJob]:
+        """Return the jobs of an ensemble."""
+        return [
+            ResolvedJob.from_configured(
+                ensemble, self.data, machine_type, seed=seed, pseudo_anomaly_data=self.pseudo_anomaly_data
+            )
+            for machine_type in machine_types
+            for seed in dict.fromkeys(seeds)
+        ]
+
+    def result_keys(
+        self,
+        ensemble: registry.Configured,
+        machine_types: Sequence[str],
+        seeds: Sequence[int] | None = None,
+    ) -> list[str]:
+        """Return the names of an ensemble's results, which hash all that they depend on."""
+        labeled = labeled_clips(self.data, subset="dev")
+        jobs = self.jobs(ensemble, machine_types, self.seeds if seeds is None else seeds)
+        return [
+            result_key(resolved, truth_of_type(labeled, resolved.machine_type), subset="dev")
+            for resolved in jobs
+        ]
+
+    def search(
+        self,
+        ensemble: registry.Configured,
+        problem: FusionProblem,
+        description: Mapping[str, object],
+        tuning: MemberTuning,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> FusionRecord:
+        """Search the weights."""
+        n_total = self.evaluations * (1 if tuning.is_tuned else len(weight_studies(problem)))
+        result = search_weights(
+            problem,
+            evaluations=self.evaluations,
+            batch=_BATCH,
+            seed=self.seed,
+            run_studies=self.run_studies,
+            on_batch=None if on_progress is None else _counted(on_progress, n_total),
+            leaves_types_out=not tuning.is_tuned,
+        )
+        return FusionRecord(
+            system=ensemble.name,
+            data=self.data.name,
+            subset="dev",
+            protocol="dev",
+            held_out=None,
+            pseudo_anomaly_data=self.pseudo_anomaly_data,
+            start=ensemble.changed(),
+            seeds=tuple(dict.fromkeys(self.seeds)),
+            description=dict(description),
+            best=BestWeights(result.score, {**ensemble.changed(), **result.settings}),
+            report=_report(result, weight_vectors=self.evaluations),
+        )
+
+    def with_estimate(self, record: FusionRecord, tuning: MemberTuning) -> FusionRecord:
+        """Return a record with what can be said about an unseen machine type, and the members' trials."""
+        report = msgspec.structs.replace(record.report, member_trials=sum(tuning.trials.values()))
+        if tuning.is_tuned:
+            report = msgspec.structs.replace(report, equal_weights=None, leave_one_type_out=None, left_out={})
+        nested, nested_key, reason = record.report.nested, record.nested_key, tuning.without_estimate
+        wanted = self._nested_key(tuning)
+        if wanted != nested_key:
+            nested, nested_key = None, wanted
+        if wanted is not None and nested is None:
+            try:
+                nested = self._nested(tuning)
+            except InputError as error:  # scores of a member are missing
+                nested_key, reason = None, f"There is no estimate for an unseen machine type: {error}."
+        report = msgspec.structs.replace(
+            report, nested=nested, without_estimate=None if nested is not None else reason
+        )
+        return msgspec.structs.replace(record, report=report, nested_key=nested_key)
+
+    def _nested_key(self, tuning: MemberTuning) -> str | None:
+        """Return a hash of what a nested estimate depends on; ``None`` if there is none."""
+        if not tuning.nested:
+            return None
+        keys = {}
+        for held_out, ensemble in tuning.nested.items():
+            others = [name for name in tuning.nested if name != held_out]
+            scored = self.result_keys(ensemble, [held_out], self.scored_seeds)
+            keys[held_out] = self.result_keys(ensemble, others) + scored
+        return key_of({"keys": keys, "evaluations": self.evaluations, "seed": self.seed, "batch": _BATCH})
+
+    def _nested(self, tuning: MemberTuning) -> NestedReport:
+        return nested_report(
+            tuning.nested,
+            self.data,
+            self.store,
+            seeds=self.seeds,
+            scored_seeds=self.scored_seeds,
+            pseudo_anomaly_data=self.pseudo_anomaly_data,
+            evaluations=self.evaluations,
+            batch=_BATCH,
+            seed=self.seed,
+            run_studies=self.run_studies,
+        )
 
 
 def _counted(on_progress: Callable[[int, int], None], n_total: int) -> Callable[[BatchResult], None]:
@@ -167,35 +302,19 @@ def _counted(on_progress: Callable[[int, int], None], n_total: int) -> Callable[
     return count
 
 
-def _jobs(
-    ensemble: registry.Configured,
-    data: DataSet,
-    seeds: Sequence[int],
-    pseudo_anomaly_data: str | None,
-    machine_types: Sequence[str],
-) -> list[ResolvedJob]:
-    return [
-        ResolvedJob.from_configured(
-            ensemble, data, machine_type, seed=seed, pseudo_anomaly_data=pseudo_anomaly_data
-        )
-        for machine_type in machine_types
-        for seed in dict.fromkeys(seeds)
-    ]
-
-
-def _report(result: WeightSearchResult, *, member_trials: int, weight_vectors: int) -> FusionReport:
+def _report(result: WeightSearchResult, *, weight_vectors: int) -> FusionReport:
     left_out = result.leave_one_type_out
     return FusionReport(
         members=result.members,
         weights=result.weights,
         choices=dict(result.choices),
         score=result.score,
-        member_trials=member_trials,
+        member_trials=0,
         weight_vectors=weight_vectors,
         equal_weights=result.equal_weights,
         leave_one_type_out=left_out.score if left_out else None,
         left_out={
-            name: LeftOutReport(weights=item.weights, score=item.score)
+            name: LeftOutReport(item.weights, item.score, dict(item.choice))
             for name, item in (left_out.types if left_out else {}).items()
         },
     )

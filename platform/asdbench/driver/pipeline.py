@@ -13,6 +13,7 @@ from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.board import record_judged
 from asdbench.driver.board_models import exporter
 from asdbench.driver.executor import ExecutionOptions, Executor
+from asdbench.driver.fresh_seeds import fresh_seeds, untuned_jobs
 from asdbench.driver.fusion import fuse_ensembles, note_unfused
 from asdbench.driver.fusion_search import FusionResult
 from asdbench.driver.judging import Judged, judge
@@ -20,7 +21,13 @@ from asdbench.driver.plan import plan
 from asdbench.driver.recording import show_recorded
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.driver.run_result import RunResult, TunedSystem, TuneResult
-from asdbench.driver.study_results import StudyResult, left_out_tables, record_trial, studies_for_run
+from asdbench.driver.study_results import (
+    StudyResult,
+    fresh_seeds_tables,
+    left_out_tables,
+    record_trial,
+    studies_for_run,
+)
 from asdbench.engine.evaluation import labeled_clips
 from asdbench.engine.events import Failure
 from asdbench.engine.job_store import JobStore
@@ -82,9 +89,12 @@ def run(
     with executor:
         failures, study_results = _train(jobs, studies, search, executor, store, console)
         fused = (
-            fuse_ensembles(jobs, study_results, request, search, executor, console=console) if studies else []
+            fuse_ensembles(jobs, studies, study_results, request, search, executor, console=console)
+            if studies
+            else []
         )
-    judged, not_evaluated, notes = _evaluate(jobs, study_results, fused, store)
+    again = untuned_jobs(jobs, studies, fresh_seeds(jobs, search.fresh_seeds))
+    judged, not_evaluated, notes = _evaluate([*jobs, *again], study_results, fused, store)
     record_judged(judged, data, store, recorder)
     show_recorded(recorder, console=console)
     subsets = sorted({item.subset for item in judged})
@@ -112,6 +122,7 @@ def _tuned(
         tuned=tuple(map(TunedSystem.from_study_result, study_results)),
         fused={found.ensemble.name: found.report for found in fused},
         left_out_tables=tuple(left_out_tables(study_results, store)),
+        fresh_seeds_tables=tuple(fresh_seeds_tables(study_results, store)),
     )
 
 
@@ -148,8 +159,9 @@ def _train(
     store: JobStore,
     console: Console,
 ) -> tuple[list[Failure], list[StudyResult]]:
-    """Train and score all jobs, run the studies, and train and score what they found."""
-    data = jobs[0].data
+    """Train and score all jobs, run the studies, and train and score what they found with fresh seeds."""
+    data, fresh = jobs[0].data, fresh_seeds(jobs, search.fresh_seeds)
+    again = untuned_jobs(jobs, studies, fresh)
     tasks = by_training(jobs)
     to_do = _undone(tasks, store)
     if to_do or any(len(study.finished) < search.trials for study in studies):
@@ -164,14 +176,16 @@ def _train(
         options=executor.options,
         studies=studies,
         trials=search.trials,
+        again=again,
     )
     expected = None if studies else len(tasks)
     failures = executor.run(to_do, expected=expected, studies=studies, trials=search.trials)
     machine_types = list(dict.fromkeys(resolved.machine_type for resolved in jobs))
-    results = [StudyResult.from_study(study, machine_types) for study in studies]
+    results = [StudyResult.from_study(study, machine_types, fresh_seeds=fresh) for study in studies]
     study_results = [result for result in results if result is not None]
-    best = by_training(resolved for result in study_results for resolved in result.jobs)
-    return failures + executor.run(_undone(best, store)), study_results
+    found = [resolved for result in study_results for resolved in result.all_jobs]
+    last = by_training([*found, *again])
+    return failures + executor.run(_undone(last, store)), study_results
 
 
 def _notes_on_labels(judged: Sequence[Judged], data: DataSet) -> list[str]:

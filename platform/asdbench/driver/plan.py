@@ -8,8 +8,10 @@ from rich.console import Console
 
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.executor import ExecutionOptions
+from asdbench.driver.fresh_seeds import n_candidates
+from asdbench.driver.study_results import StudyResult
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.jobs import TrainingTask, by_training
+from asdbench.engine.jobs import ResolvedJob, TrainingTask, by_training
 from asdbench.engine.store_snapshot import StoreSnapshot
 from asdbench.report.formatting import format_amount, format_duration, print_message
 from asdbench.search.studies import Study
@@ -40,6 +42,7 @@ def plan(
     options: ExecutionOptions,
     studies: Sequence[Study] = (),
     trials: int = 0,
+    again: Sequence[ResolvedJob] = (),
 ) -> list[TrainingTask]:
     """Print the size and the cost of a run, and return the tasks to do, the longest first.
 
@@ -52,6 +55,7 @@ def plan(
     console : where to print the plan
     options : where and how tasks run
     studies, trials : the searches, and how many trials each is to have
+    again : the jobs of the untuned systems with the fresh seeds, with which what searches find is scored
     """
     snapshot = store.snapshot()
     n_stored = sum(snapshot.is_trained(task.first) for task in tasks)
@@ -62,15 +66,24 @@ def plan(
         f"{format_amount(len(tasks), 'training')} ({n_stored} already stored)"
     )
     n_trials = sum(max(0, trials - len(study.finished)) for study in studies)
-    estimator = _Estimator(store, snapshot) if to_do or n_trials else None
+    estimator = _Estimator(store, snapshot) if to_do or n_trials or again else None
     costs = [estimator.cost(task) for task in to_do] if estimator else []
     of_trials = [cost for study in studies for cost in _trial_costs(study, trials, estimator)]
-    n_steps, n_trial_steps = (sum(cost.steps for cost in each) for each in (costs, of_trials))
+    machine_types = list(dict.fromkeys(resolved.machine_type for task in tasks for resolved in task.jobs))
+    fresh_seeds = list(dict.fromkeys(resolved.seed for resolved in again))
+    fresh = _fresh_costs(studies, trials, again, fresh_seeds, machine_types, estimator)
+    n_steps, n_trial_steps, n_fresh_steps = (
+        sum(cost.steps for cost in each) for each in (costs, of_trials, fresh)
+    )
     parts = [f"{format_amount(n_steps, 'step')} to train"] if n_steps else []
     if n_trials:
         in_trials = f", up to {format_amount(n_trial_steps, 'step')}" if n_trial_steps else ""
         parts.append(f"{format_amount(n_trials, 'trial')} to run{in_trials}")
-    duration_s = _duration_s([*costs, *of_trials], options)
+    if fresh:
+        in_fresh = f", up to {format_amount(n_fresh_steps, 'step')}" if n_fresh_steps else ""
+        seeds = format_amount(len(fresh_seeds), "fresh seed")
+        parts.append(f"up to {format_amount(len(fresh), 'training')} with {seeds}{in_fresh}")
+    duration_s = _duration_s([*costs, *of_trials, *fresh], options)
     if parts and duration_s is not None:
         n_workers = options.n_workers or 1
         parts.append(
@@ -104,6 +117,36 @@ def _trial_costs(study: Study, trials: int, estimator: "_Estimator | None") -> l
     return [estimator.cost(task, is_new=True, trains=trains) for task in tasks] * n_left
 
 
+def _fresh_costs(
+    studies: Sequence[Study],
+    trials: int,
+    again: Sequence[ResolvedJob],
+    seeds: Sequence[int],
+    machine_types: Sequence[str],
+    estimator: "_Estimator | None",
+) -> list[_Cost]:
+    """Return the costs of the tasks that score with fresh seeds what studies find, without finished ones.
+
+    As long as trials are to come, each choice of settings costs as much as the untuned system.
+    """
+    if estimator is None or not seeds:
+        return []
+    known = list(again)
+    costs: list[_Cost] = []
+    for study in studies:
+        if len(study.finished) >= trials:
+            result = StudyResult.from_study(study, machine_types, fresh_seeds=seeds)
+            known += result.all_jobs if result else []
+            continue
+        trains = any(setting.affects == "training" for setting in study.space.settings)
+        of_types = [study.held_out] if study.held_out else machine_types
+        jobs = jobs_with(study, study.space.start, of_types, seeds=seeds)
+        tasks = by_training(resolved for of_type in jobs.values() for resolved in of_type)
+        others = [estimator.cost(task, is_new=True, trains=trains) for task in tasks]
+        costs += others * (n_candidates(study, trials) - 1)
+    return costs + [estimator.cost(task) for task in by_training(known) if not estimator.is_done(task)]
+
+
 class _Estimator:
     """Estimates the cost of tasks from those that are stored.
 
@@ -119,6 +162,10 @@ class _Estimator:
         self._steps: dict[tuple[str, str, str], int] = {}
         for name, speed in self._speeds.items():
             logger.info("%s trains at %.3g steps per second", name, speed)
+
+    def is_done(self, task: TrainingTask) -> bool:
+        """Return whether a task is finished."""
+        return self._snapshot.is_done(task)
 
     def cost(self, task: TrainingTask, *, is_new: bool = False, trains: bool = True) -> _Cost:
         """Return the cost of a task; one that ``is_new`` has no stored training, whatever the store says."""

@@ -123,14 +123,16 @@ class TuneResult(RunResult):
         that a search left out
     fused : the weights found for ensembles, by name
     left_out_tables : what tuning is worth on machine types that a search did not see
+    fresh_seeds_tables : the scores of the best settings with seeds that a search did not see
     """
 
     tuned: tuple[TunedSystem, ...]
     fused: Mapping[str, FusionReport]
     left_out_tables: tuple[DisplayTable, ...]
+    fresh_seeds_tables: tuple[DisplayTable, ...]
 
     def tables(self) -> list[DisplayTable]:
-        """Return the fusion weights, what tuning is worth on types left out, and the leaderboards."""
+        """Return the fusion weights, what tuning is worth elsewhere, and the leaderboards."""
         return [*self._search_tables(), *super().tables()]
 
     def markdown_tables(self) -> list[DisplayTable]:
@@ -138,7 +140,8 @@ class TuneResult(RunResult):
         return [*self._search_tables(), *super().markdown_tables()]
 
     def _search_tables(self) -> list[DisplayTable]:
-        return [*(fusion_table(*item) for item in self.fused.items()), *self.left_out_tables]
+        fused = [fusion_table(*item) for item in self.fused.items()]
+        return [*fused, *self.left_out_tables, *self.fresh_seeds_tables]
 
 
 @dataclass(frozen=True)

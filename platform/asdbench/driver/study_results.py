@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from asdbench import registry
+from asdbench.driver.fresh_seeds import Candidate, candidates, fresh_seeds_table
 from asdbench.engine.commands import fuse_command
 from asdbench.engine.evaluation import training_records
 from asdbench.engine.job_store import JobStore
@@ -33,22 +34,34 @@ class StudyResult:
     ----------
     study : the study
     best : its best trial
-    jobs : with the best settings: on all machine types, or on the one left out; one for each seed
+    jobs : with the best settings: on all machine types, or on the one left out; one for each fresh seed, or
+        for each seed of the search if there is no fresh one
+    candidates : what is compared with fresh seeds
     """
 
     study: Study
     best: Trial
     jobs: tuple[ResolvedJob, ...]
+    candidates: tuple[Candidate, ...] = ()
 
     @classmethod
-    def from_study(cls, study: Study, machine_types: Sequence[str]) -> "StudyResult | None":
+    def from_study(
+        cls, study: Study, machine_types: Sequence[str], *, fresh_seeds: Sequence[int] = ()
+    ) -> "StudyResult | None":
         """Return what a study has found, its jobs on ``machine_types``; ``None`` if no trial is complete."""
         best = study.best_trial()
         if best is None:
             return None
         wanted = machine_types if study.held_out is None else [study.held_out]
-        jobs = jobs_with(study, study.settings(best), wanted)
-        return cls(study, best, tuple(resolved for of in jobs.values() for resolved in of))
+        jobs = jobs_with(study, study.settings(best), wanted, seeds=fresh_seeds or None)
+        compared = candidates(study, best, fresh_seeds) if fresh_seeds else []
+        return cls(study, best, tuple(resolved for of in jobs.values() for resolved in of), tuple(compared))
+
+    @property
+    def all_jobs(self) -> list[ResolvedJob]:
+        """The jobs with the best settings, and those that they are compared with."""
+        compared = [resolved for one in self.candidates for of in one.jobs.values() for resolved in of]
+        return [*self.jobs, *compared]
 
     @property
     def tuned(self) -> SearchProvenance:
@@ -89,12 +102,47 @@ def studies_for_run(
     Settings from the preset or the user are fixed. A system without anything to search is reported and left
     out. Raises as :func:`studies_for_system` does, and where no system is left.
     """
+    if all(resolved.members for resolved in jobs):
+        raise _only_ensembles(jobs)
+    found, nothing = _studies_and_reasons(jobs, search, preset=preset, settings=settings, subset=subset)
+    if not found:
+        raise nothing[0]
+    for error in nothing:
+        print_note(console, str(error))
+    return found
+
+
+def stored_studies(
+    jobs: Sequence[ResolvedJob],
+    search: Search,
+    *,
+    preset: str | None,
+    settings: Mapping[str, Any],
+    subset: str | None,
+) -> list[Study]:
+    """Return the studies that another search of the same jobs would have, as far as they are stored.
+
+    None where that search is impossible, since there are too few machine types.
+    """
+    try:
+        return _studies_and_reasons(jobs, search, preset=preset, settings=settings, subset=subset)[0]
+    except InputError:
+        return []
+
+
+def _studies_and_reasons(
+    jobs: Sequence[ResolvedJob],
+    search: Search,
+    *,
+    preset: str | None,
+    settings: Mapping[str, Any],
+    subset: str | None,
+) -> tuple[list[Study], list[NothingToSearch]]:
+    """Return the studies of all systems, as far as they are stored, and why others have none."""
     by_system: dict[str, list[ResolvedJob]] = {}
     for resolved in jobs:
         if not resolved.members:
             by_system.setdefault(resolved.job.system, []).append(resolved)
-    if not by_system:
-        raise _only_ensembles(jobs)
     found: list[Study] = []
     nothing: list[NothingToSearch] = []
     for of in by_system.values():
@@ -105,13 +153,9 @@ def studies_for_run(
             found += studies_for_system(of, search, fixed=sorted(fixed), subset=subset)
         except NothingToSearch as reason:
             nothing.append(reason)
-    if not found:
-        raise nothing[0]
-    for error in nothing:
-        print_note(console, str(error))
     for study in found:
         study.load(JobStore.from_workspace(study.data.workspace).retrying())
-    return found
+    return found, nothing
 
 
 def record_trial(recorder: Recorder, store: JobStore, study: Study, trial: Trial, *, trials: int) -> None:
@@ -161,6 +205,12 @@ def curve_of(trainings: Mapping[str, TrainingRecord]) -> Sequence[CurvePoint]:
     ]
 
 
+def fresh_seeds_tables(found: Sequence[StudyResult], store: JobStore) -> list[DisplayTable]:
+    """Return for each search the scores of its best settings with seeds that it did not see."""
+    tables = [fresh_seeds_table(one.study, one.candidates, store) for one in found if one.candidates]
+    return [table for table in tables if table is not None]
+
+
 def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[DisplayTable]:
     """Return for each system that was tuned without a machine type at a time what that is worth on those.
 
@@ -170,7 +220,9 @@ def left_out_tables(found: Sequence[StudyResult], store: JobStore) -> list[Displ
     by_system: dict[str, list[StudyResult]] = {}
     snapshot = store.snapshot()
     for one in found:
-        if one.study.held_out is not None and all(map(snapshot.is_scored, one.jobs)):
+        if one.study.held_out is not None and all(
+            map(snapshot.is_scored, [*one.jobs, *_untuned_left_out(one)])
+        ):
             by_system.setdefault(one.study.system, []).append(one)
     return [_left_out_table(of, store) for of in by_system.values()]
 
@@ -182,7 +234,7 @@ def _left_out_table(found: Sequence[StudyResult], store: JobStore) -> DisplayTab
     for one in found:
         held_out, start = one.study.held_out, one.study.space.start
         assert held_out is not None
-        untuned.append(section_metrics_per_seed(jobs_with(one.study, start, [held_out])[held_out], store))
+        untuned.append(section_metrics_per_seed(_untuned_left_out(one), store))
         tuned.append(section_metrics_per_seed(one.jobs, store))
         changed = {name: value for name, value in one.best.parameters.items() if value != start[name]}
         before, after = (mean_official_score([of[-1]], rule=rule) for of in (untuned, tuned))
@@ -192,4 +244,13 @@ def _left_out_table(found: Sequence[StudyResult], store: JobStore) -> DisplayTab
         rows,
         untuned=mean_official_score(untuned, rule=rule),
         tuned=mean_official_score(tuned, rule=rule),
+        seeds=[resolved.seed for resolved in found[0].jobs],
     )
+
+
+def _untuned_left_out(result: StudyResult) -> list[ResolvedJob]:
+    """Return the jobs of the untuned system on the machine type that a study left out."""
+    study = result.study
+    assert study.held_out is not None
+    seeds = [resolved.seed for resolved in result.jobs]
+    return jobs_with(study, study.space.start, [study.held_out], seeds=seeds)[study.held_out]

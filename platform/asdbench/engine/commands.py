@@ -1,4 +1,4 @@
-"""Commands that messages advise: ``asdbench run`` and ``asdbench fuse`` with all that they depend on."""
+"""Commands that messages advise: ``asdbench run``, ``tune`` and ``fuse`` with all that they depend on."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,40 @@ def run_command(
         words += ["--machines", *machines]
     if subset is not None:
         words += ["--subset", subset]
+    return shlex.join(words + _options(seeds, settings, preset, pseudo_anomaly_data))
+
+
+def tune_command(
+    systems: Sequence[str],
+    data: str,
+    *,
+    trials: int,
+    protocol: str = "dev",
+    search: Mapping[str, object] | None = None,
+    seeds: Sequence[int] = (),
+    machines: Sequence[str] = (),
+    settings: Mapping[str, object] | None = None,
+    preset: str | None = None,
+    pseudo_anomaly_data: str | None = None,
+) -> str:
+    """Return the ``asdbench tune`` command of a search, quoted for a shell.
+
+    Parameters
+    ----------
+    systems, data, trials, protocol : of the search
+    search : further options of the search, by name, such as ``{"max-cost": "fusion"}``
+    seeds, machines, settings, preset, pseudo_anomaly_data : as the options of ``asdbench tune``
+
+    Examples
+    --------
+    >>> tune_command(["baseline-mse"], "demo", trials=20, protocol="leave-one-type-out", seeds=[0])
+    'asdbench tune baseline-mse --data demo --trials 20 --protocol leave-one-type-out --seeds 0'
+    """
+    words = ["asdbench", "tune", *systems, "--data", data, "--trials", str(trials), "--protocol", protocol]
+    for name, value in (search or {}).items():
+        words += [f"--{name}", *(map(str, value) if isinstance(value, list | tuple) else [str(value)])]
+    if machines:
+        words += ["--machines", *machines]
     return shlex.join(words + _options(seeds, settings, preset, pseudo_anomaly_data))
 
 

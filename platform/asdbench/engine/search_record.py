@@ -60,10 +60,11 @@ class BestWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LeftOutReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A machine type, scored with the weights that were found without it."""
+    """A machine type, scored with the weights and choices that were found without it."""
 
     weights: tuple[float, ...]
     score: float
+    choices: dict[str, Scalar] = {}
 
 
 class NestedReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,10 +157,17 @@ class StudyRecord(_SearchRecord, frozen=True, kw_only=True, tag="study"):
 
 
 class FusionRecord(_SearchRecord, frozen=True, kw_only=True, tag="fusion"):
-    """A search for an ensemble's weights."""
+    """A search for an ensemble's weights.
+
+    Attributes
+    ----------
+    best, report : what it found, for programs and for people
+    nested_key : hash of what the nested estimate in ``report`` depends on
+    """
 
     best: BestWeights
     report: FusionReport
+    nested_key: str | None = None
 
 
 SearchRecord = StudyRecord | FusionRecord

@@ -1,10 +1,12 @@
 """Tables of search results: scores in percent, with the scores on machine types that a search did not see."""
 
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from asdbench.engine.search_record import FusionReport, LeftOutReport
-from asdbench.report.formatting import format_amount, format_percent, format_settings, format_trials
+from asdbench.report.formatting import MISSING, format_amount, format_percent, format_settings, format_trials
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric
 
 
@@ -65,17 +67,89 @@ def _equal(report: FusionReport) -> list[float]:
     return [1 / len(report.members)] * len(report.members)
 
 
+@dataclass(frozen=True)
+class FreshRow:
+    """Settings with their score in a search and their scores with fresh seeds.
+
+    Attributes
+    ----------
+    role : what they are to the search, such as ``"runner-up"``
+    changed : the settings that differ from the untuned system's
+    score : official score in the search, as a fraction; ``None`` if its trial is not complete
+    scores : official score with each fresh seed; empty if they are not known
+    """
+
+    role: str
+    changed: Mapping[str, Any]
+    score: float | None
+    scores: Sequence[float]
+
+
+def fresh_table(
+    title: str,
+    rows: Sequence[FreshRow],
+    *,
+    seeds: Sequence[int],
+    searched_seeds: Sequence[int],
+    is_surpassed: bool,
+) -> DisplayTable:
+    """Return the scores of a search's best settings next to their scores with fresh seeds.
+
+    Parameters
+    ----------
+    title : heading of the table
+    rows : the settings, those that the search chose first
+    seeds, searched_seeds : the fresh seeds, and those that the search saw
+    is_surpassed : whether others than the chosen settings have the highest score with fresh seeds
+    """
+    caption = (
+        f"Official scores in percent. In the search: with {_listed(searched_seeds)}. Fresh seeds: the mean "
+        f"with {_listed(seeds)}, which the leaderboard shows; ± is the standard deviation over seeds."
+    )
+    if is_surpassed:
+        caption += (
+            " A runner-up is higher with the fresh seeds; it is not chosen by them, since a choice by these "
+            "scores would make them lucky again."
+        )
+    display_rows = [
+        DisplayRow(
+            [
+                row.role,
+                " ".join(format_settings(row.changed)) or "unchanged",
+                format_percent(row.score),
+                _mean_and_spread(row.scores),
+            ]
+        )
+        for row in rows
+    ]
+    columns = [Column(""), Column("settings"), *numeric("in the search", "fresh seeds")]
+    return DisplayTable(columns, display_rows, title, caption)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    """Return seeds as text, such as ``seeds 1, 2``."""
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+
+
+def _mean_and_spread(scores: Sequence[float]) -> str:
+    if not scores:
+        return MISSING
+    spread = f" ± {format_percent(statistics.stdev(scores))}" if len(scores) > 1 else ""
+    return format_percent(statistics.fmean(scores)) + spread
+
+
 def left_out_table(
     title: str,
     rows: Sequence[tuple[str, float, float, Mapping[str, Any]]],
     *,
     untuned: float,
     tuned: float,
+    seeds: Sequence[int],
 ) -> DisplayTable:
     """Return how much tuning improves the score on machine types that the search did not see.
 
     A row is a machine type that was left out, its official score untuned and tuned, and the settings found
-    without it; ``untuned`` and ``tuned`` are the official scores over all of them.
+    without it; ``untuned`` and ``tuned`` are the official scores over all of them, means over ``seeds``.
     """
     display_rows = [
         DisplayRow(
@@ -93,7 +167,8 @@ def left_out_table(
         [Column("machine type left out"), *numeric("untuned", "tuned"), Column("settings found")],
         [*display_rows, DisplayRow(overall, begins_section=True)],
         title,
-        "Official score in percent on the machine type that was not used to choose the settings.",
+        f"Official score in percent on the machine type that was not used to choose the settings, with "
+        f"{_listed(seeds)}.",
     )
 
 

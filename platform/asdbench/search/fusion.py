@@ -318,11 +318,13 @@ def search_weights(
     seed: int,
     run_studies: RunStudies = run_in_turn,
     on_batch: Callable[[BatchResult], None] | None = None,
+    leaves_types_out: bool = True,
 ) -> WeightSearchResult:
     """Search the weights and choices with the best official score, and estimate what the search is worth.
 
-    With several machine types each of them is also left out once, in a study of its own with the same number
-    of evaluations. Who runs the studies, and in what order, does not change the result.
+    With several machine types each of them is also left out once, unless ``leaves_types_out`` is false, in a
+    study of its own with the same number of evaluations. Who runs the studies, and in what order, does not
+    change the result.
 
     Parameters
     ----------
@@ -330,6 +332,8 @@ def search_weights(
         Those of `run_weight_study`.
     run_studies
         Runs a function once for each study and returns the results in order; by default in this process.
+    leaves_types_out
+        Whether each of several machine types is left out once.
 
     Raises
     ------
@@ -339,7 +343,7 @@ def search_weights(
     run_study = partial(
         run_weight_study, problem, evaluations=evaluations, batch=batch, seed=seed, on_batch=on_batch
     )
-    studies = weight_studies(problem)
+    studies = weight_studies(problem) if leaves_types_out else (None,)
     best = dict(zip(studies, run_studies(run_study, studies), strict=True))
     return summarize(problem, best, evaluations=evaluations)
 
@@ -363,12 +367,13 @@ def summarize(
     problem
         What was searched.
     best
-        The best batch of each of `weight_studies`, by the machine type that the study left out.
+        The best batch of each of `weight_studies`, by the machine type that the study left out; or of the
+        first study alone.
     evaluations
         Number of weight vectors that each study evaluated.
     """
     studies = weight_studies(problem)
-    if set(best) != set(studies):
+    if set(best) not in ({None}, set(studies)):
         raise ValueError(f"there are results of {list(best)}; give those of the studies {list(studies)}")
     chosen = best[None]
     left_out = {name: result for name, result in best.items() if name is not None}
@@ -379,7 +384,7 @@ def summarize(
         score=float(problem.scores([chosen.weights], chosen.choice)[0]),
         equal_weights=float(problem.scores([problem.equal_weights], problem.choices[0])[0]),
         leave_one_type_out=_leave_one_type_out(problem, left_out) if left_out else None,
-        evaluations=evaluations * len(studies),
+        evaluations=evaluations * len(best),
         weights_setting=problem.weights_setting,
     )
 

@@ -196,15 +196,17 @@ def fusion_problem(
     *,
     seeds: Sequence[int],
     pseudo_anomaly_data: str | None = None,
+    machine_types: Sequence[str] | None = None,
 ) -> FusionProblem:
     """Return the problem of weighting the members of an ensemble, from their stored component scores.
 
     Parameters
     ----------
     ensemble : a system with members, whose Config has one setting with a ``Simplex`` domain
-    data, store : the data set, whose machine types with development labels all count, and the scores
+    data, store : the data set, and the scores
     seeds : of the members
     pseudo_anomaly_data : data set of the pseudo-anomalies, if not ``data``, for members that take them
+    machine_types : those that count, all with development labels (default: all of these)
 
     Raises
     ------
@@ -216,7 +218,7 @@ def fusion_problem(
     if not seeds:
         raise InputError("no seed is given; --seeds takes one or more whole numbers")
     seeds = tuple(dict.fromkeys(seeds))
-    machine_types = _development_types(data)
+    machine_types = _development_types(data) if machine_types is None else machine_types
     choices = _choices(ensemble)
     jobs = {
         machine_type: [

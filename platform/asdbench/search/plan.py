@@ -28,6 +28,7 @@ class Search:
     protocol : ``"dev"`` for one study over all machine types; ``"leave-one-type-out"`` for one study per
         machine type, over all others, evaluated on the type that it leaves out
     seed : of the search
+    fresh_seeds : number of seeds, not seen by the search, with which what it found is scored; 0 for none
 
     >>> Search(trials=-1)
     Traceback (most recent call last):
@@ -40,6 +41,7 @@ class Search:
     only_settings: Sequence[str] = ()
     protocol: str = "dev"
     seed: int = 0
+    fresh_seeds: int = 3
 
     def __post_init__(self) -> None:
         if self.trials < 0:
@@ -48,6 +50,10 @@ class Search:
             )
         if self.seed < 0:
             raise InputError(f"--search-seed {self.seed} is negative; give a whole number from 0")
+        if self.fresh_seeds < 0:
+            raise InputError(
+                f"--fresh-seeds {self.fresh_seeds} is negative; give the number of seeds, or 0 for none"
+            )
         if self.protocol not in PROTOCOLS:
             raise unknown_name("protocol", self.protocol, PROTOCOLS)
 

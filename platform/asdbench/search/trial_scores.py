@@ -12,16 +12,23 @@ from asdbench.search.studies import Study
 
 
 def jobs_with(
-    study: Study, settings: Mapping[str, Any], machine_types: Sequence[str]
+    study: Study,
+    settings: Mapping[str, Any],
+    machine_types: Sequence[str],
+    *,
+    seeds: Sequence[int] | None = None,
 ) -> dict[str, list[ResolvedJob]]:
-    """Return the jobs of a study's system with some settings, by machine type, one for each seed."""
+    """Return the jobs of a study's system with some settings, by machine type, one for each seed.
+
+    The default of ``seeds`` are those of the study.
+    """
     configured = registry.configure(study.system, dict(settings))
     return {
         machine_type: [
             ResolvedJob.from_configured(
                 configured, study.data, machine_type, seed=seed, pseudo_anomaly_data=study.pseudo_anomaly_data
             )
-            for seed in study.seeds
+            for seed in (study.seeds if seeds is None else seeds)
         ]
         for machine_type in machine_types
     }
@@ -34,8 +41,13 @@ def section_metrics_per_seed(jobs: Sequence[ResolvedJob], store: JobStore) -> li
 
 def mean_official_score(judged: Sequence[Sequence[Sequence[Mapping[str, float]]]], *, rule: Rule) -> float:
     """Return the official score over machine types (`section_metrics_per_seed` each), the mean over seeds."""
-    scores = [
+    scores = official_scores(judged, rule=rule)
+    return sum(scores) / len(scores)
+
+
+def official_scores(judged: Sequence[Sequence[Sequence[Mapping[str, float]]]], *, rule: Rule) -> list[float]:
+    """Return the official score over machine types (`section_metrics_per_seed` each) with each seed."""
+    return [
         official_score([metrics for sections in of_seed for metrics in sections], rule=rule)
         for of_seed in zip(*judged, strict=True)
     ]
-    return sum(scores) / len(scores)
