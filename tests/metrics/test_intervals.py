@@ -187,3 +187,58 @@ def test_too_few_clips_are_refused(anomalous, message):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         jackknife_half_width([0, 2, 1, 3], [False, False, True, True], **options)
+
+
+def groups_of(n_recordings, clips_of_each):
+    return [f"recording {k}" for k in range(n_recordings) for _ in range(clips_of_each)]
+
+
+@pytest.mark.parametrize("max_fpr", [1.0, 0.1])
+def test_whole_recordings_are_left_out(max_fpr):
+    rng = np.random.default_rng(20)
+    scores, anomalous = rng.normal(size=60), np.repeat(np.arange(12) % 3 == 0, 5)
+    groups = groups_of(12, 5)
+    left_out = leave_one_out(scores, anomalous, max_fpr=max_fpr, groups=groups)
+    naive = [
+        partial_auc(np.delete(scores, of), np.delete(anomalous, of), max_fpr=max_fpr)
+        for of in np.arange(60).reshape(12, 5)
+    ]
+    assert left_out == pytest.approx(naive, abs=1e-12)
+    metric = "auc" if max_fpr == 1 else "pauc"
+    spread = np.sqrt(11 / 12 * np.square(left_out - left_out.mean()).sum())
+    width = jackknife_half_width(scores, anomalous, metric=metric, scale="textbook", groups=groups)
+    assert width == pytest.approx(stats.t.ppf(0.975, 11) * spread)
+
+
+def test_recordings_of_one_clip_and_unknown_ones_are_as_clips():
+    rng = np.random.default_rng(21)
+    scores, anomalous, target = rng.normal(size=40), np.tile([False, True], 20), np.arange(40) < 20
+    by_clips = section_half_widths(scores, anomalous, target, scale="textbook")
+    for groups in (groups_of(40, 1), [None] * 40):
+        assert section_half_widths(scores, anomalous, target, scale="textbook", groups=groups) == by_clips
+
+
+def test_an_interval_by_recordings_is_wider_where_their_clips_go_together():
+    rng = np.random.default_rng(22)
+    anomalous, target = np.repeat(np.arange(20) % 2 == 1, 5), np.repeat(np.arange(20) < 10, 5)
+    scores = np.repeat(rng.normal(size=20), 5) + 0.2 * rng.normal(size=100) + anomalous
+    by_clips = section_half_widths(scores, anomalous, target, scale="textbook")
+    widths = section_half_widths(scores, anomalous, target, scale="textbook", groups=groups_of(20, 5))
+    assert all(widths[metric] > 1.5 * by_clips[metric] for metric in ("auc_source", "auc_target"))
+
+
+def test_a_metric_that_one_recording_decides_has_no_half_width():
+    rng = np.random.default_rng(23)
+    anomalous, target = np.tile([False, True], 20), np.arange(40) < 20
+    scores = rng.normal(size=40)
+    groups = np.where(target & ~anomalous, "a", [str(k) for k in range(40)]).tolist()
+    widths = section_half_widths(scores, anomalous, target, scale="textbook", groups=groups)
+    assert list(widths) == ["auc_source", "pauc"]
+    of_one = np.where(anomalous, "b", [str(k) for k in range(40)]).tolist()
+    with pytest.raises(InputError, match="all anomalies or all normal clips of 21 recordings"):
+        jackknife_half_width(scores, anomalous, metric="auc", scale="textbook", groups=of_one)
+
+
+def test_the_evaluators_jackknife_takes_no_recordings():
+    with pytest.raises(InputError, match="leaves out clips, not recordings; give scale='textbook'"):
+        jackknife_half_width([0, 2, 1, 3], [False, False, True, True], metric="auc", groups=["a"] * 4)

@@ -25,7 +25,7 @@ def test_a_true_zero_difference_is_seldom_called_sure():
         by_seeds = {seeds: rates([with_seeds(case, seeds) for case in cases]) for seeds in (1, 2, 3, 5)}
         low, high = of_one_seed
         assert low < by_seeds[1]["asdbench"] < high  # what is withheld: one seed knows of no other
-        assert all(rate["asdbench"] <= 0.08 for seeds, rate in by_seeds.items() if seeds > 1)
+        assert all(rate["asdbench"] <= 0.08 for seeds, rate in by_seeds.items() if seeds > 2)
         assert by_seeds[5]["asdbench"] >= 0.03  # nor is it far too wide
     assert by_seeds[3]["plain bootstrap"] > 0.09 > by_seeds[3]["asdbench"]
     below_three = [with_seeds(case, seeds) for case in cases for seeds in (1, 2)]

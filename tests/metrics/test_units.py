@@ -1,5 +1,10 @@
+import os
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
+import soundfile
 
 from asdbench.metrics import WITHOUT_DOMAINS, Rule
 from asdbench.metrics.bootstrap import SectionScores, bootstrap, few_recordings, resampled_units
@@ -79,3 +84,34 @@ def test_the_interval_by_recordings_holds_where_that_by_clips_does_not():
             covered[name] += low <= truth <= high
     assert covered["recordings"] / 150 >= 0.88
     assert covered["clips"] / 150 < 0.75
+
+
+@pytest.mark.skipif("ASDBENCH_SHOP" not in os.environ, reason="ASDBENCH_SHOP does not name the recordings")
+def test_ten_bearings_say_less_than_their_198_clips():
+    """A control: the distance of a clip's mean log spectrum to the nearest one of a training clip."""
+    folder = Path(os.environ["ASDBENCH_SHOP"])
+    table = pl.read_csv(folder / "BearingFEMTO" / "provenance.csv")
+    name = pl.col("file_name").str
+    table = table.with_columns(
+        test=name.contains("_test_"), anomaly=name.contains("_anomaly_"), target=name.contains("_target_")
+    )
+    spectra = np.array([mean_log_spectrum(folder / file_name) for file_name in table["file_name"]])
+    is_test = table["test"].to_numpy()
+    distances = np.linalg.norm(spectra[is_test, None] - spectra[~is_test], axis=-1).min(axis=1)
+    tested = table.filter("test")
+    labels = tested["anomaly"].to_numpy(), tested["target"].to_numpy()
+    deviation = {}
+    for unit, group in (("clips", None), ("recordings", tested["original"].to_list())):
+        section = SectionScores("bearing", distances[None, None], *labels, group)
+        overall, _ = bootstrap([section], np.random.default_rng(0), resamples=1000)
+        deviation[unit] = 100 * overall.resampled.std()
+    assert 2.5 < deviation["clips"] < 4.5
+    assert 7 < deviation["recordings"] < 11
+    assert few_recordings([section]) == {"bearing": 3}
+
+
+def mean_log_spectrum(path):
+    samples, _ = soundfile.read(path)
+    frames = samples[: samples.size // 1024 * 1024].reshape(-1, 1024)
+    power = np.abs(np.fft.rfft(frames * np.hanning(1024))[:, :512]) ** 2
+    return np.log(power.reshape(-1, 128, 4).mean(axis=2) + 1e-12).mean(axis=0)

@@ -53,7 +53,7 @@ def leaderboard(
     reference
         Whether to add published results on the same machine types, marked as such.
     intervals
-        Whether to add a 95 % confidence interval of each score, from a bootstrap over clips and seeds.
+        Whether to add 95 % confidence intervals of each score: on these machines, and on machines like these.
     home, storage
         The data home, and where results are; by default those of the command line.
 
@@ -236,7 +236,7 @@ def compare(
     preset, settings, pseudo_anomalies_from
         Options of the runs; each system gets the settings that it has.
     resamples, confidence
-        Number of bootstrap resamples of clips and seeds, and confidence of the intervals.
+        Number of bootstrap resamples, and confidence of the intervals.
     home, storage
         The data home, and where results are; by default those of the command line.
 

@@ -102,7 +102,7 @@ def leaderboard(
     reference
         Also show published results on the same machine types, marked as such.
     intervals
-        Show a 95 % confidence interval of each score, from a bootstrap over clips and seeds.
+        Show 95 % confidence intervals of each score: on these machines, and on machines like these.
     ranks
         Show average ranks over machine types instead of scores, with Friedman's test and groups of rows that
         are not told apart.
@@ -175,7 +175,7 @@ def compare(
     subset
         dev (development) or eval (evaluation) (default: dev if any of its test clips has a label, else eval).
     resamples
-        Number of bootstrap resamples of clips and seeds.
+        Number of bootstrap resamples of recordings or clips, and of machine types.
     format
         Output format.
     json

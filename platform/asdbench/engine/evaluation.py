@@ -350,7 +350,11 @@ def _judge(rows: pl.DataFrame, thresholds: Mapping[str, StoredThreshold], rule: 
             method: _floats(decision_metrics(scores > stored.threshold, anomalous, target, rule=rule))
             for method, stored in thresholds.items()
         },
-        half_width=_floats(section_half_widths(scores, anomalous, target, rule=rule, scale="textbook")),
+        half_width=_floats(
+            section_half_widths(
+                scores, anomalous, target, rule=rule, scale="textbook", groups=rows["recording"].to_list()
+            )
+        ),
         clips=int(np.size(scores)),
     )
 

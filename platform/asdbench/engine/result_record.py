@@ -55,7 +55,8 @@ class SectionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     official : metrics of the data set's rule
     in_domain : metrics of each domain that has normal clips and anomalies
     decisions : precision, recall and F1, by threshold method
-    half_width : half-widths of the confidence intervals of the official metrics
+    half_width : half-widths of the jackknife intervals of the official metrics, over recordings where they
+        are known, else over clips; a metric that one recording decides has none
     clips : number of judged clips
     """
 

@@ -1,4 +1,4 @@
-"""Jackknife half-widths: how far an AUC or pAUC moves when one clip is left out.
+"""Jackknife half-widths: how far an AUC or pAUC moves when one clip, or one recording, is left out.
 
 Idea: with θ₍ᵢ₎ the metric of all clips but clip i, and n clips, the half-width of the interval is
 t · sqrt(Σ(θ₍ᵢ₎ − mean θ₍ᵢ₎)² / (n(n − 1))), t being the (1 + confidence)/2 quantile of Student's t with n − 1
@@ -10,6 +10,10 @@ sum divided by n(n − 1) is over pseudo-values n·θ̂ − (n − 1)·θ₍ᵢ�
 that the evaluator takes. **The evaluator's half-width is thus n − 1 times too narrow for a confidence
 interval.** It is the default because the challenge reports it; ``scale="textbook"`` gives the interval that
 contains the true value with about the stated confidence.
+
+Clips cut from one recording resemble one another, so that the textbook's interval leaves out whole recordings
+where they are known (`asdbench.metrics.units`): n is then their number. A clip without a recording is left
+out alone. Where a domain lacks a class without one of its recordings there is no half-width.
 
 Conventions: ``scores`` has shape (clip,), higher = more anomalous; ``anomalous`` has shape (clip,), bool.
 
@@ -27,15 +31,18 @@ import numpy.typing as npt
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics.official import OFFICIAL, Rule, metric_clips
 from asdbench.metrics.roc import (
+    BoolArray,
     FloatArray,
     areas,
     check_max_fpr,
     clip_flags,
     clip_scores,
     normals_above_and_tied,
+    partial_auc,
     scored_clips,
     standardized,
 )
+from asdbench.metrics.units import Groups, IntArray, unit_of_clip
 
 Scale = Literal["evaluator", "textbook"]
 
@@ -48,6 +55,7 @@ def jackknife_half_width(
     confidence: float = 0.95,
     max_fpr: float = 0.1,
     scale: Scale = "evaluator",
+    groups: Groups | None = None,
 ) -> float:
     """Return the half-width of the jackknife interval of an AUC or pAUC.
 
@@ -65,6 +73,8 @@ def jackknife_half_width(
         The largest false positive rate of the pAUC; not used for the AUC.
     scale : "evaluator" or "textbook"
         The divisor of the official evaluator or of the literature; the module docstring gives both.
+    groups : shape (clip,), optional
+        The recording of each clip, ``None`` where it is unknown; for the textbook's scale only.
 
     Returns
     -------
@@ -74,8 +84,8 @@ def jackknife_half_width(
     Raises
     ------
     InputError
-        As for `asdbench.metrics.partial_auc`; there are fewer than two anomalies or normal clips;
-        ``confidence`` is outside (0, 1); or there is no such metric or scale.
+        As for `asdbench.metrics.partial_auc`; there are fewer than two anomalies or normal clips, or none
+        without one of the recordings; ``confidence`` is outside (0, 1); or there is no such metric or scale.
 
     Examples
     --------
@@ -85,7 +95,8 @@ def jackknife_half_width(
     """
     if metric not in ("auc", "pauc"):
         raise unknown_name("metric with a jackknife interval", metric, ("auc", "pauc"))
-    left_out = leave_one_out(scores, anomalous, max_fpr=1.0 if metric == "auc" else max_fpr)
+    _check_groups(groups, scale)
+    left_out = leave_one_out(scores, anomalous, max_fpr=1.0 if metric == "auc" else max_fpr, groups=groups)
     return _half_width(left_out, confidence, scale)
 
 
@@ -97,17 +108,26 @@ def section_half_widths(
     rule: Rule = OFFICIAL,
     confidence: float = 0.95,
     scale: Scale = "evaluator",
+    groups: Groups | None = None,
 ) -> dict[str, float]:
     """Return the jackknife half-width of each metric of `asdbench.metrics.section_metrics`.
 
-    Each metric is recomputed without each of its clips. The parameters and errors are those of
-    `asdbench.metrics.section_metrics` and `jackknife_half_width`.
+    Each metric is recomputed without each of its clips, or recordings. The parameters and errors are those of
+    `asdbench.metrics.section_metrics` and `jackknife_half_width`, but a metric that lacks a class without one
+    of the recordings is absent.
     """
+    _check_groups(groups, scale)
     scored = clip_scores(scores)
     flags = clip_flags("anomalous", anomalous, count=scored.size)
+    units = unit_of_clip(groups, count=scored.size)
     return {
-        name: _half_width(leave_one_out(scored[clips], flags[clips], max_fpr=max_fpr), confidence, scale)
+        name: _half_width(
+            leave_one_out(scored[clips], flags[clips], max_fpr=max_fpr, groups=units[clips]),
+            confidence,
+            scale,
+        )
         for name, (clips, max_fpr) in metric_clips(flags, target, rule=rule).items()
+        if not _is_class_of_one_recording(flags[clips], units[clips])
     }
 
 
@@ -143,11 +163,14 @@ def official_half_width(
     return sum(widths) / 2
 
 
-def leave_one_out(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: float) -> FloatArray:
+def leave_one_out(
+    scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: float, groups: Groups | None = None
+) -> FloatArray:
     """Return the partial AUC without each clip in turn; shape (clip,), in the order of the clips.
 
-    ``max_fpr=1`` gives the AUC. Raises `InputError` as `asdbench.metrics.partial_auc` does, and if there are
-    fewer than two anomalies or normal clips, because one of each must remain.
+    With ``groups`` it is that without each recording in turn, shape (recording,), in order of their first
+    clips. ``max_fpr=1`` gives the AUC. Raises `InputError` as `asdbench.metrics.partial_auc` does, and if
+    there are fewer than two anomalies or normal clips, because one of each must remain.
 
     Examples
     --------
@@ -156,6 +179,9 @@ def leave_one_out(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: f
     """
     scored, flags = scored_clips(scores, anomalous)
     check_max_fpr(max_fpr)
+    units = unit_of_clip(groups, count=scored.size)
+    if units.max() + 1 < units.size:
+        return _leave_recording_out(scored, flags, units, max_fpr)
     normal = scored[~flags]
     order = np.argsort(scored[flags])
     anomaly = scored[flags][order]
@@ -184,6 +210,32 @@ def leave_one_out(scores: npt.ArrayLike, anomalous: npt.ArrayLike, *, max_fpr: f
     total = if_below[below] + (if_tied[up_to] - if_tied[below]) + (if_above[-1] - if_above[up_to])
     values[~flags] = total / ((normal.size - 1) * anomaly.size)
     return standardized(values, max_fpr)
+
+
+def _leave_recording_out(
+    scores: FloatArray, anomalous: BoolArray, units: IntArray, max_fpr: float
+) -> FloatArray:
+    if _is_class_of_one_recording(anomalous, units):
+        raise InputError(
+            f"all anomalies or all normal clips of {units.max() + 1} recordings are of a single one; leaving "
+            f"out each recording in turn needs at least two with each"
+        )
+    kept = (units != unit for unit in range(units.max() + 1))
+    return np.array([partial_auc(scores[clips], anomalous[clips], max_fpr=max_fpr) for clips in kept])
+
+
+def _is_class_of_one_recording(anomalous: BoolArray, units: IntArray) -> bool:
+    """Return whether all anomalies, or all of several normal clips, are of one recording."""
+    return any(
+        clips.size > 1 and (clips == clips[0]).all() for clips in (units[anomalous], units[~anomalous])
+    )
+
+
+def _check_groups(groups: Groups | None, scale: Scale) -> None:
+    if groups is not None and scale == "evaluator":
+        raise InputError(
+            "the evaluator's jackknife leaves out clips, not recordings; give scale='textbook' with groups"
+        )
 
 
 def _sums(terms: FloatArray) -> FloatArray:

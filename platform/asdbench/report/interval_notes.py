@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import polars as pl
+
 from asdbench.metrics.resampled import LEAST_SEEDS, LEAST_TYPES
 from asdbench.metrics.units import FEW_RECORDINGS, Kind
 
@@ -14,15 +16,38 @@ def resampled_note(kinds: Mapping[str, Kind]) -> str:
     >>> resampled_note({"fan": "clips", "valve": "clips"})
     'Resampled: clips.'
     """
-    if not kinds:
-        return ""
+    return f"Resampled: {listed_kinds(kinds)}." if kinds else ""
+
+
+def listed_kinds(kinds: Mapping[str, Kind]) -> str:
+    """Return kinds with the machine types of each; the only kind alone.
+
+    >>> listed_kinds({"fan": "clips", "valve": "clips"})
+    'clips'
+    """
     types: dict[Kind, list[str]] = {}
     for machine_type, kind in kinds.items():
         types.setdefault(kind, []).append(machine_type)
     if len(types) == 1:
-        return f"Resampled: {next(iter(types))}."
-    parts = (f"{kind} ({', '.join(types[kind])})" for kind in sorted(types, reverse=True))
-    return f"Resampled: {', '.join(parts)}."
+        return next(iter(types))
+    return ", ".join(f"{kind} ({', '.join(types[kind])})" for kind in sorted(types, reverse=True))
+
+
+def kinds_of_types(labeled: pl.DataFrame) -> dict[str, Kind]:
+    """Return what is resampled of each machine type, and left out in turn by the jackknife.
+
+    ``labeled`` has the columns ``machine_type``, ``section`` and ``recording``.
+
+    >>> clips = pl.DataFrame({"machine_type": ["fan"] * 2, "section": ["00"] * 2, "recording": ["a", "a"]})
+    >>> kinds_of_types(clips)
+    {'fan': 'recordings'}
+    """
+    known = pl.col("recording").drop_nulls()
+    by_section = labeled.group_by("machine_type", "section").agg(several=known.n_unique() < known.len())
+    by_type = by_section.group_by("machine_type").agg(pl.col("several").any()).sort("machine_type")
+    return {
+        machine_type: "recordings" if several else "clips" for machine_type, several in by_type.iter_rows()
+    }
 
 
 def few_recordings_note(few: Mapping[str, int]) -> str:

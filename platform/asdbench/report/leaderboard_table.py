@@ -21,7 +21,7 @@ from asdbench.report.formatting import (
     format_settings,
 )
 from asdbench.report.fresh_scores import has_seen_seeds, score_in_search
-from asdbench.report.interval_notes import few_recordings_note, few_types_note, resampled_note
+from asdbench.report.interval_notes import few_recordings_note, few_types_note, listed_kinds, resampled_note
 from asdbench.report.leaderboard import is_by_another_rule
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Format, Row, numeric
 from asdbench.report.row_versions import CAPTION, version_labels
@@ -412,7 +412,9 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
             "or group of similar clips (nominally 10 %), with its 95 % interval."
         )
     if "half-widths" in headers:
-        sentences.append(f"Half-widths: of the 95 % jackknife intervals of {metrics} over clips.")
+        sentences.append(
+            f"Half-widths: of the 95 % jackknife intervals of {metrics} {_left_out_units(rows)}."
+        )
     sentences += _tuning_sentences(rows)
     sentences += [CAPTION] if any(version_labels(row) for row in rows) else []
     if any(row["official_score"] is None for row in rows):
@@ -449,6 +451,14 @@ def _seeds_clause(rows: Sequence[Row]) -> str:
         return f"seed {seeds[0]} only, so there is no spread"
     averaged = f"mean of seeds {', '.join(map(str, seeds))}" if seeds else "mean over seeds"
     return f"{averaged}; ± is the standard deviation over seeds"
+
+
+def _left_out_units(rows: Sequence[Row]) -> str:
+    """Return over what jackknife intervals are."""
+    kinds: dict[str, Kind] = {
+        row["machine_type"]: row["half_width_over"] for row in rows if row.get("half_width_over")
+    }
+    return f"over {listed_kinds(kinds) or 'clips'}"
 
 
 def _interval_sentences(rows: Sequence[Row]) -> list[str]:

@@ -19,6 +19,7 @@ from asdbench.metrics import DEFAULT_THRESHOLD, Rule
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
 from asdbench.report.compare import with_intervals
 from asdbench.report.formatting import format_amount
+from asdbench.report.interval_notes import kinds_of_types
 from asdbench.report.leaderboard import default_columns, rows, with_references
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_table import markdown_table, terminal_table
@@ -123,7 +124,10 @@ def load_leaderboard(
     table: Sequence[Row] = rows(stored.records, machine_types=labeled, by_type=by_type, threshold=threshold)
     if by_type:
         results = ((row["machine_type"], row["system"], row) for row in table)
-        notes += low_auc_notes(low_aucs(results, labeled_clips(data, subset=subset), rule=data.rule))
+        clips = labeled_clips(data, subset=subset)
+        notes += low_auc_notes(low_aucs(results, clips, rule=data.rule))
+        kinds = kinds_of_types(clips)
+        table = [row | {"half_width_over": kinds[row["machine_type"]]} for row in table]
     if reference:
         published, of_published = published_results(data, labeled, subset)
         notes += of_published
