@@ -8,13 +8,20 @@ import pytest
 
 from asdbench import registry
 from asdbench.data.sets.catalog import DataSet
-from asdbench.driver.fusion_search import FusionResult, search_fusion_weights
+from asdbench.driver.fusion_search import (
+    FusionResult,
+    MemberTuning,
+    search_fusion_weights,
+    searches_of_members,
+)
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.errors import InputError
 from asdbench.metrics import official_score
 from asdbench.search.fusion import BatchResult, RunStudy
+from asdbench.search.plan import Search, studies_for_system
+from asdbench.search.studies import Trial
 
 SMALL = {"epochs": 1, "hidden": 8, "n_mels": 16, "frames": 2, "members": "baseline-mse,baseline-maha"}
 
@@ -75,3 +82,22 @@ def test_who_runs_the_studies_does_not_change_what_is_found(
 def test_members_without_scores_are_refused(tiny_data: DataSet, store: JobStore) -> None:
     with pytest.raises(InputError, match=r"member 'baseline-m\w+' of ensemble has no scores"):
         search(tiny_data, store)
+
+
+def test_members_with_settings_that_a_search_chose_are_not_compared_on_its_types(
+    scored_jobs: list[ResolvedJob], tiny_data: DataSet, store: JobStore
+) -> None:
+    ensemble = registry.configure("ensemble", SMALL)
+    assert searches_of_members(ensemble, tiny_data, store) == {}
+    untuned = search(tiny_data, store)
+    (study,) = studies_for_system(scored_jobs[:2], Search(7), fixed=["hidden"])
+    start = dict(study.space.start) | {"epochs": 2}
+    changed = study.space.start
+    object.__setattr__(study.space, "start", start)  # so that the members' settings are a choice
+    study.trials.append(Trial(0, dict(changed), "complete", [0.5, 0.6]))
+    study.save(store)
+    assert searches_of_members(ensemble, tiny_data, store) == {study.key: 1}
+    tuned = search(tiny_data, store, tuning=MemberTuning(searches_of_members(ensemble, tiny_data, store)))
+    assert (tuned.tuned.search, tuned.tuned.trials) == (untuned.tuned.search, 1)
+    assert (tuned.report.equal_weights, tuned.report.left_out) == (None, {})
+    assert tuned.report.weights == untuned.report.weights

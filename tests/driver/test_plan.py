@@ -13,6 +13,7 @@ from asdbench.cluster.placement import Placement
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.executor import ExecutionOptions
 from asdbench.driver.features import build_features
+from asdbench.driver.fresh_seeds import fresh_seeds, untuned_jobs
 from asdbench.driver.plan import plan
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, by_training
@@ -114,6 +115,33 @@ def test_an_estimate_counts_all_trials(
     steps = n_steps(line)
     assert ("; 4 trials to run" + (f", up to {3 * steps:,} steps;" if trains else ";")) in line
     assert estimate_s(line) == pytest.approx((4 if trains else 1) * steps / 10 + 4 * 20, rel=0.1)
+
+
+def test_an_estimate_counts_trainings_with_fresh_seeds(
+    tiny_data: DataSet, paced: JobStore, small_jobs: Jobs, output: Any
+) -> None:
+    jobs = small_jobs(epochs=20)
+    build_features(jobs, console=output)
+    tasks = by_training(jobs)
+    for protocol, n_choices in (("dev", 4), ("leave-one-type-out", 2)):
+        search = Search(9, only_settings=("hidden",), protocol=protocol)
+        studies = studies_for_system(jobs, search, fixed=[])
+        again = untuned_jobs(jobs, studies, fresh_seeds(jobs, 3))
+        plan(
+            tiny_data,
+            tasks,
+            tasks,
+            paced,
+            console=output,
+            options=LOCAL,
+            studies=studies,
+            trials=9,
+            again=again,
+        )
+        line = output.lines[-1]
+        n_trainings = n_choices * 2 * 3  # on two machine types, with three seeds
+        assert f"; up to {n_trainings} trainings with 3 fresh seeds, " in line
+        assert f"up to {n_trainings * n_steps(line) // 2:,} steps;" in line
 
 
 def test_workers_are_counted_on_this_machine_and_unknown_on_a_cluster() -> None:

@@ -1,8 +1,8 @@
 import msgspec
 
-from asdbench.engine.search_record import FusionReport, LeftOutReport
+from asdbench.engine.search_record import FusionReport, LeftOutReport, NestedReport
 from asdbench.report.rendering import to_markdown
-from asdbench.report.searches import fusion_table, left_out_table
+from asdbench.report.searches import FreshRow, fresh_table, fusion_table, left_out_table
 
 REPORT = FusionReport(
     members=("a", "b"),
@@ -46,3 +46,49 @@ def test_tuning_is_shown_on_the_types_left_out() -> None:
         "| valve | 70.00 | 70.00 | unchanged |",
         "| all | 60.00 | 65.00 |  |",
     ]
+
+
+def test_tuned_members_are_shown_without_what_their_labels_chose() -> None:
+    reason = "There is no estimate; 'asdbench tune' gives one."
+    report = msgspec.structs.replace(
+        REPORT,
+        member_trials=40,
+        equal_weights=None,
+        leave_one_type_out=None,
+        left_out={},
+        without_estimate=reason,
+    )
+    table = fusion_table("ensemble", report)
+    assert [row.cells[0] for row in table.rows] == ["found"]
+    assert "300 weight vectors evaluated; members tuned in 40 trials." in to_markdown(table)
+    assert reason in to_markdown(table)
+    nested = NestedReport(score=0.52, equal_weights=0.51, left_out={"fan": LeftOutReport((0.4, 0.6), 0.53)})
+    table = fusion_table("ensemble", msgspec.structs.replace(report, nested=nested, without_estimate=None))
+    assert to_markdown(table).splitlines()[4:8] == [
+        "| found | 0.250 | 0.750 | 70.00 |",
+        "| without fan, tuned too | 0.400 | 0.600 | 53.00 |",
+        "| left out, all, tuned too |  |  | 52.00 |",
+        "| equal, left out, all, tuned too | 0.500 | 0.500 | 51.00 |",
+    ]
+
+
+def test_members_whose_authors_saw_the_labels_are_named() -> None:
+    report = msgspec.structs.replace(REPORT, chosen_on_labels=("b",))
+    assert "No machine type is unseen to b, whose authors" in to_markdown(fusion_table("ensemble", report))
+
+
+def test_scores_with_fresh_seeds_stand_next_to_those_in_the_search() -> None:
+    rows = [
+        FreshRow("found", {"epochs": 30}, 0.72, [0.66, 0.68]),
+        FreshRow("runner-up", {"epochs": 60}, 0.71, [0.67, 0.69]),
+        FreshRow("untuned", {}, None, []),
+    ]
+    table = fresh_table("t", rows, seeds=[1, 2], searched_seeds=[0], is_surpassed=True)
+    text = to_markdown(table)
+    assert text.splitlines()[4:7] == [
+        "| found | epochs=30 | 72.00 | 67.00 ± 1.41 |",
+        "| runner-up | epochs=60 | 71.00 | 68.00 ± 1.41 |",
+        "| untuned | unchanged | – | – |",
+    ]
+    assert "In the search: with seed 0. Fresh seeds: the mean with seeds 1, 2" in text
+    assert "A runner-up is higher with the fresh seeds" in text

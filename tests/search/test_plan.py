@@ -31,6 +31,7 @@ def test_only_development_labels_may_steer(data: DataSet) -> None:
     [
         ({"trials": -1}, "--trials -1 is negative"),
         ({"trials": 1, "seed": -3}, "--search-seed -3"),
+        ({"trials": 1, "fresh_seeds": -1}, "--fresh-seeds -1 is negative"),
         ({"trials": 1, "protocol": "test"}, "no protocol 'test'"),
     ],
 )

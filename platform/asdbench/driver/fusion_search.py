@@ -242,8 +242,11 @@ class _Run:
             seeds=tuple(dict.fromkeys(self.seeds)),
             description=dict(description),
             best=BestWeights(result.score, {**ensemble.changed(), **result.settings}),
-            report=_report(result, weight_vectors=self.evaluations),
+            report=_report(result, self._chosen_on_labels(ensemble), weight_vectors=self.evaluations),
         )
+
+    def _chosen_on_labels(self, ensemble: registry.Configured) -> list[str]:
+        return [m.member_name for m in ensemble.members if self.data.name in m.chosen_on()]
 
     def with_estimate(self, record: FusionRecord, tuning: MemberTuning) -> FusionRecord:
         """Return a record with what can be said about an unseen machine type, and the members' trials."""
@@ -302,7 +305,9 @@ def _counted(on_progress: Callable[[int, int], None], n_total: int) -> Callable[
     return count
 
 
-def _report(result: WeightSearchResult, *, weight_vectors: int) -> FusionReport:
+def _report(
+    result: WeightSearchResult, chosen_on_labels: Sequence[str], *, weight_vectors: int
+) -> FusionReport:
     left_out = result.leave_one_type_out
     return FusionReport(
         members=result.members,
@@ -311,6 +316,7 @@ def _report(result: WeightSearchResult, *, weight_vectors: int) -> FusionReport:
         score=result.score,
         member_trials=0,
         weight_vectors=weight_vectors,
+        chosen_on_labels=tuple(chosen_on_labels),
         equal_weights=result.equal_weights,
         leave_one_type_out=left_out.score if left_out else None,
         left_out={

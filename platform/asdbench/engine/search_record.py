@@ -100,6 +100,7 @@ class FusionReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         and empty if the members' settings were chosen with the labels of these types.
     nested : the same with members that were tuned without the type, too, as far as they were
     without_estimate : why there is no estimate for an unseen machine type, and which command gives one
+    chosen_on_labels : members whose authors looked at the labels of this data set
     """
 
     members: tuple[str, ...]
@@ -113,6 +114,7 @@ class FusionReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     left_out: dict[str, LeftOutReport]
     nested: NestedReport | None = None
     without_estimate: str | None = None
+    chosen_on_labels: tuple[str, ...] = ()
 
 
 class _SearchRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):

@@ -53,6 +53,11 @@ def _fusion_caption(report: FusionReport) -> str:
             "Without, tuned too: score on a machine type with members tuned and weights found without it, "
             "so what lasts on an unseen one."
         )
+    if report.chosen_on_labels and (report.left_out or report.nested is not None):
+        sentences.append(
+            f"No machine type is unseen to {', '.join(report.chosen_on_labels)}, whose authors looked at the "
+            f"labels of this data set."
+        )
     return " ".join([*sentences, *([report.without_estimate] if report.without_estimate else [])])
 
 
