@@ -74,6 +74,7 @@ def described_in_full(data: DataSet) -> Row:
         "hold_out": holdout.describe(data.clips.filter(split="train")).to_dicts(),
         "license": description.license,
         "notes": list(description.notes),
+        "shared_recordings": list(data.shared_recordings),
         "skipped": [asdict(bad) for bad in data.left_out],
     }
 
@@ -103,6 +104,7 @@ def add_data(
     manifest: Path | str | None = None,
     channels: ChannelPolicy | None = None,
     skip_bad: bool = False,
+    allow_shared_recordings: bool = False,
     home: Path | str | None = None,
     progress: Progress = None,
 ) -> DataSet:
@@ -127,6 +129,10 @@ def add_data(
         near for two microphones, else mean.
     skip_bad
         Skip bad files instead of rejecting the folder; they are in ``left_out`` of the data set.
+    allow_shared_recordings
+        Accept recordings that training and test clips of a domain share, and test clips that are probably
+        copies of training clips. ``shared_recordings`` of the data set names them, and all results on it are
+        marked.
     home
         The data home; by default that of the command line.
     progress
@@ -140,8 +146,8 @@ def add_data(
     Raises
     ------
     InputError
-        The folder has bad files, which ``bad`` of the error lists, or no usable ones; or an argument is
-        invalid. Nothing is registered or changed then.
+        The folder has bad files, which ``bad`` of the error lists, or no usable ones; training and test clips
+        share recordings; or an argument is invalid. Nothing is registered or changed then.
 
     Examples
     --------
@@ -159,6 +165,7 @@ def add_data(
             manifest=None if manifest is None else Path(manifest),
             channels=channels,
             skip_bad=skip_bad,
+            allow_shared_recordings=allow_shared_recordings,
             progress=bar,
         )
 

@@ -38,6 +38,7 @@ def add(
     manifest: Path | None = None,
     channels: Literal["near", "far", "both", "mean"] | None = None,
     skip_bad: Flag = False,
+    allow_shared_recordings: Flag = False,
     json: Flag = False,
 ) -> None:
     """Register a folder of recordings in a layout of DCASE Challenge Task 2, or described by a manifest.
@@ -59,6 +60,9 @@ def add(
         or their mean (default: near for two-microphones, else mean).
     skip_bad
         Skip bad files instead of rejecting the folder.
+    allow_shared_recordings
+        Accept recordings that training and test clips of a domain share, and test clips that are probably
+        copies of training clips; all results on the data set are marked.
     json
         Print what was registered as JSON.
     """
@@ -71,6 +75,7 @@ def add(
         manifest=manifest,
         channels=channels,
         skip_bad=skip_bad,
+        allow_shared_recordings=allow_shared_recordings,
         progress=message_console(stderr=json),
     )
     _show_registered(data, json=json)
@@ -115,6 +120,7 @@ def get(
     base_url: str | None = None,
     output: Path | None = None,
     skip_bad: Flag = False,
+    allow_shared_recordings: Flag = False,
     json: Flag = False,
 ) -> None:
     """Download, verify and unpack the data of a challenge, and register it under the challenge's name.
@@ -137,6 +143,8 @@ def get(
         Folder to unpack into.
     skip_bad
         Skip bad files instead of rejecting the data set.
+    allow_shared_recordings
+        Accept test clips that are probably copies of training clips; all results on the data set are marked.
     json
         Print what was registered as JSON.
     """
@@ -180,6 +188,7 @@ def get(
             layout=year.layout,
             channels=channels,
             skip_bad=skip_bad,
+            allow_shared_recordings=allow_shared_recordings,
             progress=progress,
         )
     _show_registered(data, json=json)

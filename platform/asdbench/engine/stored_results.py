@@ -29,16 +29,18 @@ class StoredResults:
     ----------
     records : the results that match the current recordings, labels and code, each decoded when it is read
     n_outdated : number of results that do not match
+    shared_recordings : sentences on recordings that training and test clips of the data set share
     unreadable : why a stored result or search cannot be read, for each one; each error names the file
     """
 
     records: Sequence[ResultRecord]
     n_outdated: int
     unreadable: tuple[RecordError, ...]
+    shared_recordings: tuple[str, ...] = ()
 
     def notes(self) -> list[str]:
-        """Return what a reader of the records should know about the results that are not among them."""
-        notes = []
+        """Return what a reader should know about the records, and about results that are not among them."""
+        notes = [*self.shared_recordings]
         if self.n_outdated:
             results = (
                 "1 stored result is" if self.n_outdated == 1 else f"{self.n_outdated} stored results are"
@@ -73,7 +75,10 @@ def current_results(data: DataSet, store: JobStore, *, subset: str | None = None
     shown = _without_superseded(current)
     shown = shown.with_columns(tuned=pl.Series(list(_provenances(shown, searched)), dtype=pl.String()))
     return StoredResults(
-        IndexedResults(shown), results.height - current.height, (*stored.unreadable, *damaged)
+        IndexedResults(shown),
+        results.height - current.height,
+        (*stored.unreadable, *damaged),
+        data.shared_recordings,
     )
 
 

@@ -42,4 +42,5 @@ def _data_sentence(data: DataSet, subset: str) -> str:
         f"Data: {n_train:,} normal training clips and {n_test:,} test clips, {labeled.height:,} of them "
         f"labeled ({n_anomalies:,} anomalies), of {', '.join(types) or 'no machine type'}; "
         f"{data.clips['duration_s'].sum() / 3600:.1f} h of sound; fingerprint `{data.fingerprint()[:8]}`."
+        + "".join(f" **Beware:** {sentence}." for sentence in data.shared_recordings)
     )

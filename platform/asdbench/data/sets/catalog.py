@@ -30,7 +30,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import polars as pl
 
 from asdbench.data.audio import CHANNEL_POLICIES, ChannelPolicy
-from asdbench.data.sets.clips import CLIP_SCHEMA, FINGERPRINT_SCHEMA, Progress, index_folder, index_manifest
+from asdbench.data.sets.clips import (
+    CLIP_SCHEMA,
+    FINGERPRINT_SCHEMA,
+    PROBABLE_COPY,
+    Progress,
+    index_folder,
+    index_manifest,
+)
 from asdbench.data.sets.entries import BadFile
 from asdbench.data.sets.layouts import SPLITS, SUBSETS, Layout
 from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_truth
@@ -60,6 +67,7 @@ class _Record(TypedDict):
     fingerprints: str
     layout: str | None
     manifest: str | None
+    shared_recordings: list[str]
 
 
 _RECORD_TYPES = {
@@ -74,6 +82,7 @@ _RECORD_TYPES = {
     "fingerprints": str,
     "layout": str | None,
     "manifest": str | None,
+    "shared_recordings": list,
 }
 _LABEL_SCHEMA = pl.Schema({"clip_id": pl.Int64(), "anomaly": pl.Boolean(), "domain": pl.Utf8()})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -110,6 +119,7 @@ class DataSet:
     notes : remarks from indexing the folder
     layout : name of the folder's layout; None for a manifest and for registrations that did not store it
     manifest : the manifest that described the clips, or None
+    shared_recordings : sentences on recordings that training and test clips share, which a user has allowed
     """
 
     workspace: Workspace
@@ -123,6 +133,7 @@ class DataSet:
     notes: tuple[str, ...]
     layout: str | None = None
     manifest: Path | None = None
+    shared_recordings: tuple[str, ...] = ()
 
     @property
     def add_command(self) -> str:
@@ -134,6 +145,8 @@ class DataSet:
             words += ["--layout", self.layout]
         if self.left_out:
             words.append("--skip-bad")
+        if self.shared_recordings:
+            words.append("--allow-shared-recordings")
         return shlex.join(words)
 
     @property
@@ -169,8 +182,11 @@ class DataSet:
         return tuple(subset for subset in SUBSETS if subset in present)
 
     def suffix(self, subset: str) -> str:
-        """Return the suffix that names a subset in a title; empty if the data set has dev only."""
-        return "" if subset == "dev" and len(self.subsets()) == 1 else f" ({subset} subset)"
+        """Return the suffix of a title: the subset, if there is more than dev, and shared recordings."""
+        is_named = subset != "dev" or len(self.subsets()) > 1
+        parts = [f"{subset} subset"] if is_named else []
+        parts += ["shared recordings"] if self.shared_recordings else []
+        return f" ({', '.join(parts)})" if parts else ""
 
     def fingerprint(self, machine_type: str | None = None, *, split: str | None = None) -> str:
         """Return a hash (hex) of the clips of one machine type or all, of one split or both; computed once.
@@ -240,6 +256,7 @@ def add(
     manifest: Path | None = None,
     channels: ChannelPolicy | None = None,
     skip_bad: bool = False,
+    allow_shared_recordings: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
     """Index ``folder`` and register it as ``name``, replacing any data set of that name.
@@ -263,6 +280,9 @@ def add(
         Policy for recordings of several channels (default: the layout's policy, or their mean).
     skip_bad
         Leave bad files out instead of rejecting the folder.
+    allow_shared_recordings
+        Accept recordings that training and test clips of a domain share, and test clips that are probable
+        copies of training clips; titles of results on the data set say so.
     progress
         Called with the number of files done and of all files.
 
@@ -271,8 +291,9 @@ def add(
     BadFolder
         The folder has bad files and ``skip_bad`` is false, or it has no usable files.
     InputError
-        The name, the channel policy, the folder or the manifest is invalid, layout and manifest are both
-        given, the folder mixes layouts, or the data home cannot be written.
+        The name, the channel policy, the folder or the manifest is invalid, training and test clips share
+        recordings and ``allow_shared_recordings`` is false, layout and manifest are both given, the folder
+        mixes layouts, or the data home cannot be written.
         On any error nothing is registered or changed.
     """
     if not _NAME.fullmatch(name):
@@ -288,13 +309,23 @@ def add(
     previous = _previous_clips(workspace, name, root)
     if manifest is not None:
         manifest = manifest.resolve()
-        index = index_manifest(root, manifest, previous=previous, progress=progress)
+        index = index_manifest(
+            root, manifest, keep_copies=allow_shared_recordings, previous=previous, progress=progress
+        )
     else:
-        index = index_folder(root, layout=layout, previous=previous, progress=progress)
+        index = index_folder(
+            root, layout=layout, keep_copies=allow_shared_recordings, previous=previous, progress=progress
+        )
     if index.bad and not skip_bad:
-        raise BadFolder(root, index.bad, "repair or remove these files, or leave them out with --skip-bad")
+        raise BadFolder(root, index.bad, _cure(index.bad))
     if index.clips.is_empty():
         raise BadFolder(root, index.bad, "no usable file is left without these; repair them")
+    if index.shared and not allow_shared_recordings:
+        raise InputError(
+            f"{'; '.join(index.shared)}; a score on such test clips says little about unknown recordings: "
+            f"give each recording to training or to test, or accept them with --allow-shared-recordings, "
+            f"which marks all results"
+        )
 
     record: _Record = {
         "format": _FORMAT,
@@ -303,9 +334,10 @@ def add(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "license": _license(root, index.clips),
         "left_out": [asdict(bad) for bad in index.bad],
-        "notes": index.notes,
+        "notes": [*index.notes, *index.shared],
         "layout": index.layout.name if index.layout else None,
         "manifest": str(manifest) if manifest else None,
+        "shared_recordings": list(index.shared),
         "clips": "",
         "truth": "",
         "fingerprints": "",
@@ -321,6 +353,13 @@ def add(
         *_labeled(index.clips, index.truth, entered),
         fingerprints=index.fingerprints,
     )
+
+
+def _cure(bad: Sequence[BadFile]) -> str:
+    cure = "repair or remove these files, or leave them out with --skip-bad"
+    if not any(PROBABLE_COPY in problem.reason for problem in bad):
+        return cure
+    return f"{cure} (--allow-shared-recordings keeps probable copies and marks all results)"
 
 
 def label(data: DataSet, labels: pl.DataFrame) -> DataSet:
@@ -574,6 +613,7 @@ def _data_set(workspace: Workspace, name: str, record: _Record, clips: pl.DataFr
         notes=tuple(record["notes"]),
         layout=record["layout"],
         manifest=Path(record["manifest"]) if record["manifest"] else None,
+        shared_recordings=tuple(record["shared_recordings"]),
     )
 
 

@@ -38,13 +38,14 @@ from typing import NotRequired, TypedDict
 import polars as pl
 
 from asdbench.data.audio import ClipAudio, facts_or_reason
-from asdbench.data.fingerprint import words_from_bytes
+from asdbench.data.fingerprint import Words, words_from_bytes
 from asdbench.data.sets.copies import ProbableCopy, probable_copies
 from asdbench.data.sets.entries import BadFile, ClipEntry, Findings, Listing
 from asdbench.data.sets.folders import list_folder
 from asdbench.data.sets.layouts import Layout
 from asdbench.data.sets.manifest import list_manifest
 from asdbench.data.sets.recording_notes import duration_notes, signal_notes
+from asdbench.data.sets.shared_recordings import kept_copies, shared_recordings
 from asdbench.data.sets.truth import TRUTH_SCHEMA
 from asdbench.errors import InputError
 
@@ -71,6 +72,7 @@ CLIP_SCHEMA = pl.Schema(
     }
 )
 
+PROBABLE_COPY = "probably the same recording as"
 FINGERPRINT_SCHEMA = pl.Schema({"path": pl.Utf8(), "fingerprint": pl.Binary()})
 
 Progress = Callable[[int, int], None]
@@ -110,6 +112,7 @@ class Index:
     bad : files that cannot be used
     notes : remarks for the user
     layout : the layout of the folder, None for a manifest
+    shared : sentences on recordings that training and test clips share (see ``shared_recordings``)
     """
 
     clips: pl.DataFrame
@@ -118,12 +121,14 @@ class Index:
     bad: list[BadFile]
     notes: list[str]
     layout: Layout | None = None
+    shared: tuple[str, ...] = ()
 
 
 def index_folder(
     folder: Path,
     *,
     layout: Layout | None = None,
+    keep_copies: bool = False,
     workers: int | None = None,
     previous: pl.DataFrame | None = None,
     progress: Progress | None = None,
@@ -137,6 +142,8 @@ def index_folder(
         is only read.
     layout:
         Layout of folders and file names (default: detected).
+    keep_copies:
+        Keep test clips that are probable copies of training clips, in place of listing them as bad.
     workers:
         Number of decoding threads (default: one per processor).
     previous:
@@ -154,13 +161,23 @@ def index_folder(
     findings = Findings()
     _check_workers(workers)
     listing, layout = list_folder(folder, findings, layout=layout)
-    return _indexed(folder, listing, findings, layout, workers=workers, previous=previous, progress=progress)
+    return _indexed(
+        folder,
+        listing,
+        findings,
+        layout,
+        keep_copies=keep_copies,
+        workers=workers,
+        previous=previous,
+        progress=progress,
+    )
 
 
 def index_manifest(
     folder: Path,
     manifest: Path,
     *,
+    keep_copies: bool = False,
     workers: int | None = None,
     previous: pl.DataFrame | None = None,
     progress: Progress | None = None,
@@ -176,7 +193,16 @@ def index_manifest(
     findings = Findings()
     _check_workers(workers)
     listing = list_manifest(manifest, folder, findings)
-    return _indexed(folder, listing, findings, None, workers=workers, previous=previous, progress=progress)
+    return _indexed(
+        folder,
+        listing,
+        findings,
+        None,
+        keep_copies=keep_copies,
+        workers=workers,
+        previous=previous,
+        progress=progress,
+    )
 
 
 def _check_workers(workers: int | None) -> None:
@@ -190,6 +216,7 @@ def _indexed(
     findings: Findings,
     layout: Layout | None,
     *,
+    keep_copies: bool,
     workers: int | None,
     previous: pl.DataFrame | None,
     progress: Progress | None,
@@ -208,7 +235,9 @@ def _indexed(
         if entry.path in facts and entry.path not in findings.reasons
     ]
     rows = _without_leaks(rows, findings)
-    rows = _without_copies(rows, facts, findings)
+    copies = _copies(rows, facts)
+    if not keep_copies:
+        rows = _without_copies(rows, copies, findings)
     rows = _of_trained_types(rows, listing.machine_types, findings)
 
     rows.sort(key=lambda row: (row["machine_type"], row["split"], row["section"], row["path"]))
@@ -224,7 +253,10 @@ def _indexed(
         },
         schema=TRUTH_SCHEMA,
     ).sort("clip_id")
-    return Index(clips, truth, _fingerprints(facts), findings.listed(), findings.notes, layout)
+    shared = shared_recordings(clips)
+    if keep_copies:
+        shared += [kept_copies(machine_type, found) for machine_type, found in copies.items()]
+    return Index(clips, truth, _fingerprints(facts), findings.listed(), findings.notes, layout, tuple(shared))
 
 
 def _subsets(entries: Sequence[ClipEntry]) -> dict[tuple[str, str], str]:
@@ -337,32 +369,33 @@ def _without_leaks(rows: list[_ClipRow], findings: Findings) -> list[_ClipRow]:
     return kept
 
 
+def _copies(rows: Sequence[_ClipRow], facts: Mapping[str, ClipAudio]) -> dict[str, dict[str, ProbableCopy]]:
+    """Return test clips that are probable copies of clips of other splits: by machine type, then by path."""
+    sides: dict[tuple[str, bool], dict[str, Words]] = {}
+    for row in rows:
+        side = sides.setdefault((row["machine_type"], row["split"] == "test"), {})
+        side[row["path"]] = words_from_bytes(facts[row["path"]].fingerprint, channels=row["channels"])
+    found = {
+        machine_type: probable_copies(tested, sides.get((machine_type, False), {}))
+        for (machine_type, is_test), tested in sorted(sides.items())
+        if is_test
+    }
+    return {machine_type: copies for machine_type, copies in found.items() if copies}
+
+
 def _without_copies(
-    rows: list[_ClipRow], facts: Mapping[str, ClipAudio], findings: Findings
+    rows: list[_ClipRow], copies: Mapping[str, Mapping[str, ProbableCopy]], findings: Findings
 ) -> list[_ClipRow]:
-    """Drop test clips that are probably the same recording as a clip that is trained on."""
-    tested, trained = (
-        [row for row in rows if (row["split"] == "test") == is_tested] for is_tested in (True, False)
-    )
-    copies: dict[str, ProbableCopy] = {}
-    for machine_type in {row["machine_type"] for row in rows}:
-        sides = (
-            {
-                row["path"]: words_from_bytes(facts[row["path"]].fingerprint, channels=row["channels"])
-                for row in side
-                if row["machine_type"] == machine_type
-            }
-            for side in (tested, trained)
-        )
-        copies.update(probable_copies(*sides))
-    kinds = {row["path"]: "supplemental" if row["split"] == "supplemental" else "training" for row in trained}
-    for path, copy in copies.items():
+    """Drop the test clips that are probable copies."""
+    supplemental = {row["path"] for row in rows if row["split"] == "supplemental"}
+    every = {path: copy for found in copies.values() for path, copy in found.items()}
+    for path, copy in every.items():
+        kind = "supplemental" if copy.original in supplemental else "training"
         findings.bad(
             path,
-            f"probably the same recording as the {kinds[copy.original]} clip {copy.original} (they share"
-            f" {copy.shared_s:.1f} s)",
+            f"{PROBABLE_COPY} the {kind} clip {copy.original} (they share {copy.shared_s:.1f} s)",
         )
-    return [row for row in rows if row["path"] not in copies]
+    return [row for row in rows if row["path"] not in every]
 
 
 def _fingerprints(facts: Mapping[str, ClipAudio]) -> pl.DataFrame:
