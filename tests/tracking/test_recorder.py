@@ -1,5 +1,6 @@
 import errno
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from asdbench.io.workspace import Workspace
 from asdbench.tracking import outbox, recorder
 from asdbench.tracking.address import Address
 from asdbench.tracking.logged_models import Export, NotExported
-from asdbench.tracking.mlflow_runs import NotWritten
+from asdbench.tracking.mlflow_runs import ENVIRONMENT, NotWritten
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.recorder import Recorder, Undelivered, deliver
 from asdbench.tracking.records import Entry, ModelEntry, RowEntry, to_bytes
@@ -487,3 +488,20 @@ def test_a_model_that_cannot_be_exported_is_said_and_does_not_wait(
         "gone; 'asdbench record' tries again"
     )
     assert fake_store.written == ["model mine"]
+
+
+def test_the_environment_is_set_before_the_thread_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that adds variables while code in C reads one crashed runs."""
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name)
+    known: list[set[str]] = []
+    start = threading.Thread.start
+
+    def watched(thread: threading.Thread) -> None:
+        known.append(set(os.environ))
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", watched)
+    Recorder(Workspace.from_environment()).close(patience_s=1)
+    assert known
+    assert ENVIRONMENT.keys() <= known[0]

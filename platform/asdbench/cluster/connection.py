@@ -16,6 +16,9 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # A thread of Ray that is late at shutdown would connect to any other cluster on this machine.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+# What `ray.init` sets in its thread, where new variables could crash code in C that reads the environment.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("PYTHONBREAKPOINT", "ray.util.rpdb._driver_set_trace")
 
 import ray
 from ray.exceptions import AuthenticationError, RuntimeEnvSetupError

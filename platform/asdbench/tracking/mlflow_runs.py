@@ -80,6 +80,15 @@ class NotWritten(Exception):
         self.of_store = of_store
 
 
+def set_environment() -> None:
+    """Set the environment of MLflow, which reads it when it is imported.
+
+    Variables are added before threads start: code in C that reads the environment meanwhile would crash.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 class Store:
     """The MLflow store at an address.
 
@@ -90,8 +99,7 @@ class Store:
 
     def __init__(self, address: Address, workspace: Workspace) -> None:
         self._address = address
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        set_environment()
         import mlflow.store.db.utils
         from mlflow import MlflowClient
 

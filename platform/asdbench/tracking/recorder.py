@@ -20,7 +20,7 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.tracking.address import Address
 from asdbench.tracking.logged_models import Export, NotExported
-from asdbench.tracking.mlflow_runs import NotWritten, Store, source_tags
+from asdbench.tracking.mlflow_runs import NotWritten, Store, set_environment, source_tags
 from asdbench.tracking.outbox import Outbox
 from asdbench.tracking.records import MODEL_GROUP, Entry, ModelEntry
 from asdbench.tracking.searches import SearchRecord, TrialRecord, trial_entry
@@ -82,6 +82,7 @@ class Recorder:
         self._state = threading.Condition()
         self._has_new = bool(self._delivery.outbox.names())
         self._closing = self._retry_now = self._stopped = self._settled = False
+        set_environment()
         self._thread = threading.Thread(target=self._run, name="asdbench recorder", daemon=True)
         self._thread.start()
 
