@@ -147,7 +147,8 @@ def test_a_comparison_is_over_all_types_and_mirrors(finished_home: Path) -> None
     assert mirrored.difference == pytest.approx(-comparison.difference)
     low, high = comparison.interval
     assert np.allclose(mirrored.interval, (-high, -low))
-    assert comparison.is_significant == mirrored.is_significant == (low > 0 or high < 0)
+    assert not comparison.is_significant  # with one seed nothing is sure
+    assert not mirrored.is_significant
     assert comparison.to_markdown().startswith("**baseline-maha against baseline-mse on demo**")
     wide = asdbench.compare("baseline-mse", "baseline-maha", confidence=0.99, **options)  # type: ignore[arg-type]
     assert wide.interval[0] <= low

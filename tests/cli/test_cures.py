@@ -36,12 +36,12 @@ class Case:
 
 SUBMISSION = ("submission", *PAIR, "--data", "tiny", "--team", "Team", "--output", "OUT", "--subset", "dev")
 CASES = {
-    "compare": Case(("compare", *PAIR, "--data", "tiny", "--seeds", "0", "1", *SETTINGS), "no scores of"),
+    "compare": Case(("compare", *PAIR, "--data", "tiny", "--seeds", "0", "1", *SETTINGS), "no results of"),
     "compare with a preset": Case(
-        ("compare", *PAIR, "--data", "tiny", "--preset", "demo", *SETTINGS), "no scores of"
+        ("compare", *PAIR, "--data", "tiny", "--preset", "demo", *SETTINGS), "no results of"
     ),
     "compare with unused pseudo-anomalies": Case(
-        ("compare", *PAIR, "--data", "tiny", "--pseudo-anomalies-from", "tiny", *SETTINGS), "no scores of"
+        ("compare", *PAIR, "--data", "tiny", "--pseudo-anomalies-from", "tiny", *SETTINGS), "no results of"
     ),
     "submission": Case((*SUBMISSION, "--seed", "3", *SETTINGS), "no scores of"),
     "fuse": Case(

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from asdbench.errors import InputError
-from asdbench.report.compare import compare, with_intervals
+from asdbench.report.compare import with_intervals
 from asdbench.report.report_data import collect, row_labels
+from asdbench.report.row_pairs import Pairs
 from tests.report.made_up import leaderboard_rows, made_up, score
 
 FEW = "there are as few as 10 test clips of a domain of a machine type, so intervals are wide"
@@ -20,7 +21,8 @@ def test_intervals_and_differences_are_those_of_the_commands(tmp_path: Path) -> 
     ends = [(row["official_score_low"], row["official_score_high"]) for row in report.rows]
     assert ends == [(row["official_score_low"], row["official_score_high"]) for row in expected]
     assert report.differences is not None
-    last = compare(("baseline-maha", "baseline-mse"), data, store, seeds=[0, 1], resamples=2000).rows[-1]
+    pairs = Pairs(data, store, "dev", {}, resamples=2000)
+    last = pairs.lines(*sorted(leaderboard_rows(data, store), key=lambda row: row["system"]))[-1]
     assert report.differences.labels == ["baseline-mse", "baseline-maha"]
     assert report.differences.differences[0, 1] == pytest.approx(last["difference"])
     assert report.differences.low[0, 1] == pytest.approx(last["difference_low"])

@@ -16,7 +16,7 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL
 from asdbench.report import submissions as submission
-from asdbench.report.compare import compare
+from asdbench.report.comparison import load_comparison
 from asdbench.report.official_evaluation import truth_of
 from asdbench.report.stored_runs import StoredRunOptions
 from asdbench.report.submissions import write_submission
@@ -78,13 +78,8 @@ def test_a_submission_is_evaluated_to_the_score_of_the_leaderboard(
         folder = str(tmp_path / "Zhang_DKU" / label)
         assert asdbench("evaluate", folder, "--data", "tiny", "--format", "json") == 0
         scores[system] = json.loads(capsys.readouterr().out)
-    row = compare(
-        tuple(systems),
-        data,
-        JobStore.from_workspace(Workspace.from_environment()),
-        seeds=[1],
-        settings=SETTINGS,
-        resamples=10,
+    row = load_comparison(
+        "tiny", Workspace.from_environment(), systems, seeds=[1], options=SETTINGS, resamples=10
     ).rows[-1]
     assert scores["baseline-mse"]["official_score"] == pytest.approx(row["score_a"], abs=1e-12)
     assert scores["baseline-maha"]["official_score"] == pytest.approx(row["score_b"], abs=1e-12)

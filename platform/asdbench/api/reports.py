@@ -8,8 +8,7 @@ from asdbench.data.sets import catalog
 from asdbench.engine.job_store import JobStore
 from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.report.clip_scores import Scores, clip_scores
-from asdbench.report.compare import Comparison
-from asdbench.report.compare import compare as compare_systems
+from asdbench.report.comparison import Comparison, load_comparison
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_view import Leaderboard, load_leaderboard
 from asdbench.report.ranks import Ranks, load_ranks
@@ -207,11 +206,9 @@ def scores(
 
 
 def compare(
-    a: str,
-    b: str,
-    *,
+    *rows: str | int,
     data: str,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | None = None,
     subset: str | None = None,
     preset: str | None = None,
     settings: Mapping[str, object] | None = None,
@@ -221,20 +218,22 @@ def compare(
     home: Path | str | None = None,
     storage: str | None = None,
 ) -> Comparison:
-    """Compare two systems by their stored scores: the difference of the official score with its interval.
+    """Compare rows of the leaderboard: differences of the official score with their intervals.
 
     Parameters
     ----------
-    a, b
-        Names of two systems; the difference is the score of ``b`` minus that of ``a``.
+    rows
+        Two or more rows; the first is the reference, with which each other one is compared. A row is its
+        number on the leaderboard; ``"system"``, ``"system@preset"``, ``"system@key=value"`` or
+        ``"system@tuned"``; or the name of a published result.
     data
         Name of a registered data set.
     seeds
-        Random seeds with which both systems have been run.
+        Random seeds to compare; by default those that both rows of a comparison have.
     subset
         ``"dev"`` or ``"eval"``; by default dev if any of its test clips has a label, else eval.
     preset, settings, pseudo_anomalies_from
-        Options of the runs; each system gets the settings that it has.
+        Options of the runs of rows that are given by the name of a system alone; each gets those that it has.
     resamples, confidence
         Number of bootstrap resamples, and confidence of the intervals.
     home, storage
@@ -243,13 +242,13 @@ def compare(
     Returns
     -------
     Comparison
-        Printed, a table in percent. ``difference`` and ``interval`` are over all machine types; ``rows`` and
-        ``frame`` have each machine type too.
+        Printed, a table in percent. ``overall`` has the difference of each row over all machine types, which
+        ``difference`` and ``interval`` are for two rows; ``rows`` and ``frame`` have each machine type too.
 
     Raises
     ------
     InputError
-        A name does not exist, scores are not stored, or no label is known.
+        No row or several match, scores are not stored, or no label is known.
 
     Examples
     --------
@@ -257,17 +256,15 @@ def compare(
     >>> comparison = asdbench.compare("baseline-mse", "baseline-maha", data="demo", **options)
     >>> comparison.frame["machine_type"].to_list()
     ['fan', 'valve', 'all']
-    >>> low, high = comparison.interval
-    >>> low <= high, comparison.is_significant == (low > 0 or high < 0)
-    (True, True)
+    >>> asdbench.compare(1, 2, data="demo", resamples=100).rows[0]["selectors"]
+    ['baseline-m...@epochs=2,hidden=8', 'baseline-m...@epochs=2,hidden=8']
     """
-    workspace = results_of(home, storage)
-    return compare_systems(
-        (a, b),
-        catalog.load(workspace, data),
-        JobStore.from_workspace(workspace),
+    return load_comparison(
+        data,
+        results_of(home, storage),
+        rows,
         seeds=seeds,
-        settings=StoredRunOptions(preset, settings or {}, pseudo_anomalies_from),
+        options=StoredRunOptions(preset, settings or {}, pseudo_anomalies_from),
         subset=subset,
         resamples=resamples,
         confidence=confidence,

@@ -11,7 +11,7 @@ from asdbench.data.sets.catalog import DataSet
 from asdbench.driver.run_result import FuseResult, RunResult, TunedSystem, TuneResult
 from asdbench.engine.detector import Detector
 from asdbench.report.clip_scores import Scores
-from asdbench.report.compare import Comparison
+from asdbench.report.comparison import Comparison
 from asdbench.report.leaderboard_view import Leaderboard
 from asdbench.report.ranks import Ranks
 

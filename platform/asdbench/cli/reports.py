@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from asdbench.cli.options import (
+    AnyIntegers,
     Flag,
     Integer,
-    Integers,
     StoredOptions,
     Strings,
     Subset,
@@ -149,29 +149,26 @@ def _check_ranks(ranks: bool, figure: Path | None, others: Mapping[str, bool]) -
 
 
 def compare(
-    a: str,
-    b: str,
-    *,
+    *rows: str,
     data: str,
-    seeds: Integers = (0,),
+    seeds: AnyIntegers = (),
     subset: Subset | None = None,
     stored: StoredOptions = DEFAULT_STORED,
     resamples: Integer = 10_000,
     format: TableFormat = "table",
     json: Flag = False,
 ) -> None:
-    """Compare two systems by their stored scores: difference of the official score, with its uncertainty.
+    """Compare rows of the leaderboard: differences of the official score, with their uncertainty.
 
     Parameters
     ----------
-    a
-        Name of the first system.
-    b
-        Name of the second system; the difference is its score minus that of the first.
+    rows
+        Two or more rows of the leaderboard; each is compared with the first. A row is its number there;
+        SYSTEM, SYSTEM@PRESET, SYSTEM@KEY=VALUE,KEY=VALUE or SYSTEM@tuned; or the name of a published result.
     data
         Name of a registered data set.
     seeds
-        Random seeds with which both systems have been run.
+        Random seeds to compare (default: those that both rows of a comparison have).
     subset
         dev (development) or eval (evaluation) (default: dev if any of its test clips has a label, else eval).
     resamples
@@ -185,7 +182,7 @@ def compare(
 
     chosen = format_of(format, json=json)
     comparison = reports.compare(
-        a, b, data=data, seeds=seeds, subset=subset, **stored.to_arguments(), resamples=resamples
+        *rows, data=data, seeds=seeds or None, subset=subset, **stored.to_arguments(), resamples=resamples
     )
     print_report(comparison, chosen)
 

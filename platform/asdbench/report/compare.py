@@ -1,154 +1,38 @@
-"""Comparison of two systems on the same clips and seeds: the difference of their scores and its interval.
+"""Intervals of the official scores of leaderboard rows, and the scores that they are made of.
 
-Idea: the difference of two official scores says little without its interval. `asdbench.metrics.bootstrap`
-resamples clips, or recordings where they are known, the same for both systems; `asdbench.metrics.resampled`
-adds what seeds vary. If the interval of the difference excludes zero, one system is better at that
-confidence, on these machines. A second interval, on machines like these, resamples machine types too. The
-same resamples give the intervals of a single system's score, which the leaderboard shows.
+Idea: a score says little without its interval. `asdbench.metrics.bootstrap` resamples clips, or recordings
+where they are known; `asdbench.metrics.resampled` adds what seeds vary. A second interval, on machines like
+these, resamples machine types too. `asdbench.report.comparison` makes differences of the same scores.
 
-Conventions: rows hold fractions between 0 and 1; tables for people are in percent. A difference is the second
-system's score minus the first's. Equal input gives equal intervals: the seed of the generator is fixed.
+Conventions: rows hold fractions between 0 and 1. Equal input gives equal intervals: the seed of the generator
+is fixed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import polars as pl
 
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine.evaluation import first_subset, judged_scores, labeled_clips, labeled_types
+from asdbench.engine.evaluation import judged_scores
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
-from asdbench.errors import InputError
 from asdbench.metrics import OFFICIAL, Rule
 from asdbench.metrics.bootstrap import SectionScores, bootstrap, few_recordings, resampled_units
 from asdbench.metrics.resampled import Interval, Resampled
 from asdbench.metrics.units import Kind
-from asdbench.report.formatting import MISSING, format_percent
-from asdbench.report.interval_notes import (
-    few_recordings_note,
-    few_seeds_note,
-    few_types_note,
-    resampled_note,
-)
-from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Report, Row, numeric
+from asdbench.report.rendering import Row
 from asdbench.report.row_scores import row_jobs
-from asdbench.report.stored_runs import StoredRunOptions, scored_jobs
 
-ALL = "all"  # machine type of the row over all machine types
+RunTables: TypeAlias = Mapping[str, pl.DataFrame]
+"""The judged test clips of a run by machine type: the columns of `labeled_clips`, and ``score``."""
+
 BOOTSTRAP_SEED = 1
 INTERVAL_ENDS = ("official_score_low", "official_score_high")
 LIKE_THESE_ENDS = ("like_these_low", "like_these_high")
 INTERVAL_KEYS = (*INTERVAL_ENDS, *LIKE_THESE_ENDS, "resampled", "few_recordings")
-
-
-@dataclass(frozen=True)
-class Comparison(Report):
-    """The difference between the official scores of two systems, on each machine type and over all.
-
-    Printed, it is a table in percent; ``rows`` and ``frame`` hold fractions between 0 and 1.
-
-    Attributes
-    ----------
-    rows : one dict for each machine type and one for ``"all"``, the last: ``machine_type``; ``score_a``,
-        ``score_b`` (means over seeds) with ``score_a_low`` and so on; ``difference`` (b − a),
-        ``difference_low``, ``difference_high`` on these machines; the same with ``difference_like_these_``
-        on machines like these, ``None`` for one machine type and below three; ``is_sure``; ``systems``,
-        ``seeds``, ``subset``, ``resamples``, ``confidence``; ``resampled``, what was resampled of each
-        machine type; ``few_recordings``, the number of recordings where they are too few
-    title : heading of the table
-    """
-
-    rows: tuple[Row, ...]
-    title: str
-
-    @property
-    def difference(self) -> float:
-        """The second system's official score over all machine types minus the first's."""
-        return float(self.rows[-1]["difference"])
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The lower and upper end of the difference's interval."""
-        return self.rows[-1]["difference_low"], self.rows[-1]["difference_high"]
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the interval on these machines excludes zero, with at least three seeds."""
-        return bool(self.rows[-1]["is_sure"])
-
-    def tables(self) -> list[DisplayTable]:
-        """Return the table, with the rows in bold whose difference is sure."""
-        return [_display_table(self.rows, self.title)]
-
-
-def compare(
-    systems: tuple[str, str],
-    data: DataSet,
-    store: JobStore,
-    *,
-    seeds: Sequence[int] = (0,),
-    settings: StoredRunOptions | None = None,
-    subset: str | None = None,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-) -> Comparison:
-    """Compare two systems on each machine type with known labels, and on all of them in the last row.
-
-    Parameters
-    ----------
-    systems
-        The names of two systems whose scores are stored.
-    data, store
-        The data set that they scored, and the store that holds the scores.
-    seeds, settings
-        The runs whose scores to compare.
-    subset
-        ``"dev"`` or ``"eval"``; by default dev if any of its test clips has a known label, else eval.
-    resamples, confidence
-        The number of bootstrap resamples, and the confidence of the intervals.
-
-    Raises
-    ------
-    InputError
-        The two systems are the same, scores are not stored, no label is known, or the labels do not suffice
-        for the metrics; ``resamples`` or ``confidence`` is out of range.
-    """
-    if systems[0] == systems[1]:
-        raise InputError(f"{systems[0]} is compared with itself; name two different systems")
-    subset = subset or first_subset(labeled_clips(data))
-    machine_types = labeled_types(data, subset=subset)
-    if not machine_types:
-        raise InputError(
-            f"no test clip of data set {data.name!r}{data.suffix(subset)} has a known label; "
-            f"a comparison needs labels"
-        )
-    seeds = list(dict.fromkeys(seeds))
-    jobs = scored_jobs(
-        systems,
-        data,
-        store,
-        seeds=seeds,
-        machine_types=machine_types,
-        settings=settings or StoredRunOptions(),
-    )
-    sections = section_scores([list(jobs[name].values()) for name in systems], store, subset=subset)
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    overall, by_type = bootstrap(sections, generator, rule=data.rule, resamples=resamples)
-    request = {
-        "systems": list(systems),
-        "seeds": seeds,
-        "subset": subset,
-        "resamples": resamples,
-        "confidence": confidence,
-        "resampled": resampled_units(sections),
-        "few_recordings": few_recordings(sections),
-    }
-    results = (*by_type.items(), (ALL, overall))
-    title = f"{systems[1]} against {systems[0]} on {data.name}{data.suffix(subset)}"
-    return Comparison(
-        tuple(_row(name, resampled, confidence) | request for name, resampled in results), title
-    )
 
 
 @dataclass(frozen=True)
@@ -203,10 +87,11 @@ def score_intervals(
 ) -> ScoreIntervals:
     """Return the intervals of a system's score over the given machine types.
 
-    ``runs`` holds the scored jobs by machine type, for each seed. Raises as `compare` does.
+    ``runs`` holds the scored jobs by machine type, for each seed. Raises :class:`InputError`
+    as `asdbench.metrics.bootstrap.bootstrap` does.
     """
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    sections = section_scores([runs], store, subset=subset)
+    sections = section_scores([run_tables(runs, store, subset=subset)])
     overall, _ = bootstrap(sections, generator, rule=rule, resamples=resamples)
     return ScoreIntervals.of_system(0, overall, sections, confidence=confidence)
 
@@ -231,17 +116,23 @@ def _interval_columns(row: Row, data: DataSet, store: JobStore, subset: str | No
     return score_intervals(runs, store, rule=data.rule, subset=subset).columns()
 
 
-def section_scores(
-    systems: Sequence[Sequence[Mapping[str, ResolvedJob]]], store: JobStore, *, subset: str | None = None
-) -> list[SectionScores]:
-    """Return the scores and labels of each section, for systems with the same seeds and machine types."""
+def run_tables(
+    jobs: Iterable[Mapping[str, ResolvedJob]], store: JobStore, *, subset: str | None = None
+) -> list[RunTables]:
+    """Return the judged scores of runs, from the jobs of each by machine type."""
+    return [
+        {name: judged_scores(resolved, store, subset=subset) for name, resolved in run.items()}
+        for run in jobs
+    ]
+
+
+def section_scores(systems: Sequence[Sequence[RunTables]]) -> list[SectionScores]:
+    """Return the scores and labels of each section, for the runs of systems on the same machine types."""
     sections = []
-    for machine_type in systems[0][0]:
-        tables = [
-            [judged_scores(run[machine_type], store, subset=subset) for run in runs] for runs in systems
+    for machine_type, clips in systems[0][0].items():  # all tables have the same clips in the same order
+        scores = [
+            np.array([run[machine_type]["score"].to_numpy() for run in of_system]) for of_system in systems
         ]
-        scores = np.array([[table["score"].to_numpy() for table in of_system] for of_system in tables])
-        clips = tables[0][0]  # all tables have the same clips in the same order
         target = (clips["domain"] == "target").fill_null(False).to_numpy()
         anomalous = clips["anomaly"].to_numpy()
         recordings = clips["recording"].to_numpy()
@@ -250,76 +141,10 @@ def section_scores(
             sections.append(
                 SectionScores(
                     machine_type,
-                    scores[:, :, in_section],
+                    [of_system[:, in_section] for of_system in scores],
                     anomalous[in_section],
                     target[in_section],
                     recordings[in_section],
                 )
             )
     return sections
-
-
-def _row(machine_type: str, resampled: Resampled, confidence: float) -> Row:
-    row: Row = {"machine_type": machine_type}
-    for system, letter in enumerate("ab"):
-        row[f"score_{letter}"] = float(resampled.observed[system])
-        ends = resampled.interval(system, confidence=confidence)
-        row[f"score_{letter}_low"], row[f"score_{letter}_high"] = ends
-    row["difference"] = resampled.difference(0, 1)
-    ends = resampled.difference_interval(0, 1, confidence=confidence)
-    row["difference_low"], row["difference_high"] = ends
-    like_these = resampled.difference_interval_like_these(0, 1, confidence=confidence)
-    row["difference_like_these_low"], row["difference_like_these_high"] = like_these or (None, None)
-    row["is_sure"] = resampled.is_sure(0, 1, confidence=confidence)
-    return row
-
-
-def _display_table(rows: Sequence[Row], title: str) -> DisplayTable:
-    first, second = rows[0]["systems"]
-    interval = f"{100 * rows[0]['confidence']:g} % interval"
-    return DisplayTable(
-        [
-            Column("machine type"),
-            *numeric(first, second, "difference", f"{interval}, these machines", "machines like these"),
-        ],
-        [
-            DisplayRow(
-                [
-                    row["machine_type"],
-                    format_percent(row["score_a"]),
-                    format_percent(row["score_b"]),
-                    format_percent(row["difference"], signed=True),
-                    _interval_cell(row, "difference"),
-                    _interval_cell(row, "difference_like_these"),
-                ],
-                is_bold=row["is_sure"],
-                begins_section=row["machine_type"] == ALL,
-            )
-            for row in rows
-        ],
-        title,
-        _caption(rows),
-    )
-
-
-def _interval_cell(row: Row, name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    if low is None:
-        return MISSING
-    return f"{format_percent(low, signed=True)} to {format_percent(high, signed=True)}"
-
-
-def _caption(rows: Sequence[Row]) -> str:
-    row = rows[0]
-    first, second = row["systems"]
-    seeds = row["seeds"]
-    averaged = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]} only"
-    sentences = (
-        f"Official score in percent, {averaged}. Difference: {second} minus {first}; interval from "
-        f"{row['resamples']:,} paired bootstrap resamples, and from what seeds vary.",
-        resampled_note(row["resampled"]),
-        few_recordings_note(row["few_recordings"]),
-        few_types_note(len(rows) - 1) or "On machines like these: machine types are resampled too.",
-        few_seeds_note(len(seeds)) or "Bold: the interval on these machines excludes zero.",
-    )
-    return " ".join(sentence for sentence in sentences if sentence)

@@ -350,10 +350,10 @@ def _false_alarms_cell(row: Row) -> str:
 
 def _labels(row: Row) -> list[str]:
     """Return what a reader must know of a row before comparing it; nothing of most rows."""
-    return [*_choice_labels(row), *version_labels(row)]
+    return [*choice_labels(row), *version_labels(row)]
 
 
-def _choice_labels(row: Row) -> list[str]:
+def choice_labels(row: Row) -> list[str]:
     """Return what is not alike for all rows: labels that chose settings, and test clips that were learned."""
     labels = [format_search(row["tuned"]), *_score_labels(row)] if row.get("tuned") else []
     labels += [CHOSEN_ON_LABELS] if row.get("chosen_on_labels") else []

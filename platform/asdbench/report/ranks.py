@@ -22,11 +22,12 @@ from asdbench.io.workspace import Workspace
 from asdbench.metrics.rank_tests import Friedman, critical_difference, friedman, groups, holm, ranks, wilcoxon
 from asdbench.report.figures import style
 from asdbench.report.formatting import format_p_value
-from asdbench.report.leaderboard import row_key
+from asdbench.report.leaderboard import has_rank
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_table import name_cell
 from asdbench.report.leaderboard_view import ALL_ROWS, load_leaderboard
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Report, Row, numeric
+from asdbench.report.row_pairs import TypeScores, key_of_row, type_scores
 from asdbench.report.row_selectors import short_labels
 
 if TYPE_CHECKING:
@@ -193,16 +194,17 @@ def load_ranks(
     """
     board = load_leaderboard(name, workspace, reference=reference, subset=subset, selection=selection)
     by_type = load_leaderboard(name, workspace, by_type=True, reference=reference, subset=board.subset)
-    scores: dict[tuple[str, ...], dict[str, float]] = {}
-    for row in by_type.rows:
-        scores.setdefault(_key(row), {})[row["machine_type"]] = row["official_score"]
-    complete = [row for row in board.rows if row["official_score"] is not None]
+    scores = type_scores(by_type.rows)
+    machine_types = {row["machine_type"] for row in by_type.rows}
+    complete = [
+        row for row in board.rows if has_rank(row) and scores.get(key_of_row(row), {}).keys() == machine_types
+    ]
     shown = board.title.removeprefix("Leaderboard of ")
     _check_enough(complete, scores, shown)
     notes = [*board.notes, *_notes(complete)]
     ranked = complete[:_MOST_ROWS]
     return rank_rows(
-        ranked, [scores[_key(row)] for row in ranked], title=f"Average ranks on {shown}", notes=notes
+        ranked, [scores[key_of_row(row)] for row in ranked], title=f"Average ranks on {shown}", notes=notes
     )
 
 
@@ -242,19 +244,13 @@ def rank_rows(
     return Ranks(tuple(ranked), test, difference, tuple(grouped), (*notes, *_power_notes(types)), title)
 
 
-def _key(row: Row) -> tuple[str, ...]:
-    return *row_key(row), str(row.get("reference"))
-
-
-def _check_enough(
-    rows: Sequence[Row], scores: Mapping[tuple[str, ...], Mapping[str, float]], shown: str
-) -> None:
+def _check_enough(rows: Sequence[Row], scores: TypeScores, shown: str) -> None:
     if len(rows) < 3:
         raise InputError(
             f"ranks take at least three rows with a score on all machine types, and {shown} has {len(rows)}; "
             f"'asdbench compare' takes two"
         )
-    types = list(scores[_key(rows[0])])
+    types = list(scores[key_of_row(rows[0])])
     if len(types) < 2:
         raise InputError(f"ranks take at least two machine types, and {shown} has only {types[0]}")
 

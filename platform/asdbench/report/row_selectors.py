@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from asdbench import registry
 from asdbench.config import typed
+from asdbench.engine.commands import run_command
 from asdbench.errors import InputError, unknown_name
 from asdbench.report.rendering import Row
 from asdbench.report.stored_runs import StoredRunOptions
@@ -142,6 +143,7 @@ def select_rows(
     *,
     data: str,
     options: StoredRunOptions | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
 ) -> list[Row]:
     """Return the row that each selector means.
 
@@ -156,6 +158,8 @@ def select_rows(
     options
         Preset and settings of the selectors that are nothing but the name of a system; each gets those that
         it has.
+    seeds
+        The seeds of commands that messages advise.
 
     Raises
     ------
@@ -171,9 +175,11 @@ def select_rows(
     options = options or StoredRunOptions()
     direct = {str(selector): _direct(str(selector), rows, data) for selector in selectors}
     words = {text: SystemWords.from_text(text) for text, row in direct.items() if row is None}
-    settings = _settings(words, rows, data, options)
+    _check_known(words.values(), rows, data)
+    settings = _settings(words, options)
+    _check_have_rows(words, settings, rows, data, options, seeds)
     for text, of_text in words.items():
-        direct[text] = _of_system(text, of_text, settings[text], rows, data)
+        direct[text] = _of_system(text, of_text, settings[text], rows, data, seeds)
     return [row for row in (direct[str(selector)] for selector in selectors) if row is not None]
 
 
@@ -198,7 +204,12 @@ def _by_number(number: int, rows: Sequence[Row], data: str) -> Row:
 
 
 def _of_system(
-    text: str, words: SystemWords, settings: Mapping[str, object], rows: Sequence[Row], data: str
+    text: str,
+    words: SystemWords,
+    settings: Mapping[str, object],
+    rows: Sequence[Row],
+    data: str,
+    seeds: Sequence[int],
 ) -> Row:
     of_system = _rows_of(words.system, rows)
     asked = [row for row in of_system if row["tuned"]] if words.is_tuned else of_system
@@ -208,8 +219,11 @@ def _of_system(
     matching = untuned or exact or wider
     if not matching:
         given = f"{text}@{_setting_words(settings)}" if words.is_mere_name and settings else text
+        cure = (
+            "" if words.is_tuned else f"; run {_command([words.system], settings, data, seeds)!r} to add it"
+        )
         raise InputError(
-            f"no row of {data} matches {given!r}; the rows of {words.system} are {_listed(of_system)}"
+            f"no row of {data} matches {given!r}; the rows of {words.system} are {_listed(of_system)}{cure}"
         )
     return _only(text, matching, data)
 
@@ -218,13 +232,50 @@ def _rows_of(system: str, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["number"] is not None and row["system"] == system]
 
 
-def _settings(
-    words: Mapping[str, SystemWords], rows: Sequence[Row], data: str, options: StoredRunOptions
-) -> dict[str, dict[str, object]]:
+def _check_known(all_words: Iterable[SystemWords], rows: Sequence[Row], data: str) -> None:
+    for words in all_words:
+        if not _rows_of(words.system, rows) and words.system not in registry.names():
+            known = {row["system"] for row in rows} | set(registry.names())
+            raise unknown_name("row", words.system, known, of=f"the leaderboard of {data}")
+
+
+def _check_have_rows(
+    words: Mapping[str, SystemWords],
+    settings: Mapping[str, Mapping[str, object]],
+    rows: Sequence[Row],
+    data: str,
+    options: StoredRunOptions,
+    seeds: Sequence[int],
+) -> None:
+    """Raise :class:`InputError` for a system without rows, with the command that runs it."""
+    lacking = [text for text, of_text in words.items() if not _rows_of(of_text.system, rows)]
+    if not lacking:
+        return
+    system = words[lacking[0]].system
+    mere = list(dict.fromkeys(words[text].system for text in lacking if words[text].is_mere_name))
+    if system in mere:
+        each = registry.configure_each(mere, options.values, preset=options.preset)
+        command = options.for_systems(each.values()).run_command(mere, data, seeds)
+    else:
+        command = _command([system], settings[lacking[0]], data, seeds)
+    raise InputError(f"there are no results of {system} on data set {data!r}; run {command!r}")
+
+
+def _command(systems: Sequence[str], settings: Mapping[str, object], data: str, seeds: Sequence[int]) -> str:
+    """Return the command that runs systems with the settings of a row."""
+    values = dict(settings)
+    pseudo_anomaly_data = values.pop(_PSEUDO_ANOMALY_DATA, None)
+    return run_command(
+        systems,
+        data,
+        seeds=seeds,
+        settings=values,
+        pseudo_anomaly_data=pseudo_anomaly_data,  # type: ignore[arg-type]
+    )
+
+
+def _settings(words: Mapping[str, SystemWords], options: StoredRunOptions) -> dict[str, dict[str, object]]:
     """Return the changed settings that each selector's row must have."""
-    for of_text in words.values():
-        if not _rows_of(of_text.system, rows):
-            raise _without_rows(of_text.system, rows, data, options)
     mere = [of_text.system for of_text in words.values() if of_text.is_mere_name]
     if options != StoredRunOptions() and not mere:
         raise InputError(
@@ -253,13 +304,6 @@ def _changed(configured: registry.Configured, pseudo_anomaly_data: str | None) -
     if pseudo_anomaly_data is None or not configured.takes_pseudo_anomalies():
         return dict(configured.changed())
     return {**configured.changed(), _PSEUDO_ANOMALY_DATA: pseudo_anomaly_data}
-
-
-def _without_rows(system: str, rows: Sequence[Row], data: str, options: StoredRunOptions) -> InputError:
-    if system in registry.names():
-        command = options.run_command([system], data, [0, 1, 2])
-        return InputError(f"there are no results of {system} on data set {data!r}; run {command!r}")
-    return unknown_name("row", system, {row["system"] for row in rows}, of=f"the leaderboard of {data}")
 
 
 def _only(text: str, matching: Sequence[Row], data: str) -> Row:
