@@ -55,6 +55,7 @@ def with_seeds(case: Resampled, seeds: int) -> Resampled:
     return Resampled(
         [case.observed[of[:seeds]] for of in systems],
         np.stack([case.resampled[:, of[:seeds]].mean(axis=1) for of in systems], axis=1),
+        [max(case.freedom)] * 2,
     )
 
 

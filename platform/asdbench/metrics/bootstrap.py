@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from asdbench.errors import InputError
 from asdbench.metrics.official import OFFICIAL, Rule, metric_clips, official_score, section_metrics
-from asdbench.metrics.resampled import LEAST_TYPES, Resampled
+from asdbench.metrics.resampled import LEAST_TYPES, Part, Resampled, degrees_of_freedom
 from asdbench.metrics.roc import BoolArray, FloatArray, areas, clip_flags, clip_scores, standardized
 from asdbench.metrics.units import FEW_RECORDINGS, Groups, Kind, Units, WeightArray
 
@@ -102,11 +102,14 @@ def bootstrap(
     seeds = _common_seeds(checked)
     observed: dict[str, list[list[dict[str, float]]]] = {}
     resampled: dict[str, list[FloatArray]] = {}
+    variances: dict[str, list[tuple[FloatArray, int]]] = {}
     for section in checked:
         metrics = [section_metrics(run, section.anomalous, section.target, rule=rule) for run in section.runs]
         observed.setdefault(section.machine_type, []).append(metrics)
         values = _resampled_metrics(section, generator, rule=rule, resamples=resamples)
         resampled.setdefault(section.machine_type, []).append(values)
+        variance = _system_means(_rule_terms(values, rule).var(axis=0, keepdims=True), seeds)[0]
+        variances.setdefault(section.machine_type, []).append((variance, section.units.freedom))
 
     def over(machine_types: Sequence[str]) -> Resampled:
         by_run = zip(*(metrics for name in machine_types for metrics in observed[name]), strict=True)
@@ -115,6 +118,7 @@ def bootstrap(
         return Resampled(
             np.split(scores, np.cumsum(seeds)[:-1]),
             _system_means(rule_means(values, rule), seeds),
+            _freedom([part for name in machine_types for part in variances[name]]),
             len(machine_types),
         )
 
@@ -208,6 +212,15 @@ def _common_seeds(sections: Sequence[_Section]) -> tuple[int, ...]:
             f"give every section the same systems and seeds"
         )
     return seeds.pop()
+
+
+def _freedom(variances: Sequence[tuple[FloatArray, int]]) -> list[float]:
+    """Return the degrees of freedom of each system, from the variances and units of all sections."""
+    by_system = zip(*(variance for variance, _ in variances), strict=True)
+    return [
+        degrees_of_freedom([Part(float(v), units) for v, (_, units) in zip(parts, variances, strict=True)])
+        for parts in by_system
+    ]
 
 
 def _system_means(by_run: FloatArray, seeds: Sequence[int]) -> FloatArray:

@@ -3,7 +3,8 @@
 Idea: a score is uncertain because other clips, other seeds or other machine types would have given another
 one. Each source has a variance and degrees of freedom:
 
-- clips or recordings: the variance of the resampled scores, which are many;
+- clips or recordings: the variance of the resampled scores, with as many degrees of freedom as there are
+  units to draw, less one for each stratum (`asdbench.metrics.units`);
 - S seeds: s²/S, s being the standard deviation (n − 1) over seeds of the score, or of the paired difference,
   with S − 1 degrees of freedom;
 - T machine types, for machines like these: the variance of scores for which machine types were drawn too,
@@ -23,7 +24,7 @@ zero difference sure.
 With one seed nothing tells how far seeds differ, and with two hardly anything: below :data:`LEAST_SEEDS` no
 difference is called sure.
 
-Known limits: that clips have no say in the degrees of freedom makes intervals from few recordings too narrow;
+Known limits: intervals from few recordings are too narrow all the same, as percentiles of so few values are;
 `asdbench.metrics.bootstrap.few_recordings` names those. A seed's luck with single clips is counted twice, as
 clips and as seeds.
 
@@ -66,6 +67,8 @@ class Resampled:
         The official score of each seed.
     resampled : shape (resample, system)
         The mean over seeds of the official score, for each resample of clips or recordings.
+    freedom : for each system, optional
+        The degrees of freedom of the variance of ``resampled``; by default infinity.
     machine_types : int
         The number of machine types.
     like_these : shape (resample, system), or None
@@ -74,6 +77,7 @@ class Resampled:
 
     per_seed: Sequence[FloatArray]
     resampled: FloatArray
+    freedom: Sequence[float] = ()
     machine_types: int = 1
     like_these: FloatArray | None = None
 
@@ -84,7 +88,7 @@ class Resampled:
 
     def interval(self, system: int, *, confidence: float = 0.95) -> Interval:
         """Return the lower and upper end of the interval of a system's score on these machines."""
-        return self._score_interval(system, self.resampled, math.inf, confidence)
+        return self._score_interval(system, self.resampled, self._least_freedom(system), confidence)
 
     def interval_like_these(self, system: int, *, confidence: float = 0.95) -> Interval | None:
         """Return the interval of a system's score on machines like these, ``None`` for few types."""
@@ -98,7 +102,8 @@ class Resampled:
 
     def difference_interval(self, system: int, other: int, *, confidence: float = 0.95) -> Interval:
         """Return the lower and upper end of the interval of that difference on these machines."""
-        return self._difference_interval(system, other, self.resampled, math.inf, confidence)
+        freedom = self._least_freedom(system, other)
+        return self._difference_interval(system, other, self.resampled, freedom, confidence)
 
     def difference_interval_like_these(
         self, system: int, other: int, *, confidence: float = 0.95
@@ -130,6 +135,9 @@ class Resampled:
             is_excluded = middle < 1 and self._excludes_zero(system, other, 1 - middle)
             low, high = (low, middle) if is_excluded else (middle, high)
         return high
+
+    def _least_freedom(self, *systems: int) -> float:
+        return min(self.freedom[system] for system in systems) if self.freedom else math.inf
 
     def _excludes_zero(self, system: int, other: int, confidence: float) -> bool:
         low, high = self.difference_interval(system, other, confidence=confidence)
@@ -204,7 +212,8 @@ def interval_around(
     """
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}; give a fraction between 0 and 1, such as 0.95")
-    quantile = student(_freedom([Part(float(resampled.var()), freedom), *seeds]), confidence)
+    of_resamples = Part(float(resampled.var()), freedom)
+    quantile = student(degrees_of_freedom([of_resamples, *seeds]), confidence)
     stretch = quantile / student(math.inf, confidence)
     of_seeds = quantile * math.sqrt(sum(part.variance for part in seeds))
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -215,8 +224,12 @@ def interval_around(
     )
 
 
-def _freedom(parts: Sequence[Part]) -> float:
-    """Return the degrees of freedom of a sum of variances, by Satterthwaite."""
+def degrees_of_freedom(parts: Sequence[Part]) -> float:
+    """Return the degrees of freedom of a sum of variances, by Satterthwaite; infinity for a sum of 0.
+
+    >>> degrees_of_freedom([Part(1, 4), Part(1, 4)]), degrees_of_freedom([Part(1, 4), Part(0, 1)])
+    (8.0, 4.0)
+    """
     total = sum(part.variance for part in parts)
     uncertain = sum(part.variance**2 / part.freedom for part in parts)
     return total**2 / uncertain if uncertain > 0 else math.inf

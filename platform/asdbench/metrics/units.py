@@ -90,6 +90,11 @@ class Units:
         counts = self.has.sum(axis=0)
         return int(counts[counts > 0].min())
 
+    @property
+    def freedom(self) -> int:
+        """The degrees of freedom of a variance over units: one fewer than each stratum has, at least 1."""
+        return max(1, sum(stratum.size - 1 for stratum in self.strata))
+
     def draw(self, resamples: int, generator: np.random.Generator) -> WeightArray:
         """Return the weight of each clip in each resample, shape (resample, clip)."""
         weights = self._drawn(resamples, generator)
