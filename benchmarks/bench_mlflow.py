@@ -37,7 +37,8 @@ def result(machine_type: str) -> ResultRecord:
         "half_width": official,
         "clips": 200,
     }
-    threshold = {"threshold": 1.5, "false_alarms": 2, "normals": 20}
+    normals = {"false_alarms": 2, "normals": 20, "units": 20, "units_are": "clips", "is_fresh": True}
+    threshold = {"threshold": 1.5, "held_out": {"source": normals}, "needed": 9}
     record = {
         "system": "baseline-mse",
         "settings": {"epochs": 100},

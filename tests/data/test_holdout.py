@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from asdbench.data.holdout import describe, folds, groups, hold_out, hold_out_size
+from asdbench.data.holdout import describe, folds, groups, hold_out, hold_out_size, target_folds
 from asdbench.data.sets.clips import CLIP_SCHEMA
 from asdbench.errors import InputError
 
@@ -44,20 +44,20 @@ def drawn(clips: pl.DataFrame, seed: int = 0) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"), [(990, 99), (80, 8), (79, 16), (60, 12), (36, 8), (20, 8), (9, 8), (100, 10)]
+    ("source", "expected"), [(990, 99), (80, 9), (79, 16), (60, 12), (36, 9), (20, 9), (10, 9), (100, 10)]
 )
 def test_sizes(source: int, expected: int) -> None:
     assert hold_out_size(source) == expected
     assert len(drawn(table(source, target=10))) == expected
 
 
-@pytest.mark.parametrize("source", [0, 1, 8])
+@pytest.mark.parametrize("source", [0, 1, 9])
 def test_too_few_clips_are_refused(source: int) -> None:
-    with pytest.raises(InputError, match=rf"{source} source-domain training clips are too few.*at least 9"):
+    with pytest.raises(InputError, match=rf"{source} source-domain training clips are too few.*at least 10"):
         drawn(table(source, target=30))
 
 
-def test_target_clips_stay_in_training() -> None:
+def test_target_clips_stay_in_a_single_training() -> None:
     assert max(drawn(table(100, target=100))) < 100
 
 
@@ -151,17 +151,17 @@ def test_a_clip_of_unknown_recording_stands_for_itself(seed: int) -> None:
     held = drawn(table(120, recordings=recordings), seed)
     left = set(range(120)) - set(held)
     assert not {recordings[c] for c in held} & {recordings[c] for c in left} - {None}
-    assert 12 <= len(held) < 18
+    assert 12 <= len(held) <= 24  # six recordings of one clip make it nine
 
 
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
         ((34, 57, 95, 112), {34}),  # the shortest is enough: the seed does not decide how many clips are left
-        ((9, 9, 1), {8}),  # nine would be more than a third
+        ((9, 9, 1), {9}),  # nine would be more than a third
         ((40, 40, 10), {10}),
         ((50, 50), {10}),
-        ((5, 5), {8}),
+        ((5, 5), {9}),
         ((30, 30, 30, 6, 6), {12}),
     ],
 )
@@ -169,6 +169,38 @@ def test_about_as_many_clips_as_wanted_are_held_out(sizes: tuple[int, ...], expe
     recordings: list[str | None] = [f"r{k}" for k, size in enumerate(sizes) for _ in range(size)]
     clips = table(sum(sizes), recordings=recordings)
     assert {len(drawn(clips, seed)) for seed in range(10)} == expected
+
+
+def test_nine_recordings_are_held_out_where_a_third_of_the_clips_suffices() -> None:
+    recordings: list[str | None] = [f"r{k // 4}" for k in range(144)]  # four clips each, 14 are wanted
+    held = [drawn(table(144, recordings=recordings), seed) for seed in range(9)]
+    assert {len({recordings[clip] for clip in of_seed}) for of_seed in held} == {9}
+    few = table(144, recordings=[f"r{k // 9}" for k in range(144)])  # nine would be 81 clips
+    assert {len(drawn(few, seed)) for seed in range(9)} == {18}
+
+
+def test_target_clips_are_divided_among_folds_by_recording() -> None:
+    recordings: list[str | None] = [f"r{k // 10}" for k in range(100)]
+    targets = ["r3", "r3", "t1", "t1", "t2", None, None, None, "t3", "r9"]
+    clips = table(100, target=10, recordings=[*recordings, *targets])
+    of_source = folds(clips, generator=np.random.default_rng(0))
+    divided = [set(fold.tolist()) for fold in target_folds(clips, of_source)]
+    assert sorted(clip for fold in divided for clip in fold) == list(range(100, 110))
+    assert max(map(len, divided)) <= 3
+    for fold, of_fold in zip(divided, of_source, strict=True):
+        assert not {101, 100} & fold or {100, 101} <= fold
+        assert not {102, 103} & fold or {102, 103} <= fold
+        assert (100 in fold) == (30 in of_fold)  # source clips of the same recording are left out with them
+        assert (109 in fold) == (90 in of_fold)
+
+
+@pytest.mark.parametrize(
+    "targets", [[], ["t"], ["t"] * 10], ids=["no target clip", "a single one", "one recording"]
+)
+def test_folds_leave_something_of_the_target_domain(targets: list[str | None]) -> None:
+    clips = table(50, target=len(targets), recordings=[None] * 50 + targets)
+    divided = target_folds(clips, folds(clips, generator=np.random.default_rng(0)))
+    assert [len(fold) for fold in divided] == [0] * 5
 
 
 def test_recordings_too_large_to_be_held_out_are_split() -> None:

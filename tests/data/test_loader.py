@@ -144,7 +144,7 @@ def test_so_is_a_pseudo_anomaly_of_another_data_set(
 def test_every_clip_has_one_use(data: DataSet, plan: BatchPlan) -> None:
     found = job(data, plan=plan)
     uses = [found.training_ids.tolist(), found.hold_out_ids.tolist(), found.test_ids.tolist()]
-    assert [len(ids) for ids in uses] == ([16, 8, 8] if plan.hold_out else [24, 0, 8])
+    assert [len(ids) for ids in uses] == ([15, 9, 8] if plan.hold_out else [24, 0, 8])
     own = data.clips.filter(pl.col("machine_type") == "pump")
     assert sorted(uses[0] + uses[1] + uses[2]) == sorted(own["clip_id"])
     assert set(uses[2]) == set(own.filter(pl.col("split") == "test")["clip_id"])
@@ -177,7 +177,7 @@ def test_facts_come_from_training_clips_alone(data: DataSet) -> None:
     own = own.with_columns(pl.Series("attributes", told, dtype=data.clips.schema["attributes"]))
     rest = data.clips.join(own, on="clip_id", how="anti")
     found = job(replace(data, clips=pl.concat([own, rest])))
-    assert len(found.training_ids) == 16
+    assert len(found.training_ids) == 15
     expected = [
         row[0]["value"]
         for row in own.filter(pl.col("clip_id").is_in(found.training_ids.tolist()))["attributes"]
@@ -263,7 +263,7 @@ def test_what_a_batch_is_made_of(data: DataSet, target_rows: int, pseudo_anomaly
         ),
     )
     source_rows = 16 - int(16 * pseudo_anomaly_share) - target_rows
-    assert found.steps_per_epoch == -(-13 // source_rows)
+    assert found.steps_per_epoch == -(-12 // source_rows)
     for step in range(3 * found.steps_per_epoch):
         batch = found.batch(step)
         assert batch.windows.shape == (16, 5, 8)
@@ -313,7 +313,7 @@ def test_an_epoch_takes_every_source_clip(data: DataSet) -> None:
         steps = range(epoch * found.steps_per_epoch, (epoch + 1) * found.steps_per_epoch)
         clips = [clip for step in steps for clip in found._rows(step)[1]]
         source = Counter(c for c in clips if found._clips.machine[c] == 0 and found._clips.domain[c] == 0)
-        assert len(source) == 13
+        assert len(source) == 12
         assert set(source.values()) <= {1, 2}
 
 
@@ -389,8 +389,8 @@ def test_a_stage_draws_the_same_clips_by_a_plan_of_its_own(data: DataSet) -> Non
     assert batch.machine.tolist() == [0] * 6
     assert batch.domain is not None
     assert batch.domain.sum() == 1
-    assert other.steps_per_epoch == -(-13 // 5)
-    assert found.steps_per_epoch == -(-13 // 6)
+    assert other.steps_per_epoch == -(-12 // 5)
+    assert found.steps_per_epoch == -(-12 // 6)
     assert len(found.batch(0).machine) == 16
     assert found.with_plan(None) is found
     for plan in (EVERY, replace(CLIPS, hold_out=False)):

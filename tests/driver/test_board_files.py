@@ -9,7 +9,8 @@ import pytest
 from asdbench.driver.board import Board
 from asdbench.driver.board_files import row_files
 from asdbench.driver.judging import judge
-from asdbench.engine.evaluation import anomaly_scores, decision_threshold, judged_scores
+from asdbench.engine.decision_thresholds import decision_threshold
+from asdbench.engine.evaluation import anomaly_scores, judged_scores
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 
@@ -33,7 +34,9 @@ def test_the_scores_of_a_row_name_file_label_threshold_and_decision(
     assert of_fan["anomaly"].to_list() == fan["anomaly"].to_list()
     called = [score > limit for score, limit in of_fan.select("score", "threshold").iter_rows()]
     assert of_fan["decision"].to_list() == ["anomaly" if is_above else "normal" for is_above in called]
-    assert set(of_fan["threshold"]) == {decision_threshold(anomaly_scores(scored_jobs[0], store))}
+    assert set(of_fan["threshold"]) == {
+        decision_threshold(scored_jobs[0], anomaly_scores(scored_jobs[0], store))
+    }
     assert set(table["seed"]) == {0}
     shown = json.loads(files["scores.json"])
     assert shown["columns"] == table.columns

@@ -6,8 +6,8 @@ import yaml
 
 from asdbench import registry
 from asdbench.driver.export import ExportRequest, export_model, export_system
+from asdbench.engine.decision_thresholds import decision_threshold
 from asdbench.engine.detector import Detector
-from asdbench.engine.evaluation import decision_threshold
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.spectrum import mean_level_db
 from asdbench.errors import InputError
@@ -19,7 +19,7 @@ def test_thresholds_are_calibrated_on_the_hold_out(exported: Exported) -> None:
     record = Detector.load(exported.folder).record
     for name, finished in exported.finished.items():
         for method, stored in record.machines[name].thresholds.items():
-            assert stored.threshold == decision_threshold(finished.fused, method=method)
+            assert stored.threshold == decision_threshold(finished.resolved, finished.fused, method=method)
 
 
 def test_the_data_card_says_what_it_was_trained_on(exported: Exported) -> None:

@@ -66,11 +66,13 @@ def test_every_fold_trains_on_what_it_does_not_score() -> None:
     source, target = (set(own.filter(domain=domain)["clip_id"]) for domain in ("source", "target"))
     assert set(clips.training_ids) == source | target
     assert set(clips.hold_out_ids) == source
+    assert set(clips.target_hold_out_ids) == target
     assert clips.n_folds == 5
     folds = [clips.without_fold(fold) for fold in range(5)]
     for fold in folds:
-        assert set(fold.training_ids) | set(fold.hold_out_ids) == source | target
-        assert not set(fold.training_ids) & set(fold.hold_out_ids)
+        left_out = set(fold.hold_out_ids) | set(fold.target_hold_out_ids)
+        assert set(fold.training_ids) | left_out == source | target
+        assert not set(fold.training_ids) & left_out
         assert fold.facts is clips.facts
         assert not any(fold.hold_out_ids[0] in other.hold_out_ids for other in folds if other is not fold)
     assert len(np.concatenate([fold.hold_out_ids for fold in folds])) == len(source)
@@ -97,6 +99,8 @@ def test_hold_out_scores_are_those_of_models_without_the_fold(
     expected = hold_out_scores(system, clips, device=torch.device("cpu"))
     stored = hold_out_of(components_of(job, store))
     assert stored["clip_id"].to_list() == job.clips.hold_out_ids.tolist()
+    stored = components_of(job, store).filter(pl.col("use") != "test")
+    assert set(stored["clip_id"]) == set(job.clips.training_ids)
     assert expected.height >= 4
     told = expected.join(stored, on="clip_id", suffix="_stored")
     np.testing.assert_allclose(told["mse"], told["mse_stored"], rtol=1e-5)
@@ -117,7 +121,8 @@ def test_a_training_counts_its_folds(finished: tuple[ResolvedJob, JobStore]) -> 
     assert record.steps == total_steps_of(job) > 4 * job.clips.steps_per_epoch
     judged = evaluate(job, store).record
     assert judged.hold_out_clips == 21
-    assert judged.thresholds["empirical"].normals == 21
+    held_out = judged.thresholds["empirical"].held_out
+    assert {domain: normals.normals for domain, normals in held_out.items()} == {"source": 21, "target": 3}
 
 
 def total_steps_of(job: ResolvedJob) -> int:
@@ -178,4 +183,4 @@ def test_members_meet_on_the_clips_that_all_hold_out(
     split = next(part for part in ensemble.parts if not part.clips.n_folds)
     assert hold_out_of(scores)["clip_id"].to_list() == split.clips.hold_out_ids.tolist()
     assert scores.filter(use="test").height == 8
-    assert evaluate(ensemble, store).record.hold_out_clips == 8
+    assert evaluate(ensemble, store).record.hold_out_clips == 9

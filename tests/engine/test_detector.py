@@ -1,7 +1,9 @@
+import copy
 import pickle
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -13,7 +15,10 @@ from asdbench.data import embeddings
 from asdbench.data.sets import catalog
 from asdbench.engine.detector import Detector
 from asdbench.engine.export_record import RECORD, digest_of, read_record
+from asdbench.engine.recording_scan import scan_samples
+from asdbench.engine.result_record import HeldOutNormals
 from asdbench.errors import InputError
+from asdbench.report.detections import file_table, file_values
 from asdbench.testing import tiny_encoder
 from asdbench.weights import records, store
 from tests.exported import DISCRIMINATOR, Exported, export_tiny, tiny_workspace
@@ -115,6 +120,25 @@ def test_the_mean_of_window_scores_is_the_score(detector: Detector, exported: Ex
     assert windows.end_s[-1] == found.end_s
     assert (windows.end_s > windows.start_s).all()
     assert windows.start_s[windows.score.argmax()] < found.peak_s < windows.end_s[windows.score.argmax()]
+
+
+def test_without_a_threshold_there_is_no_decision(detector: Detector, exported: Exported) -> None:
+    fan = detector.machine("fan")
+    few = HeldOutNormals(0, 0, 4, "recordings", True)
+    stored = msgspec.structs.replace(fan.record.thresholds["empirical"], threshold=None)
+    stored = msgspec.structs.replace(stored, held_out={"source": few})
+    other = copy.copy(fan)
+    other.record = msgspec.structs.replace(
+        fan.record, thresholds={**fan.record.thresholds, "empirical": stored}
+    )
+    found = scan_samples(other, exported.recording("fan"), RATE)
+    assert (found.highest.threshold, found.highest.decision, found.events) == (None, "none", [])
+    assert "too few normal clips to set a threshold: 4 recordings, needed 9" in found.notes
+    assert file_values(Path("a.wav"), found, "")["threshold"] is None
+    assert file_table([(Path("a.wav"), found, "")], title="fan").rows[0].cells[1:2] == ["none"]
+    given = scan_samples(other, exported.recording("fan"), RATE, threshold=found.highest.score - 1)
+    assert given.highest.decision == "anomaly"
+    assert not any("too few" in note for note in given.notes)
 
 
 def test_a_threshold_is_a_method_or_a_number(detector: Detector, exported: Exported) -> None:

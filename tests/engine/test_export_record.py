@@ -19,7 +19,7 @@ def test_a_record_comes_back(folder: Path) -> None:
     assert (record.system, record.seed, list(record.machines)) == ("baseline-mse", 0, ["fan", "valve"])
     assert to_json(record) == (folder / RECORD).read_bytes()
     fan = record.machines["fan"]
-    assert (fan.clips.training, fan.clips.hold_out, fan.clips.target_domain, fan.clips.test) == (16, 8, 3, 8)
+    assert (fan.clips.training, fan.clips.hold_out, fan.clips.target_domain, fan.clips.test) == (15, 9, 3, 8)
     assert 0.6 <= fan.clips.shortest_s <= fan.clips.median_s <= fan.clips.longest_s <= 1.5
     assert set(fan.thresholds) == {"empirical", "gamma", "tail"}
     assert read_tensors_file(folder, fan)

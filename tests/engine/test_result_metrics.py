@@ -28,7 +28,22 @@ def test_the_metrics_of_a_record_are_means_over_its_sections(record: ResultRecor
     assert metrics["auc_source_half_width"] == section.half_width["auc_source"]
     assert metrics["f1_source"] == section.decisions["empirical"]["f1_source"]
     assert metrics["threshold"] == record.thresholds["empirical"].threshold
-    assert metrics["normals"] == record.thresholds["empirical"].normals
+    assert metrics["normals"] == record.thresholds["empirical"].held_out["source"].normals == 9
+    assert (metrics["threshold_units_source"], metrics["threshold_needed"]) == (9, 9)
+    alarms = section.false_alarms["empirical"]
+    assert {domain: count.normals for domain, count in alarms.items()} == {"source": 2, "target": 2}
+    assert metrics["test_false_alarms_target"] == alarms["target"].false_alarms
+
+
+def test_without_a_threshold_there_are_no_decisions(record: ResultRecord) -> None:
+    stored = msgspec.structs.replace(record.thresholds["empirical"], threshold=None)
+    [section] = record.sections.values()
+    bare = msgspec.structs.replace(section, decisions={}, false_alarms={})
+    metrics = machine_type_metrics(
+        msgspec.structs.replace(record, thresholds={"empirical": stored}, sections={"00": bare})
+    )
+    assert not {"threshold", "f1_source", "test_false_alarms_source"} & metrics.keys()
+    assert metrics["auc_source"] == pytest.approx(section.official["auc_source"])
 
 
 def test_two_sections_count_alike_and_the_official_score_is_the_mean_of_the_rule(

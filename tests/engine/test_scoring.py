@@ -188,6 +188,7 @@ class TwoClips:
     """Stands for a job's clips: one hold-out batch of two clips, one test batch of two clips."""
 
     hold_out_ids, test_ids = np.array([5, 6]), np.array([7, 8])
+    target_hold_out_ids = np.empty(0, np.int64)
 
     def scoring_batches(self, ids: Any) -> list[ClipBatch]:
         zeros = torch.zeros(4, dtype=torch.int64)

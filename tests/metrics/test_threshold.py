@@ -7,8 +7,10 @@ from asdbench.metrics import (
     DEFAULT_THRESHOLD,
     THRESHOLDS,
     empirical_threshold,
-    false_alarms,
     gamma_threshold,
+    least_groups,
+    left_out_alarms,
+    shared_threshold,
     tail_threshold,
     threshold,
 )
@@ -192,46 +194,113 @@ def test_unknown_methods_and_tails_without_the_threshold_are_refused():
             tail_threshold([0.0, 1.0], tail_share=share)
 
 
+# Groups and domains
+
+
+def test_groups_count_alike_whatever_their_size() -> None:
+    scores, group = np.arange(30.0), np.r_[np.zeros(21), np.arange(1, 10)]
+    # ten groups: 1/11 each, of which the 21 clips of the first share theirs
+    assert empirical_threshold(scores, percentile=7 / 11, groups=group) == pytest.approx(26.0)
+    assert empirical_threshold(scores, percentile=0.95, groups=group) == 29.0
+    assert empirical_threshold(scores, groups=np.arange(30)) == empirical_threshold(scores)
+    with pytest.raises(InputError, match="30 scores and 2 groups"):
+        empirical_threshold(scores, groups=[0, 1])
+
+
+def test_a_fresh_recording_exceeds_a_grouped_threshold_as_often_as_nominal() -> None:
+    """Ranks of clips would promise 10 % from three times as many clips, and give half as much again."""
+    rng = np.random.default_rng(31)
+    level = rng.normal(size=(3000, 13, 1))  # twelve known recordings and a fresh one, of five clips each
+    scores = level + 0.1 * rng.normal(size=(3000, 13, 5))
+    group = np.repeat(np.arange(12), 5)
+    limits = [[empirical_threshold(s[:12].ravel(), groups=g) for s in scores] for g in (group, None)]
+    grouped, pooled = (np.mean(scores[:, 12] > np.array(limit)[:, None]) for limit in limits)
+    assert 0.07 < grouped < 0.105
+    assert pooled > 0.12
+
+
+def test_no_threshold_keeps_ten_percent_with_fewer_than_nine() -> None:
+    assert [least_groups(percentile) for percentile in (0.5, 0.8, 0.9, 0.95, 0.99)] == [1, 4, 9, 19, 99]
+    scores = np.random.default_rng(32).normal(size=(4000, 10))
+    rates = {n: np.mean(scores[:, n] > [empirical_threshold(s[:n]) for s in scores]) for n in (8, 9)}
+    assert rates[9] == pytest.approx(0.1, abs=0.01)
+    assert rates[8] > 0.105
+
+
+@pytest.mark.parametrize(("method", "most"), [("empirical", 0.115), ("gamma", 0.13), ("tail", 0.16)])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 3.0])
+def test_ten_target_clips_bring_the_false_alarms_of_both_domains_below_the_nominal_rate(
+    method: str, most: float, shift: float
+) -> None:
+    rng = np.random.default_rng(33)
+    domain = np.repeat(["source", "target"], [90, 10])
+    shared, of_source = [], []
+    for _ in range(150):
+        scores = np.r_[rng.normal(size=90), rng.normal(size=10) + shift]
+        shared.append(shared_threshold(scores, domain, method=method))
+        of_source.append(threshold(scores[:90], method=method))
+    for mean in (0.0, shift):
+        assert np.mean(stats.norm(mean).sf(shared)) < most
+    if shift:
+        assert np.mean(stats.norm(shift).sf(of_source)) > 0.3
+
+
+# False alarms among normal clips that are left out
+
+
 @pytest.mark.parametrize("method", sorted(THRESHOLDS))
 def test_false_alarms_are_judged_by_thresholds_of_others(method: str) -> None:
     scores = np.random.default_rng(5).normal(size=37)
-    expected = 0
+    expected = np.zeros(37, bool)
     for fold in range(10):
         others = np.array([score for k, score in enumerate(scores) if k % 10 != fold])
-        limit = threshold(others, method=method)
-        expected += sum(score > limit for score in scores[fold::10])
-    assert false_alarms(scores, method=method) == (expected, 37)
+        expected[fold::10] = scores[fold::10] > threshold(others, method=method)
+    exceeds = left_out_alarms(scores, method=method)
+    assert exceeds is not None
+    assert exceeds.tolist() == expected.tolist()
 
 
 def test_the_default_keeps_its_nominal_false_alarm_rate() -> None:
     """Over many small samples of a skewed distribution, better than the others do."""
     rng = np.random.default_rng(6)
     samples = [rng.lognormal(size=20) for _ in range(150)]
-    off = {}
-    for method in THRESHOLDS:
-        counted = [false_alarms(sample, method=method) for sample in samples]
-        off[method] = abs(sum(count for count, _ in counted) / sum(of for _, of in counted) - 0.1)
+    off = {
+        method: abs(sum(n_alarms(sample, method=method) for sample in samples) / (150 * 20) - 0.1)
+        for method in THRESHOLDS
+    }
     assert off[DEFAULT_THRESHOLD] < 0.015
     assert off[DEFAULT_THRESHOLD] == min(off.values())
 
 
+def n_alarms(scores, **options) -> int:
+    exceeds = left_out_alarms(scores, **options)
+    assert exceeds is not None
+    return int(exceeds.sum())
+
+
 def test_thresholds_come_from_other_groups() -> None:
     loud = np.r_[np.zeros(20), np.full(10, 5.0)]
-    assert false_alarms(loud, method="empirical") == (0, 30)  # each has its like on the other side
-    assert false_alarms(loud, method="empirical", groups=["a"] * 20 + ["b"] * 10) == (10, 30)
-    assert false_alarms(loud, method="empirical", groups=["a"] * 30) == (0, 0)
+    assert n_alarms(loud, method="empirical") == 0  # each has its like on the other side
+    assert n_alarms(loud, method="empirical", groups=["a"] * 20 + ["b"] * 10) == 10
+    assert left_out_alarms(loud, method="empirical", groups=["a"] * 30) is None
     with pytest.raises(InputError, match="30 scores and 2 groups"):
-        false_alarms(loud, method="empirical", groups=[1, 2])
+        left_out_alarms(loud, method="empirical", groups=[1, 2])
+
+
+def test_what_is_left_out_is_compared_with_the_threshold_of_both_domains() -> None:
+    scores = np.r_[np.arange(20.0), np.full(10, 50.0)]
+    assert n_alarms(scores, method="empirical", domains=["source"] * 20 + ["target"] * 10) == 0
+    assert n_alarms(scores[:20], method="empirical") == 2
 
 
 def test_many_groups_are_folded() -> None:
     scores = np.arange(100.0)
-    assert false_alarms(scores, method="tail", groups=np.arange(100)) == false_alarms(scores, method="tail")
+    assert n_alarms(scores, method="tail", groups=np.arange(100)) == n_alarms(scores, method="tail")
 
 
 def test_a_single_score_has_no_false_alarms() -> None:
     with pytest.raises(InputError, match="a cross-fitted threshold needs the scores of other clips"):
-        false_alarms([1.0], method="empirical")
+        left_out_alarms([1.0], method="empirical")
 
 
 def test_the_interval_of_a_share_is_clopper_and_pearsons() -> None:

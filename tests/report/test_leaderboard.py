@@ -41,6 +41,17 @@ def section(auc_source: float, auc_target: float, pauc: float, **pseudo_anomaly_
     }
 
 
+def stored_threshold(threshold: float | None, false_alarms: int = 2, units: int = 20) -> dict[str, Any]:
+    normals = {
+        "false_alarms": false_alarms,
+        "normals": 20,
+        "units": units,
+        "units_are": "recordings",
+        "is_fresh": True,
+    }
+    return {"threshold": threshold, "held_out": {"source": normals}, "needed": 9}
+
+
 def result(
     system: str = "baseline-mse",
     machine_type: str = "fan",
@@ -65,7 +76,7 @@ def result(
         "seed": seed,
         "subset": "dev",
         "rule": dataclasses.asdict(OFFICIAL),
-        "thresholds": {method: {"threshold": 1.5, "false_alarms": 2, "normals": 20} for method in THRESHOLDS},
+        "thresholds": {method: stored_threshold(1.5) for method in THRESHOLDS},
         "sections": {"0": section(*metrics)},
         "parameters": 1000,
         "macs_per_clip": 2_500_000,
@@ -430,7 +441,7 @@ def test_by_type_a_row_holds_the_means_over_seeds_of_one_machine_type() -> None:
             "high",
             seed=1,
             auc=0.8,
-            thresholds={"empirical": {"threshold": 2.5, "false_alarms": 0, "normals": 20}},
+            thresholds={"empirical": stored_threshold(2.5, 0)},
         ),
     ]
     found = rows(records, machine_types=("valve", "fan"), by_type=True)
@@ -571,9 +582,9 @@ def test_the_room_imports_nothing_heavy() -> None:
 
 
 def test_false_alarms_are_those_of_all_seeds_at_the_chosen_threshold() -> None:
-    chosen = {"threshold": 9.0, "false_alarms": 1, "normals": 20}
+    chosen = stored_threshold(9.0, 1)
     both = [
-        result(seed=seed, thresholds={"empirical": {**chosen, "false_alarms": 4}, "tail": chosen})
+        result(seed=seed, thresholds={"empirical": stored_threshold(9.0, 4), "tail": chosen})
         for seed in (0, 1)
     ]
     (row,) = rows(both, machine_types=[both[0].machine_type], by_type=True, threshold="tail")

@@ -2,6 +2,7 @@ import io
 import re
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from asdbench.report.leaderboard_table import render
@@ -92,6 +93,28 @@ def test_a_narrow_terminal_leaves_out_as_little_as_it_must_and_names_it() -> Non
     assert "Not shown, as the terminal is too narrow: false alarms; --format csv has all columns." in shown
     assert "F1 uses the gamma threshold." in shown
     assert "False alarms: the share" not in shown
+
+
+def test_false_alarms_have_intervals_by_domain() -> None:
+    counts = {"test_false_alarms_source": 1.4, "test_normals_source": 25, "test_false_alarms_target": 10}
+    thresholds = {"threshold": 2.0, "threshold_needed": 9, "threshold_units_source": 90}
+    by_type = row(
+        machine_type="fan", **counts, **thresholds, test_normals_target=100, threshold_method="tail"
+    )
+    text = render([by_type], format="markdown", title="Board") or ""
+    assert "| false alarms source | false alarms target |" in text
+    assert "| 6 % (0–20) | 10 % (5–18) |" in text  # the interval of the clips of one seed
+    assert "the share of the normal test clips above the threshold" in text
+    assert "No threshold" not in text
+
+
+@pytest.mark.parametrize("suffix", ["_source", ""])
+def test_too_few_normals_are_told_in_place_of_false_alarms(suffix: str) -> None:
+    thresholds = {"threshold": None, "threshold_needed": 9.0, f"threshold_units{suffix}": 4.0}
+    counts = {f"test_normals{suffix}": None, f"test_false_alarms{suffix}": None}
+    text = render([row(machine_type="fan", **thresholds, **counts)], format="markdown", title="Board") or ""
+    assert "no threshold: 4 of 9" in text
+    assert "No threshold, N of M: too few normal clips are held out to set one" in text
 
 
 def test_the_best_measured_value_is_bold_and_a_published_one_never() -> None:

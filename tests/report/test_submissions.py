@@ -11,7 +11,7 @@ import yaml
 from asdbench.config import assignments
 from asdbench.data.sets import catalog
 from asdbench.engine.job_store import JobStore
-from asdbench.engine.result_record import SearchProvenance
+from asdbench.engine.result_record import HeldOutNormals, SearchProvenance, StoredThreshold
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import IN_DOMAIN, OFFICIAL
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("at_home")
 
 QUICK = ("--set", "epochs=2", "hidden=8", "batch_size=64")
 
+CALIBRATED = StoredThreshold(0.0, {}, 9)
 SETTINGS = StoredRunOptions(values={"epochs": 2, "hidden": 8, "batch_size": 64})
 
 
@@ -158,7 +159,8 @@ def test_a_clip_without_a_finite_score_is_refused_and_nothing_is_written(
 ) -> None:
     stored = submission.anomaly_scores
     monkeypatch.setattr(submission, "anomaly_scores", lambda *job: change(stored(*job)))
-    monkeypatch.setattr(submission, "decision_threshold", lambda scores, *, method: 0.0)
+    monkeypatch.setattr(submission, "uncalibrated_threshold", lambda job, scores, *, method: 0.0)
+    monkeypatch.setattr(submission, "decision_thresholds", lambda *job: {"empirical": CALIBRATED})
     data = catalog.load(Workspace.from_environment(), "tiny")
     with pytest.raises(InputError, match=message):
         write_submission(
@@ -170,6 +172,22 @@ def test_a_clip_without_a_finite_score_is_refused_and_nothing_is_written(
             settings=SETTINGS,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_decisions_from_too_few_normal_clips_are_told_in_the_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"source": HeldOutNormals(0, 0, 4, "recordings", True)}
+    stored = {"empirical": StoredThreshold(None, few, 9)}
+    monkeypatch.setattr(submission, "decision_thresholds", lambda *job: stored)
+    data = catalog.load(Workspace.from_environment(), "tiny")
+    store = JobStore.from_workspace(Workspace.from_environment())
+    write_submission(["baseline-mse"], data, store, team="T", folder=tmp_path, settings=SETTINGS)
+    folder = tmp_path / "T" / "T_task2_1"
+    metadata = yaml.safe_load((folder / "T_task2_1.meta.yaml").read_text())
+    said = metadata["system"]["description"]["decision_making"]
+    assert "not calibrated for fan (too few normal clips to set a threshold: 4 recordings, needed 9)" in said
+    assert len(list(folder.glob("decision_result_*.csv"))) == 2
 
 
 @pytest.mark.parametrize(

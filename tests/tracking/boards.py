@@ -17,6 +17,8 @@ from asdbench.tracking.rows import BoardRow, SeedResults
 
 DATASET = DatasetRecord("demo", "f1f2", "/recordings", {"path": "string"}, {"clips": 300})
 
+HELD_OUT = {"false_alarms": 2, "normals": 20, "units": 20, "units_are": "clips", "is_fresh": True}
+
 
 def result(auc: float = 0.6, sections: int = 1, *, seed: int = 0, finished: str = "12") -> ResultRecord:
     """Return the result of a machine type, finished at that second."""
@@ -45,7 +47,7 @@ def result(auc: float = 0.6, sections: int = 1, *, seed: int = 0, finished: str 
         "macs_per_clip": 1000,
         "code": "c0de",
         "rule": dataclasses.asdict(OFFICIAL),
-        "thresholds": {"empirical": {"threshold": 1.5, "false_alarms": 2, "normals": 20}},
+        "thresholds": {"empirical": {"threshold": 1.5, "held_out": {"source": HELD_OUT}, "needed": 9}},
         "sections": {str(number): section for number in range(sections)},
         "parameters": 1000,
         "training_seconds": 10.0,

@@ -5,7 +5,7 @@ import json
 
 import msgspec
 
-from asdbench.engine.result_record import SectionMetrics
+from asdbench.engine.result_record import AlarmCount, SectionMetrics
 from asdbench.metrics import WITHOUT_DOMAINS
 from asdbench.tracking.rows import board_entry
 from tests.tracking.boards import board_row, result, row_entry, seed_results
@@ -40,6 +40,22 @@ def test_a_seed_has_its_own_score_and_none_that_ranks_it_with_rows() -> None:
     assert metrics["metrics/fan/score"] == 54.7
     assert (seed.tags["asdbench.seed"], seed.tags["asdbench.kind"]) == ("3", "seed")
     assert seed.params["seed"] == "3"
+
+
+def test_false_alarm_rates_have_intervals_by_domain() -> None:
+    results = seed_results()
+    fan = results.records["fan"]
+    alarms = {"empirical": {"source": AlarmCount(10, 100), "target": AlarmCount(1, 10)}}
+    sections = {
+        name: msgspec.structs.replace(part, false_alarms=alarms) for name, part in fan.sections.items()
+    }
+    of_fan = msgspec.structs.replace(fan, sections=sections)
+    [seed] = row_entry(dataclasses.replace(results, records={"fan": of_fan})).seeds
+    metrics = {name: value for name, value, _ in seed.metrics}
+    rate = "metrics/fan/false_alarm_rate_source"
+    assert [round(metrics[f"{rate}{end}"], 1) for end in ("", "_low", "_high")] == [10.0, 4.9, 17.6]
+    assert metrics["metrics/fan/false_alarm_rate_target"] == 10
+    assert metrics["metrics/fan/test_normals_target"] == 10
 
 
 def test_an_incomplete_seed_has_no_score() -> None:

@@ -121,7 +121,8 @@ def detect(
     format = format_of(format, json=json)
     detector = Detector.load(model).machine(machine)
     length = None if window is None and hop is None else detector.length(window, hop)
-    limit = detector.threshold(_threshold(threshold))
+    limit = _threshold(threshold)
+    detector.threshold(limit)  # an unknown method is an error before any file is read
     if Path("-") in inputs:
         _check_stream(inputs, explain)
         return _detect_stream(detector, rate, length, limit, format)
@@ -183,7 +184,7 @@ def _detect_files(
     files: Sequence[Path],
     pictures: Mapping[Path, Path],
     length: "ClipLength | None",
-    threshold: float,
+    threshold: str | float | None,
     format: str,
 ) -> int:
     from asdbench.driver.detect import detect_files
@@ -228,7 +229,7 @@ def _detect_stream(
     detector: "MachineDetector",
     rate: int | None,
     length: "ClipLength | None",
-    threshold: float,
+    threshold: str | float | None,
     format: str,
 ) -> int:
     from asdbench.data.audio import check_rate

@@ -16,11 +16,14 @@ There are two ways to hold groups out:
 - `folds`, for cross-fitting: up to five folds of whole groups. Every clip is scored by a model that was
   fitted without its fold, and the model that scores test clips is fitted to all clips.
 - `hold_out`, for a single training: a tenth of the clips (a fifth where there are fewer than 80), never fewer
-  than 8. Whole recordings in random order until there are enough clips, but no more than half of all; of
-  blocks both ends of the order, since the clips in between have their like on either side in training.
+  than 9, which is what a threshold of 10 % false alarms takes. Whole recordings in random order until there
+  are enough clips, and nine of them if a third of all clips suffices; of blocks both ends of the order, since
+  the clips in between have their like on either side in training.
 
-Target-domain clips stay in training: there are too few of them. Where there are no domains, every clip counts
-as source. docs/metrics.md has the measurements behind these rules.
+Target-domain clips are too few to be held out of a single training. Those of a cross-fitting are divided
+among its folds (`target_folds`): by recording where recordings are known, one by one elsewhere, and together
+with the source clips of the same recording. Where there are no domains, every clip counts as source.
+docs/metrics.md has the measurements behind these rules.
 """
 
 import math
@@ -35,7 +38,7 @@ from scipy.spatial.distance import cdist
 
 from asdbench.errors import InputError
 
-LEAST_CLIPS = 8
+LEAST_CLIPS = 9  # the fewest with a threshold that one in ten fresh clips exceeds
 N_FOLDS = 5
 
 _LEAST_DEVIATION = 1e-6
@@ -150,9 +153,17 @@ def _drawn(sizes: IntArray, wanted: int, generator: np.random.Generator) -> list
             chosen.append(int(group))
             clips += sizes[group]
     if clips >= min(LEAST_CLIPS, wanted):
-        return chosen
+        return _enough_groups(chosen, sizes, shuffled)
     enough = [int(group) for group in shuffled if clips + sizes[group] >= LEAST_CLIPS]
     return [*chosen, min(enough, key=lambda group: sizes[group])]
+
+
+def _enough_groups(chosen: list[int], sizes: IntArray, shuffled: IntArray) -> list[int]:
+    """Add the smallest groups until a threshold can be set, if a third of the clips suffices."""
+    rest = [int(group) for group in shuffled if group not in chosen]
+    more = sorted(rest, key=lambda group: int(sizes[group]))[: max(0, LEAST_CLIPS - len(chosen))]
+    enough = [*chosen, *more]
+    return enough if len(enough) >= LEAST_CLIPS and sizes[enough].sum() <= sizes.sum() / 3 else chosen
 
 
 def folds(clips: pl.DataFrame, *, generator: np.random.Generator) -> list[IntArray]:
@@ -170,6 +181,52 @@ def folds(clips: pl.DataFrame, *, generator: np.random.Generator) -> list[IntArr
         fold_of[group] = fold = clips_in_fold.argmin()
         clips_in_fold[fold] += sizes[group]
     return [of_type.clip_ids[fold_of[of_type.group] == fold] for fold in range(n_folds)]
+
+
+def target_folds(clips: pl.DataFrame, source_folds: Sequence[IntArray]) -> list[IntArray]:
+    """Return the ids of the target-domain clips, divided among folds of source clips; each sorted.
+
+    A recording is in one fold; one that source clips were cut from, too, is in theirs. All folds are empty
+    where that would leave nothing of the target domain to fit to.
+
+    Parameters
+    ----------
+    clips
+        The training clips of one machine type: rows of the clip table.
+    source_folds
+        The `folds` of the same clips.
+    """
+    if not source_folds:
+        return []
+    ids = clips.filter(domain="target")["clip_id"].sort().to_numpy()
+    fold_of = np.full(len(ids), -1)
+    group = group_of_targets(clips, ids)
+    recordings = dict(clips.select("clip_id", "recording").iter_rows())
+    source_fold = {
+        recordings[clip_id]: fold for fold, part in enumerate(source_folds) for clip_id in part.tolist()
+    }
+    for index in range(group.max() + 1 if len(group) else 0):
+        rows = group == index
+        counts = np.bincount(fold_of[fold_of >= 0], minlength=len(source_folds))
+        name = recordings[int(ids[rows][0])]
+        shared = source_fold.get(name) if name else None
+        fold_of[rows] = counts.argmin() if shared is None else shared
+    is_divided = len(np.unique(fold_of)) > 1
+    return [ids[(fold_of == fold) & is_divided] for fold in range(len(source_folds))]
+
+
+def group_of_targets(clips: pl.DataFrame, clip_ids: IntArray) -> IntArray:
+    """Return the group of each of these target-domain clips: its recording; the clip where that is unknown.
+
+    Examples
+    --------
+    >>> clips = pl.DataFrame({"clip_id": [1, 2, 3, 4], "recording": ["a", None, "a", None]})
+    >>> group_of_targets(clips, np.array([1, 2, 3, 4])).tolist()
+    [2, 0, 2, 1]
+    """
+    recordings = dict(clips.select("clip_id", "recording").iter_rows())
+    names = [recordings[clip_id] or f"\0{clip_id}" for clip_id in clip_ids.tolist()]
+    return np.unique(names, return_inverse=True)[1] if names else np.empty(0, np.int64)
 
 
 def fresh_z_scores(distances_db: NDArray[np.float64], group: IntArray) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ attributes; nothing here knows a label or a path.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -35,7 +35,7 @@ from asdbench.data.clip_windows import (
     window_starts,
 )
 from asdbench.data.embeddings import embeddings
-from asdbench.data.holdout import folds, hold_out
+from asdbench.data.holdout import N_FOLDS, folds, hold_out, target_folds
 from asdbench.data.mel_frames import MelFrames
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.training_clips import (
@@ -83,7 +83,10 @@ class JobData:
     ----------
     training_ids, hold_out_ids, test_ids : ids of the machine type's clips by use, sorted; with
         cross-fitting, source-domain training clips are in both of the first two
+    target_hold_out_ids : ids of the target-domain training clips that folds leave out, sorted
     n_folds : number of folds of a cross-fitting, else 0
+    n_target_folds : number of folds of target-domain clips that a fit alone leaves out: those of a plan with
+        a hold-out and without cross-fitting
     facts : what the system may know before training
 
     Raises
@@ -128,8 +131,13 @@ class JobData:
         self._supplement = supplemental_clips(data, self._trained_types) if plan.supplemental_rows else {}
         self._folds = {name: self._held_out(name) for name in self._trained_types}
         is_cross_fitted = plan.hold_out == "cross-fit"
+        self._target_folds = {
+            name: self._held_out_targets(name, of_type) for name, of_type in self._folds.items()
+        }
         self.n_folds = max(map(len, self._folds.values())) if is_cross_fitted else 0
-        self.hold_out_ids = np.sort(np.concatenate([np.empty(0, np.int64), *self._folds[machine_type]]))
+        self.hold_out_ids = _joined(self._folds[machine_type])
+        self.target_hold_out_ids = _joined(self._target_folds[machine_type])
+        self.n_target_folds = 0 if is_cross_fitted else len(self._target_folds[machine_type])
         self._train_without(None if is_cross_fitted else 0)
         tested = data.clips.filter((pl.col("machine_type") == machine_type) & (pl.col("split") == "test"))
         self.test_ids = tested["clip_id"].sort().to_numpy()
@@ -157,14 +165,57 @@ class JobData:
                 f"machine type {machine_type!r} of data set {self.data.name!r}: {error}"
             ) from None
 
+    def _held_out_targets(
+        self, machine_type: str, source_folds: Sequence[NDArray[np.int64]]
+    ) -> list[NDArray[np.int64]]:
+        """Return the ids of a machine type's target-domain clips in folds; no folds where there are none.
+
+        Without cross-fitting only a fit can leave them out, which is of the job's own machine type.
+        """
+        clips = training_clips(self.data, machine_type)
+        if self.plan.hold_out == "cross-fit":
+            return target_folds(clips, source_folds)
+        if not self.plan.hold_out or machine_type != self.machine_type:
+            return []
+        divided = target_folds(clips, [np.empty(0, np.int64)] * N_FOLDS)
+        return [fold for fold in divided if len(fold)]
+
+    def without_target_fold(self, fold: int) -> "JobData":
+        """Return the clips for a fit that leaves out one of ``n_target_folds``, which is its hold-out.
+
+        It leaves out the source clips of the same recordings, too.
+        """
+        left_out = self._target_folds[self.machine_type][fold]
+        own = self._training[self.machine_type]
+        recordings = own.filter(pl.col("clip_id").is_in(left_out.tolist()))["recording"].drop_nulls()
+        is_left_out = pl.col("clip_id").is_in(left_out.tolist()) | (
+            pl.col("recording").is_in(recordings.to_list()).fill_null(False)
+        )
+        other = self._copy()
+        other.hold_out_ids, other.target_hold_out_ids = np.empty(0, np.int64), left_out
+        other.n_target_folds = 0
+        other._training = {**self._training, self.machine_type: own.filter(~is_left_out)}
+        other.training_ids = other._training[self.machine_type]["clip_id"].to_numpy()
+        return other
+
     def _train_without(self, fold: int | None) -> None:
         """Set the training clips: those that are not in this fold, which a machine type need not have."""
         self._training = {}
-        for name, of_type in self._folds.items():
-            ids = of_type[fold].tolist() if fold is not None and fold < len(of_type) else []
-            is_left_out = pl.col("clip_id").is_in(ids)
+        for name in self._folds:
+            left_out = [self._of_fold(self._folds, name, fold)]
+            if self.plan.hold_out == "cross-fit":
+                left_out.append(self._of_fold(self._target_folds, name, fold))
+            is_left_out = pl.col("clip_id").is_in(_joined(left_out).tolist())
             self._training[name] = training_clips(self.data, name).filter(~is_left_out)
         self.training_ids = self._training[self.machine_type]["clip_id"].to_numpy()
+
+    @staticmethod
+    def _of_fold(
+        folds: Mapping[str, Sequence[NDArray[np.int64]]], machine_type: str, fold: int | None
+    ) -> NDArray[np.int64]:
+        """Return the clips of a machine type in a fold, which it need not have."""
+        of_type = folds[machine_type]
+        return np.empty(0, np.int64) if fold is None or fold >= len(of_type) else of_type[fold]
 
     def without_fold(self, fold: int) -> "JobData":
         """Return the clips for a training that leaves out a fold, one of ``n_folds``, which is its hold-out.
@@ -172,15 +223,20 @@ class JobData:
         A machine type may have fewer folds; its hold-out is empty then. Facts are those of all clips, so that
         models have the same shape. What is known of the recordings is shared.
         """
+        other = self._copy()
+        other.hold_out_ids = self._of_fold(self._folds, self.machine_type, fold)
+        other.target_hold_out_ids = self._of_fold(self._target_folds, self.machine_type, fold)
+        other.n_folds = 0
+        other._train_without(fold)
+        return other
+
+    def _copy(self) -> "JobData":
+        """Return a copy that shares what is known of recordings, and nothing that depends on the clips."""
         other = copy.copy(self)
         for name in [*vars(other)]:
             if isinstance(getattr(JobData, name, None), cached_property) and name not in _OF_RECORDINGS:
                 del vars(other)[name]
         vars(other).pop("_order_of", None)
-        own_folds = self._folds[self.machine_type]
-        other.hold_out_ids = own_folds[fold] if fold < len(own_folds) else np.empty(0, np.int64)
-        other.n_folds = 0
-        other._train_without(fold)
         return other
 
     def with_plan(self, plan: BatchPlan | None) -> "JobData":
@@ -687,6 +743,11 @@ def _check(plan: BatchPlan, scope: Scope, input_spec: InputSpec) -> None:
     for name in plan.augmentations:
         if name not in TRANSFORMS:
             raise unknown_name("augmentation", name, TRANSFORMS)
+
+
+def _joined(folds: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the ids in all folds, sorted."""
+    return np.sort(np.concatenate([np.empty(0, np.int64), *folds]))
 
 
 def _chunks(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.job_store import DamagedFileError, JobStore
-from asdbench.report.clip_scores import in_words
+from asdbench.report.clip_scores import decided_in_words
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import TypeScores, row_jobs, type_scores
 
@@ -56,9 +56,8 @@ def _table(of_type: TypeScores) -> pl.DataFrame:
     return repeated.with_columns(
         seed=pl.Series(np.repeat(np.asarray(of_type.seeds, dtype=np.int64), n_clips)),
         score=pl.Series(of_type.scores.ravel().astype(np.float64)),
-        threshold=pl.Series(np.repeat(of_type.thresholds.astype(np.float64), n_clips)),
-        decision=pl.Series(of_type.decided.ravel()),
-    ).with_columns(decision=in_words(pl.col("decision")))
+        threshold=pl.Series(np.repeat(of_type.thresholds.astype(np.float64), n_clips)).fill_nan(None),
+    ).with_columns(decision=decided_in_words(pl.col("score"), pl.col("threshold")))
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -21,9 +21,9 @@ from torch import Tensor
 from asdbench.data import feature_store
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.decision_thresholds import decision_thresholds
 from asdbench.engine.evaluation import (
     anomaly_scores,
-    calibrated_thresholds,
     components_of,
     fusion_of,
 )
@@ -227,7 +227,7 @@ def _write_machine(
             digest=digest_of(content.getvalue()),
             models=tuple(_exported_model(part, store) for part in resolved.parts),
             fusion=_fusion(resolved, store) if resolved.members else None,
-            thresholds=calibrated_thresholds(resolved, fused),
+            thresholds=decision_thresholds(resolved, fused),
             clips=clips,
             fingerprint=resolved.fingerprint(),
             probe=Probe(samples, 0.0),

@@ -32,7 +32,7 @@ class Detection:
     machine_type : machine type whose detector scored the clip
     start_s, end_s : the clip's place in its recording
     score : anomaly score, higher is more anomalous
-    threshold : score above which a clip is called anomalous
+    threshold : score above which a clip is called anomalous; ``None`` where normal clips were too few
     components : score of each component by name, before standardization
     windows : scores over time, where the system has them
     notes : what is remarkable about the audio
@@ -42,7 +42,7 @@ class Detection:
     start_s: float
     end_s: float
     score: float
-    threshold: float
+    threshold: float | None
     components: Mapping[str, float]
     windows: WindowScores | None = None
     notes: tuple[str, ...] = ()
@@ -50,11 +50,13 @@ class Detection:
     @property
     def is_anomaly(self) -> bool:
         """Whether the score exceeds the threshold."""
-        return self.score > self.threshold
+        return self.threshold is not None and self.score > self.threshold
 
     @property
     def decision(self) -> str:
-        """``"anomaly"`` or ``"normal"``."""
+        """``"anomaly"``, ``"normal"``, or ``"none"`` without a threshold."""
+        if self.threshold is None:
+            return "none"
         return "anomaly" if self.is_anomaly else "normal"
 
     @property

@@ -6,9 +6,9 @@ counted by the rule of its data set, which it holds under ``rule``.
 A result whose settings a search chose by labels says so under ``tuned``; it is another result than that of a
 user who gave the same settings.
 
-The decision threshold comes from normal clips only: those of the hold-out, or without one what
-:meth:`asdbench.data.loader.JobData.threshold_batches` gives. Its false alarms are counted on recordings (or
-other groups of the hold-out) that it has not seen.
+The decision threshold comes from normal clips only (`asdbench.engine.decision_thresholds`). Its false alarms
+are counted twice: among held-out normal clips of recordings that it has not seen, and among the normal test
+clips of each domain.
 """
 
 import hashlib
@@ -22,15 +22,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from asdbench.data import holdout
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.sets.layouts import SUBSETS
+from asdbench.engine.decision_thresholds import decision_thresholds
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ALL_TYPES, ResolvedJob, key_of
 from asdbench.engine.platform_code import judging_code
 from asdbench.engine.pretrained import code_of
 from asdbench.engine.result_record import (
+    AlarmCount,
     ResultKeys,
     ResultRecord,
     SearchProvenance,
@@ -46,15 +47,11 @@ from asdbench.engine.versions import distinct, installed
 from asdbench.errors import InputError
 from asdbench.io.records import RecordError
 from asdbench.metrics import (
-    DEFAULT_THRESHOLD,
     IN_DOMAIN,
-    THRESHOLDS,
     Rule,
     decision_metrics,
-    false_alarms,
     section_half_widths,
     section_metrics,
-    threshold,
 )
 from asdbench.system import Fusion
 
@@ -115,35 +112,6 @@ def training_records(resolved: ResolvedJob, store: JobStore) -> dict[str, Traini
     }
 
 
-def decision_threshold(scores: pl.DataFrame, *, method: str = DEFAULT_THRESHOLD) -> float:
-    """Return the score above which a clip is called anomalous, from the rows that are not of test clips."""
-    return threshold(_normal_scores(scores), method=method)
-
-
-def _normal_scores(scores: pl.DataFrame) -> NDArray[np.float64]:
-    return scores.filter(pl.col("use") != "test")["score"].to_numpy()
-
-
-def calibrated_thresholds(resolved: ResolvedJob, scores: pl.DataFrame) -> dict[str, StoredThreshold]:
-    """Return each method's threshold and its false alarms among normal clips of groups that it has not seen.
-
-    ``scores`` are the `anomaly_scores` of the job. Without a hold-out every score is a group of its own.
-    """
-    normal = scores.filter(pl.col("use") != "test")
-    groups = None if normal["clip_id"].has_nulls() else _hold_out_groups(resolved, normal["clip_id"])
-    thresholds = {}
-    for method in THRESHOLDS:
-        alarms, normals = false_alarms(normal["score"].to_numpy(), method=method, groups=groups)
-        limit = decision_threshold(scores, method=method)
-        thresholds[method] = StoredThreshold(float(limit), int(alarms), int(normals))
-    return thresholds
-
-
-def _hold_out_groups(resolved: ResolvedJob, clip_ids: pl.Series) -> NDArray[np.int64]:
-    own = resolved.data.clips.filter(machine_type=resolved.machine_type, split="train")
-    return holdout.groups(own).of(clip_ids.to_numpy())
-
-
 def judge_sections(resolved: ResolvedJob, store: JobStore, *, subset: str) -> dict[str, dict[str, float]]:
     """Return the metrics of a scored job in a subset, by section and name; nothing is stored.
 
@@ -183,7 +151,7 @@ def evaluate(
     trainings = training_records(resolved, store).values()
     scorings = [store.scoring_record(key) for key in dict.fromkeys(p.scoring_key for p in resolved.parts)]
     scoring_seconds = sum(scoring.scoring_seconds for scoring in scorings)
-    thresholds = calibrated_thresholds(resolved, scores)
+    thresholds = decision_thresholds(resolved, scores)
     record = ResultRecord(
         system=resolved.job.system,
         settings=resolved.configured.values(),
@@ -349,6 +317,12 @@ def _judge(rows: pl.DataFrame, thresholds: Mapping[str, StoredThreshold], rule: 
         decisions={
             method: _floats(decision_metrics(scores > stored.threshold, anomalous, target, rule=rule))
             for method, stored in thresholds.items()
+            if stored.threshold is not None
+        },
+        false_alarms={
+            method: _false_alarms(rows, stored.threshold)
+            for method, stored in thresholds.items()
+            if stored.threshold is not None
         },
         half_width=_floats(
             section_half_widths(
@@ -357,6 +331,15 @@ def _judge(rows: pl.DataFrame, thresholds: Mapping[str, StoredThreshold], rule: 
         ),
         clips=int(np.size(scores)),
     )
+
+
+def _false_alarms(rows: pl.DataFrame, limit: float) -> dict[str, AlarmCount]:
+    """Return the false alarms among the normal clips of each domain."""
+    normal = rows.filter(~pl.col("anomaly")).with_columns(pl.col("domain").fill_null("source"))
+    return {
+        str(domain): AlarmCount(int((of_domain["score"] > limit).sum()), of_domain.height)
+        for (domain,), of_domain in sorted(normal.group_by("domain"), key=lambda item: str(item[0][0]))
+    }
 
 
 def _floats(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -196,8 +196,10 @@ class MachineDetector:
         """The longest duration that is scored as one clip: a little more than the longest training clip."""
         return LONG_RECORDING * self.record.clips.longest_s
 
-    def threshold(self, threshold: str | float | None = None) -> float:
+    def threshold(self, threshold: str | float | None = None) -> float | None:
         """Return a threshold: of a method by name, a number itself, or of the method chosen at the export.
+
+        It is ``None`` where the method had too few normal clips (see :meth:`shortfall`).
 
         Raises
         ------
@@ -215,6 +217,13 @@ class MachineDetector:
         if method not in self.record.thresholds:
             raise unknown_name("threshold method", method, self.record.thresholds)
         return self.record.thresholds[method].threshold
+
+    def shortfall(self, threshold: str | float | None = None) -> str | None:
+        """Return why :meth:`threshold` is ``None``, for people; ``None`` where it is a number."""
+        if self.threshold(threshold) is not None:
+            return None
+        method = self.export.threshold_method if threshold is None else threshold
+        return self.record.thresholds[str(method)].shortfall
 
     def scores(self, clips: Sequence[Clip], *, section: str | None = None) -> DetectorScores:
         """Return the scores of clips of 16-bit samples at 16 kHz, at least one.
@@ -278,7 +287,7 @@ class MachineDetector:
             self.threshold(threshold),
             {name: float(values[0]) for name, values in scores.components.items()},
             windows,
-            tuple(self._notes(clip, channels)),
+            (*self._notes(clip, channels), *_given(self.shortfall(threshold))),
         )
 
     def stream(
@@ -360,6 +369,10 @@ class MachineDetector:
             "the score of a known clip is the same",
             changed[0],
         )
+
+
+def _given(note: str | None) -> tuple[str, ...]:
+    return () if note is None else (note,)
 
 
 def probe_clip(samples: int) -> Clip:

@@ -32,19 +32,72 @@ class SearchProvenance(msgspec.Struct, frozen=True):
     weight_vectors: int = 0
 
 
+class AlarmCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of ``normals`` normal clips, ``false_alarms`` are above the threshold."""
+
+    false_alarms: int
+    normals: int
+
+
+class HeldOutNormals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The held-out normal clips of a domain that a threshold comes from.
+
+    Attributes
+    ----------
+    false_alarms, normals : of ``normals`` clips, the number above a threshold that was fitted without their
+        recordings or groups; 0 of 0 where a single group is held out
+    units : number of recordings; of clips where recordings are unknown
+    units_are : ``"recordings"`` or ``"clips"``
+    is_fresh : whether neither a training nor a fit has seen them; else a training has
+    """
+
+    false_alarms: int
+    normals: int
+    units: int
+    units_are: str
+    is_fresh: bool
+
+
 class StoredThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A decision threshold and how it does on normal clips.
 
     Attributes
     ----------
-    threshold : the score above which a clip is called anomalous
-    false_alarms, normals : of ``normals`` held-out normal clips, the number above a threshold that was
-        fitted without their recordings or groups; 0 of 0 where a single group is held out
+    threshold : the score above which a clip is called anomalous; ``None`` where normal clips are too few
+    held_out : normal clips that it comes from, by domain
+    needed : fewest recordings or clips of a domain from which a threshold keeps the nominal rate
+
+    Examples
+    --------
+    >>> StoredThreshold(None, {"source": HeldOutNormals(3, 30, 4, "recordings", True)}, 9).shortfall
+    'too few normal clips to set a threshold: 4 recordings, needed 9'
     """
 
-    threshold: float
-    false_alarms: int
-    normals: int
+    threshold: float | None
+    held_out: dict[str, HeldOutNormals]
+    needed: int
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why there is no threshold, for people; ``None`` where there is one."""
+        if self.threshold is not None:
+            return None
+        source = self.held_out["source"]
+        have = (
+            f"{source.units} {source.units_are if source.units != 1 else source.units_are.removesuffix('s')}"
+        )
+        return f"too few normal clips to set a threshold: {have}, needed {self.needed}"
+
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The domains in which the threshold keeps the nominal false alarm rate."""
+        if self.threshold is None:
+            return ()
+        return tuple(
+            domain
+            for domain, normals in self.held_out.items()
+            if normals.units >= self.needed and normals.is_fresh
+        )
 
 
 class SectionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,10 +107,11 @@ class SectionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     official : metrics of the data set's rule
     in_domain : metrics of each domain that has normal clips and anomalies
-    decisions : precision, recall and F1, by threshold method
+    decisions : precision, recall and F1, by threshold method; of those that give a threshold
     half_width : half-widths of the jackknife intervals of the official metrics, over recordings where they
         are known, else over clips; a metric that one recording decides has none
     clips : number of judged clips
+    false_alarms : of the normal test clips, by threshold method and domain
     """
 
     official: dict[str, float]
@@ -65,6 +119,7 @@ class SectionMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decisions: dict[str, dict[str, float]]
     half_width: dict[str, float]
     clips: int
+    false_alarms: dict[str, dict[str, AlarmCount]] = msgspec.field(default_factory=dict)
 
 
 class ResultKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

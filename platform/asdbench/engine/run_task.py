@@ -264,10 +264,9 @@ def _score(resolved: ResolvedJob, trained: _Trained, runtime: Runtime, store: Jo
     scorer, modules = _fitted(resolved, clips, state, runtime)
     fit_seconds = time.perf_counter() - began
     folds = []
-    for fold in range(clips.n_folds):
+    for left_out, state_of_fold in _left_out(clips, trained, scorer):
         since = time.perf_counter()
-        left_out = clips.without_fold(fold)
-        of_fold, _ = _fitted(resolved, left_out, trained.without_fold(fold), runtime)
+        of_fold, _ = _fitted(resolved, left_out, state_of_fold, runtime)
         fit_seconds += time.perf_counter() - since
         folds.append(scoring.hold_out_scores(of_fold, left_out, device=runtime.device))
     scores = scoring.clip_scores(scorer, clips, device=runtime.device, folds=folds)
@@ -306,6 +305,18 @@ def _score(resolved: ResolvedJob, trained: _Trained, runtime: Runtime, store: Jo
     logger.debug(
         "scored %s: %d clips in %.2f s", resolved.scoring_key, scores.components.height, scoring_seconds
     )
+
+
+def _left_out(clips: JobData, trained: _Trained, scorer: System) -> Iterator[tuple[JobData, State]]:
+    """Yield the clips without each fold, with the trained state that its fit begins with.
+
+    Without cross-fitting target-domain clips are left out of the fit alone, where a system has one.
+    """
+    for fold in range(clips.n_folds):
+        yield clips.without_fold(fold), trained.without_fold(fold)
+    if type(scorer).fit_backend is not System.fit_backend:
+        for fold in range(clips.n_target_folds):
+            yield clips.without_target_fold(fold), trained.system.state_dict()
 
 
 def _fitted(

@@ -22,6 +22,9 @@ from asdbench.system import ClipBatch, Fusion, MemberScores, System
 
 Scores = dict[str, NDArray[np.float64]]
 
+USES = ("hold-out", "hold-out-target", "training", "test")
+"""Source and target normals that no fit has seen, what stands in for them, and test clips."""
+
 _KEYS = ("clip_id", "use")
 
 
@@ -32,12 +35,12 @@ class ClipScores:
     Attributes
     ----------
     components
-        DataFrame with columns ``clip_id``, ``use`` (``"hold-out"``, ``"training"`` or ``"test"``) and one
-        column per component. Rows with use ``training`` come from :meth:`JobData.threshold_batches`, with a
-        null ``clip_id``; they exist only without a hold-out.
+        DataFrame with columns ``clip_id``, ``use`` (`USES`) and one column per component. Rows with use
+        ``training`` come from :meth:`JobData.threshold_batches`, with a null ``clip_id``; they exist only
+        without a hold-out.
     embeddings
-        Shape (clip, dim), float16, of the hold-out and test clips in the order of ``components``; ``None`` if
-        the system has no embeddings.
+        Shape (clip, dim), float16, of the clips in the order of ``components``; ``None`` if the system has no
+        embeddings.
     """
 
     components: pl.DataFrame
@@ -51,12 +54,18 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
 
 def hold_out_scores(system: System, data: JobData, *, device: torch.device) -> pl.DataFrame:
     """Return the component scores of the hold-out clips, as in `ClipScores`; no rows where there are none."""
-    ids = data.hold_out_ids
-    if not len(ids):
-        return pl.DataFrame()
+    system.eval()
     with torch.inference_mode():
-        scores, _ = _scores_of(system.eval(), data.scoring_batches(ids), device)
-    return _table("hold-out", ids, scores)
+        tables = [
+            _table(use, ids, _scores_of(system, data.scoring_batches(ids), device)[0])
+            for use, ids in _held_out(data)
+            if len(ids)
+        ]
+    return pl.concat(tables) if tables else pl.DataFrame()
+
+
+def _held_out(data: JobData) -> list[tuple[str, NDArray[np.int64]]]:
+    return [("hold-out", data.hold_out_ids), ("hold-out-target", data.target_hold_out_ids)]
 
 
 def clip_scores(
@@ -74,8 +83,11 @@ def clip_scores(
     has_embeddings = type(system).embeddings is not System.embeddings
     tables, embeddings = [], []
     with torch.inference_mode():
-        for use, ids in (("hold-out", data.hold_out_ids), ("test", data.test_ids)):
-            table = cross_fitted if use == "hold-out" else None
+        for use, ids in (*_held_out(data), ("test", data.test_ids)):
+            table = None if cross_fitted is None else cross_fitted.filter(use=use)
+            table = None if table is None or table.is_empty() else table
+            if table is None and use == "hold-out-target":  # no fit has left them out
+                continue
             if len(ids) and (table is None or has_embeddings):
                 scores, of_clips = _scores_of(system, data.scoring_batches(ids), device)
                 table = _table(use, ids, scores) if table is None else table

@@ -7,10 +7,16 @@ Three methods estimate this threshold from a few normal clips:
 - ``empirical``: the quantile of the scores themselves, at rank percentile · (n + 1). Of n + 1 clips drawn
   alike, any is equally likely to have any rank, so a further normal clip exceeds the k-th of n scores with
   chance 1 − k/(n + 1), whatever the distribution. Between ranks it is interpolated; beyond the last it is the
-  largest score, and the false alarm rate then is 1/(n + 1) at best.
+  largest score, and the false alarm rate then is 1/(n + 1) at best. Clips of one recording are not drawn
+  independently: recordings are, so n counts recordings, and the clips of each share its weight.
 - ``tail``: the quantile of a generalized Pareto distribution fitted to the scores in the upper tail alone,
   which is the limit of the tail of nearly all distributions; what the bulk of the scores looks like does not
   matter, and the threshold may lie beyond all scores.
+
+Nobody knows the domain of a clip that is scored, so one threshold must do for all domains: the largest of
+those of each domain, `shared_threshold`. It promises at most the nominal rate in each, and keeps it in the
+domain whose scores are higher. A rate of 1 − percentile takes at least `least_groups` recordings (or clips,
+where recordings are unknown) of a domain: with fewer, even the largest score is exceeded more often.
 
 Conventions: ``scores`` has shape (clip,), of either sign; a clip is classified as anomalous if its score is
 *above* the threshold. Scaling and shifting the scores scales and shifts the threshold. Equal scores, or a
@@ -41,7 +47,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asdbench.errors import InputError, unknown_name
-from asdbench.metrics.roc import FloatArray, clip_scores
+from asdbench.metrics.roc import BoolArray, FloatArray, clip_scores
 
 _LEAST_TAIL = 10  # scores that a tail is fitted to, where there are as many
 
@@ -87,17 +93,42 @@ def gamma_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
     return float(lowest + spread * deviation * (quantile - 1))
 
 
-def empirical_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9) -> float:
+def empirical_threshold(
+    scores: npt.ArrayLike, *, percentile: float = 0.9, groups: npt.ArrayLike | None = None
+) -> float:
     """Return the score that a share ``percentile`` of normal clips does not exceed, by the scores' ranks.
 
-    The parameters, the result and the errors are those of `gamma_threshold`.
+    Parameters
+    ----------
+    scores, percentile
+        As for `gamma_threshold`.
+    groups : shape (clip,)
+        Group of each clip, such as its recording. Groups count alike, however many clips they have. By
+        default every clip is a group.
+
+    Returns
+    -------
+    float
+        As for `gamma_threshold`.
+
+    Raises
+    ------
+    InputError
+        As for `gamma_threshold`, and where not every score has a group.
 
     Examples
     --------
     >>> round(empirical_threshold(range(1, 100), percentile=0.9), 6)
     90.0
+    >>> empirical_threshold([1, 2, 3, 8], percentile=0.5, groups=["a", "a", "a", "b"])
+    5.5
     """
-    return float(np.quantile(_checked(scores, percentile), percentile, method="weibull"))
+    scored = _checked(scores, percentile)
+    group = _indices(groups, scored.size)
+    sizes = np.bincount(group)
+    share = 1 / (sizes[group] * (sizes.size + 1))
+    order = np.argsort(scored, kind="stable")
+    return float(np.interp(percentile, np.cumsum(share[order]), scored[order]))
 
 
 def tail_threshold(scores: npt.ArrayLike, *, percentile: float = 0.9, tail_share: float = 0.25) -> float:
@@ -152,13 +183,17 @@ THRESHOLDS: dict[str, Callable[..., float]] = {
 }
 
 
-def threshold(scores: npt.ArrayLike, *, method: str, percentile: float = 0.9) -> float:
+def threshold(
+    scores: npt.ArrayLike, *, method: str, percentile: float = 0.9, groups: npt.ArrayLike | None = None
+) -> float:
     """Return the threshold by the method of that name in ``THRESHOLDS``.
+
+    ``groups`` are those of `empirical_threshold`; the other methods fit all scores alike.
 
     Raises
     ------
     InputError
-        There is no such method, or as for `gamma_threshold`.
+        There is no such method, or as for `empirical_threshold`.
 
     Examples
     --------
@@ -167,7 +202,59 @@ def threshold(scores: npt.ArrayLike, *, method: str, percentile: float = 0.9) ->
     """
     if method not in THRESHOLDS:
         raise unknown_name("threshold method", method, THRESHOLDS)
-    return THRESHOLDS[method](scores, percentile=percentile)
+    grouped = {"groups": groups} if method == "empirical" else {}
+    return THRESHOLDS[method](scores, percentile=percentile, **grouped)
+
+
+def shared_threshold(
+    scores: npt.ArrayLike,
+    domains: npt.ArrayLike,
+    *,
+    method: str,
+    percentile: float = 0.9,
+    groups: npt.ArrayLike | None = None,
+) -> float:
+    """Return the largest of the thresholds of each domain, for clips whose domain is unknown.
+
+    Parameters
+    ----------
+    scores, method, percentile, groups
+        As for `threshold`.
+    domains : shape (clip,)
+        Domain of each clip.
+
+    Examples
+    --------
+    >>> shared_threshold([1, 2, 3, 10, 11, 12], ["source"] * 3 + ["target"] * 3, method="empirical")
+    12.0
+    """
+    scored, domain = np.asarray(scores), np.asarray(domains)
+    group = _indices(groups, scored.size)
+    return max(
+        threshold(scored[domain == name], method=method, percentile=percentile, groups=group[domain == name])
+        for name in np.unique(domain)
+    )
+
+
+def least_groups(percentile: float = 0.9) -> int:
+    """Return how many clips or recordings a threshold takes that one more exceeds with chance 1 − percentile.
+
+    Examples
+    --------
+    >>> least_groups(0.9), least_groups(0.95)
+    (9, 19)
+    """
+    return math.ceil(round(1 / (1 - percentile), 9)) - 1
+
+
+def _indices(groups: npt.ArrayLike | None, n_scores: int) -> npt.NDArray[np.int64]:
+    """Return the group of each score as an index."""
+    if groups is None:
+        return np.arange(n_scores)
+    index = np.unique(groups, return_inverse=True)[1]
+    if index.shape != (n_scores,):
+        raise InputError(f"there are {n_scores} scores and {index.size} groups; give each score its group")
+    return index
 
 
 def _checked(scores: npt.ArrayLike, percentile: float) -> FloatArray:
@@ -194,15 +281,17 @@ def _pareto_quantile(excess: FloatArray, beyond: float) -> float:
     return scale * (math.expm1(-shape * math.log(beyond)) / shape if shape else -math.log(beyond))
 
 
-def false_alarms(
+def left_out_alarms(
     scores: npt.ArrayLike,
     *,
     method: str,
     percentile: float = 0.9,
     groups: npt.ArrayLike | None = None,
+    domains: npt.ArrayLike | None = None,
+    units: npt.ArrayLike | None = None,
     folds: int = 10,
-) -> tuple[int, int]:
-    """Return the number of false alarms among normal clips under cross-fitted thresholds, and of clips.
+) -> BoolArray | None:
+    """Return whether each normal clip exceeds the threshold from clips of other groups.
 
     The scores of each fold are compared with the threshold from all other folds. Compare the share of false
     alarms with the nominal 1 − percentile.
@@ -216,13 +305,17 @@ def false_alarms(
     groups : shape (clip,)
         Group of each clip, such as its recording: a threshold from clips of the same recording would be too
         good. By default every clip is a group.
+    domains : shape (clip,)
+        Domain of each clip, as for `shared_threshold`. By default there is one.
+    units : shape (clip,)
+        What ranks count, the ``groups`` of `empirical_threshold`. By default every clip.
     folds : int
         Number of folds of whole groups; every ``folds``-th group, in sorted order, is in the same one.
 
     Returns
     -------
-    tuple[int, int]
-        0 of 0 where there is a single group: no other recording tells a threshold.
+    Bool[ndarray, "clip"]
+        ``None`` where there is a single group: no other recording tells a threshold.
 
     Raises
     ------
@@ -231,26 +324,27 @@ def false_alarms(
 
     Examples
     --------
-    >>> false_alarms(range(1, 100), method="empirical", percentile=0.9)
-    (9, 99)
-    >>> false_alarms([1, 2, 3, 11, 12, 13], method="empirical", groups=[0, 0, 0, 1, 1, 1])
-    (3, 6)
+    >>> int(left_out_alarms(range(1, 100), method="empirical", percentile=0.9).sum())
+    9
+    >>> left_out_alarms([1, 2, 3, 11, 12, 13], method="empirical", groups=[0, 0, 0, 1, 1, 1])
+    array([False, False, False,  True,  True,  True])
     """
     scored = _checked(scores, percentile)
     if scored.size < 2:
         raise InputError("a cross-fitted threshold needs the scores of other clips; give at least two scores")
-    index = np.arange(scored.size) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if index.shape != scored.shape:
-        raise InputError(f"there are {scored.size} scores and {index.size} groups; give each score its group")
-    fold = index % folds
-    n_folds = int(fold.max()) + 1
-    if n_folds == 1:
-        return 0, 0
-    n_alarms = 0
-    for left_out in range(n_folds):
-        limit = threshold(scored[fold != left_out], method=method, percentile=percentile)
-        n_alarms += int((scored[fold == left_out] > limit).sum())
-    return n_alarms, scored.size
+    fold = _indices(groups, scored.size) % folds
+    if not fold.any():
+        return None
+    domain = np.zeros(scored.size) if domains is None else np.asarray(domains)
+    unit = _indices(units, scored.size)
+    exceeds = np.zeros(scored.size, bool)
+    for left_out in np.unique(fold):
+        kept = fold != left_out
+        limit = shared_threshold(
+            scored[kept], domain[kept], method=method, percentile=percentile, groups=unit[kept]
+        )
+        exceeds[~kept] = scored[~kept] > limit
+    return exceeds
 
 
 def binomial_interval(count: int, n_trials: int, *, confidence: float = 0.95) -> tuple[float, float]:

@@ -64,7 +64,7 @@ def worst_errors(types: Sequence[TypeScores], *, per_type: int = 1) -> list[Clip
     types
         The scores of a row of the leaderboard.
     per_type
-        Number of false alarms, and of missed anomalies, of each machine type.
+        Number of false alarms, and of missed anomalies, of each machine type that has a threshold.
 
     Returns
     -------
@@ -73,6 +73,8 @@ def worst_errors(types: Sequence[TypeScores], *, per_type: int = 1) -> list[Clip
     """
     errors = []
     for of_type in types:
+        if not of_type.has_thresholds:
+            continue
         normal = of_type.scores[0][~of_type.anomalous]
         scale = float(normal.std()) or 1.0
         distance = (of_type.scores[0] - of_type.thresholds[0]) / scale

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine.evaluation import anomaly_scores, decision_threshold, labeled_clips
+from asdbench.engine.decision_thresholds import decision_threshold
+from asdbench.engine.evaluation import anomaly_scores, labeled_clips
 from asdbench.engine.job_store import JobStore
 from asdbench.errors import InputError, unknown_name
 from asdbench.metrics import DEFAULT_THRESHOLD, THRESHOLDS
@@ -29,7 +30,7 @@ class Scores(Report):
     clips : one row for each test clip: ``path`` (relative to the data set's folder), ``machine_type``,
         ``section``, ``domain``, ``subset``, ``label`` (``"normal"`` or ``"anomaly"``, null where it is not
         known), ``score`` (higher is more anomalous), ``threshold`` and ``decision`` (``"anomaly"``
-        if the score is above the threshold, else ``"normal"``)
+        if the score is above the threshold, else ``"normal"``), both null where normal clips are too few
     thresholds : decision threshold of each machine type, from normal clips only
     """
 
@@ -37,7 +38,7 @@ class Scores(Report):
     data: str
     seed: int
     clips: pl.DataFrame
-    thresholds: Mapping[str, float]
+    thresholds: Mapping[str, float | None]
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -66,7 +67,11 @@ class Scores(Report):
             labels = clips["label"].drop_nulls()
             n_anomalies = format_number(int((labels == "anomaly").sum())) if len(labels) else MISSING
             n_called = format_number(int((clips["decision"] == "anomaly").sum()))
-            yield machine_type, format_number(clips.height), n_anomalies, n_called, f"{threshold:.4g}"
+            cells = machine_type, format_number(clips.height), n_anomalies
+            yield (
+                *cells,
+                *((MISSING, "too few normals") if threshold is None else (n_called, f"{threshold:.4g}")),
+            )
 
 
 def clip_scores(
@@ -115,9 +120,11 @@ def clip_scores(
     tables, thresholds = [], {}
     for machine_type, resolved in jobs[system][seed].items():
         scores = anomaly_scores(resolved, store)
-        thresholds[machine_type] = limit = float(decision_threshold(scores, method=threshold))
+        thresholds[machine_type] = limit = decision_threshold(resolved, scores, method=threshold)
         tested = scores.filter(pl.col("use") == "test").select("clip_id", "score")
-        decided = tested.with_columns(threshold=pl.lit(limit), decision=in_words(pl.col("score") > limit))
+        decided = tested.with_columns(threshold=pl.lit(limit, pl.Float64())).with_columns(
+            decision=decided_in_words(pl.col("score"), pl.col("threshold"))
+        )
         tables.append(clips.join(decided, on="clip_id").sort("path").drop("clip_id"))
     return Scores(system, data.name, seed, pl.concat(tables), thresholds)
 
@@ -142,6 +149,11 @@ def _described_clips(data: DataSet, subset: str | None) -> pl.DataFrame:
     in_subset = pl.lit(True) if subset is None else pl.col("subset") == subset
     clips = data.clips.filter((pl.col("split") == "test") & in_subset)
     return clips.select("clip_id", *_CLIP_COLUMNS).join(labels, on="clip_id", how="left")
+
+
+def decided_in_words(score: pl.Expr, threshold: pl.Expr) -> pl.Expr:
+    """Return the decision as `in_words` does, null where there is no threshold."""
+    return pl.when(threshold.is_not_null()).then(in_words(score > threshold))
 
 
 def in_words(is_anomaly: pl.Expr) -> pl.Expr:

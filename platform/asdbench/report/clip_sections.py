@@ -91,6 +91,8 @@ def histograms_section(report: ReportData) -> Iterable[Section]:
 def _histogram_words(of: SystemDetails, index: int) -> str:
     scored = of.types[index]
     decided, anomalous = scored.decided[0], scored.anomalous
+    if not scored.has_thresholds:
+        return "There is no threshold: too few normal clips are held out to set one."
     return (
         f"Above the threshold of {scored.thresholds[0]:.3g} are {int((decided & anomalous).sum())} of "
         f"{int(anomalous.sum())} anomalies and {int((decided & ~anomalous).sum())} of "

@@ -8,6 +8,7 @@ from typing import Any
 
 from asdbench.engine.detection import Detection, SoundEvent
 from asdbench.engine.recording_scan import RecordingResult
+from asdbench.report.formatting import MISSING
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, numeric
 
 
@@ -100,7 +101,7 @@ def _rows(name: str, result: RecordingResult | None, error: str) -> list[Display
     notes = list(result.notes)
     if len(result.detections) > 1:
         notes.insert(0, f"{len(result.detections)} clips")
-    values = [f"{highest.score:.4g}", f"{highest.threshold:.4g}"]
+    values = [f"{highest.score:.4g}", MISSING if highest.threshold is None else f"{highest.threshold:.4g}"]
     rows = [DisplayRow([name, highest.decision, *values, "; ".join(notes)], highest.is_anomaly)]
     if len(result.detections) > 1:
         rows += [

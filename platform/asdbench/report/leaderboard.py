@@ -551,6 +551,8 @@ def _type_row(group: Sequence[_Entry], threshold: str) -> Row:
         "threshold_method": threshold,
         "false_alarms": sum(of_seed["false_alarms"] for of_seed in metrics),
         "normals": sum(of_seed["normals"] for of_seed in metrics),
+        **{name: means.get(name) for name in _domain_counts(rule)},
+        "threshold_needed": means["threshold_needed"],
         "seeds": sorted(entry.seed for entry in group),
         "versions": _versions(group),
     }
@@ -560,6 +562,13 @@ def _versions(group: Sequence[_Entry]) -> list[str]:
     """Return the versions that the results of a row come from; stored results share objects of equal ones."""
     shared = {id(entry.versions): entry.versions for entry in group}
     return version_texts(each for versions in shared.values() for each in versions)
+
+
+def _domain_counts(rule: Rule) -> Iterator[str]:
+    """Yield the names of the numbers of false alarms, normal test clips and held-out normals by domain."""
+    for suffix in _domain_suffixes(rule):
+        for name in ("test_false_alarms", "test_normals", "threshold_units"):
+            yield f"{name}{suffix}"
 
 
 def _domain_suffixes(rule: Rule) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.text import Text
@@ -39,6 +40,7 @@ METRIC_NAMES = {  # the display name of every metric that a rule may have
 CHOSEN_ON_LABELS = "chosen on this data's labels"
 TRANSDUCTIVE = "transductive"
 IN_SEARCH, SEEDS_OF_SEARCH = "in the search", "seeds of the search"
+_TEST_ALARMS = {"_source": "false alarms source", "_target": "false alarms target", "": "false alarms test"}
 _MOST_ROWS = 100  # on a terminal
 
 
@@ -285,6 +287,11 @@ def _measures_of_types(rows: Sequence[Row]) -> list[_Measure]:
             if name in rows[0]
         ),
         _Measure("false alarms", _false_alarms_cell, is_optional=True),
+        *(
+            _Measure(header, partial(_test_alarms_cell, suffix), is_optional=True)
+            for suffix, header in _TEST_ALARMS.items()
+            if f"test_normals{suffix}" in rows[0]
+        ),
     ]
 
 
@@ -343,9 +350,27 @@ def _half_widths_cell(metrics: Sequence[str]) -> Callable[[Row], str]:
 def _false_alarms_cell(row: Row) -> str:
     if not row.get("normals"):
         return MISSING
-    low, high = binomial_interval(row["false_alarms"], row["normals"])
-    share = 100 * row["false_alarms"] / row["normals"]
-    return f"{share:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+    return format_rate(row["false_alarms"], row["normals"])
+
+
+def _test_alarms_cell(suffix: str, row: Row) -> str:
+    n_normals = row.get(f"test_normals{suffix}")
+    if n_normals:
+        return format_rate(row[f"test_false_alarms{suffix}"], n_normals)
+    units = row.get("threshold_units_source", row.get("threshold_units"))
+    if row.get("threshold") is None and units is not None:
+        return f"no threshold: {units:.0f} of {row['threshold_needed']:.0f}"
+    return MISSING
+
+
+def format_rate(false_alarms: float, normals: float) -> str:
+    """Return a false alarm rate with its 95 % interval; of means over seeds, the interval of one seed.
+
+    >>> format_rate(10, 100)
+    '10 % (5–18)'
+    """
+    low, high = binomial_interval(round(false_alarms), round(normals))
+    return f"{100 * false_alarms / normals:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def _labels(row: Row) -> list[str]:
@@ -410,6 +435,16 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
         sentences.append(
             "False alarms: the share of held-out normal clips above a threshold set without their recording "
             "or group of similar clips (nominally 10 %), with its 95 % interval."
+        )
+    if headers & set(_TEST_ALARMS.values()):
+        sentences.append(
+            "False alarms source and target (or test, without domains): the share of the normal test clips "
+            "above the threshold, with the 95 % interval for the clips of one seed."
+        )
+    if any(row.get("threshold") is None and row.get("threshold_needed") for row in rows):
+        sentences.append(
+            "No threshold, N of M: too few normal clips are held out to set one; it takes M recordings, or M "
+            "clips where recordings are unknown."
         )
     if "half-widths" in headers:
         sentences.append(

@@ -55,8 +55,9 @@ def row_figures(
     Returns
     -------
     dict of matplotlib.figure.Figure
-        ``"roc"``, ``"histograms"`` (of the first seed) and ``"decisions"`` by machine type; for each trained
-        system ``"learning_curves_<system>"``. Save one with ``figure.savefig("roc.png")``.
+        ``"roc"``, ``"histograms"`` (of the first seed) and, of types with thresholds, ``"decisions"`` by
+        machine type; for each trained system ``"learning_curves_<system>"``. Save one with
+        ``figure.savefig("roc.png")``.
 
     Raises
     ------
@@ -73,8 +74,10 @@ def row_figures(
             max_fpr=data.rule.max_fpr,
         ),
         "histograms": score_histograms([histogram_of(of_type) for of_type in scored]),
-        "decisions": decisions([decision_counts(of_type) for of_type in scored]),
     }
+    decided = [decision_counts(of_type) for of_type in scored if of_type.has_thresholds]
+    if decided:
+        figures["decisions"] = decisions(decided)
     for name, curves in loss_curves(row_trainings(jobs, store)).items():
         figures[f"learning_curves_{name}"] = learning_curves(curves)
     return figures
@@ -112,7 +115,8 @@ def histogram_of(scored: TypeScores) -> ScoredType:
         if mask.any()
     ]
     whole = [DomainScores("all", scored.scores[0], scored.anomalous)]
-    return ScoredType(scored.machine_type, domains or whole, float(scored.thresholds[0]))
+    limit = float(scored.thresholds[0]) if scored.has_thresholds else None
+    return ScoredType(scored.machine_type, domains or whole, limit)
 
 
 def decision_counts(scored: TypeScores) -> Decisions:

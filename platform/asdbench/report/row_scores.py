@@ -1,5 +1,6 @@
 """The stored scores and trainings behind a row of the leaderboard."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from asdbench.data.sets.catalog import DataSet
-from asdbench.engine.evaluation import anomaly_scores, decision_threshold, labeled_clips, training_records
+from asdbench.engine.decision_thresholds import decision_threshold
+from asdbench.engine.evaluation import anomaly_scores, labeled_clips, training_records
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.task_records import TrainingRecord
@@ -29,7 +31,7 @@ class TypeScores:
     seeds : of the rows of ``scores``
     clips : the columns of `asdbench.engine.evaluation.labeled_clips`, sorted by ``clip_id``
     scores : shape (seed, clip)
-    thresholds : shape (seed,), the decision threshold of each seed
+    thresholds : shape (seed,), the decision threshold of each seed; NaN where normal clips are too few
     """
 
     machine_type: str
@@ -45,8 +47,13 @@ class TypeScores:
 
     @property
     def decided(self) -> BoolArray:
-        """Whether each seed calls each clip anomalous, shape (seed, clip)."""
+        """Whether each seed calls each clip anomalous, shape (seed, clip); False without a threshold."""
         return self.scores > self.thresholds[:, None]
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether there are decisions for every seed."""
+        return not bool(np.isnan(self.thresholds).any())
 
     def domain(self, name: str) -> BoolArray:
         """Return whether each clip is of the domain of that name."""
@@ -92,7 +99,8 @@ def _of_type(
     scores, thresholds, clips = [], [], labeled
     for of_seed in jobs.values():
         table = anomaly_scores(of_seed[machine_type], store)
-        thresholds.append(decision_threshold(table, method=threshold))
+        limit = decision_threshold(of_seed[machine_type], table, method=threshold)
+        thresholds.append(math.nan if limit is None else limit)
         tested = table.filter(pl.col("use") == "test").select("clip_id", "score")
         clips = labeled.join(tested, on="clip_id").sort("clip_id")
         scores.append(clips["score"].to_numpy())

@@ -27,9 +27,9 @@ import polars as pl
 import yaml
 
 from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.decision_thresholds import decision_thresholds, uncalibrated_threshold
 from asdbench.engine.evaluation import (
     anomaly_scores,
-    decision_threshold,
     judge_sections,
     labeled_types,
     training_records,
@@ -145,15 +145,19 @@ def _write_system(
     *,
     number: int,
 ) -> None:
+    """Write the files of a system; a type with too few normal clips gets the decisions that these suggest."""
     folder.mkdir(parents=True)
+    shortfalls = {}
     for machine_type, resolved in jobs.items():
         scores = anomaly_scores(resolved, store)
-        threshold = decision_threshold(scores, method=method)
+        shortfalls[machine_type] = decision_thresholds(resolved, scores)[method].shortfall
+        threshold = uncalibrated_threshold(resolved, scores, method=method)
         clips_of_type = clips.filter(pl.col("machine_type") == machine_type)
         test_scores = scores.filter(pl.col("use") == "test").select("clip_id", "score")
         scored = clips_of_type.join(test_scores, on="clip_id", how="left")
         _write_tables(folder, resolved.data, machine_type, scored, threshold)
-    metadata = _metadata(label, jobs, store, method, number=number)
+    uncalibrated = [f"{machine_type} ({why})" for machine_type, why in shortfalls.items() if why]
+    metadata = _metadata(label, jobs, store, _decision_making(method, uncalibrated), number=number)
     text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     (folder / f"{label}.meta.yaml").write_text(text, encoding="utf-8")
 
@@ -195,8 +199,13 @@ def _write_zip(path: Path, written: Path) -> None:
 # Metadata
 
 
+def _decision_making(method: str, uncalibrated: Sequence[str]) -> str:
+    sentence = f"0.9 quantile of the scores of held-out normal clips ({method})"
+    return f"{sentence}; not calibrated for {', '.join(uncalibrated)}" if uncalibrated else sentence
+
+
 def _metadata(
-    label: str, jobs: Mapping[str, ResolvedJob], store: JobStore, method: str, *, number: int
+    label: str, jobs: Mapping[str, ResolvedJob], store: JobStore, decision_making: str, *, number: int
 ) -> dict[str, Any]:
     first = next(iter(jobs.values()))
     name = first.job.system
@@ -233,7 +242,7 @@ def _metadata(
                 "embeddings": None,
                 "machine_learning_method": _joined(_description(part) for part in first.parts),
                 "ensemble_method_subsystem_count": len(members) or None,
-                "decision_making": f"0.9 quantile of the scores of held-out normal clips ({method})",
+                "decision_making": decision_making,
                 "external_data_usage": first.job.pseudo_anomaly_data,
             },
             "complexity": _complexity(jobs, store),

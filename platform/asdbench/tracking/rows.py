@@ -18,6 +18,7 @@ from datetime import datetime
 import asdbench
 from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.engine.result_record import ResultRecord
+from asdbench.metrics.threshold import binomial_interval
 from asdbench.tracking.records import (
     AS_OF,
     KEY,
@@ -39,7 +40,7 @@ from asdbench.tracking.records import (
 from asdbench.tracking.views import NOTE, leaderboard_views
 
 _TABLES = "mlflow.loggedArtifacts"
-_NOT_PERCENT = ("threshold", "false_alarms", "normals")
+_COUNTS = ("threshold", "false_alarms", "normals", "test_")
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,12 +187,15 @@ def _seed_record(seed: SeedResults, row: BoardRow, shared: Mapping[str, str]) ->
 
 def _type_metrics(record: ResultRecord) -> dict[str, float]:
     """Return the metrics of one machine type in percent, and of its sections if there are several."""
+    of_type = machine_type_metrics(record)
     metrics = {
-        name: value if name in _NOT_PERCENT else percent(value)
-        for name, value in machine_type_metrics(record).items()
+        name: value if name.startswith(_COUNTS) else percent(value)
+        for name, value in of_type.items()
         if not name.endswith("_half_width")
     }
     metrics["score"] = metrics.pop("official_score")
+    for suffix in ("_source", "_target", ""):
+        metrics |= _alarm_rate(suffix, of_type)
     if len(record.sections) > 1:
         metrics |= {
             f"section_{section}/{name}": percent(value)
@@ -199,6 +203,21 @@ def _type_metrics(record: ResultRecord) -> dict[str, float]:
             for name, value in judged.official.items()
         }
     return metrics
+
+
+def _alarm_rate(suffix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the false alarm rate of the normal test clips of a domain in percent, with its 95 % interval."""
+    n_normals = int(metrics.get(f"test_normals{suffix}", 0))
+    if not n_normals:
+        return {}
+    n_alarms = int(metrics[f"test_false_alarms{suffix}"])
+    low, high = binomial_interval(n_alarms, n_normals)
+    name = f"false_alarm_rate{suffix}"
+    return {
+        name: percent(n_alarms / n_normals),
+        f"{name}_low": percent(low),
+        f"{name}_high": percent(high),
+    }
 
 
 def _times_ms(record: ResultRecord) -> tuple[int, int]:

@@ -44,10 +44,14 @@ def explanation_figure(
         _draw_score(bottom, detection, explanation)
         top.set_title(
             f"{title}: {detection.decision}, score {detection.score:.3g} "
-            f"(threshold {detection.threshold:.3g})",
+            f"({_threshold_text(detection.threshold)})",
             parse_math=False,  # a file name may have two $
         )
     return figure
+
+
+def _threshold_text(threshold: float | None) -> str:
+    return "no threshold" if threshold is None else f"threshold {threshold:.3g}"
 
 
 def _draw_spectrogram(axes: "Axes", clip: NDArray[np.int16], detection: Detection) -> None:
@@ -90,11 +94,12 @@ def _draw_score(axes: "Axes", detection: Detection, explanation: Explanation) ->
         middle = (detection.windows.start_s + detection.windows.end_s) / 2
         axes.plot(middle, detection.windows.score, color=color("series-1"), linewidth=1.0)
         axes.axhline(detection.score, color=color("series-1"), linestyle=":", linewidth=1.0)
-        axes.axhline(detection.threshold, color=color("threshold"), linestyle="--", linewidth=1.0)
-        axes.annotate(
-            "threshold", (1, detection.threshold), xycoords=("axes fraction", "data"), fontsize=7,
-            ha="right", va="bottom", color=color("muted"),
-        )  # fmt: skip
+        if detection.threshold is not None:
+            axes.axhline(detection.threshold, color=color("threshold"), linestyle="--", linewidth=1.0)
+            axes.annotate(
+                "threshold", (1, detection.threshold), xycoords=("axes fraction", "data"), fontsize=7,
+                ha="right", va="bottom", color=color("muted"),
+            )  # fmt: skip
         axes.set_ylabel("score of windows")
     else:
         edges = explanation.time_edges_s + detection.start_s

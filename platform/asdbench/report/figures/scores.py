@@ -56,11 +56,11 @@ class DomainScores:
 
 @dataclass(frozen=True, eq=False)
 class ScoredType:
-    """Scores of the test clips of a machine type with one seed, by domain, and the decision threshold."""
+    """Scores of the test clips of a machine type with one seed, by domain, and the threshold if any."""
 
     machine_type: str
     domains: Sequence[DomainScores]
-    threshold: float
+    threshold: float | None
 
 
 def false_positive_rates() -> FloatArray:
@@ -181,17 +181,19 @@ def _histogram(axis: "Axes", scored: ScoredType) -> None:
                 fontsize=8,
             )
     axis.axhline(0, color=style.color("muted"), linewidth=0.8)
-    axis.axvline(scored.threshold, color=style.color("threshold"), linewidth=1.2, linestyle=(0, (3, 2)))
+    if scored.threshold is not None:
+        axis.axvline(scored.threshold, color=style.color("threshold"), linewidth=1.2, linestyle=(0, (3, 2)))
     axis.set(title=style.panel_title(scored.machine_type), xlabel="anomaly score", yticks=[])
     axis.margins(y=0.12)
     axis.locator_params(axis="x", nbins=5)
     axis.spines["left"].set_visible(False)
 
 
-def _bin_edges(scores: FloatArray, threshold: float) -> FloatArray:
+def _bin_edges(scores: FloatArray, threshold: float | None) -> FloatArray:
     beyond = (1 - _SHARE_SHOWN) / 2
     low, high = np.quantile(scores, [beyond, 1 - beyond])
-    low, high = min(low, threshold), max(high, threshold)
+    if threshold is not None:
+        low, high = min(low, threshold), max(high, threshold)
     margin = 0.02 * (high - low) or 0.5
     edges: FloatArray = np.linspace(low - margin, high + margin, _BINS + 1)
     return edges
