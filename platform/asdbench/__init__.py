@@ -22,12 +22,14 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.api.reports import ranks as ranks
     from asdbench.api.reports import scores as scores
     from asdbench.api.results import Comparison as Comparison
+    from asdbench.api.results import Counterpart as Counterpart
     from asdbench.api.results import DataSet as DataSet
     from asdbench.api.results import DataSets as DataSets
     from asdbench.api.results import Detector as Detector
     from asdbench.api.results import FuseResult as FuseResult
     from asdbench.api.results import Leaderboard as Leaderboard
     from asdbench.api.results import Ranks as Ranks
+    from asdbench.api.results import Reproduction as Reproduction
     from asdbench.api.results import RunResult as RunResult
     from asdbench.api.results import Scores as Scores
     from asdbench.api.results import Settings as Settings
@@ -38,6 +40,7 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.api.results import Weights as Weights
     from asdbench.api.runs import Cluster as Cluster
     from asdbench.api.runs import fuse as fuse
+    from asdbench.api.runs import reproduce as reproduce
     from asdbench.api.runs import run as run
     from asdbench.api.runs import tune as tune
     from asdbench.api.systems import settings as settings
@@ -104,10 +107,11 @@ _NAMES = {
     "asdbench.api.models": ("export", "load"),
     "asdbench.api.reports": ("compare", "leaderboard", "ranks", "scores"),
     "asdbench.api.results": (
-        "Comparison", "DataSet", "DataSets", "Detector", "FuseResult", "Leaderboard", "Ranks", "RunResult",
-        "Scores", "Settings", "Systems", "TuneResult", "TunedSystem", "VerifiedWeights", "Weights",
+        "Comparison", "Counterpart", "DataSet", "DataSets", "Detector", "FuseResult", "Leaderboard", "Ranks",
+        "Reproduction", "RunResult", "Scores", "Settings", "Systems", "TuneResult", "TunedSystem",
+        "VerifiedWeights", "Weights",
     ),
-    "asdbench.api.runs": ("Cluster", "fuse", "run", "tune"),
+    "asdbench.api.runs": ("Cluster", "fuse", "reproduce", "run", "tune"),
     "asdbench.api.systems": ("settings", "systems"),
     "asdbench.api.weights": ("add_weights", "get_weights", "pretrained_weights", "verify_weights"),
     "asdbench.config": ("Choice", "Range", "Simplex", "tunable"),

@@ -14,15 +14,18 @@ from asdbench.report.clip_scores import Scores
 from asdbench.report.comparison import Comparison
 from asdbench.report.leaderboard_view import Leaderboard
 from asdbench.report.ranks import Ranks
+from asdbench.report.reproduction import Counterpart, Reproduction
 
 __all__ = [
     "Comparison",
+    "Counterpart",
     "DataSet",
     "DataSets",
     "Detector",
     "FuseResult",
     "Leaderboard",
     "Ranks",
+    "Reproduction",
     "RunResult",
     "Scores",
     "Settings",

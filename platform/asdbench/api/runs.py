@@ -12,10 +12,13 @@ from asdbench.config import Affects
 from asdbench.driver import pipeline
 from asdbench.driver.executor import ExecutionOptions
 from asdbench.driver.fusion import fuse_systems
+from asdbench.driver.reproduction import ReproductionRequest, show_cost
+from asdbench.driver.reproduction import reproduce as reproduce_table
 from asdbench.driver.request import RunRequest
 from asdbench.driver.run_result import FuseResult, RunResult, TuneResult
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.report.reproduction import Counterpart, Reproduction
 from asdbench.report.stored_runs import StoredRunOptions
 from asdbench.search.plan import Search
 
@@ -327,6 +330,92 @@ def fuse(
         console=console_of(progress),
         mlflow_uri=mlflow_uri,
     )
+
+
+def reproduce(
+    counterparts: Sequence[Counterpart],
+    *,
+    title: str,
+    challenge: str,
+    data: str | None = None,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    machines: Sequence[str] = (),
+    preset: str | None = "report",
+    settings: Mapping[str, object] | None = None,
+    output: Path | str | None = None,
+    dry_run: bool = False,
+    local: bool = False,
+    cluster: Cluster = DEFAULT_CLUSTER,
+    home: Path | str | None = None,
+    storage: str | None = None,
+    mlflow_uri: str | None = None,
+    progress: Progress = None,
+) -> Reproduction | None:
+    """Run the systems of a published table on development data, and show ours next to the printed values.
+
+    There is a table under the rule of the data set, and one within each domain. It is recorded as an MLflow
+    run in the experiment ``asdbench/<data>/reproductions``. Finished work is never repeated.
+
+    Parameters
+    ----------
+    counterparts
+        The columns: systems, each with the published result that it is to reproduce.
+    title
+        Name of the published table.
+    challenge
+        The challenge whose published results are meant.
+    data
+        Name of a registered data set; by default that of the challenge.
+    output
+        Markdown file to write.
+    dry_run
+        Print what it will cost here (``progress`` says where), and run nothing.
+    seeds, machines, preset, settings, local, cluster, home, storage, mlflow_uri, progress
+        As in :func:`asdbench.run`.
+
+    Returns
+    -------
+    Reproduction
+        Printed, the tables in percent; ``rows`` and ``frame`` hold fractions. ``None`` with ``dry_run``.
+
+    Raises
+    ------
+    InputError
+        As :func:`asdbench.run`, and if a published result does not exist, the data set has none of its
+        machine types, or the file cannot be written.
+    InfrastructureError
+        The cluster or the storage failed.
+
+    Examples
+    --------
+    >>> column = asdbench.Counterpart("baseline-mse", "official baseline MSE")
+    >>> options = {"settings": {"epochs": 2, "hidden": 8}, "seeds": [0], "preset": None, "local": True}
+    >>> table = asdbench.reproduce([column], title="MSE", challenge="dcase2023", data="demo", **options)
+    >>> table.frame.filter(machine_type="fan", rule="official")["printed"].to_list()
+    [0.8019, 0.3618, 0.5904]
+    """
+    columns = tuple(counterparts)
+    request = ReproductionRequest(
+        title,
+        challenge,
+        columns,
+        RunRequest(
+            [column.system for column in columns],
+            data or challenge,
+            seeds=seeds,
+            machines=names_of(machines),
+            settings=settings or {},
+            preset=preset,
+            subset="dev",
+        ),
+        None if output is None else Path(output),
+    )
+    execution, workspace = cluster.to_execution(local=local), _workspace_to_write(home, storage)
+    console = console_of(progress)
+    if dry_run:
+        show_cost(request, execution, workspace, console=console)
+        return None
+    return reproduce_table(request, execution, workspace, console=console, mlflow_uri=mlflow_uri)
 
 
 def _workspace_to_write(home: Path | str | None, storage: str | None) -> Workspace:

@@ -6,6 +6,7 @@ Finished work is never repeated, so the same call resumes an interrupted run.
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -36,7 +37,7 @@ from asdbench.engine.result_metrics import machine_type_metrics
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
-from asdbench.report.formatting import format_duration, print_message
+from asdbench.report.formatting import format_amount, format_duration, print_message, print_note
 from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.search.plan import NoSteeringLabels, Search
 from asdbench.search.studies import Study
@@ -108,6 +109,34 @@ def run(
     )
     print_message(console, f"finished in {format_duration(duration_s)}")
     return _tuned(result, study_results, fused, store) if studies else result
+
+
+def show_plan(
+    request: RunRequest, execution: ExecutionOptions, workspace: Workspace, *, console: Console
+) -> None:
+    """Print what a request will cost here, and run nothing.
+
+    The time is not known where a system has never been trained; a note gives the command that measures it.
+    """
+    jobs = resolve_jobs(request, workspace)
+    store, tasks = JobStore.from_workspace(workspace), by_training(jobs)
+    to_do = _undone(tasks, store)
+    plan(jobs[0].data, tasks, to_do, store, console=console, options=execution)
+    speeds = store.training_speeds()
+    unknown = dict.fromkeys(
+        name for task in to_do if (name := task.first.configured.trainer.name) not in speeds
+    )
+    if unknown:
+        first = jobs[0].machine_type
+        measured = replace(request, systems=list(unknown), seeds=request.seeds[:1], machines=[first])
+        print_note(
+            console,
+            f"the time is not known, since the store has no training of {', '.join(unknown)}; "
+            f"{measured.command()!r} measures it on one machine type, and its results count",
+        )
+    n_workers = execution.n_workers
+    where = "" if n_workers is None else f"; there would be {format_amount(n_workers, 'worker')}"
+    print_message(console, f"nothing was run{where}")
 
 
 def _tuned(
