@@ -9,8 +9,8 @@ from asdbench import registry
 from asdbench.data.sets.catalog import DataSet
 from asdbench.driver import pipeline
 from asdbench.driver.executor import ExecutionOptions
-from asdbench.driver.fresh_seeds import candidates, fresh_seeds
-from asdbench.driver.request import RunRequest
+from asdbench.driver.fresh_seeds import candidates, fresh_seeds, untuned_jobs
+from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.driver.run_result import TuneResult
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.job_store import JobStore
@@ -159,3 +159,9 @@ def test_runners_up_are_the_next_best_with_other_settings(
     study.trials[:] = study.trials[:1]
     (only,) = candidates(study, study.trials[0], (1, 2))
     assert (only.role, only.changed) == ("found, untuned", {})
+
+
+def test_without_a_search_an_ensemble_runs_with_no_other_seed(tiny_data: DataSet) -> None:
+    settings = {**SMALL, "members": "baseline-mse,baseline-maha"}
+    request = RunRequest(["ensemble"], "tiny", settings=settings)
+    assert untuned_jobs(resolve_jobs(request, tiny_data.workspace), [], (1, 2, 3)) == []

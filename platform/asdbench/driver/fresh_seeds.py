@@ -60,7 +60,12 @@ def fresh_seeds(jobs: Sequence[ResolvedJob], n_seeds: int) -> tuple[int, ...]:
 def untuned_jobs(
     jobs: Sequence[ResolvedJob], studies: Sequence[Study], seeds: Sequence[int]
 ) -> list[ResolvedJob]:
-    """Return those jobs of a run that are scored with fresh seeds: of tuned systems and of ensembles."""
+    """Return those jobs of a run that are scored with fresh seeds: of tuned systems and of ensembles.
+
+    Without a search there are none.
+    """
+    if not studies:
+        return []
     tuned = {study.system for study in studies}
     return [
         replace(resolved, seed=seed)
