@@ -1,6 +1,7 @@
 """The list of stored results."""
 
 import io
+import json
 
 import polars as pl
 import pytest
@@ -9,7 +10,15 @@ from rich.console import Console
 from asdbench.report.rendering import render
 from asdbench.report.result_list import list_rows, list_table
 
-COMMON = {"data": "tiny", "system": "mine", "subset": "dev", "pseudo_anomaly_data": None, "tuned": None}
+NEWEST = {"asdbench": "1.0.0", "python": "3.12.3", "numpy": "2.1.0", "torch": "2.9.0", "ray": "2.52.1"}
+COMMON = {
+    "data": "tiny",
+    "system": "mine",
+    "subset": "dev",
+    "pseudo_anomaly_data": None,
+    "tuned": None,
+    "versions": json.dumps([NEWEST]),
+}
 
 
 def results() -> pl.DataFrame:
@@ -42,6 +51,8 @@ def test_results_of_seeds_and_machine_types_are_one_row() -> None:
         "machine_types": ["fan", "valve"],
         "results": 4,
         "finished": "2026-01-02T10:00:00+00:00",
+        "versions": [f"{package} {NEWEST[package]}" for package in sorted(NEWEST)],
+        "other_versions": [],
     }
     assert second["settings"] == {"pseudo_anomaly_data": "others"}
     assert second["tuned"] == {"search": "abc", "trials": 7, "protocol": "dev"}
@@ -57,6 +68,16 @@ def test_the_table_says_what_counts() -> None:
     assert "epochs=3" in text
     assert "dev-tuned, 7 trials" in text
     assert "2026-01-02 10:00 |" in text
+
+
+def test_results_of_another_major_version_are_marked() -> None:
+    old = json.dumps([NEWEST, NEWEST | {"ray": "1.13.0"}])
+    versions = pl.when(pl.col("state") == "current").then("versions").otherwise(pl.lit(old))
+    rows = list_rows(results().with_columns(versions=versions))
+    assert [row["other_versions"] for row in rows] == [[], ["ray 1.13.0"]]
+    text = render(rows, list_table(rows), format="markdown") or ""
+    assert text.count("made with ray 1.13.0") == 1
+    assert "another major version than the newest here" in text
 
 
 @pytest.mark.parametrize(("width", "is_whole"), [(80, False), (160, True)])

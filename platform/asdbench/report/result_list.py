@@ -9,6 +9,7 @@ from asdbench.engine.result_index import Decoder
 from asdbench.engine.result_selection import CURRENT
 from asdbench.report.formatting import format_amount, format_search, format_settings
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row
+from asdbench.report.row_versions import CAPTION, version_labels, version_texts, with_version_marks
 
 _COLUMNS = (
     *(Column(header, no_wrap=True) for header in ("data set", "system")),
@@ -36,13 +37,15 @@ def list_rows(results: pl.DataFrame) -> list[Row]:
         ``data``, ``system``, ``settings`` (the changed ones), ``tuned`` (``None``, or a dict of what
         `asdbench.engine.result_record.SearchProvenance` holds), ``subset``, ``seeds``, ``machine_types``,
         ``results`` (their number),
-        ``state`` and ``finished`` (the newest, UTC, in ISO 8601).
+        ``state``, ``finished`` (the newest, UTC, in ISO 8601), ``versions`` and ``other_versions`` as in
+        `asdbench.report.leaderboard.rows`.
     """
     groups = results.group_by(_GROUP, maintain_order=True).agg(
         seeds=pl.col("seed").unique().sort(),
         machine_types=pl.col("machine_type").unique().sort(),
         results=pl.len(),
         finished=pl.col("finished").max(),
+        versions=pl.col("versions").unique(),
     )
     decoder = Decoder()
     rows = []
@@ -53,7 +56,9 @@ def list_rows(results: pl.DataFrame) -> list[Row]:
         tuned = None if group["tuned"] is None else json.loads(group["tuned"])
         rows.append({"data": group.pop("data"), "system": group.pop("system"), "settings": settings, **group})
         rows[-1]["tuned"] = tuned
-    return rows
+        versions = (decoder.decode("versions", text) for text in group["versions"])
+        rows[-1]["versions"] = version_texts(each for several in versions for each in several)
+    return with_version_marks(rows)
 
 
 def list_table(rows: Sequence[Row], *, n_dropped: int = 0) -> DisplayTable:
@@ -87,7 +92,7 @@ def _cells(row: Row) -> dict[str, str]:
     return {
         "data set": row["data"],
         "system": row["system"],
-        "settings": "\n".join([*_search(row), *format_settings(row["settings"])]),
+        "settings": "\n".join([*_search(row), *version_labels(row), *format_settings(row["settings"])]),
         "subset": row["subset"],
         "seeds": " ".join(map(str, row["seeds"])),
         "types": str(len(row["machine_types"])),
@@ -104,6 +109,7 @@ def _caption(rows: Sequence[Row], dropped: Sequence[str]) -> str:
         f"{format_amount(n_results, 'result')}, {n_current:,} current. Current results match recordings, "
         f"labels and code, and count on the leaderboard."
     )
+    counted += f" {CAPTION}" if any(version_labels(row) for row in rows) else ""
     if not dropped:
         return counted
     names = ", ".join(dropped)
