@@ -5,7 +5,8 @@ entry down to layers, features and metrics, without what cannot change a number:
 
 - `asdbench.io`, `asdbench.config`, `asdbench.registry` and all rooms above the engine: settings are in the
   keys by value, and what is stored comes back as it was, or not at all;
-- how clips are registered (`asdbench.data.sets`), copied and verified: the clips' content is in the keys;
+- how clips are registered and compared (`asdbench.data.sets`, `asdbench.data.fingerprint`), copied and
+  verified: the clips' content is in the keys;
 - pretrained weights, which count by their SHA-256, and encoders, whose code counts where a job reads their
   embeddings (`asdbench.data.embeddings.code`);
 - records of what happened, and checks that raise or pass.
@@ -30,6 +31,7 @@ _ROOMS = (
 _WITHOUT = (
     "asdbench.data.digests",
     "asdbench.data.embeddings",
+    "asdbench.data.fingerprint",
     "asdbench.data.node_copies",
     "asdbench.data.sets",
     "asdbench.engine.claims",
