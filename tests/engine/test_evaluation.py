@@ -4,16 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import polars as pl
 import pytest
 
 from asdbench.data.sets import catalog
-from asdbench.engine.evaluation import NoLabels, evaluate, judge_sections, labeled_clips, result_key
+from asdbench.engine.evaluation import NoLabels, _judge, evaluate, judge_sections, labeled_clips, result_key
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.engine.versions import installed
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.metrics import OFFICIAL
 
 FIRST = {"epochs": 1, "hidden": 6, "frames": 2, "n_mels": 16}
 TEN, TWENTY = SearchProvenance("abc", 10), SearchProvenance("abc", 20)
@@ -32,6 +35,22 @@ def test_sections_are_judged_as_in_a_result_and_nothing_is_stored(folder: Path, 
     stored = evaluate(job(FIRST), store).record.sections
     assert judged == {section: metrics.official for section, metrics in stored.items()}
     assert set(judged) == {"00"}
+
+
+def test_half_widths_are_over_recordings_where_they_are_known() -> None:
+    rng = np.random.default_rng(0)
+    anomaly = np.tile(np.repeat([False, True], 5), 8)
+    columns = {
+        "score": np.repeat(rng.normal(size=16), 5) + anomaly,
+        "anomaly": anomaly,
+        "domain": np.repeat(["source", "target"], 40),
+    }
+    recordings = np.repeat(np.arange(16), 5).astype(str).tolist()
+    known = _judge(pl.DataFrame(columns | {"recording": recordings}), {}, OFFICIAL)
+    unknown = _judge(pl.DataFrame(columns | {"recording": [None] * 80}), {}, OFFICIAL)
+    assert known.official == unknown.official
+    for metric in ("auc_source", "pauc"):
+        assert known.half_width[metric] > 1.5 * unknown.half_width[metric]
 
 
 def test_what_cannot_be_judged_is_refused_alike(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:

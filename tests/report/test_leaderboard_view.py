@@ -25,6 +25,8 @@ def test_the_leaderboard_shows_intervals_around_scores(capsys: pytest.CaptureFix
     by_type = leaderboard(capsys, "--intervals", "--by", "type")
     assert len(by_type) == 4
     assert all(row["official_score_low"] <= row["official_score_high"] for row in by_type)
+    assert {row["half_width_over"] for row in by_type} == {"clips"}
+    assert rows[0]["resampled"] == {"fan": "clips", "valve": "clips"}
     assert asdbench("leaderboard", "--data", "tiny", "--intervals") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Interval: bootstrap on these machines, and what seeds vary. Resampled: clips. No" in said
