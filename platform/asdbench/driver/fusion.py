@@ -127,16 +127,19 @@ def _without_searches(trials: Mapping[str, int], command: str | None = None) -> 
     if not trials:
         return MemberTuning()
     cure = (
-        f"{command!r} tunes and fuses without one machine type at a time, and gives an estimate"
+        f"{command!r} tunes and fuses without one machine type at a time, and estimates what the ensemble is "
+        f"worth on an unseen one"
         if command
-        else "'asdbench tune' of these members and the ensemble with --protocol leave-one-type-out gives one"
+        else "what the ensemble is worth on an unseen machine type is estimated by 'asdbench tune' of these "
+        "members and the ensemble, with --protocol leave-one-type-out"
     )
     return MemberTuning(
         trials,
         without_estimate=(
-            f"There is no estimate for an unseen machine type, and no comparison with equal weights, since "
-            f"the members' settings were chosen with the labels of all machine types; {cure}."
+            "There is no estimate for an unseen machine type, and no comparison with equal weights, since "
+            "the members' settings were chosen with the labels of all machine types."
         ),
+        cure=cure,
     )
 
 
@@ -251,7 +254,8 @@ def fuse_systems(
         pseudo_anomaly_data=fused.jobs[0].job.pseudo_anomaly_data,
     )
     leaderboard = load_leaderboard(data, workspace, subset="dev")
-    return FuseResult(chosen, fused.report, command, leaderboard, (*notes, *leaderboard.notes))
+    notes = [*fused.notes, *notes, *leaderboard.notes]
+    return FuseResult(chosen, fused.report, command, leaderboard, tuple(notes))
 
 
 def _only_ensemble() -> str:

@@ -57,12 +57,14 @@ class FusionResult:
     tuned : how its results are marked
     jobs : one per seed, on all machine types whose members are scored
     report : the weights and scores, for people
+    notes : what gives the estimates that the report lacks
     """
 
     ensemble: registry.Configured
     tuned: SearchProvenance
     jobs: tuple[ResolvedJob, ...]
     report: FusionReport
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ class MemberTuning:
     ----------
     trials : of each search that chose settings of members with the labels of all machine types, by its key
     nested : the ensemble with members tuned without a machine type, for each; empty if none is tuned so
-    without_estimate : why there is no estimate for an unseen machine type
+    without_estimate, cure : why there is no estimate for an unseen machine type, and what gives one
     """
 
     trials: Mapping[str, int] = field(default_factory=dict)
     nested: Mapping[str, registry.Configured] = field(default_factory=dict)
     without_estimate: str | None = None
+    cure: str | None = None
 
     @property
     def is_tuned(self) -> bool:
@@ -156,7 +159,7 @@ def search_fusion_weights(
     else:
         logger.info("the weights of %s are stored as search %s", ensemble.name, key)
         record = stored
-    record = run.with_estimate(record, tuning)
+    record, cure = run.with_estimate(record, tuning)
     if record != stored:
         save_search(store, key, record)
     tuned = registry.configure(ensemble.name, dict(record.best.settings))
@@ -170,6 +173,7 @@ def search_fusion_weights(
         ),
         tuple(resolved for resolved in jobs if snapshot.is_scored(resolved)),
         report,
+        (f"{ensemble.name}: {cure}",) if cure else (),
     )
 
 
@@ -248,12 +252,16 @@ class _Run:
     def _chosen_on_labels(self, ensemble: registry.Configured) -> list[str]:
         return [m.member_name for m in ensemble.members if self.data.name in m.chosen_on()]
 
-    def with_estimate(self, record: FusionRecord, tuning: MemberTuning) -> FusionRecord:
-        """Return a record with what can be said about an unseen machine type, and the members' trials."""
+    def with_estimate(self, record: FusionRecord, tuning: MemberTuning) -> tuple[FusionRecord, str | None]:
+        """Return a record with what can be said about an unseen machine type, and the members' trials.
+
+        If that is nothing, what would give an estimate is returned, too.
+        """
         report = msgspec.structs.replace(record.report, member_trials=sum(tuning.trials.values()))
         if tuning.is_tuned:
             report = msgspec.structs.replace(report, equal_weights=None, leave_one_type_out=None, left_out={})
-        nested, nested_key, reason = record.report.nested, record.nested_key, tuning.without_estimate
+        nested, nested_key = record.report.nested, record.nested_key
+        reason, cure = tuning.without_estimate, tuning.cure
         wanted = self._nested_key(tuning)
         if wanted != nested_key:
             nested, nested_key = None, wanted
@@ -261,11 +269,15 @@ class _Run:
             try:
                 nested = self._nested(tuning)
             except InputError as error:  # scores of a member are missing
-                nested_key, reason = None, f"There is no estimate for an unseen machine type: {error}."
+                nested_key, cure = None, str(error)
+                reason = (
+                    "There is no estimate for an unseen machine type, since scores of members are missing."
+                )
         report = msgspec.structs.replace(
             report, nested=nested, without_estimate=None if nested is not None else reason
         )
-        return msgspec.structs.replace(record, report=report, nested_key=nested_key)
+        record = msgspec.structs.replace(record, report=report, nested_key=nested_key)
+        return record, None if nested is not None else cure
 
     def _nested_key(self, tuning: MemberTuning) -> str | None:
         """Return a hash of what a nested estimate depends on; ``None`` if there is none."""

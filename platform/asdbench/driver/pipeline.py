@@ -100,6 +100,7 @@ def run(
     show_recorded(recorder, console=console)
     subsets = sorted({item.subset for item in judged})
     leaderboards = tuple(load_leaderboard(data.name, workspace, subset=subset) for subset in subsets)
+    notes += [note for found in fused for note in found.notes]
     notes += [note for leaderboard in leaderboards for note in leaderboard.notes]
     for subset in subsets:
         notes += _notes_on_labels([item for item in judged if item.subset == subset], data)

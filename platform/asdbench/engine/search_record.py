@@ -99,7 +99,7 @@ class FusionReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         The score over all machine types, each with the weights found without it, and those by type; ``None``
         and empty if the members' settings were chosen with the labels of these types.
     nested : the same with members that were tuned without the type, too, as far as they were
-    without_estimate : why there is no estimate for an unseen machine type, and which command gives one
+    without_estimate : why there is no estimate for an unseen machine type
     chosen_on_labels : members whose authors looked at the labels of this data set
     """
 
