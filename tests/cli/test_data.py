@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asdbench.api.data import add_data
 from asdbench.data import holdout
 from asdbench.data.sets import catalog
 from asdbench.engine.run_record import RunStatus, save_run
@@ -52,6 +53,27 @@ def test_data_sets_are_listed_and_described(tiny: str, capsys: pytest.CaptureFix
     assert told["counts"] == catalog.describe(data).counts.to_dicts()
     assert told["hold_out"] == holdout.describe(data.clips.filter(split="train")).to_dicts()
     assert (told["license"], told["notes"], told["skipped"]) == (None, [], [])
+
+
+def test_shared_recordings_are_refused_unless_allowed(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny(tmp_path / "recordings", machine_types=("fan",))
+    clips = [next((folder / "fan" / split).glob("*_source_*")) for split in ("train", "test")]
+    rows = [f"{clip.relative_to(folder).as_posix()},monday" for clip in clips]
+    (folder / "fan" / "provenance.csv").write_text("\n".join(["file_name,original", *rows]))
+    said = "training and test clips of fan share 1 recording (monday)"
+    add = ("data", "add", "factory", str(folder))
+    assert asdbench(*add) == 2
+    assert f"{said}; " in capsys.readouterr().err
+    assert catalog.names(Workspace.from_environment()) == []
+    assert asdbench(*add, "--allow-shared-recordings") == 0
+    assert f"note: {said}\n" in capsys.readouterr().out
+    assert asdbench("data", "info", "factory", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["shared_recordings"] == [said]
+    assert asdbench("leaderboard", "--data", "factory") == 0
+    assert said in capsys.readouterr().out
+    assert add_data("factory", folder, allow_shared_recordings=True).shared_recordings == (said,)
 
 
 def test_one_machine_type_is_counted_in_the_singular(
