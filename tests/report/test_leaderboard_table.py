@@ -154,3 +154,15 @@ def test_the_interval_for_machines_like_these_stands_beside_the_other() -> None:
     assert "| interval (95 %) | machines like these (95 %) |" in text
     assert "| 55.00 to 65.00 | 45.00 to 75.00 |" in text
     assert "Machines like these: machine types are resampled too." in text
+
+
+def test_a_narrow_terminal_keeps_the_name_of_a_system_and_names_the_interval_that_it_leaves_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ends = {"official_score_low": 0.55, "official_score_high": 0.65}
+    wide = {"like_these_low": 0.45, "like_these_high": 0.75, "resampled": dict.fromkeys("abc", "clips")}
+    console = Console(width=80)
+    render([row("multitask-combined", **ends, **wide)], format="table", title="Board", console=console)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "multitask-combined" in said
+    assert "Not shown, as the terminal is too narrow: machines like these (95 %), parameters" in said

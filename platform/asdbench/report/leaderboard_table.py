@@ -322,7 +322,7 @@ def _score_cell(row: Row) -> str:
 
 def _intervals(rows: Sequence[Row]) -> list[_Measure]:
     these = _Measure("interval (95 %)", _interval_cell("official_score"))
-    like_these = _Measure("machines like these (95 %)", _interval_cell("like_these"))
+    like_these = _Measure("machines like these (95 %)", _interval_cell("like_these"), is_optional=True)
     return [these, like_these] if _has(rows, "like_these_low") else [these]
 
 
