@@ -62,7 +62,9 @@ def test_tuned_members_are_shown_without_what_their_labels_chose() -> None:
     assert [row.cells[0] for row in table.rows] == ["found"]
     assert "300 weight vectors evaluated; members tuned in 40 trials." in to_markdown(table)
     assert reason in to_markdown(table)
-    nested = NestedReport(score=0.52, equal_weights=0.51, left_out={"fan": LeftOutReport((0.4, 0.6), 0.53)})
+    nested = NestedReport(
+        score=0.52, equal_weights=0.51, left_out={"fan": LeftOutReport((0.4, 0.6), 0.53)}, seeds=(3, 4)
+    )
     table = fusion_table("ensemble", msgspec.structs.replace(report, nested=nested, without_estimate=None))
     assert to_markdown(table).splitlines()[4:8] == [
         "| found | 0.250 | 0.750 | 70.00 |",
@@ -70,6 +72,7 @@ def test_tuned_members_are_shown_without_what_their_labels_chose() -> None:
         "| left out, all, tuned too |  |  | 52.00 |",
         "| equal, left out, all, tuned too | 0.500 | 0.500 | 51.00 |",
     ]
+    assert "what lasts on an unseen one; with seeds 3, 4." in to_markdown(table)
 
 
 def test_members_whose_authors_saw_the_labels_are_named() -> None:

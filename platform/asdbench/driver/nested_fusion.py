@@ -120,6 +120,7 @@ def nested_report(
         score=float(rule.official_scores(found)[0]),
         equal_weights=float(rule.official_scores(equal)[0]),
         left_out=left_out,
+        seeds=tuple(dict.fromkeys(scored_seeds)),
     )
 
 

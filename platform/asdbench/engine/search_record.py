@@ -76,11 +76,13 @@ class NestedReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         The official score over all machine types, each with members tuned without it and with the weights
         found without it, or with equal weights.
     left_out : the weights and the score of each machine type
+    seeds : the seeds of these scores, which the searches did not see if there are fresh ones
     """
 
     score: float
     equal_weights: float
     left_out: dict[str, LeftOutReport]
+    seeds: tuple[int, ...]
 
 
 class FusionReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

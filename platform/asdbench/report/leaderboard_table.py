@@ -534,7 +534,7 @@ def _tuning_sentences(rows: Sequence[Row]) -> list[str]:
     if any(label.endswith(IN_SEARCH) for label in labels):
         shown.append(
             f"{IN_SEARCH}: the score with the seeds that the search saw; the row has other seeds, since the "
-            f"highest of many scores is partly luck."
+            f"highest of many scores is partly luck. 'asdbench compare' compares rows with equal seeds."
         )
     if SEEDS_OF_SEARCH in labels:
         shown.append(

@@ -51,7 +51,7 @@ def _fusion_caption(report: FusionReport) -> str:
     if report.nested is not None:
         sentences.append(
             "Without, tuned too: score on a machine type with members tuned and weights found without it, "
-            "so what lasts on an unseen one."
+            f"so what lasts on an unseen one; with {_listed(report.nested.seeds)}."
         )
     if report.chosen_on_labels and (report.left_out or report.nested is not None):
         sentences.append(
