@@ -50,8 +50,8 @@ GUIDES = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names 
 COMMANDS = sorted(
     {line for page in GUIDES for line in re.findall(r"(?m)^asdbench .*$", page.read_text(encoding="utf-8"))}
 )
-# options in inline code that belong to ray, mypy and Slurm
-OTHER_OPTIONS = {"--exclusive", "--gpus-per-node", "--nodes", "--node-ip-address", "--time"}
+# options in inline code that belong to ray, mypy and Slurm, and to sweeps/report_table2.py
+OTHER_OPTIONS = {"--exclusive", "--gpus-per-node", "--nodes", "--node-ip-address", "--time", "--dry-run"}
 
 
 @pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.partition("#")[0].strip())
