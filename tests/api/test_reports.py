@@ -152,7 +152,7 @@ def test_a_comparison_is_over_all_types_and_mirrors(finished_home: Path) -> None
     assert comparison.to_markdown().startswith("**baseline-maha against baseline-mse on demo**")
     wide = asdbench.compare("baseline-mse", "baseline-maha", confidence=0.99, **options)  # type: ignore[arg-type]
     assert wide.interval[0] <= low
-    assert "99 % interval" in str(wide)
+    assert "99 % interval" in wide.to_markdown()
 
 
 def test_a_single_name_is_a_name_and_not_its_letters() -> None:
