@@ -1,12 +1,13 @@
-"""The commands of ``asdbench results``: list and remove stored results."""
+"""The commands of ``asdbench results``: list, remove, import, export and check results."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from asdbench.cli.confirm import is_confirmed
-from asdbench.cli.options import AnyIntegers, Flag, Strings, TableFormat
+from asdbench.cli.options import AnyIntegers, Flag, Strings, Subset, TableFormat, Threshold
 from asdbench.cli.output import format_of, new_console, print_line, print_notes, print_result
 from asdbench.errors import InputError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from asdbench.engine.result_removal import ResultRemoval
     from asdbench.engine.result_selection import ResultSelection
 
-results_app = App(name="results", help="List and remove stored results.")
+results_app = App(name="results", help="List, remove, import, export and check results.")
 
 
 @results_app.command(name="list")
@@ -62,6 +63,120 @@ def list_results(
     text = rendering.render(rows, list_table(rows), format=chosen, console=new_console())
     if text is not None:
         print(text, end="")
+
+
+@results_app.command(name="import")
+def import_results(
+    path: Path,
+    *,
+    name: str,
+    data: str,
+    source: str | None = None,
+    license: str | None = None,
+    replace: Flag = False,
+) -> None:
+    """Import the scores of any system, as submission CSV files, as a row of the leaderboard.
+
+    Parameters
+    ----------
+    path
+        Folder or zip file with anomaly_score_*.csv, in folders seed-0, seed-1 and so on for several runs.
+    name
+        Name of the row.
+    data
+        Name of a registered data set whose test clips were scored.
+    source
+        Where the scores come from, such as an address.
+    license
+        Under which license they may be used.
+    replace
+        Replace an imported result of the same name.
+    """
+    from asdbench.api.surroundings import results_of
+    from asdbench.report.formatting import format_amount
+    from asdbench.report.imported_results import import_result
+
+    imported = import_result(
+        path, results_of(), name=name, data=data, source=source, license=license, replace=replace
+    )
+    n_runs = format_amount(len(imported.record.run_folders), "run")
+    print_result(f"imported {name} on {data}: {n_runs}, {' and '.join(imported.record.subsets)} subset")
+    print_line(f"'asdbench leaderboard --data {data}' shows it; 'asdbench compare' takes it by its name")
+
+
+@results_app.command
+def export(
+    row: str,
+    *,
+    data: str,
+    to: Path,
+    name: str | None = None,
+    subset: Subset | None = None,
+    threshold: Threshold = "empirical",
+    source: str | None = None,
+    license: str | None = None,
+) -> None:
+    """Write the scores of a row of the leaderboard to a folder, in the form that 'results import' reads.
+
+    Parameters
+    ----------
+    row
+        A row of the leaderboard, as 'asdbench compare' takes it: its number, SYSTEM, or SYSTEM@KEY=VALUE.
+    data
+        Name of a registered data set.
+    to
+        Folder of results; the row is written to DATA/NAME in it.
+    name
+        Name of the result (default: that of the row with its changed settings).
+    subset
+        dev or eval (default: dev if any of its test clips has a label, else eval).
+    threshold
+        Decision-threshold method.
+    source
+        Where the scores come from, such as an address.
+    license
+        Under which license they may be used.
+    """
+    from asdbench.api.surroundings import results_of
+    from asdbench.report.result_export import export_result
+
+    written = export_result(
+        row,
+        results_of(),
+        data=data,
+        folder=to,
+        name=name,
+        subset=subset,
+        threshold=threshold,
+        source=source,
+        license=license,
+    )
+    print_result(str(written))
+
+
+@results_app.command
+def check(folder: Path) -> None:
+    """Check a repository of results, result by result: result.json, checksums and CSV files.
+
+    It lists every problem and exits with code 2 if there is any.
+
+    Parameters
+    ----------
+    folder
+        Folder with results as DATA/NAME, or one that holds such a folder as results.
+    """
+    from asdbench.report.formatting import format_amount
+    from asdbench.report.result_folder import check_repository
+
+    n_results, problems = check_repository(folder)
+    for problem in problems:
+        print_result(problem)
+    if problems:
+        raise InputError(
+            f"{format_amount(len(problems), 'problem')} in {format_amount(n_results, 'result')}; export or "
+            f"restore what is listed"
+        )
+    print_line(f"{format_amount(n_results, 'result')}: no problem found")
 
 
 @results_app.command

@@ -23,6 +23,7 @@ from asdbench.metrics import OFFICIAL, Rule
 from asdbench.metrics.bootstrap import SectionScores, bootstrap, few_recordings, resampled_units
 from asdbench.metrics.resampled import Interval, Resampled
 from asdbench.metrics.units import Kind
+from asdbench.report.imported_results import row_tables
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import row_jobs
 
@@ -90,8 +91,16 @@ def score_intervals(
     ``runs`` holds the scored jobs by machine type, for each seed. Raises :class:`InputError`
     as `asdbench.metrics.bootstrap.bootstrap` does.
     """
+    tables = run_tables(runs, store, subset=subset)
+    return table_intervals(tables, rule=rule, resamples=resamples, confidence=confidence)
+
+
+def table_intervals(
+    runs: Sequence[RunTables], *, rule: Rule = OFFICIAL, resamples: int = 2000, confidence: float = 0.95
+) -> ScoreIntervals:
+    """Return the intervals of a score over the given machine types, from the judged clips of each run."""
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    sections = section_scores([run_tables(runs, store, subset=subset)])
+    sections = section_scores([runs])
     overall, _ = bootstrap(sections, generator, rule=rule, resamples=resamples)
     return ScoreIntervals.of_system(0, overall, sections, confidence=confidence)
 
@@ -112,6 +121,8 @@ def with_intervals(
 def _interval_columns(row: Row, data: DataSet, store: JobStore, subset: str | None) -> Row:
     if row["official_score"] is None or row.get("reference"):
         return dict.fromkeys(INTERVAL_KEYS)
+    if row.get("imported"):
+        return table_intervals(row_tables(row, data, subset), rule=data.rule).columns()
     runs = list(row_jobs(row, data).values())
     return score_intervals(runs, store, rule=data.rule, subset=subset).columns()
 

@@ -132,6 +132,8 @@ def _score_sentence(pairs: Sequence[Lines]) -> str:
     common = next(iter(seeds)) if len(seeds) == 1 else ()
     if len(common) == 1:
         averaged = f"seed {common[0]} only"
+    elif seeds == {()}:
+        averaged = "one run each, of unknown seeds"
     elif common:
         averaged = f"mean of seeds {', '.join(map(str, common))}"
     else:
@@ -150,7 +152,7 @@ def _published_sentences(pairs: Sequence[Lines]) -> list[str]:
 def _interval_sentences(pairs: Sequence[Lines]) -> list[str]:
     line = pairs[0][0]
     n_types = len(pairs[0]) - 1
-    few_seeds = min(len(lines[0]["seeds"]) for lines in pairs)
+    few_seeds = min(lines[0]["runs"] for lines in pairs)
     return [
         f"Interval: from {line['resamples']:,} paired bootstrap resamples, and from what seeds vary.",
         resampled_note(line["resampled"]),

@@ -241,6 +241,27 @@ def with_references(
     return _ranked(ordered)
 
 
+def with_imported(
+    rows: Sequence[Row],
+    imported: Sequence[Row],
+    *,
+    machine_types: Sequence[str],
+    by_type: bool = False,
+    rule: Rule = OFFICIAL,
+) -> list[Row]:
+    """Return the rows with those of imported results added, in the order of `rows`.
+
+    Every row gets the keys ``tier`` and ``imported``, which is ``None`` or a dict of ``source``, ``license``
+    and ``folder``. What is not known of an imported result, such as times, is ``None``.
+    """
+    if not imported:
+        return list(rows)
+    all_rows = [row | {"tier": "ours", "imported": None} for row in rows] + list(imported)
+    keys = dict.fromkeys([*default_columns(rule, by_type=by_type), *(key for row in all_rows for key in row)])
+    filled = [{key: row.get(key) for key in keys} for row in all_rows]
+    return _sorted_by_type(filled, machine_types) if by_type else _sorted_by_score(filled)
+
+
 def _ranked(rows: Sequence[Row]) -> list[Row]:
     """Return rows with their ``rank``; rows of equal scores have the same."""
     scores: dict[str | None, list[float]] = {}

@@ -76,7 +76,9 @@ class Selection:
     def _is_chosen(self, row: Row) -> bool:
         if self.systems and row["system"] not in self.systems:
             return False
-        return self.preset is None or bool(row.get("reference")) or _has_preset(row, self.preset)
+        if self.preset is None or row.get("reference"):
+            return True
+        return not row.get("imported") and _has_preset(row, self.preset)
 
 
 def _has_preset(row: Row, preset: str) -> bool:

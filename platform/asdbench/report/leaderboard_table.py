@@ -375,7 +375,8 @@ def format_rate(false_alarms: float, normals: float) -> str:
 
 def _labels(row: Row) -> list[str]:
     """Return what a reader must know of a row before comparing it; nothing of most rows."""
-    return [*choice_labels(row), *version_labels(row)]
+    imported = ["imported"] if row.get("imported") and "rank" not in row else []
+    return [*imported, *choice_labels(row), *version_labels(row)]
 
 
 def choice_labels(row: Row) -> list[str]:
@@ -450,7 +451,7 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
         sentences.append(
             f"Half-widths: of the 95 % jackknife intervals of {metrics} {_left_out_units(rows)}."
         )
-    sentences += _tuning_sentences(rows)
+    sentences += _tuning_sentences(rows) + _imported_sentences(rows)
     sentences += [CAPTION] if any(version_labels(row) for row in rows) else []
     if any(row["official_score"] is None for row in rows):
         sentences.append("A system gets a score once at least one seed has results for all machine types.")
@@ -477,6 +478,19 @@ def _published_sentences(rows: Sequence[Row]) -> list[str]:
         )
     sources = dict.fromkeys(row["reference"]["source"] for row in rows)
     return [*sentences, f"Sources: {'; '.join(sorted(sources))}."]
+
+
+def _imported_sentences(rows: Sequence[Row]) -> list[str]:
+    """Return where imported scores come from."""
+    sources = {
+        row["system"]: ", ".join(filter(None, (row["imported"]["source"], row["imported"]["license"])))
+        for row in rows
+        if row.get("imported")
+    }
+    if not sources:
+        return []
+    names = "; ".join(f"{name} ({source})" if source else name for name, source in sources.items())
+    return [f"Imported, that is, scored elsewhere and judged here: {names}."]
 
 
 def _seeds_clause(rows: Sequence[Row]) -> str:

@@ -19,8 +19,9 @@ from asdbench.metrics import DEFAULT_THRESHOLD, Rule
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
 from asdbench.report.compare import with_intervals
 from asdbench.report.formatting import format_amount
+from asdbench.report.imported_results import imported_results, imported_rows
 from asdbench.report.interval_notes import kinds_of_types
-from asdbench.report.leaderboard import default_columns, rows, with_references
+from asdbench.report.leaderboard import default_columns, rows, with_imported, with_references
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_table import markdown_table, terminal_table
 from asdbench.report.published_notes import published_results, standing_notes
@@ -128,6 +129,10 @@ def load_leaderboard(
         notes += low_auc_notes(low_aucs(results, clips, rule=data.rule))
         kinds = kinds_of_types(clips)
         table = [row | {"half_width_over": kinds[row["machine_type"]]} for row in table]
+    imported, of_imported = imported_results(workspace, name)
+    notes += of_imported
+    others = imported_rows(imported, data, subset=subset, by_type=by_type)
+    table = with_imported(table, others, machine_types=labeled, by_type=by_type, rule=data.rule)
     if reference:
         published, of_published = published_results(data, labeled, subset)
         notes += of_published

@@ -229,6 +229,17 @@ def evaluate_folder(folder: Path, truth: Iterable[TrueSection], *, rule: Rule = 
     return Evaluation(rule, figures, (*notes, *low_auc_notes(lowest)))
 
 
+def submitted_scores(folder: Path, truth: Iterable[TrueSection]) -> list[tuple[TrueSection, FloatArray]]:
+    """Return the scores of each section in a folder of score CSVs, in the order of the section's clips.
+
+    Decisions are not read. Raises as `evaluate_folder` does.
+    """
+    ordered = sorted(truth, key=lambda section: (section.machine_type, section.section))
+    return [
+        (section, _values(folder, section, "anomaly_score", _score)) for section in _covered(folder, ordered)
+    ]
+
+
 def render(
     evaluation: Evaluation, *, format: Format, title: str, console: Console | None = None
 ) -> str | None:

@@ -20,6 +20,7 @@ from asdbench.errors import InputError
 from asdbench.metrics.bootstrap import bootstrap, few_recordings, resampled_units
 from asdbench.metrics.resampled import Resampled
 from asdbench.report.compare import BOOTSTRAP_SEED, RunTables, run_tables, section_scores
+from asdbench.report.imported_results import row_tables
 from asdbench.report.leaderboard import row_key
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import row_jobs
@@ -63,11 +64,13 @@ class Pairs:
         if is_published(first) or is_published(second):
             return self._published(first, second)
         seeds = common_seeds(first, second, self.seeds, self.data)
-        sections = section_scores([self._tables(row, seeds) for row in (first, second)])
+        tables = [self._tables(row, seeds) for row in (first, second)]
+        sections = section_scores(tables)
         generator = np.random.default_rng(BOOTSTRAP_SEED)
         overall, by_type = bootstrap(sections, generator, rule=self.data.rule, resamples=self.resamples)
         common: Row = {
             "seeds": seeds,
+            "runs": min(len(of_row) for of_row in tables),
             "resampled": resampled_units(sections),
             "few_recordings": few_recordings(sections),
         }
@@ -75,6 +78,9 @@ class Pairs:
         return [self._line(name, resampled) | common for name, resampled in of_types]
 
     def _tables(self, row: Row, seeds: Sequence[int]) -> list[RunTables]:
+        if row.get("imported"):
+            tables = row_tables(row, self.data, self.subset)
+            return [tables[row["seeds"].index(seed)] for seed in seeds] if row["seeds"] else list(tables)
         jobs = row_jobs(row, self.data)
         return run_tables([jobs[seed] for seed in seeds], self.store, subset=self.subset)
 
@@ -93,7 +99,7 @@ class Pairs:
         scores = [self.type_scores.get(key_of_row(row), {}) for row in (first, second)]
         pairs = {name: (score, scores[1][name]) for name, score in scores[0].items() if name in scores[1]}
         measured = next((row for row in (first, second) if not is_published(row)), first)
-        common = {"seeds": list(measured["seeds"]), "resampled": None, "few_recordings": None}
+        common = {"seeds": list(measured["seeds"]), "runs": None, "resampled": None, "few_recordings": None}
         lines = [
             _line(name, *of_type, _difference(*of_type)) | _ends() | common
             for name, of_type in (*pairs.items(), (ALL, (first["official_score"], second["official_score"])))
@@ -129,7 +135,8 @@ def common_seeds(first: Row, second: Row, seeds: Sequence[int] | None, data: Dat
 
     Raises :class:`InputError` if a row has none, lacks a requested one, or there is none in common.
     """
-    for row in (first, second):
+    known = [row for row in (first, second) if row["seeds"] or not row.get("imported")]
+    for row in known:
         if not row["seeds"]:
             raise InputError(
                 f"{label(row)!r} has no score over all machine types{_cure(row, data, seeds or (0,))}"
@@ -140,6 +147,8 @@ def common_seeds(first: Row, second: Row, seeds: Sequence[int] | None, data: Dat
                 f"{label(row)!r} has no results on all machine types with {_seed_words(missing)}; it has "
                 f"{_seed_words(row['seeds'])}{_cure(row, data, missing)}"
             )
+    if len(known) < 2:  # an imported result of one run, whose seed is not known
+        return list(dict.fromkeys(seeds or (known[0]["seeds"] if known else ())))
     common = [seed for seed in seeds or first["seeds"] if seed in second["seeds"]]
     if not common:
         raise InputError(
@@ -155,7 +164,7 @@ def _seed_words(seeds: Sequence[int]) -> str:
 
 def _cure(row: Row, data: DataSet, seeds: Sequence[int]) -> str:
     """Return the command that gives a row results with some seeds; a search's row has none."""
-    if row["tuned"]:
+    if row["tuned"] or row.get("imported"):
         return ""
     settings = dict(row["settings"])
     pseudo_anomaly_data = settings.pop("pseudo_anomaly_data", None)

@@ -188,7 +188,8 @@ def _direct(text: str, rows: Sequence[Row], data: str) -> Row | None:
     number = _NUMBER.fullmatch(text)
     if number:
         return _by_number(int(number[1]), rows, data)
-    named = [row for row in rows if row["number"] is None and row["system"] == text]
+    others = [row for row in rows if row["number"] is None or row.get("imported")]
+    named = [row for row in others if row["system"] == text]
     return _only(text, named, data) if named else None
 
 

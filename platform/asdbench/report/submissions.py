@@ -94,7 +94,7 @@ def write_submission(
         raise InputError(f"{len(names)} systems are given; the challenge accepts 1 to {MAX_SYSTEMS}")
     if not _TEAM.fullmatch(team):
         raise InputError(f"{team!r} is not a valid team name; use letters, digits and '-', as in Zhang_DKU")
-    clips = _clips(data, subset)
+    clips = subset_clips(data, subset)
     machine_types = sorted(clips["machine_type"].unique())
     jobs = scored_jobs(
         names, data, store, seeds=[seed], machine_types=machine_types, settings=settings or StoredRunOptions()
@@ -122,7 +122,7 @@ def write_submission(
     return package
 
 
-def _clips(data: DataSet, subset: str | None) -> pl.DataFrame:
+def subset_clips(data: DataSet, subset: str | None) -> pl.DataFrame:
     """Return the test clips that a submission covers."""
     test_clips = data.clips.filter(pl.col("split") == "test")
     available = set(test_clips["subset"])
@@ -147,19 +147,32 @@ def _write_system(
 ) -> None:
     """Write the files of a system; a type with too few normal clips gets the decisions that these suggest."""
     folder.mkdir(parents=True)
-    shortfalls = {}
-    for machine_type, resolved in jobs.items():
-        scores = anomaly_scores(resolved, store)
-        shortfalls[machine_type] = decision_thresholds(resolved, scores)[method].shortfall
-        threshold = uncalibrated_threshold(resolved, scores, method=method)
-        clips_of_type = clips.filter(pl.col("machine_type") == machine_type)
-        test_scores = scores.filter(pl.col("use") == "test").select("clip_id", "score")
-        scored = clips_of_type.join(test_scores, on="clip_id", how="left")
-        _write_tables(folder, resolved.data, machine_type, scored, threshold)
+    shortfalls = {
+        machine_type: write_type(folder, resolved, clips, store, method=method)
+        for machine_type, resolved in jobs.items()
+    }
     uncalibrated = [f"{machine_type} ({why})" for machine_type, why in shortfalls.items() if why]
     metadata = _metadata(label, jobs, store, _decision_making(method, uncalibrated), number=number)
     text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     (folder / f"{label}.meta.yaml").write_text(text, encoding="utf-8")
+
+
+def write_type(
+    folder: Path, resolved: ResolvedJob, clips: pl.DataFrame, store: JobStore, *, method: str
+) -> str | None:
+    """Write the score and decision files of a scored job for some test clips.
+
+    Returns why there are too few normal clips for a decision threshold, if so: decisions are then what these
+    suggest. Raises :class:`InputError` if a clip has no score, or one that is not finite.
+    """
+    scores = anomaly_scores(resolved, store)
+    threshold = uncalibrated_threshold(resolved, scores, method=method)
+    tested = scores.filter(pl.col("use") == "test").select("clip_id", "score")
+    of_type = clips.filter(pl.col("machine_type") == resolved.machine_type)
+    scored = of_type.join(tested, on="clip_id", how="left")
+    _write_tables(folder, resolved.data, resolved.machine_type, scored, threshold)
+    shortfall: str | None = decision_thresholds(resolved, scores)[method].shortfall
+    return shortfall
 
 
 def _write_tables(

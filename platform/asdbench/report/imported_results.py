@@ -1,0 +1,326 @@
+"""Results of others on the leaderboard: submission CSV files, scored by this platform with known labels.
+
+Idea: the score files of any system become a row with intervals, which `asdbench compare` takes. They are kept
+as they came in ``imported/<data>/<name>/`` of the data home, in the layout of
+`asdbench.report.result_folder`, with checksum, source and license. A folder ``seed-<k>`` is a run of its own;
+without such folders there is one run of unknown seed.
+"""
+
+import shutil
+import statistics
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import polars as pl
+
+from asdbench import registry
+from asdbench.data.sets.catalog import DataSet
+from asdbench.engine.evaluation import labeled_clips
+from asdbench.errors import InputError
+from asdbench.io.workspace import Workspace
+from asdbench.metrics import Rule, section_metrics, summary
+from asdbench.report.official_evaluation import TrueSection, submitted_scores, truth_of
+from asdbench.report.rendering import Row
+from asdbench.report.result_folder import (
+    RESULT_FILE,
+    ResultFile,
+    changed_files,
+    check_name,
+    read_result_file,
+    write_result_file,
+)
+
+_MOST_BYTES = 200_000_000
+_MOST_FILES = 20_000
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An imported result: what its ``result.json`` says, and its folder."""
+
+    record: ResultFile
+    folder: Path
+
+    def tables(self, data: DataSet, *, subset: str) -> list[dict[str, pl.DataFrame]]:
+        """Return the judged clips of each run by machine type: those of `labeled_clips`, with ``score``."""
+        return run_tables_of(self.folder, self.record.run_folders, data, subset)
+
+
+def import_result(
+    source_path: Path,
+    workspace: Workspace,
+    *,
+    name: str,
+    data: str,
+    source: str | None = None,
+    license: str | None = None,
+    replace: bool = False,
+) -> Imported:
+    """Store the submission CSV files in a folder or a zip as a result of a data set, wholly or not at all.
+
+    Parameters
+    ----------
+    source_path
+        A folder or a zip with ``anomaly_score_*.csv``, in ``seed-<k>`` folders if there are several runs.
+    workspace
+        The data sets; the result is stored in its data home.
+    name, data
+        The name that the row has, and the name of a registered data set.
+    source, license
+        Where the scores come from, and how they may be used.
+    replace
+        Whether an imported result of that name is replaced.
+
+    Raises
+    ------
+    InputError
+        The name is taken or not allowed; a file, a clip or a label is missing; a clip is unknown or listed
+        twice; a score is not finite; the zip is damaged, too large, or has a path out of it.
+    """
+    check_name(name)
+    if name in registry.names():
+        raise InputError(f"{name!r} is the name of a system; choose another name")
+    target = _folder(workspace, data) / name
+    if target.exists() and not replace:
+        raise InputError(
+            f"{data} has an imported result {name!r} already; choose another name, or add --replace"
+        )
+    sections, _ = truth_of(data, workspace)
+    with _opened(source_path) as opened:
+        _check_own_record(opened)
+        runs = _runs(opened)
+        subsets = _check_runs(runs, sections)
+        workspace.check_home()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=target.parent) as temporary:
+            written = Path(temporary) / name
+            seeds = _copy(runs, written)
+            record = write_result_file(
+                written, name, data, subsets, seeds=seeds, source=source, license=license
+            )
+            if target.exists():
+                target.rename(Path(temporary) / "replaced")
+            written.rename(target)
+    return Imported(record, target)
+
+
+def imported_results(workspace: Workspace, data: str) -> tuple[list[Imported], list[str]]:
+    """Return the imported results of a data set, and notes on those whose files have changed."""
+    results, notes = [], []
+    for path in sorted(_folder(workspace, data).glob(f"*/{RESULT_FILE}")):
+        try:
+            record = read_result_file(path.parent)
+            problems = changed_files(path.parent, record)
+        except InputError as error:
+            record, problems = None, [str(error)]
+        if record is None or problems:
+            notes.append(
+                f"the imported result {path.parent.name} is left out: {problems[0]}; import it again"
+            )
+        else:
+            results.append(Imported(record, path.parent))
+    return results, notes
+
+
+def imported_rows(results: Sequence[Imported], data: DataSet, *, subset: str, by_type: bool) -> list[Row]:
+    """Return the rows of imported results on a subset, as `asdbench.report.leaderboard.rows` has them."""
+    return [
+        row
+        for result in results
+        if subset in result.record.subsets
+        for row in _rows(result, data, subset, by_type)
+    ]
+
+
+def run_tables_of(
+    folder: Path, run_folders: Sequence[str], data: DataSet, subset: str
+) -> list[dict[str, pl.DataFrame]]:
+    """Return the judged clips of each run of a result by machine type."""
+    labeled = labeled_clips(data, subset=subset).with_columns(file=pl.col("path").str.split("/").list.last())
+    sections = [
+        TrueSection(
+            str(machine_type),
+            str(section),
+            tuple(sorted(clips["file"])),
+            np.zeros(clips.height, bool),
+            np.zeros(clips.height, bool),
+            subset,
+        )
+        for (machine_type, section), clips in labeled.group_by("machine_type", "section", maintain_order=True)
+    ]
+    return [_tables(folder / run, sections, labeled) for run in run_folders]
+
+
+def row_tables(row: Row, data: DataSet, subset: str | None) -> list[dict[str, pl.DataFrame]]:
+    """Return the judged clips of each run of an imported row, by machine type."""
+    folder = Path(row["imported"]["folder"])
+    tables = run_tables_of(folder, read_result_file(folder).run_folders, data, subset or row["subset"])
+    only = row.get("machine_type")
+    return [{name: table for name, table in run.items() if only in (None, name)} for run in tables]
+
+
+def _tables(folder: Path, sections: Sequence[TrueSection], labeled: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    scores = pl.concat(
+        pl.DataFrame({"file": list(section.clips), "score": values}).with_columns(
+            machine_type=pl.lit(section.machine_type), section=pl.lit(section.section)
+        )
+        for section, values in submitted_scores(folder, sections)
+    )
+    judged = labeled.join(scores, on=["machine_type", "section", "file"]).drop("file").sort("clip_id")
+    return {
+        str(name): table
+        for (name,), table in sorted(judged.group_by("machine_type"), key=lambda item: str(item[0]))
+    }
+
+
+def _rows(result: Imported, data: DataSet, subset: str, by_type: bool) -> Iterator[Row]:
+    tables = result.tables(data, subset=subset)
+    metrics = [{name: _metrics(table, data.rule) for name, table in run.items()} for run in tables]
+    machine_types = list(metrics[0])
+    for names in [[name] for name in machine_types] if by_type else [machine_types]:
+        means = [
+            summary([section for name in names for section in of_run[name]], rule=data.rule)
+            for of_run in metrics
+        ]
+        scores = [of_run["score"] for of_run in means]
+        yield {
+            **({"machine_type": names[0]} if by_type else {}),
+            "system": result.record.name,
+            "settings": {},
+            "tuned": None,
+            "subset": subset,
+            "official_score": statistics.fmean(scores),
+            "official_score_std": statistics.stdev(scores) if len(scores) > 1 else None,
+            **{
+                metric: statistics.fmean(of_run[f"{data.rule.mean}_mean_{metric}"] for of_run in means)
+                for metric in data.rule.metrics
+            },
+            "seeds": list(result.record.seeds),
+            "machine_types": len(machine_types),
+            "machine_types_done": machine_types,
+            "machine_types_missing": [],
+            "complete": True,
+            "tier": "imported",
+            "imported": {
+                "source": result.record.source,
+                "license": result.record.license,
+                "folder": str(result.folder),
+            },
+        }
+
+
+def _metrics(table: pl.DataFrame, rule: Rule) -> list[Mapping[str, float]]:
+    target = (table["domain"] == "target").fill_null(False).to_numpy()
+    sections, scores, anomalous = (table[name].to_numpy() for name in ("section", "score", "anomaly"))
+    return [
+        section_metrics(scores[mask], anomalous[mask], target[mask], rule=rule)
+        for mask in (sections == section for section in np.unique(sections))
+    ]
+
+
+def _folder(workspace: Workspace, data: str) -> Path:
+    return workspace.home / "imported" / data
+
+
+# Reading what is imported
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Path]:
+    """Give the folder, or a temporary one with the files of a zip."""
+    if path.is_dir():
+        yield path
+    elif not path.is_file():
+        raise InputError(
+            f"{str(path)!r} is neither a folder nor a zip file; give one with anomaly_score_*.csv"
+        )
+    else:
+        with tempfile.TemporaryDirectory(prefix="asdbench-import-") as temporary:
+            _unzip(path, Path(temporary))
+            yield Path(temporary)
+
+
+def _unzip(path: Path, folder: Path) -> None:
+    """Write the CSV files of a zip as regular files into a folder."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".csv")]
+            _check_members(path, members)
+            for member in members:
+                file = folder / member.filename
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as content:
+                    _write(file, content.read(_MOST_BYTES + 1), path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{str(path)!r} is not a zip file that can be read ({error})") from error
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    for member in members:
+        parts = PurePosixPath(member.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in member.filename:
+            raise InputError(f"{str(path)!r} has the path {member.filename!r}, which leads out of the zip")
+    if len(members) > _MOST_FILES or sum(member.file_size for member in members) > _MOST_BYTES:
+        raise InputError(
+            f"{str(path)!r} is too large: its CSV files may be {_MOST_FILES:,} with {_MOST_BYTES // 10**6} MB"
+        )
+
+
+def _write(file: Path, content: bytes, archive: Path) -> None:
+    if len(content) > _MOST_BYTES:
+        raise InputError(f"{str(archive)!r} is too large: {file.name} has more bytes than it says")
+    file.write_bytes(content)
+
+
+def _check_own_record(folder: Path) -> None:
+    """Raise :class:`InputError` if a folder has checksums of its own, and a file that differs from them."""
+    if (folder / RESULT_FILE).exists():
+        problems = changed_files(folder, read_result_file(folder))
+        if problems:
+            raise InputError(f"{str(folder)!r}: {problems[0]}; get the result again, or remove {RESULT_FILE}")
+
+
+def _runs(folder: Path) -> dict[int | None, Path]:
+    """Return the folders with score files by seed; the key of a single run of unknown seed is ``None``."""
+    folders = sorted({path.parent for path in folder.rglob("anomaly_score_*.csv")})
+    seeds = {
+        int(path.name[5:]): path for path in folders if path.name[:5] == "seed-" and path.name[5:].isdecimal()
+    }
+    if folders and len(seeds) == len(folders) and len({path.parent for path in folders}) == 1:
+        return dict(sorted(seeds.items()))
+    if len(folders) == 1:
+        return {None: folders[0]}
+    if not folders:
+        raise InputError(
+            "there is no score file, such as anomaly_score_fan_section_00_test.csv, in the folder or zip"
+        )
+    names = ", ".join(str(path.relative_to(folder)) for path in folders[:6])
+    raise InputError(f"several folders have score files: {names}; give one of them")
+
+
+def _check_runs(runs: Mapping[int | None, Path], sections: Sequence[TrueSection]) -> list[str]:
+    """Return the subsets that all runs score."""
+    covered = [
+        sorted({str(section.subset) for section, _ in submitted_scores(path, sections)})
+        for path in runs.values()
+    ]
+    if any(subsets != covered[0] for subsets in covered):
+        raise InputError("the runs score different subsets; give runs of the same test clips")
+    return covered[0]
+
+
+def _copy(runs: Mapping[int | None, Path], target: Path) -> list[int]:
+    """Copy the score and decision files of runs; return their seeds, none if unknown."""
+    for seed, path in runs.items():
+        folder = target if seed is None else target / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        for kind in ("anomaly_score", "decision_result"):
+            for file in path.glob(f"{kind}_*.csv"):
+                shutil.copyfile(file, folder / file.name)
+    return [seed for seed in runs if seed is not None]
