@@ -18,7 +18,6 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 # What `ray.init` sets in its thread, where new variables could crash code in C that reads the environment.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("PYTHONBREAKPOINT", "ray.util.rpdb._driver_set_trace")
 
 import ray
 from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
