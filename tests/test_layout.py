@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,10 +22,20 @@ SYSTEMS = Path(systems.__file__).parent
 ALLOWED_TRUTH = ("data/sets/catalog.py", "data/sets/clips.py", "engine/")
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def places(files: Iterable[Path]) -> list[str]:
+    """Return modules of the platform as their paths in it."""
+    return [file.relative_to(PLATFORM).as_posix() for file in files]
+
+
 def imports(file: Path) -> set[str]:
     """Return the modules, and the names within them, that a file imports."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -49,10 +61,21 @@ def test_python_finds_its_own_module_platform() -> None:
     assert platform.python_version() == ".".join(map(str, sys.version_info[:3]))
 
 
-@pytest.mark.parametrize("file", below(PLATFORM), ids=lambda file: file.relative_to(PLATFORM).as_posix())
-def test_the_platform_imports_no_system(file: Path) -> None:
-    assert not [name for name in imports(file) if name.partition(".")[0] == "systems"]
-    code = ast.parse(file.read_text(encoding="utf-8"))
+def test_the_platform_imports_no_system() -> None:
+    importing = [f for f in below(PLATFORM) if {name.partition(".")[0] for name in imports(f)} & {"systems"}]
+    assert places(importing) == []
+
+
+def test_the_platform_names_no_system() -> None:
+    stems = {f.stem for f in SYSTEMS.glob("*.py") if not f.name.startswith("_")}
+    names = {name for stem in stems for name in (stem, stem.replace("_", "-"))} - {"ensemble", "adversarial"}
+    naming = [f for f in below(PLATFORM) if any(name in text for text in texts(f) for name in names)]
+    assert places(naming) == []
+
+
+def texts(file: Path) -> set[str]:
+    """Return the strings of a module but its docstrings."""
+    code = parsed(file)
     documented = {
         node.body[0].value.value
         for node in ast.walk(code)
@@ -61,19 +84,14 @@ def test_the_platform_imports_no_system(file: Path) -> None:
         and isinstance(node.body[0], ast.Expr)
         and isinstance(node.body[0].value, ast.Constant)
     }
-    texts = {
-        n.value for n in ast.walk(code) if isinstance(n, ast.Constant) and isinstance(n.value, str)
-    } - documented
-    stems = {f.stem for f in SYSTEMS.glob("*.py") if not f.name.startswith("_")}
-    names = {name for stem in stems for name in (stem, stem.replace("_", "-"))} - {"ensemble", "adversarial"}
-    assert not {text for text in texts if any(name in text for name in names)}
+    constants = (node.value for node in ast.walk(code) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)} - documented
 
 
-@pytest.mark.parametrize("file", below(PLATFORM), ids=lambda file: file.relative_to(PLATFORM).as_posix())
-def test_few_read_the_truth(file: Path) -> None:
-    place = file.relative_to(PLATFORM).as_posix()
-    reads = imports(file) & {"asdbench.data.sets.truth", "asdbench.data.sets.catalog.truth"}
-    assert not reads or place.startswith(ALLOWED_TRUTH)
+def test_few_read_the_truth() -> None:
+    truth = {"asdbench.data.sets.truth", "asdbench.data.sets.catalog.truth"}
+    reading = places(file for file in below(PLATFORM) if imports(file) & truth)
+    assert [place for place in reading if not place.startswith(ALLOWED_TRUTH)] == []
 
 
 @pytest.fixture
@@ -178,26 +196,19 @@ def test_a_write_to_the_environment_is_recognized(line: str) -> None:
     assert not environment_writes(ast.parse("os.environ.setdefault('RAY_X', '0')\nos.environ.get('HOME')"))
 
 
-@pytest.mark.parametrize("file", below(PLATFORM), ids=lambda file: file.relative_to(PLATFORM).as_posix())
-def test_the_environment_is_written_for_other_packages_only(file: Path) -> None:
-    code = ast.parse(file.read_text(encoding="utf-8"))
-    writes = environment_writes(code)
-    if file.relative_to(PLATFORM).as_posix() in ("tracking/mlflow_runs.py", "cluster/data_parallel.py"):
-        # of MLFLOW_ and RAY_ names
-        writes = [line for line in writes if line != "os.environ.setdefault(name, value)"]
-    assert not writes
-
-
-@pytest.mark.parametrize("file", below(PLATFORM), ids=lambda file: file.relative_to(PLATFORM).as_posix())
-def test_the_workspace_alone_reads_the_platforms_variables(file: Path) -> None:
-    code = ast.parse(file.read_text(encoding="utf-8"))
-    names = {
-        node.value
-        for node in ast.walk(code)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and node.value.startswith("ASDBENCH_")
+def test_the_environment_is_written_for_other_packages_only() -> None:
+    writes = {
+        (place, line)
+        for f in below(PLATFORM)
+        for place in places([f])
+        for line in environment_writes(parsed(f))
     }
-    names = {name for name in names if name.replace("_", "").isalpha()}
+    of_known_names = "os.environ.setdefault(name, value)"  # of MLFLOW_ and RAY_ names
+    assert writes == {(f, of_known_names) for f in ("tracking/mlflow_runs.py", "cluster/data_parallel.py")}
+
+
+def test_the_workspace_alone_reads_the_platforms_variables() -> None:
+    name = re.compile("ASDBENCH_[A-Z]+")
+    read = {file: {text for text in texts(file) if name.fullmatch(text)} for file in below(PLATFORM)}
     expected = {"ASDBENCH_HOME", "ASDBENCH_STORAGE", "ASDBENCH_CACHE"}
-    assert names == (expected if file == PLATFORM / "io" / "workspace.py" else set())
+    assert {file: names for file, names in read.items() if names} == {PLATFORM / "io/workspace.py": expected}
