@@ -106,6 +106,9 @@ def test_false_alarms_have_intervals_by_domain() -> None:
     assert "| 6 % (0–20) | 10 % (5–18) |" in text  # the interval of the clips of one seed
     assert "the share of the normal test clips above the threshold" in text
     assert "No threshold" not in text
+    assert "from source clips alone" not in text
+    alone = render([by_type | {"threshold_units_target": None}], format="markdown", title="Board") or ""
+    assert "Thresholds from source clips alone, without a promise for the target domain: mine." in alone
 
 
 @pytest.mark.parametrize("suffix", ["_source", ""])

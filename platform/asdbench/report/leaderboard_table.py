@@ -442,6 +442,7 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
             "False alarms source and target (or test, without domains): the share of the normal test clips "
             "above the threshold, with the 95 % interval for the clips of one seed."
         )
+        sentences += _source_only_sentences(rows)
     if any(row.get("threshold") is None and row.get("threshold_needed") for row in rows):
         sentences.append(
             "No threshold, N of M: too few normal clips are held out to set one; it takes M recordings, or M "
@@ -491,6 +492,20 @@ def _imported_sentences(rows: Sequence[Row]) -> list[str]:
         return []
     names = "; ".join(f"{name} ({source})" if source else name for name, source in sources.items())
     return [f"Imported, that is, scored elsewhere and judged here: {names}."]
+
+
+def _source_only_sentences(rows: Sequence[Row]) -> list[str]:
+    """Return which systems hold out no target-domain clip, so that their thresholds promise nothing there."""
+    names = dict.fromkeys(
+        row["system"]
+        for row in rows
+        if row.get("threshold") is not None and row.get("threshold_units_target", 0) is None
+    )
+    if not names:
+        return []
+    return [
+        f"Thresholds from source clips alone, without a promise for the target domain: {', '.join(names)}."
+    ]
 
 
 def _seeds_clause(rows: Sequence[Row]) -> str:
