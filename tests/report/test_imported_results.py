@@ -51,6 +51,7 @@ def test_a_row_that_was_exported_and_imported_does_not_differ_from_itself(
     assert [line["difference"] for line in compared.rows] == [0.0, 0.0, 0.0]
     assert compared.interval == (0.0, 0.0)
     assert compared.rows[0]["seeds"] == [0, 1, 2]
+    assert compared.marks == {"theirs": "scored elsewhere and judged here (a letter)"}
     board = load_leaderboard("tiny", workspace, intervals=True)
     rows = {row["system"]: row for row in board.rows}
     for key in ("official_score", "official_score_std", "official_score_low", "auc_source", "seeds"):

@@ -206,9 +206,15 @@ def _marks(rows: Sequence[Row], names: Sequence[str]) -> dict[str, str]:
     for row, name in zip(rows, names, strict=True):
         words = [label(row)] if label(row) != name else []
         words += [_published_words(row)] if is_published(row) else choice_labels(row)
+        words += _imported_words(row) if row.get("imported") else []
         if words:
             marks[name] = ", ".join(words)
     return marks
+
+
+def _imported_words(row: Row) -> list[str]:
+    source = row["imported"]["source"]
+    return ["scored elsewhere and judged here" + (f" ({source})" if source else "")]
 
 
 def _published_words(row: Row) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,6 @@ from asdbench.engine.evaluation import labeled_clips
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import Rule, section_metrics, summary
-from asdbench.report.official_evaluation import TrueSection, submitted_scores, truth_of
 from asdbench.report.rendering import Row
 from asdbench.report.result_folder import (
     RESULT_FILE,
@@ -35,6 +35,9 @@ from asdbench.report.result_folder import (
     read_result_file,
     write_result_file,
 )
+
+if TYPE_CHECKING:
+    from asdbench.report.official_evaluation import TrueSection
 
 _MOST_BYTES = 200_000_000
 _MOST_FILES = 20_000
@@ -83,6 +86,8 @@ def import_result(
         The name is taken or not allowed; a file, a clip or a label is missing; a clip is unknown or listed
         twice; a score is not finite; the zip is damaged, too large, or has a path out of it.
     """
+    from asdbench.report.official_evaluation import truth_of  # here, because a leaderboard does without it
+
     check_name(name)
     if name in registry.names():
         raise InputError(f"{name!r} is the name of a system; choose another name")
@@ -142,6 +147,8 @@ def run_tables_of(
     folder: Path, run_folders: Sequence[str], data: DataSet, subset: str
 ) -> list[dict[str, pl.DataFrame]]:
     """Return the judged clips of each run of a result by machine type."""
+    from asdbench.report.official_evaluation import TrueSection
+
     labeled = labeled_clips(data, subset=subset).with_columns(file=pl.col("path").str.split("/").list.last())
     sections = [
         TrueSection(
@@ -165,7 +172,11 @@ def row_tables(row: Row, data: DataSet, subset: str | None) -> list[dict[str, pl
     return [{name: table for name, table in run.items() if only in (None, name)} for run in tables]
 
 
-def _tables(folder: Path, sections: Sequence[TrueSection], labeled: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def _tables(
+    folder: Path, sections: Sequence["TrueSection"], labeled: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    from asdbench.report.official_evaluation import submitted_scores
+
     scores = pl.concat(
         pl.DataFrame({"file": list(section.clips), "score": values}).with_columns(
             machine_type=pl.lit(section.machine_type), section=pl.lit(section.section)
@@ -304,8 +315,10 @@ def _runs(folder: Path) -> dict[int | None, Path]:
     raise InputError(f"several folders have score files: {names}; give one of them")
 
 
-def _check_runs(runs: Mapping[int | None, Path], sections: Sequence[TrueSection]) -> list[str]:
+def _check_runs(runs: Mapping[int | None, Path], sections: Sequence["TrueSection"]) -> list[str]:
     """Return the subsets that all runs score."""
+    from asdbench.report.official_evaluation import submitted_scores
+
     covered = [
         sorted({str(section.subset) for section, _ in submitted_scores(path, sections)})
         for path in runs.values()
