@@ -126,7 +126,7 @@ def test_a_node_gets_what_was_published(
     storage: Storage, data: DataSet, sources: list[FeatureFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = publish(sources, storage)
-    assert files(manifest)[1:] == ["data/tiny/dataset.json", *(f"store/{of.path.name}" for of in sources)]
+    assert files(manifest)[2:] == ["data/tiny/dataset.json", *(f"store/{of.path.name}" for of in sources)]
     expected = feature_store.mels(data, "fan", SPEC, min_frames=1).rows.copy()
     place = node_home(storage, pickle.loads(pickle.dumps(manifest)), cache_dir=node_cache_dir())
     use(monkeypatch, place)
@@ -216,7 +216,7 @@ def test_a_damaged_arrow_file_is_not_published(shared: Storage, sources: list[Fe
 
 def test_a_job_gets_what_it_reads_alone(shared: Storage, sources: list[FeatureFile]) -> None:
     manifest = publish(sources, shared)
-    assert files(publish(sources[2:], shared)) == [*files(manifest)[:2], sources[2].name]
+    assert files(publish(sources[2:], shared)) == [*files(manifest)[:3], sources[2].name]
     assert publish([], shared).files == ()
 
 

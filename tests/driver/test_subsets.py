@@ -9,6 +9,7 @@ import pytest
 from asdbench.data.sets import catalog
 from asdbench.data.sets.ground_truth import match_labels, read_ground_truth
 from asdbench.data.sets.layouts import TWO_MICROPHONES
+from asdbench.driver import judging
 from asdbench.driver.request import RunRequest, resolve_jobs
 from asdbench.engine.evaluation import (
     NoLabels,
@@ -20,6 +21,7 @@ from asdbench.engine.evaluation import (
 )
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.judge import judge
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
@@ -134,6 +136,7 @@ def test_where_only_evaluation_clips_have_labels_they_are_shown(
         evaluation, on="clip_id", how="semi"
     )
     monkeypatch.setattr(catalog, "truth", lambda name: known)
+    monkeypatch.setattr(judging, "judge_process", lambda: judge)  # in this process, which knows no more
     assert asdbench("run", "baseline-mse", "--data", "both", "--machines", "bandsaw", "fan", *QUICK) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "no test clip of machine type 'fan' of data set 'both' (dev subset) has a known label" in said

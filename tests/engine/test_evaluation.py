@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from asdbench.data.sets import catalog
-from asdbench.engine.evaluation import NoLabels, _judge, evaluate, judge_sections, labeled_clips, result_key
+from asdbench.engine.evaluation import NoLabels, evaluate, judge_sections, labeled_clips, result_key
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.judge import judge_section
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.engine.versions import installed
 from asdbench.errors import InputError
@@ -46,8 +47,8 @@ def test_half_widths_are_over_recordings_where_they_are_known() -> None:
         "domain": np.repeat(["source", "target"], 40),
     }
     recordings = np.repeat(np.arange(16), 5).astype(str).tolist()
-    known = _judge(pl.DataFrame(columns | {"recording": recordings}), {}, OFFICIAL)
-    unknown = _judge(pl.DataFrame(columns | {"recording": [None] * 80}), {}, OFFICIAL)
+    known = judge_section(pl.DataFrame(columns | {"recording": recordings}), {}, OFFICIAL)
+    unknown = judge_section(pl.DataFrame(columns | {"recording": [None] * 80}), {}, OFFICIAL)
     assert known.official == unknown.official
     for metric in ("auc_source", "pauc"):
         assert known.half_width[metric] > 1.5 * unknown.half_width[metric]

@@ -236,9 +236,15 @@ def run_prepared(
 ) -> Outcome:
     """Run a task and see that its results are stored; every process of the runtime's group calls this."""
     from asdbench.engine.jobs import job_label
-    from asdbench.engine.run_task import run_task
+    from asdbench.engine.run_task import run_isolated_task
 
-    failed = run_task(task, runtime, store, checkpoint_epochs=context.checkpoint_epochs)
+    failed = run_isolated_task(
+        task,
+        runtime,
+        store,
+        checkpoint_epochs=context.checkpoint_epochs,
+        workspaces=[context.workspace],
+    )
     outcome = outcome_of([(job_label(resolved.job), error) for resolved, error in failed])
     if outcome.kind == "ok" and runtime.is_rank_zero and not store.is_done(task):
         raise InfrastructureError(

@@ -26,7 +26,7 @@ import polars as pl
 
 from asdbench.data.digests import digest_of, new_hash, note_of, noted_digest, parsed_note, write_note
 from asdbench.data.feature_store import FeatureSpec, stored
-from asdbench.data.sets.catalog import DataSet
+from asdbench.data.sets.catalog import DataSet, paths_name, stored_clips
 from asdbench.errors import InfrastructureError, InputError
 from asdbench.io.files import read_json
 from asdbench.io.storage import Storage
@@ -164,7 +164,8 @@ def _publish_registration(data: DataSet, storage: Storage | None) -> list[Publis
     home, folder = data.workspace.home, f"data/{data.name}"
     record = read_json(home / folder / "dataset.json")
     published = []
-    for name in (f"{folder}/{record['clips']}", f"{folder}/dataset.json"):  # the record last, as in a home
+    names = (record["clips"], paths_name(record["clips"]), "dataset.json")  # the record last, as in a home
+    for name in (f"{folder}/{each}" for each in names):
         content = (home / name).read_bytes()
         if storage is not None and not _holds(storage, name, content):
             storage.write(name, content)
@@ -252,7 +253,7 @@ def _check_buildable(file: Published, storage: Storage, place: Path) -> None:
         if stored(place / file.name) is not None:
             return
         record = read_json(place / "data" / file.data / "dataset.json")
-        clips = pl.read_parquet(place / "data" / file.data / record["clips"])
+        clips = stored_clips(place / "data" / file.data, record["clips"])
         type_clips = clips.filter(pl.col("machine_type") == file.machine_type)
         expected = type_clips.select("path", "size_bytes", "mtime_ns").iter_rows()
         if all(_stands(Path(record["root"]) / path, *rest) for path, *rest in expected):

@@ -105,7 +105,9 @@ def remove(removal: DataRemoval) -> None:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(removal.recordings)
         (removal.registration / "dataset.json").unlink(missing_ok=True)
-        shutil.rmtree(removal.registration, ignore_errors=True)  # its tables, which nothing names any longer
+        # its tables, which nothing names any longer
+        shutil.rmtree(removal.registration, ignore_errors=True)
+        shutil.rmtree(removal.registration.parent.parent / "truth" / removal.name, ignore_errors=True)
     except OSError as error:
         raise InputError(
             f"cannot delete {str(error.filename)!r} ({error.strerror}); see that you may write there, then "

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from asdbench.driver.judge_process import judge_process
 from asdbench.engine.events import Failure
 from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, job_label
@@ -74,7 +75,7 @@ def judge(
                 if subset not in first.data.subsets(machine):
                     continue
                 try:
-                    result = evaluate(resolved, jobs_store, subset=subset, tuned=tuned)
+                    result = evaluate(resolved, jobs_store, subset=subset, tuned=tuned, judge=judge_process())
                 except NoLabels as error:
                     notes[str(error)] = None
                 except (InputError, DamagedFileError) as error:

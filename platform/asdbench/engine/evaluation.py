@@ -13,29 +13,34 @@ clips of each domain.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 
 import msgspec
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.data.sets.layouts import SUBSETS
 from asdbench.engine.decision_thresholds import decision_thresholds
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ALL_TYPES, ResolvedJob, key_of
+from asdbench.engine.judge import (
+    Judge,
+    JudgeRequest,
+    by_section,
+    judge,
+    official,
+    with_labels,
+)
+from asdbench.engine.judge import NoLabels as NoLabels
+from asdbench.engine.judge import labeled_clips as labeled_clips
 from asdbench.engine.platform_code import judging_code
 from asdbench.engine.pretrained import code_of
 from asdbench.engine.result_record import (
-    AlarmCount,
     ResultKeys,
     ResultRecord,
     SearchProvenance,
-    SectionMetrics,
     StoredThreshold,
     from_json,
     to_json,
@@ -44,22 +49,13 @@ from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components, join_members
 from asdbench.engine.task_records import TrainingRecord
 from asdbench.engine.versions import distinct, installed
-from asdbench.errors import InputError
 from asdbench.io.records import RecordError
 from asdbench.metrics import (
-    IN_DOMAIN,
     Rule,
-    decision_metrics,
-    section_half_widths,
-    section_metrics,
 )
 from asdbench.system import Fusion
 
 logger = logging.getLogger(__name__)
-
-
-class NoLabels(InputError):
-    """Scores that cannot be judged, since no test clip has a label: an evaluation subset's."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,15 @@ def judge_sections(resolved: ResolvedJob, store: JobStore, *, subset: str) -> di
     They are those of :func:`evaluate` by the rule of the data set, without what takes time: intervals and
     decisions. Raises as :func:`evaluate` does.
     """
-    judged = _judged(anomaly_scores(resolved, store), resolved, subset)
-    return {section: _official(rows, resolved.data.rule) for section, rows in _by_section(judged)}
+    judged = with_labels(_request(resolved, anomaly_scores(resolved, store), subset, {}), resolved.data)
+    return {section: official(rows, resolved.data.rule) for section, rows in by_section(judged)}
+
+
+def _request(
+    resolved: ResolvedJob, scores: pl.DataFrame, subset: str, thresholds: Mapping[str, StoredThreshold]
+) -> JudgeRequest:
+    limits = {m: stored.threshold for m, stored in thresholds.items() if stored.threshold is not None}
+    return JudgeRequest.from_scores(resolved.data, resolved.job.machine_type, subset, scores, limits)
 
 
 def evaluate(
@@ -128,13 +131,15 @@ def evaluate(
     *,
     subset: str | None = None,
     tuned: SearchProvenance | None = None,
+    judge: Judge = judge,
 ) -> Result:
     """Return the metrics of a scored job in a subset, from the store if they are stored.
 
     A stored record that does not fit is replaced. The default of ``subset`` is dev, or eval where no dev test
     clip of the machine type has a known label. With ``tuned`` the result is that of the search that chose the
-    settings, next to the one of a user's own choice. Raises :class:`NoLabels` where no test clip of the
-    machine type in that subset has a label, :class:`InputError` where the labels allow no metric.
+    settings, next to the one of a user's own choice. ``judge`` joins scores and labels, by default in this
+    process. Raises :class:`NoLabels` where no test clip of the machine type in that subset has a label,
+    :class:`InputError` where the labels allow no metric.
     """
     truth = truth_of_type(labeled_clips(resolved.data), resolved.job.machine_type)
     subset = subset or first_subset(truth)
@@ -147,11 +152,11 @@ def evaluate(
         except RecordError as error:
             logger.warning("the stored result is replaced: %s", error)
     scores = anomaly_scores(resolved, store)
-    judged = _judged(scores, resolved, subset)
     trainings = training_records(resolved, store).values()
     scorings = [store.scoring_record(key) for key in dict.fromkeys(p.scoring_key for p in resolved.parts)]
     scoring_seconds = sum(scoring.scoring_seconds for scoring in scorings)
     thresholds = decision_thresholds(resolved, scores)
+    sections = judge(_request(resolved, scores, subset, thresholds))
     record = ResultRecord(
         system=resolved.job.system,
         settings=resolved.configured.values(),
@@ -172,7 +177,7 @@ def evaluate(
             [installed(), *(each.versions for each in trainings), *(each.versions for each in scorings)]
         ),
         thresholds=thresholds,
-        sections={section: _judge(rows, thresholds, rule) for section, rows in _by_section(judged)},
+        sections=sections,
         hold_out_clips=scores.filter(pl.col("use") == "hold-out").height,
         parameters=sum(training.parameters for training in trainings),
         macs_per_clip=sum(scoring.macs_per_clip for scoring in scorings),
@@ -271,12 +276,6 @@ def labeled_types(data: DataSet, *, subset: str | None = None) -> list[str]:
     return sorted(labeled_clips(data, subset=subset)["machine_type"].unique())
 
 
-def labeled_clips(data: DataSet, *, subset: str | None = None) -> pl.DataFrame:
-    """Return the rows of the clip table whose label is known, with the label in ``anomaly``."""
-    clips = data.clips if subset is None else data.clips.filter(pl.col("subset") == subset)
-    return clips.join(catalog.truth(data), on="clip_id").sort("clip_id")
-
-
 def judged_scores(resolved: ResolvedJob, store: JobStore, *, subset: str | None = None) -> pl.DataFrame:
     """Return the scored test clips whose label is known: the columns of `labeled_clips` and ``score``."""
     return _with_labels(anomaly_scores(resolved, store), resolved.data, subset)
@@ -287,83 +286,6 @@ def _with_labels(scores: pl.DataFrame, data: DataSet, subset: str | None) -> pl.
     return labeled_clips(data, subset=subset).join(tested, on="clip_id").sort("clip_id")
 
 
-def _judged(scores: pl.DataFrame, resolved: ResolvedJob, subset: str) -> pl.DataFrame:
-    """Return what `judged_scores` does, from the fused scores; :class:`NoLabels` where that is nothing."""
-    judged = _with_labels(scores, resolved.data, subset)
-    if judged.is_empty():
-        raise NoLabels(
-            f"no test clip of machine type {resolved.job.machine_type!r} of data set "
-            f"{resolved.data.name!r}{resolved.data.suffix(subset)} has a known label, so its scores cannot "
-            f"be judged"
-        )
-    return judged
-
-
-def _by_section(judged: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    for (section,), rows in sorted(judged.group_by("section"), key=lambda item: str(item[0])):
-        yield str(section), rows
-
-
 def truth_of_type(labeled: pl.DataFrame, machine_type: str) -> pl.DataFrame:
     """Return the rows of one machine type."""
     return labeled.filter(pl.col("machine_type") == machine_type)
-
-
-def _judge(rows: pl.DataFrame, thresholds: Mapping[str, StoredThreshold], rule: Rule) -> SectionMetrics:
-    scores, anomalous, target = _arrays(rows)
-    return SectionMetrics(
-        official=_official(rows, rule),
-        in_domain=_in_domain(scores, anomalous, target) if rule.domains else {},
-        decisions={
-            method: _floats(decision_metrics(scores > stored.threshold, anomalous, target, rule=rule))
-            for method, stored in thresholds.items()
-            if stored.threshold is not None
-        },
-        false_alarms={
-            method: _false_alarms(rows, stored.threshold)
-            for method, stored in thresholds.items()
-            if stored.threshold is not None
-        },
-        half_width=_floats(
-            section_half_widths(
-                scores, anomalous, target, rule=rule, scale="textbook", groups=rows["recording"].to_list()
-            )
-        ),
-        clips=int(np.size(scores)),
-    )
-
-
-def _false_alarms(rows: pl.DataFrame, limit: float) -> dict[str, AlarmCount]:
-    """Return the false alarms among the normal clips of each domain."""
-    normal = rows.filter(~pl.col("anomaly")).with_columns(pl.col("domain").fill_null("source"))
-    return {
-        str(domain): AlarmCount(int((of_domain["score"] > limit).sum()), of_domain.height)
-        for (domain,), of_domain in sorted(normal.group_by("domain"), key=lambda item: str(item[0][0]))
-    }
-
-
-def _floats(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics as Python's floats, as JSON gives them back."""
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _official(rows: pl.DataFrame, rule: Rule) -> dict[str, float]:
-    return _floats(section_metrics(*_arrays(rows), rule=rule))
-
-
-def _arrays(rows: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return score, whether it is an anomaly, and whether it is of the target domain, of each clip."""
-    target = (rows["domain"] == "target").fill_null(False).to_numpy()
-    return rows["score"].to_numpy(), rows["anomaly"].to_numpy(), target
-
-
-def _in_domain(
-    scores: NDArray[np.float64], anomalous: NDArray[np.bool_], target: NDArray[np.bool_]
-) -> dict[str, float]:
-    """Return the metrics of each domain that has normal clips and anomalies of its own."""
-    metrics: dict[str, float] = {}
-    for domain in (False, True):
-        mask = target == domain
-        if mask.any() and 0 < anomalous[mask].sum() < mask.sum():
-            metrics |= section_metrics(scores[mask], anomalous[mask], target[mask], rule=IN_DOMAIN)
-    return _floats(metrics)

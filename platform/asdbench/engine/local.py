@@ -1,4 +1,4 @@
-"""Runs tasks one after another in this process, without Ray."""
+"""Runs tasks one after another in this process, without Ray, each in a thread that cannot read labels."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ import torch
 from asdbench.engine.events import Event, Failure, Report, TaskFinished, TaskReport
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import TrainingTask, job_label
-from asdbench.engine.run_task import run_task
+from asdbench.engine.run_task import run_isolated_task
 from asdbench.engine.runtime import Runtime
 from asdbench.io.storage import Storage
 
@@ -41,7 +41,7 @@ def _run(
         on_event(TaskReport(task.key, task.label, event))
 
     try:
-        failed = run_task(
+        failed = run_isolated_task(
             task, Runtime(device=device, report=report), store, checkpoint_epochs=checkpoint_epochs
         )
     except Exception as error:

@@ -20,10 +20,12 @@ from typing import Any, TypedDict, TypeVar, cast
 
 import torch
 
+from asdbench.data import feature_store
 from asdbench.data.loader import JobData
 from asdbench.engine import scoring, training
 from asdbench.engine.events import Note
 from asdbench.engine.fit_check import check_fit
+from asdbench.engine.guard import isolation, run_isolated
 from asdbench.engine.job_store import DamagedFileError, JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
 from asdbench.engine.module_state import ModuleState
@@ -36,11 +38,40 @@ from asdbench.engine.training import Checkpoint, TrainingOutcome
 from asdbench.engine.versions import installed
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import StorageError
+from asdbench.io.workspace import Workspace
 from asdbench.system import System
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+
+def run_isolated_task(
+    task: TrainingTask,
+    runtime: Runtime,
+    store: JobStore,
+    *,
+    checkpoint_epochs: int = 5,
+    workspaces: Sequence[Workspace] = (),
+) -> list[tuple[ResolvedJob, Exception]]:
+    """Run a task as `run_task` does, in a thread that cannot read labels; see `asdbench.engine.guard`.
+
+    Clips are looked up, and features that are missing are built, before that. ``workspaces`` are those with
+    registered data sets besides that of the task's data.
+    """
+    for resolved in task.jobs:
+        resolved.clips  # noqa: B018  # a fault of the recordings is named by their paths
+    for data, spec in {spec: (data, spec) for data, spec in task.first.features}.values():
+        feature_store.build(data, spec, device=runtime.device.type)
+    n_threads = torch.get_num_threads()
+
+    def run() -> list[tuple[ResolvedJob, Exception]]:
+        torch.set_num_threads(n_threads)  # what OpenMP keeps is of a thread
+        if runtime.device.index is not None:
+            torch.cuda.set_device(runtime.device)
+        return run_task(task, runtime, store, checkpoint_epochs=checkpoint_epochs)
+
+    return run_isolated(run, [task.first.data.workspace, *workspaces])
 
 
 def run_task(
@@ -295,6 +326,7 @@ def _score(resolved: ResolvedJob, trained: _Trained, runtime: Runtime, store: Jo
         scoring_seconds=scoring_seconds,
         clips_scored=scores.components.height,
         versions=installed(),
+        isolation=isolation(),
         macs_per_clip=scoring.macs_per_clip(scorer, resolved.clips, device=runtime.device),
         finished=now(),
     )

@@ -8,7 +8,7 @@ from asdbench.config import SettingValue
 from asdbench.engine.versions import Versions
 from asdbench.io.records import record_from_json, record_to_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _CURE = "remove the file, and the same 'asdbench run' makes it again"
 
 
@@ -93,6 +93,7 @@ class ScoringRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     clips_scored : number of clips
     versions : what scored them
     macs_per_clip : multiply-accumulates of scoring one clip
+    isolation : what kept the system from reading labels: ``"kernel"``, ``"python"`` or ``"none"``
     finished : when it ended, UTC, in ISO 8601
     """
 
@@ -103,6 +104,7 @@ class ScoringRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     clips_scored: int
     macs_per_clip: int
     versions: Versions
+    isolation: str
     finished: str
     schema_version: int = SCHEMA_VERSION
 

@@ -103,6 +103,7 @@ def _write_scores(resolved: ResolvedJob, store: JobStore, separation: float, emb
             scoring_seconds=5.0,
             clips_scored=len(ids),
             versions=installed(),
+            isolation="none",
             macs_per_clip=10_000_000 * len(resolved.job.system) ** 2,
             finished=_FINISHED,
         ),

@@ -180,7 +180,7 @@ def test_a_registration_keeps_no_outdated_tables(folder: Path, data_home: Path) 
     write_clip(folder / "fan" / NAMES[0], 99)
     catalog.add(Workspace.from_environment(), "mine", folder)
     after = set(stored(data_home))
-    assert len(before) == len(after) == 4
+    assert len(before) == len(after) == 5
     assert before & after == {"data/mine/dataset.json"}
 
 

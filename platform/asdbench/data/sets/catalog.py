@@ -2,9 +2,10 @@
 
 Conventions
 -----------
-A registration is the folder ``data/<name>/`` of the data home: ``dataset.json`` and the three Parquet tables
-that it names (clips, truth and fingerprints). The JSON file is written last and atomically: until then the
-old registration holds, whatever happens. Recordings stay in place and are only read.
+A registration is the folder ``data/<name>/`` of the data home: ``dataset.json`` and the tables that it names:
+clips, their paths and fingerprints, and in the folder ``truth/<name>/`` of the data home the truth (see
+``truth`` on how they are kept apart). The JSON file is written last and atomically: until then the old
+registration holds, whatever happens. Recordings stay in place and are only read.
 
 A registration by a version that knew clips by the bytes of their files is refused, with the command that
 registers the recordings again.
@@ -14,16 +15,17 @@ attributes, recording, channel policy) and nothing else: not file names, paths,
 times, labels or subsets, nor the domains of evaluation test clips, which come with the labels.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shlex
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -40,7 +42,14 @@ from asdbench.data.sets.clips import (
 )
 from asdbench.data.sets.entries import BadFile
 from asdbench.data.sets.layouts import SPLITS, SUBSETS, Layout
-from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_truth
+from asdbench.data.sets.truth import (
+    PATHS_SCHEMA,
+    TRUTH_SCHEMA,
+    load_private,
+    load_truth,
+    save_private,
+    save_truth,
+)
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.files import read_json, replacing, write_json
 from asdbench.io.workspace import Workspace
@@ -416,21 +425,21 @@ def _register(
     Without ``fingerprints``, those that the record names stay.
     """
     token = uuid.uuid4().hex[:12]
-    record = {**record, "clips": f"clips-{token}.parquet", "truth": f"truth-{token}.parquet"}
+    record = {**record, "clips": f"clips-{token}.parquet", "truth": f"../../truth/{name}/truth-{token}"}
     if fingerprints is not None:
-        record["fingerprints"] = f"fingerprints-{token}.parquet"
+        record["fingerprints"] = f"fingerprints-{token}"
     workspace.check_home()
     folder = workspace.home / "data" / name
     replaced = [path for path in _tables(workspace, name) if path.name != record["fingerprints"]]
-    tables = [folder / record["clips"], folder / record["truth"]]
+    tables = [folder / record["clips"], folder / record["truth"], folder / paths_name(record["clips"])]
     try:
         with replacing(tables[0]) as temporary:
-            clips.write_parquet(temporary)
+            clips.drop("path").write_parquet(temporary)
         if fingerprints is not None:
             tables.append(folder / record["fingerprints"])
-            with replacing(tables[-1]) as temporary:
-                fingerprints.write_parquet(temporary)
+            save_private(tables[-1], fingerprints)
         save_truth(tables[1], truth_table)
+        save_private(tables[2], clips.select(list(PATHS_SCHEMA)))
         write_json(folder / "dataset.json", record)
     except BaseException as error:
         _remove(tables)
@@ -481,10 +490,10 @@ def _states(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
 
 
 def _load(workspace: Workspace, name: str, record: _Record) -> DataSet:
-    path = workspace.home / "data" / name / record["clips"]
+    folder = workspace.home / "data" / name
     try:
-        clips = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        clips = stored_clips(folder, record["clips"])
+    except (OSError, InputError, pl.exceptions.PolarsError) as error:
         raise _damaged(name, error, record) from error
     if clips.schema != CLIP_SCHEMA:
         raise _damaged(name, f"its clip table has the columns {', '.join(clips.columns)}", record)
@@ -511,6 +520,42 @@ def _truth(workspace: Workspace, name: str) -> pl.DataFrame:
         return load_truth(workspace.home / "data" / name / record["truth"])
     except InputError as error:
         raise _damaged(name, error, record) from error
+
+
+def recording_places(workspace: Workspace, name: str) -> list[Path]:
+    """Return the folders and files that hold a data set's recordings and what describes them, resolved.
+
+    They are the folders of ``DataSet.root`` that hold clips, the root itself if clips are in no folder, and
+    the manifest; nothing for a damaged registration.
+    """
+    try:
+        record = _record(workspace, name)
+        first = _first_parts(workspace.home / "data" / name / paths_name(record["clips"]))
+    except (InputError, OSError, pl.exceptions.PolarsError):
+        return []
+    root = Path(record["root"]).resolve()
+    manifest = [Path(record["manifest"]).resolve()] if record["manifest"] else []
+    return [*(root / part for part in first), *manifest]
+
+
+@cache
+def _first_parts(paths: Path) -> list[str]:
+    """Return the folders of the root that hold clips; the name of the file tells its content."""
+    parts = load_private(paths, PATHS_SCHEMA, "table of paths")["path"].str.split("/")
+    return sorted({part[0] if len(part) > 1 else "" for part in parts.to_list()})
+
+
+@contextlib.contextmanager
+def hidden_paths() -> Iterator[None]:
+    """Let the clip tables of all loaded data sets have null as ``path``: a name may contain a label."""
+    tables = [(data, data.clips) for _, data in _loaded.values()]
+    for data, clips in tables:
+        object.__setattr__(data, "clips", clips.with_columns(path=pl.lit(None, pl.Utf8())))
+    try:
+        yield
+    finally:
+        for data, clips in tables:
+            object.__setattr__(data, "clips", clips)
 
 
 def changed_files(dataset: DataSet) -> list[str]:
@@ -627,7 +672,23 @@ def _tables(workspace: Workspace, name: str) -> list[Path]:
 
 
 def _table_names(record: _Record) -> list[str]:
-    return [record["clips"], record["truth"], record["fingerprints"]]
+    return [record["clips"], paths_name(record["clips"]), record["truth"], record["fingerprints"]]
+
+
+def paths_name(clips: str) -> str:
+    """Return the name of the file with the clips' paths, by the name of the clip table.
+
+    >>> paths_name("clips-1a2b.parquet")
+    'paths-1a2b'
+    """
+    return clips.removesuffix(".parquet").replace("clips-", "paths-", 1)
+
+
+def stored_clips(folder: Path, clips: str) -> pl.DataFrame:
+    """Return the clip table of that name in the folder of a registration, with the paths of recordings."""
+    paths = load_private(folder / paths_name(clips), PATHS_SCHEMA, "table of paths")
+    stored = pl.read_parquet(folder / clips).join(paths, on="clip_id", how="left", maintain_order="left")
+    return stored.select("clip_id", "path", pl.exclude("clip_id", "path"))
 
 
 def _remove(tables: Iterable[Path]) -> None:
@@ -640,7 +701,7 @@ def _previous_clips(workspace: Workspace, name: str, root: Path) -> pl.DataFrame
     try:
         dataset = load(workspace, name)
         table = workspace.home / "data" / name / _record(workspace, name)["fingerprints"]
-        fingerprints = pl.read_parquet(table)
+        fingerprints = load_private(table, FINGERPRINT_SCHEMA, "table of fingerprints")
     except (InputError, OSError, pl.exceptions.PolarsError):
         return None
     if dataset.root != root or fingerprints.schema != FINGERPRINT_SCHEMA:
