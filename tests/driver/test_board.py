@@ -15,8 +15,8 @@ from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.result_record import SearchProvenance
 from asdbench.report import row_weights
-from asdbench.report.compare import with_intervals
 from asdbench.report.leaderboard import display_metrics, rows
+from asdbench.report.score_intervals import with_intervals
 from asdbench.tracking.records import BoardEntry, Entry, ModelEntry, RowEntry
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from asdbench.errors import InputError
-from asdbench.report.compare import with_intervals
 from asdbench.report.report_data import collect, row_labels
 from asdbench.report.row_pairs import Pairs
+from asdbench.report.score_intervals import with_intervals
 from tests.report.made_up import leaderboard_rows, made_up, score
 
 FEW = "there are as few as 10 test clips of a domain of a machine type, so intervals are wide"

@@ -24,7 +24,6 @@ from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.result_record import ResultRecord
 from asdbench.engine.stored_results import current_results
 from asdbench.io.workspace import Workspace
-from asdbench.report.compare import with_intervals
 from asdbench.report.formatting import format_search
 from asdbench.report.leaderboard import (
     Part,
@@ -39,6 +38,7 @@ from asdbench.report.leaderboard import (
 from asdbench.report.leaderboard_note import leaderboard_note
 from asdbench.report.rendering import Row
 from asdbench.report.row_weights import COLUMNS as WEIGHTS_COLUMNS
+from asdbench.report.score_intervals import with_intervals
 
 if TYPE_CHECKING:
     from asdbench.tracking.mlflow_runs import Store

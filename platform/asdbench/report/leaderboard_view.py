@@ -17,7 +17,6 @@ from asdbench.engine.stored_results import current_results
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD, Rule
 from asdbench.report.chance_notes import low_auc_notes, low_aucs
-from asdbench.report.compare import with_intervals
 from asdbench.report.formatting import format_amount
 from asdbench.report.imported_results import imported_results, imported_rows
 from asdbench.report.interval_notes import kinds_of_types
@@ -27,6 +26,7 @@ from asdbench.report.leaderboard_table import markdown_table, terminal_table
 from asdbench.report.published_notes import published_results, standing_notes
 from asdbench.report.rendering import DisplayTable, Report, Row
 from asdbench.report.row_selectors import numbered
+from asdbench.report.score_intervals import with_intervals
 
 ALL_ROWS = Selection()
 

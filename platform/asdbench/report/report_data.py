@@ -19,7 +19,6 @@ from asdbench.metrics import DEFAULT_THRESHOLD
 from asdbench.metrics.bootstrap import SectionScores, bootstrap
 from asdbench.metrics.resampled import Resampled
 from asdbench.report.clip_errors import ClipError, ClipSound, clip_sound, worst_errors
-from asdbench.report.compare import BOOTSTRAP_SEED, ScoreIntervals, with_intervals
 from asdbench.report.figures.embeddings import EmbeddedType, project
 from asdbench.report.figures.overview import Differences
 from asdbench.report.figures.style import N_SERIES, shortened
@@ -28,6 +27,7 @@ from asdbench.report.leaderboard import rows, with_references
 from asdbench.report.published_notes import published_results
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import SeedJobs, TypeScores, row_jobs, row_trainings, type_scores
+from asdbench.report.score_intervals import BOOTSTRAP_SEED, ScoreIntervals, with_intervals
 
 _MOST_ROWS = 20  # of the leaderboard
 _RESAMPLES = 2000

@@ -19,12 +19,12 @@ from asdbench.engine.job_store import JobStore
 from asdbench.errors import InputError
 from asdbench.metrics.bootstrap import bootstrap, few_recordings, resampled_units
 from asdbench.metrics.resampled import Resampled
-from asdbench.report.compare import BOOTSTRAP_SEED, RunTables, run_tables, section_scores
 from asdbench.report.imported_results import row_tables
 from asdbench.report.leaderboard import row_key
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import row_jobs
 from asdbench.report.row_selectors import label
+from asdbench.report.score_intervals import BOOTSTRAP_SEED, RunTables, run_tables, section_scores
 
 ALL = "all"  # machine type of the line over all machine types
 TypeScores = Mapping[tuple[str, ...], Mapping[str, float]]

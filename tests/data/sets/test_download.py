@@ -34,7 +34,7 @@ from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.errors import InputError
 from asdbench.io import download as io_download
 from asdbench.io.workspace import Workspace
-from asdbench.report.compare import score_intervals
+from asdbench.report.score_intervals import score_intervals
 from tests.miniatures import MINIATURES, MiniatureClip, Written, write_miniature
 
 CLIP_FOLDERS = ("train", "test")
