@@ -13,7 +13,7 @@ from asdbench.data.audio import facts_or_reason
 from asdbench.data.sets import clips as clips_module
 from asdbench.data.sets.clips import CLIP_SCHEMA, index_folder
 from asdbench.data.sets.layouts import DOMAIN_FOLDERS
-from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_truth
+from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_private, save_truth
 from asdbench.errors import InputError
 
 NAMES = [
@@ -466,7 +466,7 @@ def test_the_truth_survives_the_disk_and_damage_is_told(tmp_path: Path) -> None:
     truth = index_folder(tmp_path / "set").truth
     save_truth(tmp_path / "truth.parquet", truth)
     assert load_truth(tmp_path / "truth.parquet").equals(truth)
-    truth.rename({"anomaly": "normal"}).write_parquet(tmp_path / "other.parquet")
+    save_private(tmp_path / "other.parquet", truth.rename({"anomaly": "normal"}))
     with pytest.raises(InputError, match="is not a truth table"):
         load_truth(tmp_path / "other.parquet")
     (tmp_path / "truth.parquet").write_bytes(b"PAR1")
