@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_truth
+from asdbench.data.sets.truth import TRUTH_SCHEMA, load_truth, save_private, save_truth
 from asdbench.errors import InputError
 
 TRUTH = pl.DataFrame({"clip_id": [3, 5], "anomaly": [True, False]}, schema=TRUTH_SCHEMA)
@@ -23,6 +23,6 @@ def test_a_missing_table_is_an_error_with_its_path(tmp_path: Path) -> None:
 
 
 def test_another_table_is_rejected(tmp_path: Path) -> None:
-    TRUTH.rename({"anomaly": "label"}).write_parquet(tmp_path / "truth.parquet")
+    save_private(tmp_path / "truth.parquet", TRUTH.rename({"anomaly": "label"}))
     with pytest.raises(InputError, match="is not a truth table: its columns are clip_id, label"):
         load_truth(tmp_path / "truth.parquet")

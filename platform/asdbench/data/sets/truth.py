@@ -53,7 +53,8 @@ def load_private(path: Path, schema: pl.Schema, kind: str) -> pl.DataFrame:
     try:
         table = pl.read_parquet(io.BytesIO(_inverted(path.read_bytes())))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"the {kind} {str(path)!r} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"the {kind} {str(path)!r} cannot be read: {reason}") from error
     if table.schema != schema:
         raise InputError(f"{str(path)!r} is not a {kind}: its columns are {', '.join(table.columns)}")
     return table
