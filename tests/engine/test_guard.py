@@ -195,7 +195,7 @@ def test_no_library_reads_labels_by_their_path(workspace: Workspace) -> None:
 
 def test_what_tells_labels_is_not_what_tasks_read(workspace: Workspace) -> None:
     places = label_places([workspace])
-    assert {workspace.home / "data", workspace.home / "truth"} < set(places)
+    assert {workspace.home / name for name in ("data", "truth", "imported")} < set(places)
     (data,) = {catalog.load(workspace, "tiny").root / "fan"}
     assert data in places
     with pytest.MonkeyPatch.context() as patch:

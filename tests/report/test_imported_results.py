@@ -1,7 +1,9 @@
 """Results of others: exported, imported, compared and checked."""
 
+import hashlib
 import json
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.report.ranks import load_ranks
 from asdbench.report.result_export import export_result
-from asdbench.report.result_folder import ResultFile, check_repository
+from asdbench.report.result_folder import ResultFile, check_repository, csv_paths, write_result_file
 from tests.commands import asdbench
 from tests.report.made_up import made_up
 
@@ -194,6 +196,120 @@ def test_an_edited_file_fails_the_check(result: Path, capsys: pytest.CaptureFixt
     assert any("valve_section_00_test.csv is missing" in problem for problem in problems)
     assert any(problem.startswith("tiny/empty: ") for problem in problems)
     assert "in 2 results" in captured.err
+
+
+def test_a_zip_with_a_file_twice_or_with_names_that_no_folder_takes_is_refused(
+    workspace: Workspace, result: Path, tmp_path: Path
+) -> None:
+    scores = result / "seed-0" / "anomaly_score_fan_section_00_test.csv"
+    for names, message in (
+        ([scores.name, scores.name], "twice; give a zip with each file once"),
+        (["a.csv/b.csv", "a.csv"], "is not a zip file that can be read"),
+        (["a" * 300 + ".csv"], "is not a zip file that can be read"),
+    ):
+        with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name in names:
+                archive.writestr(name, scores.read_text())
+        with pytest.raises(InputError, match=message):
+            import_result(tmp_path / "bad.zip", workspace, name="theirs", data="tiny")
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "bad.zip", "w", method) as archive:
+            archive.write(scores, scores.name)
+        damaged = bytearray((tmp_path / "bad.zip").read_bytes())
+        damaged[100:140] = bytes(40)
+        (tmp_path / "bad.zip").write_bytes(damaged)
+        with pytest.raises(InputError, match="is not a zip file that can be read"):
+            import_result(tmp_path / "bad.zip", workspace, name="theirs", data="tiny")
+
+
+def test_a_zip_of_an_exported_result_keeps_its_checksums_license_and_marks(
+    workspace: Workspace, result: Path, tmp_path: Path
+) -> None:
+    record = json.loads((result / "result.json").read_text())
+    (result / "result.json").write_text(json.dumps(record | {"marks": ["dev-tuned", "transductive"]}))
+    package = Path(shutil.make_archive(str(tmp_path / "theirs"), "zip", result.parent))
+    import_result(package, workspace, name="theirs", data="tiny")
+    board = load_leaderboard("tiny", workspace)
+    (row,) = [row for row in board.rows if row["system"] == "theirs"]
+    assert (row["imported"]["license"], row["imported"]["marks"]) == ("CC0", ["dev-tuned", "transductive"])
+    shown = board.to_markdown(), load_ranks("tiny", workspace).to_markdown()
+    assert all("dev-tuned" in text and "transductive" in text for text in shown)
+    path = result / "seed-0" / "anomaly_score_fan_section_00_test.csv"
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    package = Path(shutil.make_archive(str(tmp_path / "theirs"), "zip", result.parent))
+    with pytest.raises(InputError, match="anomaly_score_fan_section_00_test"):
+        import_result(package, workspace, name="others", data="tiny")
+
+
+def test_what_a_spreadsheet_writes_is_imported(workspace: Workspace, result: Path) -> None:
+    for path in (result / "seed-0").glob("*.csv"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    import_result(result / "seed-0", workspace, name="theirs", data="tiny")
+    compared = load_comparison("tiny", workspace, ["baseline-mse", "theirs"], seeds=[0], resamples=20)
+    assert compared.difference == 0
+
+
+def test_a_name_is_no_number_of_a_row_and_a_source_is_one_line(workspace: Workspace, result: Path) -> None:
+    with pytest.raises(InputError, match="not digits only"):
+        import_result(result, workspace, name="3", data="tiny")
+    with pytest.raises(InputError, match="has a line break or a control character"):
+        import_result(result, workspace, name="theirs", data="tiny", source="a\n| b |")
+
+
+def test_an_imported_result_that_does_not_fit_the_data_set_leaves_the_others_on_the_board(
+    workspace: Workspace, result: Path
+) -> None:
+    imported = import_result(result, workspace, name="theirs", data="tiny")
+    fewer = imported.folder / "seed-0" / "anomaly_score_fan_section_00_test.csv"
+    fewer.write_text("\n".join(fewer.read_text().splitlines()[1:]))
+    (imported.folder / "result.json").unlink()
+    write_result_file(imported.folder, "theirs", "tiny", ["dev"], seeds=range(3))
+    board = load_leaderboard("tiny", workspace)
+    assert {row["system"] for row in board.rows} == {"baseline-mse", "baseline-maha"}
+    assert any("theirs is left out" in note and "has no row for" in note for note in board.notes)
+
+
+def _rewritten(result: Path, **changed: object) -> list[str]:
+    """Return the problems of a result whose record has checksums of what is there, with values changed."""
+    files = {path: hashlib.sha256((result / path).read_bytes()).hexdigest() for path in csv_paths(result)}
+    record = json.loads((result / "result.json").read_text()) | {"files": files} | changed
+    (result / "result.json").write_text(json.dumps(record))
+    return check_repository(result.parents[2])[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seeds": [0, 0, 1, 2]}, "says the seeds 0, 0, 1, 2, and its files are in seed-0, seed-1, seed-2"),
+        ({"seeds": [0]}, "says the seeds 0, and its files are in seed-0, seed-1, seed-2"),
+        ({"subsets": ["test"]}, "there are dev and eval"),
+        ({"source": "a\x1b[31m"}, "has a line break or a control character"),
+    ],
+)
+def test_a_record_that_contradicts_its_files_fails_the_check(
+    changed: dict[str, object], message: str, result: Path
+) -> None:
+    (problem,) = _rewritten(result, **changed)
+    assert message in problem
+
+
+def test_files_that_contradict_each_other_fail_the_check(result: Path) -> None:
+    lone = result / "seed-1" / "anomaly_score_valve_section_00_test.csv"
+    lone.unlink()
+    problems = _rewritten(result)
+    assert any("seed-1 has other score files than seed-0" in problem for problem in problems)
+    assert any("valve_section_00_test.csv decides on what has no score" in problem for problem in problems)
+
+
+def test_the_check_does_not_follow_links(result: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("do not print\n")
+    path = result / "seed-0" / "anomaly_score_fan_section_00_test.csv"
+    path.unlink()
+    path.symlink_to(tmp_path / "secret.txt")
+    _, problems = check_repository(result.parents[2])
+    assert any("is a link; put the file itself there" in problem for problem in problems)
+    assert not any("do not print" in problem for problem in problems)
 
 
 def test_a_result_file_that_says_something_else_fails_the_check(result: Path) -> None:

@@ -33,7 +33,7 @@ from asdbench.io.workspace import Workspace
 T = TypeVar("T")
 Isolation = Literal["kernel", "python", "none"]
 
-_IN_HOME = ("data", "truth", "mlartifacts", "mlflow.db", "outbox")  # what tells labels
+_IN_HOME = ("data", "truth", "imported", "mlartifacts", "mlflow.db", "outbox")  # what tells labels
 _MADE_IN_HOME = ("store", "jobs", "weights", "logs")  # what a task may need, and make later
 _OF_PATHS = (  # audit events whose first arguments are paths
     *("open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink"),

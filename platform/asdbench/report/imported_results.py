@@ -6,6 +6,7 @@ as they came in ``imported/<data>/<name>/`` of the data home, in the layout of
 without such folders there is one run of unknown seed.
 """
 
+import lzma
 import shutil
 import statistics
 import tempfile
@@ -29,6 +30,7 @@ from asdbench.metrics import Rule, section_metrics, summary
 from asdbench.report.rendering import Row
 from asdbench.report.result_folder import (
     RESULT_FILE,
+    SEED_FOLDER,
     ResultFile,
     changed_files,
     check_name,
@@ -41,6 +43,16 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 200_000_000
 _MOST_FILES = 20_000
+_BROKEN_ZIP = (  # what reading a damaged zip, or writing what it holds, raises
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,8 @@ def import_result(
     name, data
         The name that the row has, and the name of a registered data set.
     source, license
-        Where the scores come from, and how they may be used.
+        Where the scores come from, and how they may be used; by default as a ``result.json`` beside the files
+        says. Its marks are kept.
     replace
         Whether an imported result of that name is replaced.
 
@@ -98,7 +111,7 @@ def import_result(
         )
     sections, _ = truth_of(data, workspace)
     with _opened(source_path) as opened:
-        _check_own_record(opened)
+        own = _own_record(opened)
         runs = _runs(opened)
         subsets = _check_runs(runs, sections)
         workspace.check_home()
@@ -107,7 +120,14 @@ def import_result(
             written = Path(temporary) / name
             seeds = _copy(runs, written)
             record = write_result_file(
-                written, name, data, subsets, seeds=seeds, source=source, license=license
+                written,
+                name,
+                data,
+                subsets,
+                seeds=seeds,
+                source=source or (own.source if own else None),
+                license=license or (own.license if own else None),
+                marks=own.marks if own else (),
             )
             if target.exists():
                 target.rename(Path(temporary) / "replaced")
@@ -133,14 +153,23 @@ def imported_results(workspace: Workspace, data: str) -> tuple[list[Imported], l
     return results, notes
 
 
-def imported_rows(results: Sequence[Imported], data: DataSet, *, subset: str, by_type: bool) -> list[Row]:
-    """Return the rows of imported results on a subset, as `asdbench.report.leaderboard.rows` has them."""
-    return [
-        row
-        for result in results
-        if subset in result.record.subsets
-        for row in _rows(result, data, subset, by_type)
-    ]
+def imported_rows(
+    results: Sequence[Imported], data: DataSet, *, subset: str, by_type: bool
+) -> tuple[list[Row], list[str]]:
+    """Return the rows of imported results on a subset, and notes on those that do not fit the data set.
+
+    The rows are as `asdbench.report.leaderboard.rows` has them. A result does not fit, for example, if clips
+    were added to the data set after it was imported.
+    """
+    rows: list[Row] = []
+    notes = []
+    for result in results:
+        if subset in result.record.subsets:
+            try:
+                rows += list(_rows(result, data, subset, by_type))
+            except InputError as error:
+                notes.append(f"the imported result {result.record.name} is left out: {error}")
+    return rows, notes
 
 
 def run_tables_of(
@@ -222,6 +251,7 @@ def _rows(result: Imported, data: DataSet, subset: str, by_type: bool) -> Iterat
                 "source": result.record.source,
                 "license": result.record.license,
                 "folder": str(result.folder),
+                "marks": list(result.record.marks),
             },
         }
 
@@ -258,17 +288,23 @@ def _opened(path: Path) -> Iterator[Path]:
 
 
 def _unzip(path: Path, folder: Path) -> None:
-    """Write the CSV files of a zip as regular files into a folder."""
+    """Write the CSV files of a zip, and ``result.json``, as regular files into a folder."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if member.filename.endswith(".csv")]
+            members = [
+                member
+                for member in archive.infolist()
+                if member.filename.endswith(".csv") or PurePosixPath(member.filename).name == RESULT_FILE
+            ]
             _check_members(path, members)
             for member in members:
                 file = folder / member.filename
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as content:
                     _write(file, content.read(_MOST_BYTES + 1), path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except InputError:
+        raise
+    except _BROKEN_ZIP as error:
         raise InputError(f"{str(path)!r} is not a zip file that can be read ({error})") from error
 
 
@@ -277,6 +313,14 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
         parts = PurePosixPath(member.filename.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in member.filename:
             raise InputError(f"{str(path)!r} has the path {member.filename!r}, which leads out of the zip")
+    names = [member.filename for member in members]
+    twice = (
+        next((name for name in names if names.count(name) > 1), None)
+        if len(set(names)) < len(names)
+        else None
+    )
+    if twice is not None:
+        raise InputError(f"{str(path)!r} has {twice!r} twice; give a zip with each file once")
     if len(members) > _MOST_FILES or sum(member.file_size for member in members) > _MOST_BYTES:
         raise InputError(
             f"{str(path)!r} is too large: its CSV files may be {_MOST_FILES:,} with {_MOST_BYTES // 10**6} MB"
@@ -289,20 +333,23 @@ def _write(file: Path, content: bytes, archive: Path) -> None:
     file.write_bytes(content)
 
 
-def _check_own_record(folder: Path) -> None:
-    """Raise :class:`InputError` if a folder has checksums of its own, and a file that differs from them."""
-    if (folder / RESULT_FILE).exists():
-        problems = changed_files(folder, read_result_file(folder))
+def _own_record(folder: Path) -> ResultFile | None:
+    """Return what the only ``result.json`` in a folder says; ``None`` if there is not exactly one.
+
+    Raises :class:`InputError` if one has checksums that differ from a file.
+    """
+    records = [(path, read_result_file(path.parent)) for path in sorted(folder.rglob(RESULT_FILE))]
+    for path, record in records:
+        problems = changed_files(path.parent, record)
         if problems:
-            raise InputError(f"{str(folder)!r}: {problems[0]}; get the result again, or remove {RESULT_FILE}")
+            raise InputError(f"{str(path)!r}: {problems[0]}; get the result again, or remove {RESULT_FILE}")
+    return records[0][1] if len(records) == 1 else None
 
 
 def _runs(folder: Path) -> dict[int | None, Path]:
     """Return the folders with score files by seed; the key of a single run of unknown seed is ``None``."""
     folders = sorted({path.parent for path in folder.rglob("anomaly_score_*.csv")})
-    seeds = {
-        int(path.name[5:]): path for path in folders if path.name[:5] == "seed-" and path.name[5:].isdecimal()
-    }
+    seeds = {int(path.name[5:]): path for path in folders if SEED_FOLDER.fullmatch(path.name)}
     if folders and len(seeds) == len(folders) and len({path.parent for path in folders}) == 1:
         return dict(sorted(seeds.items()))
     if len(folders) == 1:

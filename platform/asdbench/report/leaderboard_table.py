@@ -383,7 +383,8 @@ def choice_labels(row: Row) -> list[str]:
     """Return what is not alike for all rows: labels that chose settings, and test clips that were learned."""
     labels = [format_search(row["tuned"]), *_score_labels(row)] if row.get("tuned") else []
     labels += [CHOSEN_ON_LABELS] if row.get("chosen_on_labels") else []
-    return [*labels, TRANSDUCTIVE] if row.get("transductive") else labels
+    labels += [TRANSDUCTIVE] if row.get("transductive") else []
+    return labels + ((row.get("imported") or {}).get("marks") or [])
 
 
 def _score_labels(row: Row) -> list[str]:

@@ -131,7 +131,8 @@ def load_leaderboard(
         table = [row | {"half_width_over": kinds[row["machine_type"]]} for row in table]
     imported, of_imported = imported_results(workspace, name)
     notes += of_imported
-    others = imported_rows(imported, data, subset=subset, by_type=by_type)
+    others, unfit = imported_rows(imported, data, subset=subset, by_type=by_type)
+    notes += unfit
     table = with_imported(table, others, machine_types=labeled, by_type=by_type, rule=data.rule)
     if reference:
         published, of_published = published_results(data, labeled, subset)

@@ -337,7 +337,7 @@ def _values(
 def _rows(path: Path) -> Iterable[tuple[int, str, str]]:
     """Yield line number, name and value of each row that is not blank."""
     try:
-        with path.open(encoding="utf-8", newline="") as text:
+        with path.open(encoding="utf-8-sig", newline="") as text:  # a mark that spreadsheets write is no text
             reader = csv.reader(text)
             for fields in reader:
                 if not fields:

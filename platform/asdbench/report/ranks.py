@@ -38,6 +38,7 @@ _MOST_ROWS = 20
 _FEW_TYPES = 5
 _WIDTH = 49  # of the diagram on a terminal, in characters
 _FIGURE_KINDS = ("png", "svg", "pdf")
+_MARKS = ("reference", "imported", "chosen_on_labels", "transductive", "other_versions", "subset")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -50,7 +51,7 @@ class Ranks(Report):
     Attributes
     ----------
     rows : one dict for each row, the best average rank first: ``number``, ``system``, ``settings``,
-        ``tuned``, ``reference`` as on the leaderboard, ``average_rank``, ``ranks`` (by machine type),
+        ``tuned``, ``reference`` and marks as on the leaderboard, ``average_rank``, ``ranks`` (by type),
         ``groups`` (letters that it shares with the rows that no test tells apart from it), ``p_value``
         (``None`` for the first row) and ``official_score``
     friedman : the test of whether any rows differ
@@ -235,7 +236,8 @@ def rank_rows(
     p_values = [None, *holm([wilcoxon(values[0], other) for other in values[1:]])]
     ranked = [
         {name: rows[index][name] for name in ("number", "system", "settings", "tuned")}
-        | {"reference": rows[index].get("reference"), "average_rank": average[place]}
+        | {name: rows[index].get(name) for name in _MARKS}
+        | {"average_rank": average[place]}
         | {"ranks": dict(zip(types, by_type[place].tolist(), strict=True))}
         | {"groups": [_LETTERS[n] for n, (first, last) in enumerate(grouped) if first <= place <= last]}
         | {"p_value": p_values[place], "official_score": rows[index]["official_score"]}

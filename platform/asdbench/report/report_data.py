@@ -247,6 +247,8 @@ def row_labels(table: Sequence[Row]) -> list[str]:
             parts.append("(dev-tuned)")
         if row.get("chosen_on_labels"):
             parts.append("(chosen on labels)")
+        if row.get("transductive"):
+            parts.append("(transductive)")
         if systems.count(row["system"]) > 1 and row["settings"]:
             parts.append(" ".join(format_settings(row["settings"])))
         labels.append(shortened(" ".join(parts), _LABEL_LENGTH))

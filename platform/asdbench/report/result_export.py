@@ -9,6 +9,7 @@ from asdbench.engine.job_store import JobStore
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import DEFAULT_THRESHOLD
+from asdbench.report.leaderboard_table import choice_labels
 from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.report.rendering import Row
 from asdbench.report.result_folder import check_name, write_result_file
@@ -71,7 +72,14 @@ def export_result(
             written = Path(temporary) / name
             _write_runs(row, written, workspace, data, threshold)
             write_result_file(
-                written, name, data, [board.subset], seeds=row["seeds"], source=source, license=license
+                written,
+                name,
+                data,
+                [board.subset],
+                seeds=row["seeds"],
+                source=source,
+                license=license,
+                marks=choice_labels(row),
             )
             written.rename(target)
     except OSError as error:

@@ -20,7 +20,10 @@ from asdbench.io.records import RecordError, record_from_json, record_to_json
 
 RESULT_FILE = "result.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_CSV = re.compile(r"(seed-[0-9]+/)?(anomaly_score|decision_result)_[^/]+\.csv")
+SEED_FOLDER = re.compile(r"seed-(0|[1-9][0-9]{0,17})")
+_CSV = re.compile(rf"({SEED_FOLDER.pattern}/)?(anomaly_score|decision_result)_[^/]+\.csv")
+_SUBSETS = ("dev", "eval")
+_MOST_SHOWN = 10  # of the problems of one file
 
 
 class ResultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +36,7 @@ class ResultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files : the SHA-256 of each CSV file, by path within the folder
     seeds : the seeds of its runs; empty for a single run of unknown seed
     source, license : where it comes from, and how it may be used
+    marks : what a reader must know before comparing it, such as that labels chose its settings
     """
 
     name: str
@@ -42,6 +46,7 @@ class ResultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seeds: tuple[int, ...] = ()
     source: str | None = None
     license: str | None = None
+    marks: tuple[str, ...] = ()
     schema_version: int = 1
 
     @property
@@ -55,10 +60,15 @@ def check_name(name: str) -> None:
 
     >>> check_name("Zhang_DKU_task2_1")
     """
-    if not NAME.fullmatch(name):
+    if not _is_name(name):
         raise InputError(
-            f"{name!r} cannot name a result; use up to 80 letters, digits, '-', '_', '.', as in Zhang_DKU"
+            f"{name!r} cannot name a result; use up to 80 letters, digits, '-', '_', '.', as in Zhang_DKU, "
+            f"and not digits only, which is the number of a row"
         )
+
+
+def _is_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and not name.isdecimal()
 
 
 def write_result_file(
@@ -70,10 +80,17 @@ def write_result_file(
     seeds: Iterable[int] = (),
     source: str | None = None,
     license: str | None = None,
+    marks: Iterable[str] = (),
 ) -> ResultFile:
-    """Write ``result.json`` for the CSV files in a folder, with their checksums."""
+    """Write ``result.json`` for the CSV files in a folder, with their checksums.
+
+    Raises :class:`InputError` if ``source`` or ``license`` has a line break or a control character.
+    """
+    for text in filter(None, (source, license)):
+        if not text.isprintable():
+            raise InputError(f"{text!r} has a line break or a control character; write it in one plain line")
     files = {path: _sha256(folder / path) for path in csv_paths(folder)}
-    record = ResultFile(name, data, tuple(subsets), files, tuple(seeds), source, license)
+    record = ResultFile(name, data, tuple(subsets), files, tuple(seeds), source, license, tuple(marks))
     (folder / RESULT_FILE).write_bytes(record_to_json(record))
     return record
 
@@ -144,12 +161,38 @@ def _problems(folder: Path) -> list[str]:
         )
         if value != expected
     ]
-    if not NAME.fullmatch(record.name):
-        problems.append(f"{record.name!r} cannot name a result")
-    problems += [f"{path} is no score or decision file" for path in record.files if not _CSV.fullmatch(path)]
+    problems += _problems_of_record(record)
+    links = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink()]
+    if links or folder.is_symlink():  # what a link points to may be anything; it is not read
+        return problems + [f"{path} is a link; put the file itself there" for path in links or ["the folder"]]
     problems += changed_files(folder, record)
     for run in record.run_folders:
         problems += _problems_of_run(folder / run)
+    scored = {
+        run: {path.name for path in (folder / run).glob("anomaly_score_*.csv")} for run in record.run_folders
+    }
+    first = record.run_folders[0]
+    return problems + [
+        f"{run} has other score files than {first}" for run, names in scored.items() if names != scored[first]
+    ]
+
+
+def _problems_of_record(record: ResultFile) -> list[str]:
+    """Return what ``result.json`` says that cannot be, of its own."""
+    problems = [] if _is_name(record.name) else [f"{record.name!r} cannot name a result"]
+    problems += [f"{path} is no score or decision file" for path in record.files if not _CSV.fullmatch(path)]
+    listed = {path.rpartition("/")[0] or "." for path in record.files}
+    if set(record.run_folders) != listed or len(set(record.seeds)) != len(record.seeds):
+        seeds = ", ".join(map(str, record.seeds)) or "none"
+        problems.append(
+            f"{RESULT_FILE} says the seeds {seeds}, and its files are in {', '.join(sorted(listed))}"
+        )
+    if not record.subsets or not set(record.subsets) <= set(_SUBSETS):
+        problems.append(f"{RESULT_FILE} says subsets {list(record.subsets)}; there are dev and eval")
+    texts = (record.source or "", record.license or "", *record.marks)
+    problems += [
+        f"{text!r} has a line break or a control character" for text in texts if not text.isprintable()
+    ]
     return problems
 
 
@@ -158,6 +201,12 @@ def _problems_of_run(folder: Path) -> list[str]:
     scored = sorted(folder.glob("anomaly_score_*.csv"))
     if not scored:
         return [f"{folder.name or '.'} has no file anomaly_score_*.csv"]
+    names = {path.name.replace("anomaly_score", "decision_result", 1) for path in scored}
+    problems += [
+        f"{path.name} decides on what has no score"
+        for path in sorted(folder.glob("decision_result_*.csv"))
+        if path.name not in names
+    ]
     for path in scored:
         clips, of_scores = _rows(path)
         problems += of_scores
@@ -175,7 +224,7 @@ def _rows(path: Path, *, is_decision: bool = False) -> tuple[set[str], list[str]
     clips: set[str] = set()
     problems: list[str] = []
     try:
-        with path.open(encoding="utf-8", newline="") as text:
+        with path.open(encoding="utf-8-sig", newline="") as text:
             rows = list(csv.reader(text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return clips, [f"{path.name} cannot be read as CSV text ({error})"]
@@ -187,7 +236,10 @@ def _rows(path: Path, *, is_decision: bool = False) -> tuple[set[str], list[str]
         elif fields[0] in clips:
             problems.append(f"{path.name} line {line}: {fields[0]!r} has a row already")
         clips.add(fields[0])
-    return clips, problems
+    more = len(problems) - _MOST_SHOWN
+    return clips, problems[:_MOST_SHOWN] + (
+        [f"{path.name}: {more} more lines like these"] if more > 0 else []
+    )
 
 
 def _is_value(text: str, is_decision: bool) -> bool:
