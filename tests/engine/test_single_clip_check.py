@@ -162,3 +162,9 @@ def test_an_extreme_score_does_not_widen_what_is_allowed() -> None:
     every = np.append(np.random.default_rng(0).normal(size=50), 1e6)
     with pytest.raises(InputError, match="of 8 of 8 clips"):
         check_component(System, "distance", every[:8] + 0.1, every[:8], every)
+
+
+def test_a_constant_that_is_added_to_all_scores_does_not_widen_what_is_allowed() -> None:
+    every = 1e12 + np.linspace(0, 1e4, 100)
+    with pytest.raises(InputError, match="differs"):
+        check_component(System, "distance", every[:8] + 1e6, every[:8], every)

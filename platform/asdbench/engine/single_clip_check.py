@@ -32,6 +32,8 @@ from asdbench.system import System
 N_TEST, N_HOLD_OUT = 6, 2  # clips that are scored again
 _SPREAD_SHARE = 0.01  # of the distance between the quartiles
 _ULPS = 16  # of float32, about the score: where all scores are nearly equal, only rounding tells them apart
+_ROUNDED_SHARE = 0.05  # at most, of the same distance: a constant that is added to all scores excuses no more
+_LEAST_ULPS = 2
 
 
 def check_single_clips(
@@ -131,7 +133,8 @@ or over earlier batches, and give torch.cdist compute_mode='donot_use_mm_for_euc
 needs the other test clips, set transductive = True on the class; its results are then marked as transductive
     """
     low, high = np.quantile(every, [0.25, 0.75])
-    rounding = _ULPS * np.finfo(np.float32).eps * np.abs(together)
+    ulp = np.finfo(np.float32).eps * np.abs(together)
+    rounding = np.minimum(_ULPS * ulp, np.maximum(_ROUNDED_SHARE * (high - low), _LEAST_ULPS * ulp))
     differs = np.abs(alone - together) > np.maximum(_SPREAD_SHARE * (high - low), rounding)
     if differs.any():
         worst = np.abs(alone - together).max()
