@@ -60,6 +60,7 @@ def test_a_row_that_was_exported_and_imported_does_not_differ_from_itself(
         assert rows["theirs"][key] == rows["baseline-mse"][key]
     assert (rows["theirs"]["tier"], rows["theirs"]["imported"]["source"]) == ("imported", "a letter")
     assert rows["theirs"]["number"] is not None
+    assert str(workspace.home) not in board.to_json() + board.to_csv()
     assert "theirs (imported)" in board.to_markdown()
     assert (
         "Imported, that is, scored elsewhere and judged here: theirs (a letter, CC0)." in board.to_markdown()

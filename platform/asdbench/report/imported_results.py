@@ -195,7 +195,7 @@ def run_tables_of(
 
 def row_tables(row: Row, data: DataSet, subset: str | None) -> list[dict[str, pl.DataFrame]]:
     """Return the judged clips of each run of an imported row, by machine type."""
-    folder = Path(row["imported"]["folder"])
+    folder = _folder(data.workspace, data.name) / row["system"]
     tables = run_tables_of(folder, read_result_file(folder).run_folders, data, subset or row["subset"])
     only = row.get("machine_type")
     return [{name: table for name, table in run.items() if only in (None, name)} for run in tables]
@@ -250,7 +250,6 @@ def _rows(result: Imported, data: DataSet, subset: str, by_type: bool) -> Iterat
             "imported": {
                 "source": result.record.source,
                 "license": result.record.license,
-                "folder": str(result.folder),
                 "marks": list(result.record.marks),
             },
         }

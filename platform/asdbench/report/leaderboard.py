@@ -251,8 +251,8 @@ def with_imported(
 ) -> list[Row]:
     """Return the rows with those of imported results added, in the order of `rows`.
 
-    Every row gets the keys ``tier`` and ``imported``, which is ``None`` or a dict of ``source``, ``license``
-    and ``folder``. What is not known of an imported result, such as times, is ``None``.
+    Every row gets the keys ``tier`` and ``imported``, which is ``None`` or a dict of ``source`` and
+    ``license``. What is not known of an imported result, such as times, is ``None``.
     """
     if not imported:
         return list(rows)
