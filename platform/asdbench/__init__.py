@@ -21,12 +21,17 @@ if TYPE_CHECKING:  # ``as`` makes the names public that are not in ``__all__``
     from asdbench.api.reports import leaderboard as leaderboard
     from asdbench.api.reports import ranks as ranks
     from asdbench.api.reports import scores as scores
+    from asdbench.api.result_folders import check_results as check_results
+    from asdbench.api.result_folders import export_results as export_results
+    from asdbench.api.result_folders import import_results as import_results
+    from asdbench.api.results import CheckedResults as CheckedResults
     from asdbench.api.results import Comparison as Comparison
     from asdbench.api.results import Counterpart as Counterpart
     from asdbench.api.results import DataSet as DataSet
     from asdbench.api.results import DataSets as DataSets
     from asdbench.api.results import Detector as Detector
     from asdbench.api.results import FuseResult as FuseResult
+    from asdbench.api.results import ImportedResult as ImportedResult
     from asdbench.api.results import Leaderboard as Leaderboard
     from asdbench.api.results import Ranks as Ranks
     from asdbench.api.results import Reproduction as Reproduction
@@ -106,10 +111,11 @@ _NAMES = {
     "asdbench.api.data": ("add_data", "add_demo_data", "data_sets"),
     "asdbench.api.models": ("export", "load"),
     "asdbench.api.reports": ("compare", "leaderboard", "ranks", "scores"),
+    "asdbench.api.result_folders": ("check_results", "export_results", "import_results"),
     "asdbench.api.results": (
-        "Comparison", "Counterpart", "DataSet", "DataSets", "Detector", "FuseResult", "Leaderboard", "Ranks",
-        "Reproduction", "RunResult", "Scores", "Settings", "Systems", "TuneResult", "TunedSystem",
-        "VerifiedWeights", "Weights",
+        "CheckedResults", "Comparison", "Counterpart", "DataSet", "DataSets", "Detector", "FuseResult",
+        "ImportedResult", "Leaderboard", "Ranks", "Reproduction", "RunResult", "Scores", "Settings",
+        "Systems", "TuneResult", "TunedSystem", "VerifiedWeights", "Weights",
     ),
     "asdbench.api.runs": ("Cluster", "fuse", "reproduce", "run", "tune"),
     "asdbench.api.systems": ("settings", "systems"),

@@ -81,6 +81,8 @@ def test_a_submission_of_one_run_is_imported_from_a_zip(
         archive.writestr("task2/theirs_task2_1/theirs.meta.yaml", "submission: {}")
     imported = import_result(package, workspace, name="theirs", data="tiny")
     assert imported.record.seeds == ()
+    assert "| tiny | theirs | dev | unknown | 4 |" in imported.to_markdown()
+    assert imported.frame.columns[:3] == ["data", "name", "subsets"]
     compared = load_comparison("tiny", workspace, ["baseline-mse", "theirs"], seeds=[1], resamples=50)
     assert compared.difference == 0
     of_all = load_comparison("tiny", workspace, ["baseline-mse", "theirs"], resamples=50)
@@ -197,6 +199,9 @@ def test_an_edited_file_fails_the_check(result: Path, capsys: pytest.CaptureFixt
     assert any("valve_section_00_test.csv is missing" in problem for problem in problems)
     assert any(problem.startswith("tiny/empty: ") for problem in problems)
     assert "in 2 results" in captured.err
+    checked = check_repository(repository)
+    assert (checked.n_results, checked.problems, checked.ok) == (2, problems, False)
+    assert f"| tiny/empty | {checked.rows[-1]['problem']} |" in checked.to_markdown()
 
 
 def test_a_zip_with_a_file_twice_or_with_names_that_no_folder_takes_is_refused(
@@ -276,7 +281,7 @@ def _rewritten(result: Path, **changed: object) -> list[str]:
     files = {path: hashlib.sha256((result / path).read_bytes()).hexdigest() for path in csv_paths(result)}
     record = json.loads((result / "result.json").read_text()) | {"files": files} | changed
     (result / "result.json").write_text(json.dumps(record))
-    return check_repository(result.parents[2])[1]
+    return check_repository(result.parents[2]).problems
 
 
 @pytest.mark.parametrize(
@@ -308,7 +313,7 @@ def test_the_check_does_not_follow_links(result: Path, tmp_path: Path) -> None:
     path = result / "seed-0" / "anomaly_score_fan_section_00_test.csv"
     path.unlink()
     path.symlink_to(tmp_path / "secret.txt")
-    _, problems = check_repository(result.parents[2])
+    problems = check_repository(result.parents[2]).problems
     assert any("is a link; put the file itself there" in problem for problem in problems)
     assert not any("do not print" in problem for problem in problems)
 
@@ -322,7 +327,7 @@ def test_a_result_file_that_says_something_else_fails_the_check(result: Path) ->
         ({key: value for key, value in record.items() if key != "files"}, "missing required field `files`"),
     ):
         (result / "result.json").write_text(json.dumps(changed))
-        _, problems = check_repository(result.parents[2])
+        problems = check_repository(result.parents[2]).problems
         assert any(message in problem for problem in problems), problems
 
 

@@ -12,17 +12,21 @@ from asdbench.driver.run_result import FuseResult, RunResult, TunedSystem, TuneR
 from asdbench.engine.detector import Detector
 from asdbench.report.clip_scores import Scores
 from asdbench.report.comparison import Comparison
+from asdbench.report.imported_results import ImportedResult
 from asdbench.report.leaderboard_view import Leaderboard
 from asdbench.report.ranks import Ranks
 from asdbench.report.reproduction import Counterpart, Reproduction
+from asdbench.report.result_folder import CheckedResults
 
 __all__ = [
+    "CheckedResults",
     "Comparison",
     "Counterpart",
     "DataSet",
     "DataSets",
     "Detector",
     "FuseResult",
+    "ImportedResult",
     "Leaderboard",
     "Ranks",
     "Reproduction",

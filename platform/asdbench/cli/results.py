@@ -92,13 +92,10 @@ def import_results(
     replace
         Replace an imported result of the same name.
     """
-    from asdbench.api.surroundings import results_of
+    from asdbench.api.result_folders import import_results as import_from
     from asdbench.report.formatting import format_amount
-    from asdbench.report.imported_results import import_result
 
-    imported = import_result(
-        path, results_of(), name=name, data=data, source=source, license=license, replace=replace
-    )
+    imported = import_from(path, name=name, data=data, source=source, license=license, replace=replace)
     n_runs = format_amount(len(imported.record.run_folders), "run")
     print_result(f"imported {name} on {data}: {n_runs}, {' and '.join(imported.record.subsets)} subset")
     print_line(f"'asdbench leaderboard --data {data}' shows it; 'asdbench compare' takes it by its name")
@@ -137,14 +134,12 @@ def export(
     license
         Under which license they may be used.
     """
-    from asdbench.api.surroundings import results_of
-    from asdbench.report.result_export import export_result
+    from asdbench.api.result_folders import export_results
 
-    written = export_result(
+    written = export_results(
         row,
-        results_of(),
         data=data,
-        folder=to,
+        to=to,
         name=name,
         subset=subset,
         threshold=threshold,
@@ -165,18 +160,18 @@ def check(folder: Path) -> None:
     folder
         Folder with results as DATA/NAME, or one that holds such a folder as results.
     """
+    from asdbench.api.result_folders import check_results
     from asdbench.report.formatting import format_amount
-    from asdbench.report.result_folder import check_repository
 
-    n_results, problems = check_repository(folder)
-    for problem in problems:
+    checked = check_results(folder)
+    for problem in checked.problems:
         print_result(problem)
-    if problems:
+    n_results = format_amount(checked.n_results, "result")
+    if not checked.ok:
         raise InputError(
-            f"{format_amount(len(problems), 'problem')} in {format_amount(n_results, 'result')}; export or "
-            f"restore what is listed"
+            f"{format_amount(len(checked.rows), 'problem')} in {n_results}; export or restore what is listed"
         )
-    print_line(f"{format_amount(n_results, 'result')}: no problem found")
+    print_line(f"{n_results}: no problem found")
 
 
 @results_app.command

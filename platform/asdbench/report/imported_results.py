@@ -27,7 +27,7 @@ from asdbench.engine.evaluation import labeled_clips
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import Rule, section_metrics, summary
-from asdbench.report.rendering import Row
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Report, Row
 from asdbench.report.result_folder import (
     RESULT_FILE,
     SEED_FOLDER,
@@ -56,13 +56,53 @@ _BROKEN_ZIP = (  # what reading a damaged zip, or writing what it holds, raises
 
 
 @dataclass(frozen=True)
-class Imported:
-    """An imported result: what its ``result.json`` says, and its folder."""
+class ImportedResult(Report):
+    """An imported result.
+
+    Attributes
+    ----------
+    record : what its ``result.json`` says
+    folder : where its files are in the data home
+    """
 
     record: ResultFile
     folder: Path
 
-    def tables(self, data: DataSet, *, subset: str) -> list[dict[str, pl.DataFrame]]:
+    @property
+    def rows(self) -> list[Row]:
+        """One dict: ``data``, ``name``, ``subsets``, ``seeds``, ``files`` (their number), ``source``,
+        ``license`` and ``folder``.
+        """
+        record = self.record
+        return [
+            {
+                "data": record.data,
+                "name": record.name,
+                "subsets": list(record.subsets),
+                "seeds": list(record.seeds),
+                "files": len(record.files),
+                "source": record.source,
+                "license": record.license,
+                "folder": str(self.folder),
+            }
+        ]
+
+    def tables(self) -> list[DisplayTable]:
+        """Return a table with one row."""
+        (row,) = self.rows
+        cells = [
+            row["data"],
+            row["name"],
+            " ".join(row["subsets"]),
+            " ".join(map(str, row["seeds"])) or "unknown",
+            str(row["files"]),
+            row["source"] or "",
+            row["license"] or "",
+        ]
+        names = ("data set", "name", "subset", "seeds", "files", "source", "license")
+        return [DisplayTable(list(map(Column, names)), [DisplayRow(cells)], "Imported result")]
+
+    def run_tables(self, data: DataSet, *, subset: str) -> list[dict[str, pl.DataFrame]]:
         """Return the judged clips of each run by machine type: those of `labeled_clips`, with ``score``."""
         return run_tables_of(self.folder, self.record.run_folders, data, subset)
 
@@ -76,7 +116,7 @@ def import_result(
     source: str | None = None,
     license: str | None = None,
     replace: bool = False,
-) -> Imported:
+) -> ImportedResult:
     """Store the submission CSV files in a folder or a zip as a result of a data set, wholly or not at all.
 
     Parameters
@@ -132,10 +172,10 @@ def import_result(
             if target.exists():
                 target.rename(Path(temporary) / "replaced")
             written.rename(target)
-    return Imported(record, target)
+    return ImportedResult(record, target)
 
 
-def imported_results(workspace: Workspace, data: str) -> tuple[list[Imported], list[str]]:
+def imported_results(workspace: Workspace, data: str) -> tuple[list[ImportedResult], list[str]]:
     """Return the imported results of a data set, and notes on those whose files have changed."""
     results, notes = [], []
     for path in sorted(_folder(workspace, data).glob(f"*/{RESULT_FILE}")):
@@ -149,12 +189,12 @@ def imported_results(workspace: Workspace, data: str) -> tuple[list[Imported], l
                 f"the imported result {path.parent.name} is left out: {problems[0]}; import it again"
             )
         else:
-            results.append(Imported(record, path.parent))
+            results.append(ImportedResult(record, path.parent))
     return results, notes
 
 
 def imported_rows(
-    results: Sequence[Imported], data: DataSet, *, subset: str, by_type: bool
+    results: Sequence[ImportedResult], data: DataSet, *, subset: str, by_type: bool
 ) -> tuple[list[Row], list[str]]:
     """Return the rows of imported results on a subset, and notes on those that do not fit the data set.
 
@@ -219,8 +259,8 @@ def _tables(
     }
 
 
-def _rows(result: Imported, data: DataSet, subset: str, by_type: bool) -> Iterator[Row]:
-    tables = result.tables(data, subset=subset)
+def _rows(result: ImportedResult, data: DataSet, subset: str, by_type: bool) -> Iterator[Row]:
+    tables = result.run_tables(data, subset=subset)
     metrics = [{name: _metrics(table, data.rule) for name, table in run.items()} for run in tables]
     machine_types = list(metrics[0])
     for names in [[name] for name in machine_types] if by_type else [machine_types]:

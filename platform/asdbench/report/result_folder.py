@@ -11,12 +11,15 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from asdbench.errors import InputError
 from asdbench.io.records import RecordError, record_from_json, record_to_json
+from asdbench.report.formatting import format_amount
+from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Report, Row
 
 RESULT_FILE = "result.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -123,8 +126,39 @@ def changed_files(folder: Path, record: ResultFile) -> list[str]:
     return problems
 
 
-def check_repository(folder: Path) -> tuple[int, list[str]]:
-    """Return the number of results in a results repository, and everything that is wrong with them.
+@dataclass(frozen=True)
+class CheckedResults(Report):
+    """What a check of a repository of results has found.
+
+    Attributes
+    ----------
+    n_results : the number of results that were checked
+    rows : one dict for each problem: ``result``, as ``data/name``, and ``problem``
+    """
+
+    n_results: int
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not self.rows
+
+    @property
+    def problems(self) -> list[str]:
+        """Each problem as a line that names its result."""
+        return [f"{row['result']}: {row['problem']}" for row in self.rows]
+
+    def tables(self) -> list[DisplayTable]:
+        """Return a table with a row for each problem."""
+        rows = [DisplayRow([row["result"], row["problem"]]) for row in self.rows]
+        caption = f"{format_amount(len(rows), 'problem')} in {format_amount(self.n_results, 'result')}."
+        columns = [Column("result", no_wrap=True), Column("problem")]
+        return [DisplayTable(columns, rows, "Checked results", caption)]
+
+
+def check_repository(folder: Path) -> CheckedResults:
+    """Return everything that is wrong with the results in a results repository.
 
     Parameters
     ----------
@@ -143,9 +177,8 @@ def check_repository(folder: Path) -> tuple[int, list[str]]:
         raise InputError(
             f"{str(folder)!r} holds no results; a result is a folder such as results/dcase2023/NAME"
         )
-    return len(results), [
-        f"{path.relative_to(base)}: {problem}" for path in results for problem in _problems(path)
-    ]
+    problems = ((path.relative_to(base).as_posix(), text) for path in results for text in _problems(path))
+    return CheckedResults(len(results), tuple({"result": path, "problem": text} for path, text in problems))
 
 
 def _problems(folder: Path) -> list[str]:
