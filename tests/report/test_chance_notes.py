@@ -30,3 +30,9 @@ def test_many_are_one_note_with_the_lowest() -> None:
         "AUC 8.0 % of type8 (mine) and AUC 9.0 % of type9 (mine) are"
     )
     assert low_auc_notes([]) == []
+
+
+def test_an_auc_of_several_seeds_is_named_once() -> None:
+    seeds = [LowAuc("auc_source", value, "fan (mine)") for value in (0.02, 0.01, 0.03)]
+    [note] = low_auc_notes(seeds)
+    assert note == "AUC source 1.0 % of fan (mine) is far below chance; are the labels swapped?"

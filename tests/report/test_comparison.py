@@ -1,3 +1,4 @@
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -5,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from asdbench.data.sets import catalog
 from asdbench.engine.result_record import SearchProvenance
@@ -12,6 +14,7 @@ from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.report import leaderboard_view
 from asdbench.report.comparison import Comparison, load_comparison, with_holm
+from asdbench.report.comparison_tables import comparison_tables
 from asdbench.report.official_evaluation import truth_of
 from asdbench.report.published import Reference
 from asdbench.report.ranks import load_ranks
@@ -178,3 +181,47 @@ def test_what_is_sure_is_corrected_for_the_number_of_differences() -> None:
     without = with_holm([overall, overall | {"p_value": None}])
     assert [line["p_holm"] for line in without] == [0.04, None]
     assert [line["is_sure"] for line in without] == [True, False]
+
+
+@pytest.mark.parametrize("n_others", [1, 2])
+def test_a_narrow_terminal_leaves_out_columns_and_breaks_no_word(n_others: int) -> None:
+    line = {
+        "score_a": 0.8343,
+        "score_b": 0.0828,
+        "difference": -0.7515,
+        "difference_low": -1.0,
+        "difference_high": -0.4727,
+        "difference_like_these_low": -1.0,
+        "difference_like_these_high": 0.9555,
+        "confidence": 0.95,
+        "p_value": 0.001,
+        "p_holm": 0.001,
+        "is_sure": True,
+        "seeds": [0, 1, 2],
+        "runs": 3,
+        "resampled": {"BearingFEMTO": "clips"},
+        "few_recordings": {},
+        "resamples": 100,
+    }
+    lines = [
+        line | {"machine_type": name, "systems": ["spectra-gauss", other]}
+        for other in ("spectra-knn", "baseline-mse")[:n_others]
+        for name in ("BearingFEMTO", "FanMIMII", "UAVPropeller", "all")
+    ]
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(*comparison_tables(lines, {}, "title"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for word in (
+        "-75.15",
+        "-100.00 to -47.27",
+        "difference",
+        "95 % interval,",
+        "spectra-knn",
+        "BearingFEMTO",
+    ):
+        assert word in text
+    assert "terminal is too narrow: " in " ".join(text.split())
+    assert "machines like these; --format csv has all columns." in " ".join(text.split()) or n_others == 2
+    wide = Console(width=200, file=io.StringIO(), color_system=None)
+    wide.print(*comparison_tables(lines, {}, "title"))
+    assert "too narrow" not in wide.file.getvalue()  # type: ignore[attr-defined]

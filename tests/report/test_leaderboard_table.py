@@ -117,7 +117,11 @@ def test_too_few_normals_are_told_in_place_of_false_alarms(suffix: str) -> None:
     counts = {f"test_normals{suffix}": None, f"test_false_alarms{suffix}": None}
     text = render([row(machine_type="fan", **thresholds, **counts)], format="markdown", title="Board") or ""
     assert "no threshold: 4 of 9" in text
-    assert "No threshold, N of M: too few normal clips are held out to set one" in text
+    told = "No threshold, N of M: too few normal clips are held out to set one"
+    assert told in text
+    console = Console(width=60, file=io.StringIO())
+    render([row(machine_type="fan", **thresholds, **counts)], format="table", title="Board", console=console)
+    assert told not in " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 
 def test_the_best_measured_value_is_bold_and_a_published_one_never() -> None:
@@ -169,3 +173,10 @@ def test_a_narrow_terminal_keeps_the_name_of_a_system_and_names_the_interval_tha
     said = " ".join(capsys.readouterr().out.split())
     assert "multitask-combined" in said
     assert "Not shown, as the terminal is too narrow: machines like these (95 %), parameters" in said
+    long = row("spectra-gauss-of-somebody-else", seeds=[0, 1, 2], **ends, **wide)
+    render([long], format="table", title="Board", console=console)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "spectra-gauss-of-somebody-else" in said
+    assert "55.00 to 65.00" in said
+    assert "too narrow: machines like these (95 %), " in said
+    assert "AUC, parameters" in said

@@ -309,5 +309,13 @@ def test_a_note_says_where_the_best_of_ours_stands() -> None:
     assert standing_notes(among(measured(score=0.9)))[0].endswith(
         "ahead of BEATs RDP+GeM 1-NN LDN/VarMin (65.70)"
     )
+    twin = measured("twin", 0.9)
+    assert standing_notes(among(measured(score=0.9), twin)) == [
+        "the best of ours, mine, has rank 1 of 10, ahead of BEATs RDP+GeM 1-NN LDN/VarMin (65.70)"
+    ]
+    level = [
+        {"system": name, "rank": 1, "tier": name, "official_score": 0.5} for name in ("ours", "imported")
+    ]
+    assert standing_notes(level) == ["the best of ours, ours, has rank 1 of 2, level with imported (50.00)"]
     assert standing_notes(among()) == []
     assert standing_notes(with_references([measured()], [], machine_types=DEV)) == []

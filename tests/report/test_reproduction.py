@@ -146,3 +146,29 @@ def test_what_does_not_exist_is_named() -> None:
     published = [r for r in references() if r.values]
     with pytest.raises(InputError, match="data set 'mine' has none of the machine types of the published"):
         check_machine_types(["pump"], published, "mine")
+
+
+def test_a_narrow_terminal_numbers_the_columns_and_cuts_no_name() -> None:
+    six = [Counterpart(f"system-{n}", "official baseline MSE", f"Multitask+GMM with {n}") for n in range(6)]
+    columns = published_columns(six, "dcase2023", subset="dev")
+    whole = [[record(name, seed, 1.0 - 0.1 * seed) for name in DEV for seed in (0, 1)] for _ in six]
+    lines = lines_of(columns, whole, machine_types=DEV, rule=OFFICIAL)
+    table = Reproduction("Table 2", "dcase2023", six, tuple(columns), (0, 1), "--preset report", lines)
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(*table.tables())
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= 80
+    shown = text.splitlines()
+    assert any(line.split() == ["criterion", *(f"({n})" for n in range(1, 7))] for line in shown)
+    assert {line.strip() for line in shown} > {*DEV, "Average"}
+    assert any(line.startswith("    ours, pAUC (source)") for line in shown)
+    assert "(1) Multitask+GMM with 0, (2) Multitask+GMM with 1, " in " ".join(text.split())
+    wide = Console(width=200, file=io.StringIO(), color_system=None)
+    wide.print(*table.tables())
+    assert "(1)" not in wide.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_caption_says_why_no_average_is_printed(table: Reproduction) -> None:
+    told = "No average over these machine types alone is printed."
+    assert told not in table.to_markdown()
+    assert reproduction([[record("fan", 0, 0.6)], []], ("fan",)).to_markdown().count(told) == 2

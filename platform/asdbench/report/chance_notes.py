@@ -48,12 +48,15 @@ def low_aucs(
 
 
 def low_auc_notes(found: Iterable[LowAuc]) -> list[str]:
-    """Return a note that names the lowest AUCs, none if there are none.
+    """Return a note that names the lowest AUCs, each at its lowest of several seeds; none if there are none.
 
     >>> low_auc_notes([LowAuc("auc_source", 0.081, "fan (mine)")])
     ['AUC source 8.1 % of fan (mine) is far below chance; are the labels swapped?']
     """
-    lowest = sorted(found, key=lambda low: (low.value, low))
+    by_name: dict[tuple[str, str], LowAuc] = {}
+    for low in sorted(found, key=lambda low: (low.value, low)):
+        by_name.setdefault((low.metric, low.of), low)
+    lowest = list(by_name.values())
     shown = [
         f"AUC{low.metric[3:].replace('_', ' ')} {100 * low.value:.1f} % of {low.of}"
         for low in lowest[:_N_EXAMPLES]

@@ -204,7 +204,7 @@ def _marks(rows: Sequence[Row], names: Sequence[str]) -> dict[str, str]:
     """Return what is to be known of rows: their settings where the short name lacks them, and their marks."""
     marks = {}
     for row, name in zip(rows, names, strict=True):
-        words = [label(row)] if label(row) != name else []
+        words = [f"row {label(row)}"] if label(row) != name else []
         words += [_published_words(row)] if is_published(row) else choice_labels(row)
         words += _imported_words(row) if row.get("imported") else []
         if words:

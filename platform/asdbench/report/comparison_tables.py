@@ -1,6 +1,7 @@
 """The tables of a comparison: of two rows one, of more rows one over all machine types and one of each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rich.text import Text
 
@@ -47,13 +48,38 @@ def _pair_table(lines: Lines, marks: Mapping[str, str], title: str) -> DisplayTa
         )
         for line in lines
     ]
-    columns = [Column("machine type"), *numeric(first, second, *_difference_headers(lines[0]))]
-    return DisplayTable(columns, rows, title, _caption([lines], marks))
+    columns = [
+        Column("machine type", no_wrap=True),
+        *numeric(first, second),
+        *_difference_columns(lines[0]),
+    ]
+    return _narrowing(DisplayTable(columns, rows, title, _caption([lines], marks)), [5])
 
 
-def _difference_headers(line: Row) -> tuple[str, ...]:
+def _difference_columns(line: Row) -> list[Column]:
     interval = f"{100 * line['confidence']:g} % interval"
-    return "difference", f"{interval}, these machines", "machines like these"
+    headers = "difference", f"{interval},\nthese machines", "machines\nlike these"
+    return [Column(header, "right", no_wrap=True) for header in headers]
+
+
+def _narrowing(table: DisplayTable, order: Sequence[int]) -> DisplayTable:
+    """Return a table that leaves out columns, in this order, where the terminal is too narrow."""
+    narrower = None
+    for count in range(len(order), 0, -1):
+        narrower = replace(_without(table, order[:count]), narrow=narrower)
+    return replace(table, narrow=narrower)
+
+
+def _without(table: DisplayTable, places: Sequence[int]) -> DisplayTable:
+    kept = [place for place in range(len(table.columns)) if place not in places]
+    names = ", ".join(table.columns[place].header.replace("\n", " ") for place in sorted(places))
+    return replace(
+        table,
+        columns=[table.columns[place] for place in kept],
+        rows=[replace(row, cells=[row.cells[place] for place in kept]) for row in table.rows],
+        caption=f"{table.caption} Not shown, as the terminal is too narrow: {names}; --format csv has all "
+        f"columns.",
+    )
 
 
 def _difference_cells(line: Row) -> tuple[str, str, str]:
@@ -89,9 +115,14 @@ def _overall_table(pairs: Sequence[Lines], marks: Mapping[str, str], title: str)
         )
         for line in overall
     ]
-    headers = (reference, "its score", *_difference_headers(first), "p-value (Holm)")
-    columns = [Column("row"), *numeric(*headers), Column("seeds")]
-    return DisplayTable(columns, rows, title, _caption(pairs, marks))
+    columns = [
+        Column("row"),
+        *numeric(reference, "its score"),
+        *_difference_columns(first),
+        Column("p-value\n(Holm)", "right", no_wrap=True),
+        Column("seeds", no_wrap=True),
+    ]
+    return _narrowing(DisplayTable(columns, rows, title, _caption(pairs, marks)), [7, 1, 5])
 
 
 def _types_table(pairs: Sequence[Lines]) -> DisplayTable:

@@ -52,6 +52,7 @@ class _Measure:
     cell: Callable[[Row], str]
     ranked_by: str | None = None
     is_optional: bool = False  # left out where the terminal is too narrow
+    is_kept_longer: bool = False  # left out after all other optional columns
 
 
 def render(
@@ -139,8 +140,12 @@ def terminal_table(rows: Sequence[Row], title: str, rule: Rule, *, n_dropped: in
 
 def _without_last_optional(measures: Sequence[_Measure], count: int) -> tuple[list[_Measure], list[_Measure]]:
     """Return the measures without the last ``count`` of the optional ones, and these."""
-    optional = [measure for measure in measures if measure.is_optional]
-    dropped = optional[len(optional) - count :]
+    optional = sorted(
+        (measure for measure in measures if measure.is_optional),
+        key=lambda measure: not measure.is_kept_longer,
+    )
+    last = optional[len(optional) - count :]
+    dropped = [measure for measure in measures if measure in last]
     return [measure for measure in measures if measure not in dropped], dropped
 
 
@@ -263,12 +268,19 @@ _PRINTED = _Measure(
 
 
 def _measures(rows: Sequence[Row]) -> list[_Measure]:
+    has_intervals = _has(rows, "official_score_low")
     measures = [
         _Measure("official score", _score_cell, "official_score"),
         *([] if _is_by_type(rows) or not _has(rows, "reference") else [_PRINTED]),
-        *(_intervals(rows) if _has(rows, "official_score_low") else []),
+        *(_intervals(rows) if has_intervals else []),
         *(
-            _Measure(METRIC_NAMES[metric], _percent_cell(metric), metric, is_optional=_has_tiers(rows))
+            _Measure(
+                METRIC_NAMES[metric],
+                _percent_cell(metric),
+                metric,
+                is_optional=has_intervals or _has_tiers(rows),
+                is_kept_longer=has_intervals,
+            )
             for metric in _metrics(rows)
         ),
         _Measure("seeds", lambda row: str(len(row["seeds"]) or MISSING), is_optional=_has_tiers(rows)),
@@ -443,12 +455,7 @@ def _caption(rows: Sequence[Row], rule: Rule, measures: Sequence[_Measure]) -> s
             "False alarms source and target (or test, without domains): the share of the normal test clips "
             "above the threshold, with the 95 % interval for the clips of one seed."
         )
-        sentences += _source_only_sentences(rows)
-    if any(row.get("threshold") is None and row.get("threshold_needed") for row in rows):
-        sentences.append(
-            "No threshold, N of M: too few normal clips are held out to set one; it takes M recordings, or M "
-            "clips where recordings are unknown."
-        )
+        sentences += _source_only_sentences(rows) + _no_threshold_sentences(rows)
     if "half-widths" in headers:
         sentences.append(
             f"Half-widths: of the 95 % jackknife intervals of {metrics} {_left_out_units(rows)}."
@@ -493,6 +500,15 @@ def _imported_sentences(rows: Sequence[Row]) -> list[str]:
         return []
     names = "; ".join(f"{name} ({source})" if source else name for name, source in sources.items())
     return [f"Imported, that is, scored elsewhere and judged here: {names}."]
+
+
+def _no_threshold_sentences(rows: Sequence[Row]) -> list[str]:
+    if not any(row.get("threshold") is None and row.get("threshold_needed") for row in rows):
+        return []
+    return [
+        "No threshold, N of M: too few normal clips are held out to set one; it takes M recordings, or M "
+        "clips where recordings are unknown."
+    ]
 
 
 def _source_only_sentences(rows: Sequence[Row]) -> list[str]:

@@ -67,7 +67,7 @@ def _of_other_types(count: int, challenge: str, subset: str) -> str:
 
 
 def standing_notes(rows: Sequence[Row]) -> list[str]:
-    """Return where the best of our rows stands among the ranked ones; nothing if nothing else has a rank.
+    """Return where the best of our rows stands among those of others; nothing if none of these has a rank.
 
     ``rows`` are those of :func:`asdbench.report.leaderboard.with_references`, for all machine types.
 
@@ -79,13 +79,16 @@ def standing_notes(rows: Sequence[Row]) -> list[str]:
     ['the best of ours, mine, has rank 2 of 2, behind theirs (70.00)']
     """
     ranked = [row for row in rows if row["rank"] is not None]
-    place = next((place for place, row in enumerate(ranked) if row["tier"] == "ours"), None)
-    if place is None or all(row["tier"] == "ours" for row in ranked):
+    own = next((row for row in ranked if row["tier"] == "ours"), None)
+    others = [row for row in ranked if row["tier"] != "ours"]
+    if own is None or not others:
         return []
-    above, below = ranked[:place], ranked[place + 1 :]
+    above = [row for row in others if row["rank"] < own["rank"]]
+    level = [row for row in others if row["rank"] == own["rank"]]
+    below = [row for row in others if row["rank"] > own["rank"]]
     words = [f"behind {_named(above[-1])}"] if above else []
+    words += [f"level with {_named(level[0])}"] if level else []
     words += [f"ahead of {_named(below[0])}"] if below else []
-    own = ranked[place]
     return [
         f"the best of ours, {own['system']}, has rank {own['rank']} of {len(ranked)}, {' and '.join(words)}"
     ]

@@ -158,8 +158,11 @@ class Reproduction(Report):
         return {name: round(100 * value, 2) for name, value in values.items() if value is not None}
 
     def tables(self) -> list[DisplayTable]:
-        """Return the tables for a terminal: printed values below ours; a narrow one leaves out spreads."""
-        return [self._table(rule, _stacked, narrow=_stacked_mean) for rule in self._rules()]
+        """Return the tables for a terminal: printed values below ours.
+
+        A narrow one leaves out spreads, a very narrow one numbers the columns too.
+        """
+        return [self._terminal_table(rule) for rule in self._rules()]
 
     def markdown_tables(self) -> list[DisplayTable]:
         """Return the tables with printed values in parentheses."""
@@ -168,18 +171,36 @@ class Reproduction(Report):
     def _rules(self) -> list[str]:
         return list(dict.fromkeys(line.rule for line in self.lines))
 
-    def _table(self, rule: str, cell: "_Format", *, narrow: "_Format | None" = None) -> DisplayTable:
+    def _terminal_table(self, rule: str) -> DisplayTable:
+        medium = replace(self._table(rule, _stacked_mean), narrow=self._numbered_table(rule))
+        return replace(self._table(rule, _stacked), narrow=medium)
+
+    def _numbered_table(self, rule: str) -> DisplayTable:
+        """Return a table with numbers for headers and the machine types on lines of their own."""
+        table = self._table(rule, _stacked_mean)
+        names = [f"({number}) {c.header or c.system}" for number, c in enumerate(self.counterparts, 1)]
+        numbers = (f"({number})" for number in range(1, len(names) + 1))
+        return replace(
+            table,
+            columns=[
+                Column("criterion", no_wrap=True),
+                *(Column(number, "right", no_wrap=True) for number in numbers),
+            ],
+            rows=list(_under_headings(table.rows)),
+            caption=f"{', '.join(names)}. {table.caption}",
+        )
+
+    def _table(self, rule: str, cell: "_Format") -> DisplayTable:
         lines = [line for line in self.lines if line.rule == rule]
         return DisplayTable(
             [
-                Column("machine type"),
+                Column("machine type", no_wrap=True),
                 Column("criterion", no_wrap=True),
                 *(Column(_broken(c.header or c.system), "right", no_wrap=True) for c in self.counterparts),
             ],
             list(_display_rows(lines, cell)),
             f"{self.title} on {self.data}, under the {rule} rule",
             self._caption(rule, cell),
-            narrow=self._table(rule, narrow) if narrow else None,
         )
 
     def _caption(self, rule: str, cell: "_Format") -> str:
@@ -190,6 +211,9 @@ class Reproduction(Report):
             f"and {cell.place} it the printed value.",
             "Average: the mean of all values by the rule; recomputed: that of the printed ones.",
         ]
+        averages = [line for line in self.lines if line.rule == rule and line.machine_type == _ALL]
+        if all(cell.printed is None for line in averages for cell in line.cells):
+            sentences.append("No average over these machine types alone is printed.")
         if rule == _IN_DOMAIN:
             sentences.append(
                 "The source prints one pAUC and does not say of which domain; it stands next to both."
@@ -387,6 +411,16 @@ def _average_rows(averages: Sequence[Line], cell: _Format) -> Iterator[DisplayRo
     published = averages[0].cells
     yield DisplayRow(["", "printed", *(format_percent(of_column.printed) for of_column in published)])
     yield DisplayRow(["", "recomputed", *(format_percent(of_column.recomputed) for of_column in published)])
+
+
+def _under_headings(rows: Sequence[DisplayRow]) -> Iterator[DisplayRow]:
+    """Yield the rows without their first column, whose names become rows of their own."""
+    for row in rows:
+        name, criterion, *cells = row.cells
+        if name:
+            heading = Text(str(name), style="underline")
+            yield DisplayRow([heading, *("" for _ in cells)], begins_section=True)
+        yield DisplayRow([f"  {criterion}", *cells], is_bold=row.is_bold)
 
 
 _PAUC_OF = {_SCORE: "pAUC (source)", _SCORE_TARGET: "pAUC (target)"}
