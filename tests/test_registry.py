@@ -593,7 +593,7 @@ def test_the_source_hash_covers_the_rest_of_a_systems_own_package(install: Insta
             del sys.modules[name]
         install("their_package.layers", f"WIDTH = {width}\n")
         hashes.add(hash_of(install, "from their_package.layers import WIDTH\n" + code("Theirs")))
-    assert len(hashes) == 1  # another package than the system's own: not followed
+    assert len(hashes) == 2  # a package beside the system's own
     for statement in (
         "from their_package.layers import WIDTH",
         "from . import layers",
@@ -614,6 +614,28 @@ def test_the_source_hash_covers_the_rest_of_a_systems_own_package(install: Insta
             hashes.add(registry.source_hash("theirs"))
             del importlib.metadata.entry_points(group=registry.ENTRY_POINTS)[:]  # type: ignore[attr-defined]
         assert len(hashes) == 2, statement
+
+
+def test_a_module_beside_a_system_cannot_import_data_for_it(install: Install) -> None:
+    install("their_helper", "from asdbench.data.sets import catalog\n")
+    install("theirs", "import their_helper\n" + code("Theirs"), theirs="theirs:Theirs")
+    with pytest.raises(InputError, match=r"imports asdbench.data.sets.* in their_helper"):
+        registry.get("theirs")
+
+
+def test_packages_beside_an_installed_system_are_not_read(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"theirs", "their_helper"} <= _rooms_of(install)
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    install("site-packages.theirs_too", code("Theirs"))
+    assert registry._own_rooms("theirs_too") == ("theirs_too",)
+
+
+def _rooms_of(install: Install) -> set[str]:
+    install("their_helper", "")
+    install("theirs", code("Theirs"))
+    return set(registry._own_rooms("theirs"))
 
 
 def test_the_platform_hash_covers_what_a_module_imports_of_asdbench(monkeypatch: pytest.MonkeyPatch) -> None:

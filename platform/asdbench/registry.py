@@ -116,7 +116,7 @@ def get(name: str) -> "type[System]":
     except (Exception, SystemExit) as error:
         line = _failing_line(error, origin.module)
         raise InputError(f"system {name!r} ({origin.place}) cannot be imported: {error!r}{line}") from error
-    for seen, code in source_code.code_of(origin.module, (origin.module.partition(".")[0],)):
+    for seen, code in source_code.code_of(origin.module, _own_rooms(origin.module)):
         for room in sorted(source_code.imported(code, source_code.package_of(seen), ("asdbench",))):
             if room == "asdbench" or source_code.is_within(room, _OPEN_ROOMS):
                 continue
@@ -656,12 +656,24 @@ def _provenance_flaw(system: "type[System]") -> str | None:
 def source_hash(name: str) -> str:
     """Return a hash of the code that a system's results depend on.
 
-    It covers the system's module, the modules of its own package that this imports, and the layers, back
-    ends, features and contract of asdbench that any of these import, as `asdbench.source_code` reads them: a
-    comment, a reworded docstring or message does not change it.
+    It covers the system's module, the modules of its own package and beside that package that this imports,
+    and the layers, back ends, features and contract of asdbench that any of these import, as
+    `asdbench.source_code` reads them: a comment, a reworded docstring or message does not change it.
     """
     first = get(name).__module__
-    return source_code.hash_of(first, (*_ROOMS_IN_SOURCE_HASH, first.partition(".")[0]))
+    return source_code.hash_of(first, (*_ROOMS_IN_SOURCE_HASH, *_own_rooms(first)))
+
+
+def _own_rooms(module: str) -> tuple[str, ...]:
+    """Return a system's top-level package and, unless it is installed among others', those beside it."""
+    top = module.partition(".")[0]
+    spec = _top_level_spec(top)
+    places = [] if spec is None else list(spec.submodule_search_locations or [str(spec.origin)])
+    folder = Path(places[0]).parent if places else None
+    if folder is None or folder.name in ("site-packages", "dist-packages"):
+        return (top,)
+    files = [*folder.glob("*.py"), *(path.parent for path in folder.glob("*/__init__.py"))]
+    return (top, *sorted({path.stem for path in files} - {top, "asdbench"}))
 
 
 @cache

@@ -34,7 +34,7 @@ from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
 
 PLUGIN = """
-import io, subprocess, sys
+import io, os, subprocess, sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,12 @@ ATTACKS = {
     "pyarrow": "import pyarrow; return of_table(decoded(pyarrow.memory_map(str(path('truth'))).read()))",
     "a process": "command = ['cat', str(path('truth'))]; "
     "return of_table(decoded(subprocess.run(command, capture_output=True, check=True).stdout))",
+    "an open folder": "folder = os.open(HOME, os.O_RDONLY); "
+    "file = os.open(path('truth').relative_to(HOME), os.O_RDONLY, dir_fd=folder); "
+    "return of_table(decoded(open(file, 'rb').read()))",
+    "an open folder from below": "folder = os.open(HOME / 'store', os.O_RDONLY); "
+    "inner = Path('..') / path('truth').relative_to(HOME); "
+    "return of_table(decoded(open(os.open(inner, os.O_RDONLY, dir_fd=folder), 'rb').read()))",
     "a moved file": "(HOME / 'truth').rename(HOME / 'store/here'); return of_table(decoded(b''))",
     "names of loaded clips": NAMES.format("data().clips.filter(split='test')"),
     "names of stored clips": "test = set(data().clips.filter(split='test')['clip_id']); "
@@ -201,6 +207,19 @@ def test_what_tells_labels_is_not_what_tasks_read(workspace: Workspace) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(data / "train"))
         assert data not in label_places([workspace])
+
+
+def test_a_folder_that_holds_labels_is_not_moved(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "deny_reading", lambda places: False)
+    moved = workspace.home.with_name("elsewhere")
+    with pytest.raises(PermissionError, match="tells labels"):
+        run_isolated(lambda: workspace.home.rename(moved), [workspace])
+    assert workspace.home.is_dir()
+    monkeypatch.chdir(workspace.home.parent)
+    Path("mine.txt").write_text("here")
+    assert run_isolated(Path("mine.txt").read_text, [workspace]) == "here"
 
 
 def test_an_interruption_ends_the_work(workspace: Workspace) -> None:

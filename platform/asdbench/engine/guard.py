@@ -39,6 +39,7 @@ _OF_PATHS = (  # audit events whose first arguments are paths
     *("open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink"),
     *("os.chmod", "os.truncate", "sqlite3.connect"),
 )
+_OF_MOVES = ("os.rename", "os.link")  # a folder that holds labels must stay where it is known to be
 _OF_PROCESSES = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork")
 
 _WAIT_S = 1.0  # after which a signal that another thread has got is looked at
@@ -157,7 +158,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
         return
     if event in _OF_PATHS:
         for path in args[:2]:
-            if isinstance(path, str | bytes | os.PathLike) and _is_refused(path):
+            if isinstance(path, str | bytes | os.PathLike) and _is_refused(path, event in _OF_MOVES):
                 raise PermissionError(
                     f"{os.fsdecode(path)!r} tells labels, which no system may read while it trains or scores"
                 )
@@ -165,6 +166,30 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
         raise PermissionError(f"a system may not start a process while it trains or scores ({event})")
 
 
-def _is_refused(path: str | bytes | os.PathLike[str]) -> bool:
-    real = os.path.realpath(os.fsdecode(path))
-    return any(real == str(place) or real.startswith(f"{place}/") for places in _refused for place in places)
+def _is_refused(path: str | bytes | os.PathLike[str], is_moved: bool = False) -> bool:
+    """Whether a path leads into one of the places or, if it is moved, to a folder that holds one.
+
+    A relative path may start at any open folder, which no audit event names: where the kernel refuses
+    nothing, it is refused if it would lead there from a folder that holds a place.
+    """
+    text = os.fsdecode(path)
+    real = os.path.realpath(text)
+    for place in (place for places in _refused for place in places):
+        if _is_within(real, str(place)) or (is_moved and _is_within(str(place), real)):
+            return True
+        if _no_processes and any(_is_within(path, str(place)) for path in _from_holders(text, place)):
+            return True
+    return False
+
+
+def _from_holders(text: str, place: Path) -> Iterator[str]:
+    """Yield where a relative path leads from each folder that holds a place; nothing if it is absolute."""
+    inner = os.path.normpath(text)
+    while inner.startswith("../"):
+        inner = inner[3:]
+    if inner not in (".", "..") and not inner.startswith("/"):
+        yield from (f"{str(parent).rstrip('/')}/{inner}" for parent in place.parents)
+
+
+def _is_within(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
