@@ -346,6 +346,62 @@ def test_the_command_line_exports_and_imports(
     assert "'theirs' is imported; export another row" in capsys.readouterr().err
 
 
+def test_imported_results_are_listed_and_removed(
+    workspace: Workspace, result: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(workspace.home))
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("theirs", "others"):
+        import_result(result, workspace, name=name, data="tiny")
+    assert asdbench("results", "list", "--systems", "theirs", "--format", "json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["data"], row["system"], row["state"], row["subset"]) == ("tiny", "theirs", "imported", "dev")
+    assert (row["seeds"], row["machine_types"], row["results"]) == ([0, 1, 2], ["fan", "valve"], 6)
+    (workspace.home / "imported" / "tiny" / "others" / "result.json").write_text("{}")
+    for format in ("table", "csv"):
+        assert asdbench("results", "list", "--format", format) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert all(word in shown for word in ("baseline-maha", "theirs", "others", "imported, damaged"))
+        assert format == "csv" or "12 results, 12 current." in shown
+        assert format == "csv" or "2 imported results: scored elsewhere, and judged here." in shown
+    assert asdbench("results", "list", "--outdated") == 0
+    assert capsys.readouterr().out == "there are no such results\n"
+    assert asdbench("results", "remove", "--data", "tiny", "--systems", "theirs", "--yes") == 0
+    said = capsys.readouterr().out.splitlines()
+    command = "asdbench results remove --data tiny --imported theirs"
+    assert said[0] == f"1 imported result on tiny will stay; {command!r} removes it"
+    assert asdbench(*command.split()[1:]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("to remove: 1 imported result on tiny: theirs (")
+    assert "add --yes" in captured.err
+    assert (workspace.home / "imported" / "tiny" / "theirs").exists()
+    assert asdbench(*command.split()[1:], "others", "--yes") == 0
+    assert list((workspace.home / "imported" / "tiny").iterdir()) == []
+    assert len(load_leaderboard("tiny", workspace).rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "tiny", "--imported", "their"), "no imported result 'their' of tiny; there are: none"),
+        (("--imported", "theirs"), "--imported needs --data NAME"),
+        (("--data", "tiny", "--seeds", "1", "--imported", "theirs"), "give --imported with --data only"),
+        (("--data", "*", "--imported", "theirs"), "no imported result 'theirs' of *; there are: none"),
+        (("--data", "../tiny", "--imported", "theirs"), "no imported result 'theirs' of ../tiny"),
+    ],
+)
+def test_what_cannot_be_removed_is_refused(
+    options: tuple[str, ...],
+    message: str,
+    exported: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ASDBENCH_HOME", str(exported[0]))
+    assert asdbench("results", "remove", *options, "--yes") == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_schema_of_the_docs_is_that_of_the_code() -> None:
     path = Path(__file__).parents[2] / "docs" / "result.schema.json"
     assert json.loads(path.read_text()) == json.loads(json.dumps(msgspec.json.schema(ResultFile)))

@@ -1,5 +1,6 @@
 """The commands of ``asdbench results``: list, remove, import, export and check results."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from asdbench.errors import InputError
 if TYPE_CHECKING:
     from asdbench.engine.result_removal import ResultRemoval
     from asdbench.engine.result_selection import ResultSelection
+    from asdbench.report.rendering import Row
 
 results_app = App(name="results", help="List, remove, import, export and check results.")
 
@@ -28,14 +30,14 @@ def list_results(
     format: TableFormat = "table",
     json: Flag = False,
 ) -> None:
-    """List the stored results, and whether they match the current recordings, labels and code.
+    """List the stored results, whether they match the current recordings, labels and code, and imported ones.
 
     Parameters
     ----------
     data
         Name of a data set (default: all).
     systems
-        Names of systems (default: all).
+        Names of systems and of imported results (default: all).
     outdated
         List only results that are out of date: recordings, labels or code have changed since.
     storage
@@ -49,14 +51,18 @@ def list_results(
     from asdbench.engine.job_store import JobStore
     from asdbench.engine.result_selection import ResultSelection, select_results
     from asdbench.report import rendering
+    from asdbench.report.imported_list import imported_list_rows, of_selection
     from asdbench.report.result_list import list_rows, list_table
 
     chosen = format_of(format, json=json)
     workspace = results_of(storage=storage)
     selection = ResultSelection(data, systems, outdated=outdated)
-    found = select_results(workspace, JobStore.from_workspace(workspace), selection)
+    imported = imported_list_rows(workspace)
+    elsewhere = [(row["data"], row["system"]) for row in imported]
+    found = select_results(workspace, JobStore.from_workspace(workspace), selection, elsewhere=elsewhere)
     print_notes([str(error) for error in found.unreadable], stderr=chosen != "table")
     rows = list_rows(found.selected)
+    rows += [] if outdated else of_selection(imported, data=data, systems=systems)
     if not rows and chosen == "table":
         print_line("there are no such results" if outdated else "there are no results yet")
         return
@@ -184,13 +190,14 @@ def remove(
     set: Strings = (),
     outdated: Flag = False,
     searches: Flag = False,
+    imported: Strings = (),
     storage: str | None = None,
     yes: Flag = False,
 ) -> None:
-    """Remove stored results, with the scores and trainings that no other result needs.
+    """Remove stored results, with the scores and trainings that no other result needs, or imported results.
 
     Several options narrow the choice: a result is removed if it meets all of them. Nothing is removed while a
-    run under way may need it.
+    run under way may need it. Imported results are removed by --imported only.
 
     Parameters
     ----------
@@ -208,6 +215,8 @@ def remove(
         Remove only results that are out of date: recordings, labels or code have changed since.
     searches
         Also remove the searches of these systems, with the trainings of their trials.
+    imported
+        Remove the imported results of these names, and nothing else.
     storage
         Storage of the results (default: ASDBENCH_STORAGE, or the data home).
     yes
@@ -219,12 +228,21 @@ def remove(
     from asdbench.engine.job_store import JobStore
     from asdbench.engine.result_selection import ResultSelection, select_results
     from asdbench.report.formatting import format_amount
+    from asdbench.report.imported_list import imported_list_rows, of_selection
 
     selection = ResultSelection(data, systems, seeds, preset, parse_assignments(set), outdated)
+    if imported:
+        _check_imported_alone(selection, searches)
+        _remove_imported(str(data), imported, yes=yes)
+        return
     _check_narrowed(selection, searches)
     workspace = results_of(storage=storage)
     store = JobStore.from_workspace(workspace)
-    found = select_results(workspace, store, selection)
+    others = imported_list_rows(workspace)
+    found = select_results(
+        workspace, store, selection, elsewhere=[(row["data"], row["system"]) for row in others]
+    )
+    _print_staying([] if outdated else of_selection(others, data=data, systems=systems))
     matching = result_removal.matching_searches(store, selection)
     plan = result_removal.plan_removal(store, found, matching if searches else {})
     if not (plan.results or plan.searches):
@@ -244,6 +262,50 @@ def remove(
         return
     result_removal.remove(store, plan)
     print_line("removed; MLflow follows at the next run, or now with 'asdbench record'")
+
+
+def _check_imported_alone(selection: "ResultSelection", searches: bool) -> None:
+    if not selection.data:
+        raise InputError("--imported needs --data NAME, the data set that the results were imported for")
+    narrowing = (selection.systems, selection.seeds, selection.preset, selection.settings, selection.outdated)
+    if searches or any(narrowing):
+        raise InputError(
+            "--imported names whole imported results, and other options choose stored ones; give --imported "
+            "with --data only"
+        )
+
+
+def _remove_imported(data: str, names: Sequence[str], *, yes: bool) -> None:
+    from asdbench.io.download import shown_bytes
+    from asdbench.io.workspace import Workspace
+    from asdbench.report.formatting import format_amount
+    from asdbench.report.imported_list import imported_folders, remove_imported
+
+    folders = imported_folders(Workspace.from_environment(), data, names)
+    n_bytes = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    listed = ", ".join(folder.name for folder in folders)
+    print_result(
+        f"to remove: {format_amount(len(folders), 'imported result')} on {data}: {listed} "
+        f"({shown_bytes(n_bytes)})"
+    )
+    if not is_confirmed("Remove this?", yes=yes):
+        print_line("nothing was removed")
+        return
+    remove_imported(folders)
+    print_line("removed")
+
+
+def _print_staying(imported: Sequence["Row"]) -> None:
+    """Say how to remove the imported results that a selection of stored results would mean."""
+    from asdbench.report.formatting import format_amount
+
+    by_data: dict[str, list[str]] = {}
+    for row in imported:
+        by_data.setdefault(row["data"], []).append(row["system"])
+    for data, names in by_data.items():
+        amount = format_amount(len(names), "imported result")
+        command = f"asdbench results remove --data {shlex.quote(data)} --imported {' '.join(names)}"
+        print_line(f"{amount} on {data} will stay; {command!r} removes {'it' if len(names) == 1 else 'them'}")
 
 
 def _check_narrowed(selection: "ResultSelection", searches: bool) -> None:

@@ -1,6 +1,6 @@
 """The stored results of all data sets, each with its state, and the selection of some of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -69,8 +69,21 @@ class SelectedResults:
     unreadable: tuple[RecordError, ...]
 
 
-def select_results(workspace: Workspace, store: JobStore, selection: ResultSelection) -> SelectedResults:
+def select_results(
+    workspace: Workspace,
+    store: JobStore,
+    selection: ResultSelection,
+    *,
+    elsewhere: Collection[tuple[str, str]] = (),
+) -> SelectedResults:
     """Return the stored results that a selection means, and the others.
+
+    Parameters
+    ----------
+    workspace, store, selection
+        The data sets, the stored results, and which of them are meant.
+    elsewhere
+        Data set and name of results that are not in the store, so that a selection may name them.
 
     Raises
     ------
@@ -79,8 +92,9 @@ def select_results(workspace: Workspace, store: JobStore, selection: ResultSelec
     """
     stored = indexed_records(store.root, RESULTS)
     rows = stored.rows
-    _check_known("results on data set", [selection.data] if selection.data else [], rows["data"])
-    _check_known("results of system", selection.systems, rows["system"])
+    data = {*rows["data"], *(name for name, _ in elsewhere)}
+    _check_known("results on data set", [selection.data] if selection.data else [], data)
+    _check_known("results of system", selection.systems, {*rows["system"], *(name for _, name in elsewhere)})
     is_meant = pl.lit(True)
     if selection.data is not None:
         is_meant &= pl.col("data") == selection.data
@@ -119,10 +133,10 @@ def _states(results: pl.DataFrame, workspace: Workspace, store: JobStore) -> lis
     return states
 
 
-def _check_known(kind: str, names: Sequence[str], stored: pl.Series) -> None:
+def _check_known(kind: str, names: Sequence[str], known: Collection[str]) -> None:
     for name in names:
-        if name not in stored:
-            raise unknown_name(kind, name, stored.unique())
+        if name not in known:
+            raise unknown_name(kind, name, known)
 
 
 def _with_settings(rows: pl.DataFrame, selection: ResultSelection) -> pl.DataFrame:

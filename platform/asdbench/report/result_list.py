@@ -8,6 +8,7 @@ import polars as pl
 from asdbench.engine.result_index import Decoder
 from asdbench.engine.result_selection import CURRENT
 from asdbench.report.formatting import format_amount, format_search, format_settings
+from asdbench.report.imported_list import CHANGED, IMPORTED
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row
 from asdbench.report.row_versions import CAPTION, version_labels, version_texts, with_version_marks
 
@@ -103,12 +104,15 @@ def _cells(row: Row) -> dict[str, str]:
 
 
 def _caption(rows: Sequence[Row], dropped: Sequence[str]) -> str:
-    n_results = sum(row["results"] for row in rows)
+    imported = [row for row in rows if row["state"] in (IMPORTED, CHANGED)]
+    n_results = sum(row["results"] for row in rows if row not in imported)
     n_current = sum(row["results"] for row in rows if row["state"] == CURRENT)
     counted = (
         f"{format_amount(n_results, 'result')}, {n_current:,} current. Current results match recordings, "
         f"labels and code, and count on the leaderboard."
     )
+    if imported:
+        counted += f" {format_amount(len(imported), 'imported result')}: scored elsewhere, and judged here."
     counted += f" {CAPTION}" if any(version_labels(row) for row in rows) else ""
     if not dropped:
         return counted
