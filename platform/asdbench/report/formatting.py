@@ -19,10 +19,13 @@ def format_percent(fraction: float | None, *, signed: bool = False) -> str:
 
     >>> format_percent(0.61234), format_percent(0.005, signed=True), format_percent(None)
     ('61.23', '+0.50', '–')
+    >>> format_percent(-0.00001, signed=True)
+    '+0.00'
     """
     if fraction is None:
         return MISSING
-    return f"{100 * fraction:+.2f}" if signed else f"{100 * fraction:.2f}"
+    percent = round(100 * fraction, 2) + 0.0  # without the sign of a negative zero
+    return f"{percent:+.2f}" if signed else f"{percent:.2f}"
 
 
 def format_duration(seconds: float | None) -> str:
