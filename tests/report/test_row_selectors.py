@@ -60,6 +60,7 @@ def test_the_label_of_a_row_selects_it(place: int) -> None:
     [
         ("7", "the leaderboard of tiny has no row 7; its rows are 1 to 6, as 'asdbench leaderboard"),
         ("0", "has no row 0"),
+        ("9" * 5000, "no row .999"),
         (
             "baseline-maha",
             "'baseline-maha' matches 2 rows of tiny: 4 baseline-maha@epochs=2; 6 baseline-maha@",

@@ -24,7 +24,7 @@ from asdbench.report.rendering import Row
 from asdbench.report.stored_runs import StoredRunOptions
 
 TUNED = "tuned"
-_NUMBER = re.compile(r"#?([0-9]+)")
+_NUMBER = re.compile(r"#?([0-9]{1,18})")
 _PSEUDO_ANOMALY_DATA = "pseudo_anomaly_data"
 _MOST_LISTED = 8
 
