@@ -162,3 +162,9 @@ def test_every_result_on_shared_recordings_is_marked(tmp_path: Path) -> None:
     assert load_leaderboard("tiny", workspace).notes == (said,)
     assert load_leaderboard("tiny", workspace).title == "Leaderboard of tiny (shared recordings)"
     assert said in leaderboard_note([], data, subset="dev")
+
+
+def test_a_space_behind_its_name_does_not_hide_a_shared_recording() -> None:
+    clips = pl.DataFrame({"split": ["train", "test"], "recording": ["monday", " monday "]})
+    clips = clips.with_columns(machine_type=pl.lit("fan"), domain=pl.lit("source"))
+    assert shared_recordings(clips) == ["training and test clips of fan share 1 recording (monday)"]

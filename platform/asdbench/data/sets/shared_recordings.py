@@ -17,7 +17,7 @@ _N_EXAMPLES = 3
 def shared_recordings(clips: pl.DataFrame) -> list[str]:
     """Return a sentence for each machine type whose training and test clips share recordings in a domain.
 
-    A clip whose domain is not known may be of any domain.
+    A clip whose domain is not known may be of any domain. Spaces around a recording's name do not count.
 
     >>> clips = pl.DataFrame(
     ...     {"machine_type": "fan", "split": ["train", "test"], "domain": "source", "recording": "monday"}
@@ -26,7 +26,7 @@ def shared_recordings(clips: pl.DataFrame) -> list[str]:
     ['training and test clips of fan share 1 recording (monday)']
     """
     known = clips.select("machine_type", "recording", "domain", is_test=pl.col("split") == "test")
-    known = known.drop_nulls("recording").unique()
+    known = known.with_columns(pl.col("recording").str.strip_chars()).drop_nulls("recording").unique()
     pairs = known.filter(~pl.col("is_test")).join(
         known.filter("is_test"), on=["machine_type", "recording"], suffix="_test"
     )
