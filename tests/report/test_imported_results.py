@@ -11,15 +11,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from asdbench.data.sets import catalog
+from asdbench.engine.job_store import JobStore
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
+from asdbench.report.blocks import Figures
 from asdbench.report.comparison import load_comparison
 from asdbench.report.imported_results import import_result
 from asdbench.report.leaderboard_selection import Selection
 from asdbench.report.leaderboard_view import load_leaderboard
 from asdbench.report.ranks import load_ranks
+from asdbench.report.rendering import DisplayTable
+from asdbench.report.report_data import collect
 from asdbench.report.result_export import export_result
 from asdbench.report.result_folder import ResultFile, check_repository, csv_paths, write_result_file
+from asdbench.report.row_sections import leaderboard_section, machine_types_section
 from tests.commands import asdbench
 from tests.report.made_up import made_up
 
@@ -344,6 +350,26 @@ def test_the_command_line_exports_and_imports(
     assert "imported theirs on tiny: 3 runs, dev subset" in capsys.readouterr().out
     assert asdbench("results", "export", "theirs", *to) == 2
     assert "'theirs' is imported; export another row" in capsys.readouterr().err
+
+
+def test_a_report_shows_imported_rows_on_its_leaderboard_only(workspace: Workspace, result: Path) -> None:
+    import_result(result, workspace, name="theirs", data="tiny", source="a letter")
+    data, store = catalog.load(workspace, "tiny"), JobStore.from_workspace(workspace)
+    report = collect(data, store)
+    rows = {row["system"]: row for row in report.rows}
+    assert (rows["theirs"]["tier"], rows["baseline-maha"]["tier"]) == ("imported", "ours")
+    assert rows["theirs"]["official_score_low"] == rows["baseline-mse"]["official_score_low"]
+    (section,) = leaderboard_section(report)
+    figure, table = section.blocks
+    assert isinstance(figure, Figures)
+    assert "theirs (imported) " in figure.drawings[0].description
+    assert isinstance(table, DisplayTable)
+    assert "theirs (a letter, CC0)" in table.caption
+    (types,) = machine_types_section(report)
+    assert "theirs" not in str(types)
+    assert report.labels == ["baseline-mse", "baseline-maha"]
+    alone = collect(data, store, systems=["baseline-maha"])
+    assert [row["system"] for row in alone.rows] == ["baseline-maha"]
 
 
 def test_imported_results_are_listed_and_removed(

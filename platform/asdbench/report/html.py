@@ -17,7 +17,7 @@ from asdbench.report.blocks import Drawing, Figures, Section, slug
 from asdbench.report.figures import style
 from asdbench.report.leaderboard_table import METRIC_NAMES
 from asdbench.report.rendering import DisplayTable
-from asdbench.report.report_data import ReportData
+from asdbench.report.report_data import ReportData, is_ours
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -41,7 +41,7 @@ def to_html(report: ReportData, sections: Sequence[Section]) -> str:
         facts=[
             ("machine types", len(report.machine_types)),
             ("test clips", f"{clips.height:,}"),
-            ("systems", len({row["system"] for row in report.rows if not row["reference"]})),
+            ("systems", len({row["system"] for row in report.rows if is_ours(row)})),
             ("seeds", n_seeds),
         ],
         notes=report.notes,

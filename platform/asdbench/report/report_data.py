@@ -23,7 +23,8 @@ from asdbench.report.figures.embeddings import EmbeddedType, project
 from asdbench.report.figures.overview import Differences
 from asdbench.report.figures.style import N_SERIES, shortened
 from asdbench.report.formatting import format_settings
-from asdbench.report.leaderboard import rows, with_references
+from asdbench.report.imported_results import imported_results, imported_rows
+from asdbench.report.leaderboard import rows, with_imported, with_references
 from asdbench.report.published_notes import published_results
 from asdbench.report.rendering import Row
 from asdbench.report.row_scores import SeedJobs, TypeScores, row_jobs, row_trainings, type_scores
@@ -71,7 +72,7 @@ class ReportData:
     ----------
     data, subset : the data set and the judged subset
     machine_types : the machine types with labels
-    rows : of the leaderboard, with intervals and published results
+    rows : of the leaderboard, with intervals, and imported and published results
     type_rows : the rows by machine type
     labels : a name for each measured row of ``rows``, in their order
     systems : the rows that have figures of their own, the best first, those that lack machine types last
@@ -163,16 +164,14 @@ def collect(
     }
     kept = set(map(_key, table))
     published, _ = published_results(data, machine_types, subset)
+    shown = _with_intervals(table, intervals, data, store, subset)
+    if only is None and not systems:
+        shown = _with_imported(shown, data, store, subset, machine_types, notes)
     return ReportData(
         data,
         subset,
         machine_types,
-        with_references(
-            _with_intervals(table, intervals, data, store, subset),
-            published,
-            machine_types=machine_types,
-            rule=data.rule,
-        ),
+        with_references(shown, published, machine_types=machine_types, rule=data.rule),
         [row for row in type_rows if _key(row) in kept],
         row_labels(table),
         details,
@@ -347,6 +346,35 @@ def _with_intervals(
         else with_intervals([row], data, store, subset=subset)[0]
         for row in table
     ]
+
+
+def _with_imported(
+    table: Sequence[Row],
+    data: DataSet,
+    store: JobStore,
+    subset: str,
+    machine_types: Sequence[str],
+    notes: list[str],
+) -> list[Row]:
+    """Return the rows with those of imported results, with their intervals; add notes on what is left out."""
+    results, damaged = imported_results(data.workspace, data.name)
+    imported, unfit = imported_rows(results, data, subset=subset, by_type=False)
+    notes += [*damaged, *unfit]
+    return with_imported(
+        table,
+        with_intervals(imported, data, store, subset=subset),
+        machine_types=machine_types,
+        rule=data.rule,
+    )
+
+
+def is_ours(row: Row) -> bool:
+    """Return whether the results of a row were made here.
+
+    >>> is_ours({"reference": None, "imported": {"source": "a letter"}})
+    False
+    """
+    return not (row["reference"] or row.get("imported"))
 
 
 def _key(row: Row) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ from asdbench.report.interval_notes import few_seeds_note
 from asdbench.report.leaderboard import has_rank
 from asdbench.report.leaderboard_table import markdown_table
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Row, numeric
-from asdbench.report.report_data import ReportData
+from asdbench.report.report_data import ReportData, is_ours
 
 
 def leaderboard_section(report: ReportData) -> Iterable[Section]:
@@ -39,7 +39,7 @@ def leaderboard_section(report: ReportData) -> Iterable[Section]:
         caption = (
             "Official score with its 95 % confidence interval, from a bootstrap and from what seeds vary. "
             "Open circles are systems whose settings were tuned on development labels; open diamonds are "
-            "published results by the official rule."
+            "published results by the official rule, and filled ones imported results."
         )
         blocks.append(one(drawing, caption))
     yield Section("leaderboard", "Leaderboard", [], [*blocks, table])
@@ -53,10 +53,10 @@ def _scored_rows(report: ReportData) -> list[ScoredRow]:
     labels = iter(report.labels)
     scored = []
     for row in report.rows:
-        is_published = bool(row["reference"])
-        label = f"{row['system']} (published)" if is_published else next(labels)
+        elsewhere = "published" if row["reference"] else "imported" if row.get("imported") else None
+        label = f"{row['system']} ({elsewhere})" if elsewhere else next(labels)
         if has_rank(row):
-            kind = "published" if is_published else "dev-tuned" if row["tuned"] else "measured"
+            kind = elsewhere or ("dev-tuned" if row["tuned"] else "measured")
             ends = row.get("official_score_low"), row.get("official_score_high")
             scored.append(ScoredRow(label, row["official_score"], *ends, kind))  # type: ignore[arg-type]
     return scored
@@ -68,7 +68,7 @@ def _key(row: Row) -> tuple[str, str, str]:
 
 def machine_types_section(report: ReportData) -> Iterable[Section]:
     """Yield the section on the official score by machine type."""
-    labels = dict(zip((_key(row) for row in report.rows if not row["reference"]), report.labels, strict=True))
+    labels = dict(zip((_key(row) for row in report.rows if is_ours(row)), report.labels, strict=True))
     scores = {(_key(row), row["machine_type"]): row["official_score"] for row in report.type_rows}
     if not scores:
         return

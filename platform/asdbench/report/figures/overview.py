@@ -42,24 +42,25 @@ class ScoredRow:
     ----------
     label : its name
     score, low, high : fractions
-    kind : ``"published"`` results are drawn as open diamonds, ``"dev-tuned"`` rows as open circles
+    kind : ``"published"`` results are drawn as open diamonds, ``"imported"`` ones as filled diamonds,
+        ``"dev-tuned"`` rows as open circles
     """
 
     label: str
     score: float
     low: float | None = None
     high: float | None = None
-    kind: Literal["measured", "dev-tuned", "published"] = "measured"
+    kind: Literal["measured", "dev-tuned", "published", "imported"] = "measured"
 
 
 def score_intervals(rows: Sequence[ScoredRow]) -> "Figure":
     """Draw the official score of each row with its 95 % confidence interval, in percent."""
-    markers = {"measured": "o", "dev-tuned": "o", "published": "D"}
+    markers = {"measured": "o", "dev-tuned": "o", "published": "D", "imported": "D"}
     with style.parameters():
         figure = style.new_figure(4.6, 0.75 + 0.27 * len(rows))
         axis = figure.subplots()
         for place, row in enumerate(rows):
-            color = style.color("muted" if row.kind == "published" else "series-1")
+            color = style.color("muted" if row.kind in ("published", "imported") else "series-1")
             if row.low is not None and row.high is not None:
                 axis.plot(
                     [100 * row.low, 100 * row.high], [place, place], color=color, linewidth=2.2, alpha=0.55
@@ -70,7 +71,7 @@ def score_intervals(rows: Sequence[ScoredRow]) -> "Figure":
                 color=color,
                 marker=markers[row.kind],
                 markersize=6,
-                markerfacecolor=color if row.kind == "measured" else style.color("surface"),
+                markerfacecolor=color if row.kind in ("measured", "imported") else style.color("surface"),
                 markeredgewidth=1.4,
             )
         axis.set_yticks(range(len(rows)), [row.label for row in rows])
