@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-import threading
+import time
 import webbrowser
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -81,8 +81,9 @@ def show_board(
 
 
 def _wait() -> None:
-    """Wait for Ctrl-C."""
-    threading.Event().wait()
+    """Wait for Ctrl-C, in short waits: a signal that another thread has got is looked at after the wait."""
+    while True:
+        time.sleep(0.2)
 
 
 def _show_pages(base: str, workspace: Workspace, address: "Address", console: Console) -> None:
