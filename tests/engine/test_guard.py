@@ -133,6 +133,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     base = tmp_path_factory.mktemp("guard")
     workspace = Workspace.from_home(base / "home")
     catalog.add(workspace, "tiny", write_tiny(base / "clips", machine_types=("fan",)))
+    (workspace.home / "store").mkdir()
     return workspace
 
 
@@ -186,6 +187,16 @@ def test_an_attack_on_labels_finds_none(
         assert store.scoring_record(resolved.scoring_key).isolation == way
         assert score(resolved, store) == 0.5
         assert (workspace.home / "refused").exists()
+
+
+def test_a_folder_of_the_process_that_cannot_be_found_is_no_obstacle(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    written = workspace.home / "jobs" / "written"
+    assert run_isolated(lambda: written.write_text("x"), [workspace]) == 1
 
 
 def test_no_library_reads_labels_by_their_path(workspace: Workspace) -> None:

@@ -121,8 +121,8 @@ def spoil(path: Path, damage: str) -> None:
 def test_a_record_of_another_version_is_left_alone(store: JobStore) -> None:
     job = resolve()
     name = f"{store.training(job.training_key)}/training.json"
-    store.root.write(name, store.root.read(name).replace(b'"schema_version": 2', b'"schema_version": 9'))
-    with pytest.raises(RecordError, match="schema version 9; expected version 2"):
+    store.root.write(name, store.root.read(name).replace(b'"schema_version": 3', b'"schema_version": 9'))
+    with pytest.raises(RecordError, match="schema version 9; expected version 3"):
         store.training_record(job.training_key)
     assert store.root.exists(name)
 

@@ -35,10 +35,11 @@ Isolation = Literal["kernel", "python", "none"]
 
 _IN_HOME = ("data", "truth", "imported", "mlartifacts", "mlflow.db", "outbox")  # what tells labels
 _MADE_IN_HOME = ("store", "jobs", "weights", "logs")  # what a task may need, and make later
-_OF_PATHS = (  # audit events whose first arguments are paths
+_OF_PATHS = (  # audit events whose first argument is a path
     *("open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink"),
     *("os.chmod", "os.truncate", "sqlite3.connect"),
 )
+_OF_TWO_PATHS = ("os.rename", "os.link", "os.symlink")
 _OF_MOVES = ("os.rename", "os.link")  # a folder that holds labels must stay where it is known to be
 _OF_PROCESSES = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork")
 
@@ -157,7 +158,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     if not _refused:
         return
     if event in _OF_PATHS:
-        for path in args[:2]:
+        for path in args[: 2 if event in _OF_TWO_PATHS else 1]:
             if isinstance(path, str | bytes | os.PathLike) and _is_refused(path, event in _OF_MOVES):
                 raise PermissionError(
                     f"{os.fsdecode(path)!r} tells labels, which no system may read while it trains or scores"
@@ -173,7 +174,10 @@ def _is_refused(path: str | bytes | os.PathLike[str], is_moved: bool = False) ->
     nothing, it is refused if it would lead there from a folder that holds a place.
     """
     text = os.fsdecode(path)
-    real = os.path.realpath(text)
+    try:
+        real = os.path.realpath(text)
+    except OSError:  # the folder of the process is out of its sight, as in another mount namespace
+        real = text
     for place in (place for places in _refused for place in places):
         if _is_within(real, str(place)) or (is_moved and _is_within(str(place), real)):
             return True

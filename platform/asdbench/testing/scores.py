@@ -74,7 +74,9 @@ def _write_training(resolved: ResolvedJob, store: JobStore) -> None:
 
 def _write_scores(resolved: ResolvedJob, store: JobStore, separation: float, embeddings: bool) -> None:
     hold_out, test = resolved.clips.hold_out_ids, resolved.clips.test_ids
-    generator = np.random.default_rng(list(resolved.scoring_key.encode()))
+    job = resolved.job
+    named = repr((job.system, sorted(job.settings.items()), job.machine_type, job.seed, job.hold_out_seed))
+    generator = np.random.default_rng(list(named.encode()))  # not by the key, which any edit of code changes
     labels = dict(labeled_clips(resolved.data).select("clip_id", "anomaly").iter_rows())
     targets = set(resolved.data.clips.filter(domain="target")["clip_id"])
     ids = [*hold_out.tolist(), *test.tolist()]
