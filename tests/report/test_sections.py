@@ -79,7 +79,10 @@ def test_the_seeds_of_differences_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "missing"),
     [
-        ({"seeds": [0], "machine_types": ["fan"], "systems": ["baseline-mse"]}, {"differences"}),
+        (
+            {"seeds": [0], "machine_types": ["fan"], "systems": ["baseline-mse"], "separation": 1.0},
+            {"differences"},
+        ),
         ({"embeddings": False}, {"embeddings"}),
         ({"systems": []}, set(ALL[1:])),
     ],
