@@ -89,6 +89,7 @@ def run_isolated(work: Callable[[], T], workspaces: Sequence[Workspace]) -> T:
     """
     for workspace in workspaces:
         _make_folders(workspace)
+    _enter_own_folder()
     places = label_places(workspaces)
     results: list[T] = []
     errors: list[BaseException] = []
@@ -129,6 +130,16 @@ def _interruptions(thread: threading.Thread, is_done: threading.Event) -> list[B
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), kind)
     thread.join()
     return interruptions
+
+
+def _enter_own_folder() -> None:
+    """Enter the folder that this process is in by its path.
+
+    One that was entered in another mount namespace has to be searched for by whoever asks, and the kernel
+    refuses to list what is above it.
+    """
+    with contextlib.suppress(OSError):  # it has been removed
+        os.chdir(Path.cwd())
 
 
 def _make_folders(workspace: Workspace) -> None:
