@@ -3,9 +3,9 @@
 python benchmarks/bench_seeds.py [--cases 1000]
 
 Two systems are equally good on average over all seeds; a seed shifts how well a system separates anomalies.
-The shift is as large as what the draw of test clips does to the score ("1 x"), or twice as large, and
-independent between seeds and systems. Each case draws clips and seeds anew; both systems are scored on the
-same clips. A case counts where the 95 % interval of the difference excludes zero:
+The shift is as large as the effect of drawing the test clips ("1 x"), or twice as large. Each seed of each
+system has a shift of its own. Each case draws new clips and new seeds, and scores both systems on the same
+clips. A case counts if the 95 % interval of the difference excludes zero:
 
 - clips only: what one seed allows, percentiles over clips;
 - plain bootstrap: percentiles over resampled clips and seeds;

@@ -1,4 +1,4 @@
-"""Plugins as an installer leaves them, and their conformance suites in a fresh interpreter."""
+"""Code of plugins; plugins as an installer leaves them; their conformance suites in a fresh interpreter."""
 
 import os
 import subprocess
@@ -6,6 +6,30 @@ import sys
 from pathlib import Path
 
 from asdbench.registry import ENTRY_POINTS
+
+CONFIG = """
+from dataclasses import dataclass
+
+import torch
+from asdbench import BatchPlan, InputSpec, MelSpec, System, tunable
+
+
+@dataclass(frozen=True)
+class Config:
+    n_mels: int = tunable(16)
+"""
+UNTRAINED = """\
+    @classmethod
+    def input_spec(cls, config):
+        return InputSpec(MelSpec(n_mels=config.n_mels), window_frames=8, window_hop_frames=8)
+
+    @classmethod
+    def batch_plan(cls, config):
+        return BatchPlan(size=32, draw="window-per-clip")
+
+    def stages(self, steps_per_epoch):
+        return []
+"""
 
 
 def install(packages: Path, name: str, value: str) -> None:

@@ -21,12 +21,13 @@ from asdbench.engine.local import run_local
 from asdbench.io.workspace import Workspace
 from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
+from tests.plugins import CONFIG, UNTRAINED
 
-PLUGIN = """
+PLUGIN = (
+    CONFIG
+    + """
+
 import sys
-from dataclasses import dataclass
-
-from asdbench import BatchPlan, InputSpec, MelSpec, System, tunable
 
 
 def all_right(*args, rule):
@@ -37,26 +38,14 @@ for module in ("asdbench.metrics", "asdbench.metrics.official", "asdbench.engine
     sys.modules[module].section_metrics = all_right
 
 
-@dataclass(frozen=True)
-class Config:
-    n_mels: int = tunable(16)
-
-
 class Mine(System[Config]):
-    @classmethod
-    def input_spec(cls, config):
-        return InputSpec(MelSpec(n_mels=config.n_mels), window_frames=8, window_hop_frames=8)
-
-    @classmethod
-    def batch_plan(cls, config):
-        return BatchPlan(size=32, draw="window-per-clip")
-
-    def stages(self, steps_per_epoch):
-        return []
-
+"""
+    + UNTRAINED
+    + """
     def components(self, batch):
         return {"constant": 0 * batch.mean_over_clips(batch.windows.mean(dim=(1, 2)))}
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from asdbench.io.workspace import Workspace
 from asdbench.registry import SystemSource
 from asdbench.system import ClipBatch, System
 from asdbench.testing import write_tiny
+from tests.plugins import CONFIG, UNTRAINED
 
 BATCH = ClipBatch(
     torch.arange(6.0).view(3, 1, 2),
@@ -237,30 +238,14 @@ def test_scores_that_are_random_are_named() -> None:
         check(lambda system, mean: system.register_buffer("center", mean), Random)
 
 
-PLUGIN = """
-from dataclasses import dataclass
-
-import torch
-from asdbench import BatchPlan, InputSpec, MelSpec, System, tunable
-
-
-@dataclass(frozen=True)
-class Config:
-    n_mels: int = tunable(16)
-
+PLUGIN = (
+    CONFIG
+    + """
 
 class Forgets(System[Config]):
-    @classmethod
-    def input_spec(cls, config):
-        return InputSpec(MelSpec(n_mels=config.n_mels), window_frames=8, window_hop_frames=8)
-
-    @classmethod
-    def batch_plan(cls, config):
-        return BatchPlan(size=32, draw="window-per-clip")
-
-    def stages(self, steps_per_epoch):
-        return []
-
+"""
+    + UNTRAINED
+    + """
     def fit_backend(self, batches):
         self.normal = torch.cat([self.mean_spectra(batch) for batch in batches])
 
@@ -270,6 +255,7 @@ class Forgets(System[Config]):
     def mean_spectra(self, batch):
         return batch.mean_over_clips(batch.windows.mean(dim=1))
 """
+)
 
 
 @pytest.fixture

@@ -32,23 +32,18 @@ from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
 from asdbench.registry import SystemSource
 from asdbench.testing import write_tiny
+from tests.plugins import CONFIG, UNTRAINED
 
-PLUGIN = """
+PLUGIN = (
+    CONFIG
+    + """
+
 import io, os, subprocess, sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars
-import torch
-from asdbench import BatchPlan, InputSpec, MelSpec, System, tunable
 
 HOME = Path({home!r})
-CALLS = []
-
-
-@dataclass(frozen=True)
-class Config:
-    n_mels: int = tunable(16)
 
 
 def catalog():
@@ -80,17 +75,9 @@ class Mine(System[Config]):
         super().__init__(config, facts)
         self.register_buffer("anomaly", torch.zeros(0))
 
-    @classmethod
-    def input_spec(cls, config):
-        return InputSpec(MelSpec(n_mels=config.n_mels), window_frames=8, window_hop_frames=8)
-
-    @classmethod
-    def batch_plan(cls, config):
-        return BatchPlan(size=32, draw="window-per-clip")
-
-    def stages(self, steps_per_epoch):
-        return []
-
+"""
+    + UNTRAINED
+    + """
     def fit_backend(self, batches):
         try:
             found = labels()
@@ -105,6 +92,7 @@ class Mine(System[Config]):
         return {{"level": self.anomaly}}
     transductive = True
 """
+)
 NAMES = "return {{i: 'anomaly' in name for i, name in {}.select('clip_id', 'path').iter_rows()}}"
 ATTACKS = {
     "the catalog": "return of_table(catalog().truth(data()))",

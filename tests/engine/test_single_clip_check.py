@@ -25,37 +25,24 @@ from asdbench.report.leaderboard import rows
 from asdbench.report.leaderboard_table import render
 from asdbench.system import Fusion, MemberScores, System
 from asdbench.testing import write_tiny
+from tests.plugins import CONFIG, UNTRAINED
 
-PLUGIN = """
-from dataclasses import dataclass
-
-import torch
-from asdbench import BatchPlan, InputSpec, MelSpec, System, tunable
+PLUGIN = (
+    CONFIG
+    + """
 
 SEEN = []
 
 
-@dataclass(frozen=True)
-class Config:
-    n_mels: int = tunable(16)
-
-
 class Mine(System[Config]):
-    @classmethod
-    def input_spec(cls, config):
-        return InputSpec(MelSpec(n_mels=config.n_mels), window_frames=8, window_hop_frames=8)
-
-    @classmethod
-    def batch_plan(cls, config):
-        return BatchPlan(size=32, draw="window-per-clip")
-
-    def stages(self, steps_per_epoch):
-        return []
-
+"""
+    + UNTRAINED
+    + """
     def components(self, batch):
         level = batch.mean_over_clips(batch.windows.mean(dim=(1, 2)))
         return {"level": LEVEL}
 """
+)
 OF_BATCH = "level - level.mean()"
 OF_BATCHES_BEFORE = "(SEEN.append(level), level - torch.cat(SEEN).mean())[1]"
 MakeJob = Callable[..., ResolvedJob]

@@ -84,7 +84,7 @@ class _FingerprintIndex:
         return [copy for copy in compared if copy is not None]
 
     def _compared(self, track: Words, number: int, lag: int) -> ProbableCopy | None:
-        """Compare a track with one of the index, of which word ``lag`` is the track's first."""
+        """Compare a track with one of the index; its first word is aligned with word ``lag`` of the other."""
         other = self._tracks[number]
         first, end = max(0, -lag), min(len(track), len(other) - lag)
         mine, theirs = track[first:end], other[first + lag : end + lag]
