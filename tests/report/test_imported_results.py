@@ -160,7 +160,7 @@ def test_what_is_damaged_is_not_imported(
 def test_a_zip_cannot_write_elsewhere_or_fill_the_disk(
     name: str, message: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asdbench.report.imported_results._MOST_BYTES", 1000)
+    monkeypatch.setattr("asdbench.report.import_files._MOST_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         archive.writestr(name, "0" * (2000 if name == "large.csv" else 10))
     with pytest.raises(InputError, match=message):

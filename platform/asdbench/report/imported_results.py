@@ -6,16 +6,12 @@ as they came in ``imported/<data>/<name>/`` of the data home, in the layout of
 without such folders there is one run of unknown seed.
 """
 
-import lzma
 import shutil
 import statistics
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +23,10 @@ from asdbench.engine.evaluation import labeled_clips
 from asdbench.errors import InputError
 from asdbench.io.workspace import Workspace
 from asdbench.metrics import Rule, section_metrics, summary
+from asdbench.report.import_files import opened_result, own_record, run_folders
 from asdbench.report.rendering import Column, DisplayRow, DisplayTable, Report, Row
 from asdbench.report.result_folder import (
     RESULT_FILE,
-    SEED_FOLDER,
     ResultFile,
     changed_files,
     check_name,
@@ -40,19 +36,6 @@ from asdbench.report.result_folder import (
 
 if TYPE_CHECKING:
     from asdbench.report.official_evaluation import TrueSection
-
-_MOST_BYTES = 200_000_000
-_MOST_FILES = 20_000
-_BROKEN_ZIP = (  # what reading a damaged zip, or writing what it holds, raises
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    OSError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -150,9 +133,9 @@ def import_result(
             f"{data} has an imported result {name!r} already; choose another name, or add --replace"
         )
     sections, _ = truth_of(data, workspace)
-    with _opened(source_path) as opened:
-        own = _own_record(opened)
-        runs = _runs(opened)
+    with opened_result(source_path) as opened:
+        own = own_record(opened)
+        runs = run_folders(opened)
         subsets = _check_runs(runs, sections)
         workspace.check_home()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -306,99 +289,6 @@ def _metrics(table: pl.DataFrame, rule: Rule) -> list[Mapping[str, float]]:
 
 def _folder(workspace: Workspace, data: str) -> Path:
     return workspace.home / "imported" / data
-
-
-# Reading what is imported
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Path]:
-    """Give the folder, or a temporary one with the files of a zip."""
-    if path.is_dir():
-        yield path
-    elif not path.is_file():
-        raise InputError(
-            f"{str(path)!r} is neither a folder nor a zip file; give one with anomaly_score_*.csv"
-        )
-    else:
-        with tempfile.TemporaryDirectory(prefix="asdbench-import-") as temporary:
-            _unzip(path, Path(temporary))
-            yield Path(temporary)
-
-
-def _unzip(path: Path, folder: Path) -> None:
-    """Write the CSV files of a zip, and ``result.json``, as regular files into a folder."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [
-                member
-                for member in archive.infolist()
-                if member.filename.endswith(".csv") or PurePosixPath(member.filename).name == RESULT_FILE
-            ]
-            _check_members(path, members)
-            for member in members:
-                file = folder / member.filename
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as content:
-                    _write(file, content.read(_MOST_BYTES + 1), path)
-    except InputError:
-        raise
-    except _BROKEN_ZIP as error:
-        raise InputError(f"{str(path)!r} is not a zip file that can be read ({error})") from error
-
-
-def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    for member in members:
-        parts = PurePosixPath(member.filename.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in member.filename:
-            raise InputError(f"{str(path)!r} has the path {member.filename!r}, which leads out of the zip")
-    names = [member.filename for member in members]
-    twice = (
-        next((name for name in names if names.count(name) > 1), None)
-        if len(set(names)) < len(names)
-        else None
-    )
-    if twice is not None:
-        raise InputError(f"{str(path)!r} has {twice!r} twice; give a zip with each file once")
-    if len(members) > _MOST_FILES or sum(member.file_size for member in members) > _MOST_BYTES:
-        raise InputError(
-            f"{str(path)!r} is too large: its CSV files may be {_MOST_FILES:,} with {_MOST_BYTES // 10**6} MB"
-        )
-
-
-def _write(file: Path, content: bytes, archive: Path) -> None:
-    if len(content) > _MOST_BYTES:
-        raise InputError(f"{str(archive)!r} is too large: {file.name} has more bytes than it says")
-    file.write_bytes(content)
-
-
-def _own_record(folder: Path) -> ResultFile | None:
-    """Return what the only ``result.json`` in a folder says; ``None`` if there is not exactly one.
-
-    Raises :class:`InputError` if one has checksums that differ from a file.
-    """
-    records = [(path, read_result_file(path.parent)) for path in sorted(folder.rglob(RESULT_FILE))]
-    for path, record in records:
-        problems = changed_files(path.parent, record)
-        if problems:
-            raise InputError(f"{str(path)!r}: {problems[0]}; get the result again, or remove {RESULT_FILE}")
-    return records[0][1] if len(records) == 1 else None
-
-
-def _runs(folder: Path) -> dict[int | None, Path]:
-    """Return the folders with score files by seed; the key of a single run of unknown seed is ``None``."""
-    folders = sorted({path.parent for path in folder.rglob("anomaly_score_*.csv")})
-    seeds = {int(path.name[5:]): path for path in folders if SEED_FOLDER.fullmatch(path.name)}
-    if folders and len(seeds) == len(folders) and len({path.parent for path in folders}) == 1:
-        return dict(sorted(seeds.items()))
-    if len(folders) == 1:
-        return {None: folders[0]}
-    if not folders:
-        raise InputError(
-            "there is no score file, such as anomaly_score_fan_section_00_test.csv, in the folder or zip"
-        )
-    names = ", ".join(str(path.relative_to(folder)) for path in folders[:6])
-    raise InputError(f"several folders have score files: {names}; give one of them")
 
 
 def _check_runs(runs: Mapping[int | None, Path], sections: Sequence["TrueSection"]) -> list[str]:
