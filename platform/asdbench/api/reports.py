@@ -225,7 +225,7 @@ def compare(
     rows
         Two or more rows; the first is the reference, with which each other one is compared. A row is its
         number on the leaderboard; ``"system"``, ``"system@preset"``, ``"system@key=value"`` or
-        ``"system@tuned"``; or the name of a published result.
+        ``"system@tuned"``; or the name of an imported or published result.
     data
         Name of a registered data set.
     seeds

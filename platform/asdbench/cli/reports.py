@@ -164,7 +164,8 @@ def compare(
     ----------
     rows
         Two or more rows of the leaderboard; each is compared with the first. A row is its number there;
-        SYSTEM, SYSTEM@PRESET, SYSTEM@KEY=VALUE,KEY=VALUE or SYSTEM@tuned; or the name of a published result.
+        SYSTEM, SYSTEM@PRESET, SYSTEM@KEY=VALUE,KEY=VALUE or SYSTEM@tuned; or the name of an imported or
+        published result.
     data
         Name of a registered data set.
     seeds

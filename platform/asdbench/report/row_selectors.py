@@ -6,7 +6,7 @@ A selector is one of
 - ``system``, ``system@preset`` or ``system@preset,key=value``: the row of a system with exactly these
   settings or, where there is none, the only row that has them among others. The word ``tuned`` after the
   ``@`` asks for the row whose settings a search has chosen: ``system@tuned``;
-- the name of a published result.
+- the name of an imported or published result.
 
 `label` writes a row as a selector.
 """

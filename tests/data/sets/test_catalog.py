@@ -375,22 +375,13 @@ def test_the_layout_is_kept_and_says_what_becomes_of_channels(folder: Path) -> N
         catalog.add(Workspace.from_environment(), "mine", folder, layout=SECTIONS, manifest=Path("clips.csv"))
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"format": 1}, "knew clips by the bytes"),
-        ({"truth": "truth-0.parquet"}, "kept labels where systems could read them"),
-    ],
-)
 def test_a_registration_by_an_older_version_is_refused_with_its_own_command(
-    folder: Path, data_home: Path, change: dict[str, object], reason: str
+    folder: Path, data_home: Path
 ) -> None:
     added = catalog.add(Workspace.from_environment(), "mine", folder)
     file = data_home / "data" / "mine" / "dataset.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(
-        InputError, match=f"an older version registered the data set 'mine': it {reason}"
-    ) as caught:
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 1}))
+    with pytest.raises(InputError, match="an older version registered the data set 'mine'") as caught:
         catalog.load(Workspace.from_environment(), "mine")
     assert f"'{added.add_command}'" in str(caught.value)
     again = catalog.add(Workspace.from_environment(), "mine", folder)

@@ -59,9 +59,7 @@ if TYPE_CHECKING:
     from asdbench.metrics import Rule
 
 _FORMAT = 2  # 1 hashed the bytes of files
-_TRUTH_FOLDER = "../../truth/"  # of a registration; early ones of format 2 had the truth in their own folder
-_BY_BYTES = "knew clips by the bytes of their files, which misses copies in another format"
-_READABLE = "kept labels where systems could read them"
+_TRUTH_FOLDER = "../../truth/"  # of a registration
 
 
 class _Record(TypedDict):
@@ -637,14 +635,12 @@ def _record(workspace: Workspace, name: str) -> _Record:
     except (OSError, ValueError) as error:
         raise _damaged(name, error.__cause__ or error) from error
     if isinstance(record, dict) and record.get("format") == 1 and record.keys() >= {"root", "channels"}:
-        raise _outdated(name, record, _BY_BYTES)
+        raise _outdated(name, record)
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise _damaged(name, f"its format is not {_FORMAT}")
     for key, kind in _RECORD_TYPES.items():
         if not isinstance(record.get(key, ...), kind):
             raise _damaged(name, f"its {key!r} is missing or has the wrong type")
-    if not record["truth"].startswith(_TRUTH_FOLDER):
-        raise _outdated(name, record, _READABLE)
     return cast(_Record, record)
 
 
@@ -741,14 +737,15 @@ def _license(root: Path, clips: pl.DataFrame) -> str | None:
     return "\n".join(dict.fromkeys(texts)) or None
 
 
-def _outdated(name: str, record: Mapping[str, Any], reason: str) -> InputError:
+def _outdated(name: str, record: Mapping[str, Any]) -> InputError:
     command = ["asdbench", "data", "add", name, str(record["root"]), "--channels", str(record["channels"])]
     for option in ("manifest", "layout"):
         if value := record.get(option):
             command += [f"--{option}", str(value)]
     return InputError(
-        f"an older version registered the data set {name!r}: it {reason}; register its recordings again with "
-        f"{shlex.join(command)!r} (and repeat 'asdbench data labels' if labels were added)"
+        f"an older version registered the data set {name!r}: it knew clips by the bytes of their files, "
+        f"which misses copies in another format; register its recordings again with {shlex.join(command)!r} "
+        f"(and repeat 'asdbench data labels' if labels were added)"
     )
 
 
