@@ -1,6 +1,7 @@
 """The contract's records, and the settings that a generic system names."""
 
 from dataclasses import dataclass, fields
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -72,6 +73,33 @@ def test_relative_deviation_weights_rows_by_their_distance_from_the_mean() -> No
     assert pooled.tolist() == pytest.approx([0.0, expected])
     as_vectors = batch().pool_over_clips(values[:, None].expand(5, 2), "relative-deviation")
     assert as_vectors[1].tolist() == pytest.approx([expected] * 2)
+
+
+def pooled_by_clip(rows: Tensor, pooling: Pooling) -> Tensor:
+    """Return the value of one clip from Float[Tensor, "row ..."], as the definitions read."""
+    if pooling == "mean":
+        return rows.mean(dim=0)
+    if pooling == "max":
+        return rows.amax(dim=0)
+    if pooling == "top-k":
+        return rows.topk(max(1, round(0.1 * len(rows))), dim=0).values.mean(dim=0)
+    distance = (rows - rows.mean(dim=0)).flatten(1).norm(dim=1)
+    weights = (1 + distance / distance.amax().clamp(min=1e-300)) ** 10
+    return torch.einsum("r,r...->...", weights / weights.sum(), rows)
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_pooling_in_batch_equals_that_of_each_clip(pooling: Pooling) -> None:
+    rows = [1, 5, 14, 15, 16, 25, 100, 2]  # a tenth of 5, 15 and 25 rows is rounded to even
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))
+    clip = clip[torch.randperm(len(clip), generator=generator)]  # of no order
+    zeros = torch.zeros_like(clip)
+    clips = ClipBatch(torch.zeros(len(clip), 1, 1), clip, len(rows), machine=zeros, section=zeros)
+    values = torch.randn(len(clip), 3, 2, generator=generator, dtype=torch.float64).round(decimals=1)  # ties
+    pooled = clips.pool_over_clips(values, pooling)
+    expected = torch.stack([pooled_by_clip(values[clip == which], pooling) for which in range(len(rows))])
+    torch.testing.assert_close(pooled, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_an_unknown_pooling_is_refused() -> None:

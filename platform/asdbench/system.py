@@ -217,9 +217,7 @@ class ClipBatch:
         >>> batch.mean_over_clips(torch.tensor([1.0, 3.0, 5.0]))
         tensor([2., 5.])
         """
-        rows = torch.bincount(self.clip, minlength=self.n_clips).to(values.dtype)
-        sums = values.new_zeros(self.n_clips, *values.shape[1:]).index_add_(0, self.clip, values)
-        return sums / rows.view(-1, *[1] * (values.dim() - 1))
+        return _sums(values, self.clip, self.n_clips) / _like(self._rows_of_clip().to(values.dtype), values)
 
     def pool_over_clips(self, values: Tensor, pooling: Pooling) -> Tensor:
         """Return one value, or one vector, per clip from those of its rows, Float[Tensor, "clip ..."].
@@ -243,8 +241,33 @@ class ClipBatch:
             return self.mean_over_clips(values)
         if pooling not in get_args(Pooling):
             raise ValueError(f"pooling is {pooling!r}; give one of {', '.join(get_args(Pooling))}")
-        of_clips = [values[self.clip == clip] for clip in range(self.n_clips)]
-        return torch.stack([_pooled(rows, pooling) for rows in of_clips])
+        if pooling == "max":
+            return _maxima(values, self.clip, self.n_clips)
+        return self._top_means(values) if pooling == "top-k" else self._weighted_means(values)
+
+    def _rows_of_clip(self) -> Tensor:
+        """Return the number of rows of each clip, Long["clip"]; `torch.bincount` would wait for a GPU."""
+        return _sums(torch.ones_like(self.clip), self.clip, self.n_clips)
+
+    def _top_means(self, values: Tensor) -> Tensor:
+        """Return the mean of the highest rows of each clip, Float[Tensor, "clip ..."]."""
+        rows = self._rows_of_clip()
+        kept = (rows.double() * TOP_SHARE).round().long().clamp_min(1)
+        ranked = values.sort(dim=0, descending=True)
+        clip, order = self.clip[ranked.indices].sort(dim=0, stable=True)
+        rank = _like(torch.arange(len(values), device=clip.device), clip) - (rows.cumsum(0) - rows)[clip]
+        top = ranked.values.gather(0, order).where(rank < kept[clip], 0)
+        sums = values.new_zeros(self.n_clips, *values.shape[1:]).scatter_add_(0, clip, top)
+        return sums / _like(kept, values)
+
+    def _weighted_means(self, values: Tensor) -> Tensor:
+        """Return the mean of each clip's rows by their relative deviations, Float[Tensor, "clip ..."]."""
+        apart = (values - self.mean_over_clips(values)[self.clip]).view(len(values), -1)
+        distance = torch.linalg.vector_norm(apart, dim=1)
+        largest = _maxima(distance, self.clip, self.n_clips).clamp(min=torch.finfo(values.dtype).tiny)
+        weights = (1 + distance / largest[self.clip]) ** RELATIVE_DEVIATION_EXPONENT
+        weights = weights / _sums(weights, self.clip, self.n_clips)[self.clip]
+        return _sums(_like(weights, values) * values, self.clip, self.n_clips)
 
     def pinned(self) -> "ClipBatch":
         """Return the batch in page-locked memory, from which a GPU copies asynchronously."""
@@ -262,16 +285,20 @@ class ClipBatch:
         return replace(self, features=features, **mapped)  # type: ignore[arg-type]
 
 
-def _pooled(rows: Tensor, pooling: Pooling) -> Tensor:
-    """Return the pooled value of one clip, Float[Tensor, "..."], from Float[Tensor, "row ..."]."""
-    if pooling == "max":
-        return rows.amax(dim=0)
-    if pooling == "top-k":
-        return rows.topk(max(1, round(TOP_SHARE * len(rows))), dim=0).values.mean(dim=0)
-    distance = torch.linalg.vector_norm((rows - rows.mean(dim=0)).view(len(rows), -1), dim=1)
-    relative = distance / distance.amax().clamp(min=torch.finfo(rows.dtype).tiny)
-    weights = (1 + relative) ** RELATIVE_DEVIATION_EXPONENT
-    return torch.einsum("r,r...->...", weights / weights.sum(), rows)
+def _like(rows: Tensor, values: Tensor) -> Tensor:
+    """Return Tensor["row"] with as many axes as the values, to go with them row by row."""
+    return rows.view(-1, *[1] * (values.dim() - 1))
+
+
+def _sums(values: Tensor, clip: Tensor, n_clips: int) -> Tensor:
+    """Return the sum over the rows of each clip, Tensor["clip ..."]."""
+    return values.new_zeros(n_clips, *values.shape[1:]).index_add_(0, clip, values)
+
+
+def _maxima(values: Tensor, clip: Tensor, n_clips: int) -> Tensor:
+    """Return the largest value over the rows of each clip, Float[Tensor, "clip ..."]."""
+    least = values.new_full((n_clips, *values.shape[1:]), -torch.inf)
+    return least.scatter_reduce_(0, _like(clip, values).expand_as(values), values, "amax")
 
 
 def once_per_batch(method: Callable[[SystemT, ClipBatch], Tensor]) -> Callable[[SystemT, ClipBatch], Tensor]:
