@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch.func import vmap
 
 from asdbench.errors import InputError
-from asdbench.nn.dropout import Dropout
+from asdbench.nn.dropout import Dropout, DropoutSeed, keep_by_hash
 
 
 @pytest.mark.parametrize(("p", "share"), [(0.1, 26 / 256), (0.5, 0.5), (0.001, 1 / 256), (0.999, 255 / 256)])
@@ -99,3 +100,64 @@ def test_a_residual_is_added_untouched_and_the_branch_weighted(dtype: torch.dtyp
     assert torch.equal(branch.grad, (3 * added).to(dtype))
     torch.testing.assert_close(dropout.eval().residual(x, branch, weight=0.25), x + 0.25)
     torch.testing.assert_close(Dropout(0.0).residual(x, branch, weight=0.25), x + 0.25)
+
+
+def layers(seed: int) -> torch.nn.Sequential:
+    found = torch.nn.Sequential(Dropout(0.5), Dropout(0.5))
+    DropoutSeed(found).set(seed)
+    return found
+
+
+def test_a_seed_decides_alone_and_each_layer_drops_other_elements() -> None:
+    x = torch.ones(64, 64)
+    before = torch.get_rng_state()
+    first = layers(3)(x)
+    assert torch.equal(layers(3)(x), first)
+    assert not torch.equal(layers(4)(x), first)
+    assert not torch.equal(layers(3 + 2**40)(x), first)
+    one, two = (layer(x) for layer in layers(3))
+    assert not torch.equal(one, two)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_hashed_decisions_have_the_stated_share_and_are_independent(index: int) -> None:
+    seeds = torch.arange(8) * 2**33 + torch.arange(8)
+    keep = torch.stack([keep_by_hash(seed, [256, 1024], index, 64) for seed in seeds])
+    assert float(keep.float().mean()) == pytest.approx(0.75, abs=2e-3)
+    assert float(keep.float().mean(dim=(0, 1)).std()) == pytest.approx((0.1875 / 2048) ** 0.5, rel=0.1)
+    flat = keep.flatten(1).float()
+    correlations = torch.corrcoef(torch.cat([flat, flat.roll(1, dims=1), flat.roll(1024, dims=1)]))
+    assert float((correlations - torch.eye(24)).abs().max()) < 1e-2
+
+
+def test_stacked_layers_drop_what_each_drops_alone() -> None:
+    x = torch.randn(3, 5, 7, dtype=torch.bfloat16)
+    plus = torch.randn(3, 5, 7)
+    alone = [given.clone().requires_grad_() for given in x]
+    layer = Dropout(0.5)
+    expected = []
+    for seed, given, added in zip((3, 4, 5), alone, plus, strict=True):
+        DropoutSeed(layer).set(seed)
+        expected.append(layer.residual(added, layer(given), weight=0.5))
+    torch.stack(expected).square().sum().backward()
+
+    together = x.clone().requires_grad_()
+
+    def both(seed: torch.Tensor, given: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+        layer.seed = seed
+        return layer.residual(added, layer(given), weight=0.5)
+
+    out = vmap(both)(torch.tensor([3, 4, 5]), together, plus)
+    out.square().sum().backward()
+    assert torch.equal(out, torch.stack(expected))
+    assert torch.equal(together.grad, torch.stack([given.grad for given in alone]))
+
+
+def test_it_compiles_as_one_graph() -> None:
+    module = layers(3)
+    x = torch.randn(4, 9, requires_grad=True)
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(x), module(x))
+    DropoutSeed(module).set(4)
+    assert torch.equal(compiled(x), module(x))
