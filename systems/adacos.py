@@ -23,12 +23,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from asdbench import random_by_row
 from asdbench.backends import BackendBank, BackendSettings
 from asdbench.config import Choice, Range, tunable
 from asdbench.errors import InputError
 from asdbench.nn.adacos import SubClusterAdaCos
 from asdbench.nn.all_rows import AllRows, partners
-from asdbench.nn.noise import uniform_by_row
 from asdbench.nn.spectral import SpectrogramEncoder, SpectrumEncoder
 from asdbench.presets import Preset
 from asdbench.spec import MelSpec
@@ -162,8 +162,8 @@ class AdaCos(System[Config]):
         """Return waveforms, some of them mixed, the label of the other row, and the own row's share."""
         assert batch.row_keys is not None
         assert batch.group is not None
-        share = uniform_by_row(batch.row_keys, draw="share").to(waveform.dtype)
-        is_mixed = uniform_by_row(batch.row_keys, draw="is mixed") < self.config.mixup
+        share = random_by_row.uniform(batch.row_keys, draw="share").to(waveform.dtype)
+        is_mixed = random_by_row.uniform(batch.row_keys, draw="is mixed") < self.config.mixup
         share = torch.where(is_mixed, share, torch.ones_like(share))
         partner = partners(batch.row_keys, self.all_rows(batch.row_keys))
         others, labels = self.all_rows(waveform)[partner], self.all_rows(batch.group)[partner]

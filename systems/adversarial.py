@@ -37,10 +37,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from asdbench import random_by_row
 from asdbench.config import Choice, Range, tunable
 from asdbench.nn.adversarial import Discriminator, frozen, in_order, moved_residual
 from asdbench.nn.cvae import Decoder, Encoder, divergence, drawn, one_hot
-from asdbench.nn.noise import normal_by_row
 from asdbench.presets import Preset
 from asdbench.spec import MelSpec
 from asdbench.system import (
@@ -249,10 +249,12 @@ class Adversarial(System[Config]):
         return rebuilt, fake
 
     def _latent_noise(self, keys: Tensor, draw: str) -> Tensor:
-        return normal_by_row(keys, self.config.latent, draw=draw)
+        return random_by_row.normal(keys, self.config.latent, draw=draw)
 
     def _noisy(self, windows: Tensor, keys: Tensor, draw: str, progress: float) -> Tensor:
-        return windows + self.noise_deviation(progress) * normal_by_row(keys, MEL_BINS, FRAMES, draw=draw)
+        return windows + self.noise_deviation(progress) * random_by_row.normal(
+            keys, MEL_BINS, FRAMES, draw=draw
+        )
 
 
 def _means(values: Mapping[str, Tensor]) -> dict[str, Mean]:

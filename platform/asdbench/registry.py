@@ -40,6 +40,7 @@ _ROOMS_IN_SOURCE_HASH = (
     "asdbench.features",
     "asdbench.system",
     "asdbench.spec",
+    "asdbench.random_by_row",
 )
 _OPEN_ROOMS = (  # the rest is closed to systems
     *_ROOMS_IN_SOURCE_HASH,

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asdbench import registry
+from asdbench import random_by_row, registry
 from asdbench.nn.adversarial import moved_residual
-from asdbench.nn.noise import normal_by_row
 from asdbench.system import UNKNOWN, ClipBatch, Losses, Mean, TrainingFacts
 
 FACTS = TrainingFacts(sections=("00",), attributes={"mic": ("A", "B"), "spd": ("1", "2", "3")})
@@ -76,7 +75,7 @@ def state(system: Any) -> dict[str, dict[str, Tensor]]:
 def latent_noise(batch: ClipBatch, draw: str) -> Tensor:
     """Return what the rows of this machine type draw."""
     assert batch.row_keys is not None
-    return normal_by_row(batch.row_keys[batch.machine == 0], 16, draw=draw)
+    return random_by_row.normal(batch.row_keys[batch.machine == 0], 16, draw=draw)
 
 
 def latent_of(system: Any, batch: ClipBatch, draw: str) -> Tensor:
