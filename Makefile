@@ -7,6 +7,9 @@ INSTALL := $(shell command -v uv >/dev/null 2>&1 \
 	&& echo 'uv pip install --quiet --python $(BIN)/python' || echo '$(BIN)/pip install --quiet --disable-pip-version-check')
 # in two processes: see conftest.py
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=15
+# Without an NVIDIA GPU torch's CPU build is taken, if pip finds one: the usual build brings gigabytes of CUDA.
+CPU_TORCH = command -v nvidia-smi >/dev/null 2>&1 || $(BIN)/python -c 'import torch' 2>/dev/null || \
+	for version in 2.15.0 2.14.1 2.13.0; do $(INSTALL) "torch==$$version+cpu" 2>/dev/null && break; done || true
 # uv does not read pip's setting for local wheels
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -38,11 +41,13 @@ $(BIN)/python:
 
 .venv/.installed: pyproject.toml | $(BIN)/python
 	@echo "installing asdbench into .venv (a few minutes on a fresh machine)"
+	@$(CPU_TORCH)
 	$(INSTALL) -e .
 	@touch $@
 
 .venv/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "installing asdbench with its development tools into .venv (a few minutes on a fresh machine)"
+	@$(CPU_TORCH)
 	$(INSTALL) -e '.[dev]'
 	@touch $@ .venv/.installed
 
