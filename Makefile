@@ -1,5 +1,6 @@
 # make bench: environment, embedded data, all systems, leaderboard.    make test: everything that CI checks.
 # make test-fast: the same without the tests that start a cluster, within six minutes on two cores.
+# make test-torch TORCH=2.6.0: the fast tests with another version of torch, in an environment of its own.
 # make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +16,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: bench test test-fast docs lint clean
+.PHONY: bench test test-fast test-torch docs lint clean
 
 bench: .venv/.installed
 	$(BIN)/python sweeps/all_types.py --preset demo
@@ -25,6 +26,11 @@ test: .venv/.installed-dev lint
 
 test-fast: .venv/.installed-dev lint
 	$(PYTEST) -m 'not cluster'
+
+test-torch:
+	$(PYTHON) -m venv .venv-torch-$(TORCH)
+	.venv-torch-$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==$(TORCH) -e '.[dev]'
+	.venv-torch-$(TORCH)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m 'not cluster'
 
 docs: .venv/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -52,4 +58,4 @@ $(BIN)/python:
 	@touch $@ .venv/.installed
 
 clean:
-	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-torch-* site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
