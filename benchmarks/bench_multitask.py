@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from synthetic import noise_data
 
-from asdbench.engine import training
 from asdbench.engine.jobs import Job, ResolvedJob
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.training_step import TrainingStep, take_step
 
 STEPS = 8
 SCORED_CLIPS = 24
@@ -55,7 +55,7 @@ def measure(resolved, stride):
         begun = time.perf_counter()
         batch = clips.batch(step)
         made = time.perf_counter()
-        training._step(system, stage, batch, 0.0, Runtime())
+        take_step(system, system, TrainingStep(stage, batch, step, STEPS, step), Runtime())
         batch_s.append(made - begun)
         step_s.append(time.perf_counter() - made)
     made, done = min(batch_s[1:]), min(step_s[1:])

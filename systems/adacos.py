@@ -145,7 +145,7 @@ class AdaCos(System[Config]):
         update = Update("all", optimizer)
         return [Stage("joint labels", [update], steps=config.steps, precision=config.precision)]
 
-    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+    def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         """Return the loss of the joint labels, for mixed rows of both."""
         assert batch.group is not None  # these are training batches
         assert batch.waveform is not None

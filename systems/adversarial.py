@@ -152,7 +152,7 @@ class Adversarial(System[Config]):
             Stage("adversarial", updates, steps=config.adversarial_steps, precision=precision),
         ]
 
-    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+    def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         """Return the losses of ``"cvae"``, ``"discriminator"`` or ``"generator"``."""
         assert batch.row_keys is not None  # these are training batches
         own = batch.machine == 0
@@ -172,14 +172,15 @@ class Adversarial(System[Config]):
         assert batch.attributes is not None  # these are training batches
         return one_hot(batch.attributes, map(len, self.facts.attributes.values())).to(batch.windows.dtype)
 
-    def kl_weight(self, progress: float) -> float:
+    def kl_weight(self, progress: Tensor) -> Tensor:
         """Return β, which rises from 0 over the first ``beta_warmup_share`` of the stage."""
         share = self.config.beta_warmup_share
-        return float(self.config.beta * (min(1.0, progress / share) if share else 1.0))
+        risen = (progress / share).clamp(max=1.0) if share else torch.ones_like(progress)
+        return self.config.beta * risen
 
-    def noise_deviation(self, progress: float) -> float:
+    def noise_deviation(self, progress: Tensor) -> Tensor:
         """Return the standard deviation of the discriminator's input noise; it falls to 0 over the stage."""
-        return float(self.config.instance_noise * (1.0 - progress))
+        return self.config.instance_noise * (1.0 - progress)
 
     def window_components(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Return ``discriminator``: the negated logit."""
@@ -195,7 +196,7 @@ class Adversarial(System[Config]):
         """Return the mean of what the discriminator's last layer sees over a clip's windows."""
         return batch.mean_over_clips(self.embed(batch).float())
 
-    def _cvae_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
+    def _cvae_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: Tensor) -> Losses:
         mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
         latent = drawn(mean, log_variance, self._latent_noise(keys, "cvae posterior"))
         rebuilt = self.decoder(latent, condition)
@@ -207,7 +208,7 @@ class Adversarial(System[Config]):
         )
 
     def _discriminator_losses(
-        self, real: Tensor, other: Tensor, condition: Tensor, keys: tuple[Tensor, Tensor], progress: float
+        self, real: Tensor, other: Tensor, condition: Tensor, keys: tuple[Tensor, Tensor], progress: Tensor
     ) -> Losses:
         of_own, of_others = keys
         with torch.no_grad(), frozen(self.encoder, self.decoder):
@@ -229,7 +230,7 @@ class Adversarial(System[Config]):
             ),
         )
 
-    def _generator_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: float) -> Losses:
+    def _generator_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: Tensor) -> Losses:
         with frozen(self.encoder):
             rebuilt, fake = self._fakes(real, condition, keys, "generator")
         with frozen(self.discriminator):
@@ -251,7 +252,7 @@ class Adversarial(System[Config]):
     def _latent_noise(self, keys: Tensor, draw: str) -> Tensor:
         return random_by_row.normal(keys, self.config.latent, draw=draw)
 
-    def _noisy(self, windows: Tensor, keys: Tensor, draw: str, progress: float) -> Tensor:
+    def _noisy(self, windows: Tensor, keys: Tensor, draw: str, progress: Tensor) -> Tensor:
         return windows + self.noise_deviation(progress) * random_by_row.normal(
             keys, MEL_BINS, FRAMES, draw=draw
         )

@@ -114,7 +114,7 @@ class BaselineMse(System[Config]):
             )
         ]
 
-    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+    def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         """Return the squared error over all vectors and dimensions."""
         vectors = batch.windows.flatten(1)
         error = nn.functional.mse_loss(self.network(vectors).float(), vectors, reduction="sum")

@@ -155,7 +155,7 @@ class EncoderLora(System[Config]):
         embeddings: Tensor = self.projection(tokens.mean(dim=1))
         return embeddings
 
-    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+    def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         """Return the loss of the joint labels; the share of rows that are classified right is a monitor."""
         assert batch.waveform is not None
         assert batch.group is not None

@@ -193,7 +193,7 @@ class MultitaskMel(System[Config]):
             embedding: Tensor = self.projection(pooled.float())
         return embedding
 
-    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+    def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         """Return the losses of the three tasks."""
         assert batch.attributes is not None  # these are training batches
         embedding = self.embed(batch)

@@ -37,7 +37,8 @@ TYPES = [
     "int",
     "dict[str, torch._tensor.Tensor]",
     "def (config: my_system.Config) -> asdbench.system.InputSpec",
-    "def (batch: asdbench.system.ClipBatch, update: str, progress: float) -> asdbench.system.Losses",
+    "def (batch: asdbench.system.ClipBatch, update: str, progress: torch._tensor.Tensor) "
+    "-> asdbench.system.Losses",
 ]
 
 

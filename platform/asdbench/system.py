@@ -184,6 +184,10 @@ class ClipBatch:
     pseudo_label
         Long[Tensor, "row"], what ``System.pseudo_labels`` has given the row's clip, or ``UNKNOWN`` for a clip
         that is not trained on; only in training steps of a stage with pseudo-labels.
+    own_rows
+        Number of the rows of clips that are trained on, which come first: those of the job's machine type, or
+        with the scope ``"data set"`` of any. Pseudo-anomalies and then supplemental rows follow. It is the
+        same in every whole batch of a process; only in training steps.
     """
 
     windows: Tensor
@@ -202,6 +206,7 @@ class ClipBatch:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     supplemental: Tensor | None = None
     pseudo_label: Tensor | None = None
+    own_rows: int | None = None
 
     def mean_over_clips(self, values: Tensor) -> Tensor:
         """Return the mean over the rows of each clip, Float[Tensor, "clip ..."].
@@ -427,13 +432,14 @@ class Losses:
     parts
         The terms of the loss by name.
     weights
-        Weight of each part by name; 1 for parts that are not listed.
+        Weight of each part by name; 1 for parts that are not listed. A weight that changes with ``progress``
+        is Float[Tensor, ""].
     monitors
         Further quantities to record, which do not contribute to the loss.
     """
 
     parts: Mapping[str, Mean]
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float | Tensor] = field(default_factory=dict)
     monitors: Mapping[str, Mean] = field(default_factory=dict)
 
 
@@ -636,10 +642,11 @@ class System(nn.Module, Generic[ConfigT]):
         """Return the stages of training, with optimizers over this module's parameters."""
         raise NotImplementedError(f"{type(self).__name__} must define stages(self, steps_per_epoch)")
 
-    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+    def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         """Return the losses of one update. Every differentiated computation must happen in this call.
 
-        ``progress`` runs from 0 at the first step of the stage towards 1 at its end.
+        ``progress`` runs from 0 at the first step of the stage towards 1 at its end: Float[Tensor, ""] on the
+        device of the batch. Compute with it as with any tensor; ``float(progress)`` would make a GPU wait.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, batch, update, progress)")
 

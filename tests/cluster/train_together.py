@@ -42,7 +42,7 @@ def _in_double(resolved: ResolvedJob, runtime: Runtime) -> TrainingOutcome:
     system = resolved.build_trained(resolved.clips.facts).double()
     forward = system.forward
 
-    def in_double(batch: ClipBatch, update: str, progress: float) -> Losses:
+    def in_double(batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
         wide: Any = {name: value.double() for name, value in tensors.items() if value.is_floating_point()}
         with mock.patch.object(Tensor, "float", Tensor.double):

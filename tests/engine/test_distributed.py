@@ -185,7 +185,7 @@ class Exact(System):
         vectors = batch.windows.flatten(1).double() / 50
         return (self.network(vectors) - vectors).square()
 
-    def forward(self, batch: ClipBatch, update: str, progress: float) -> Losses:
+    def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         return Losses({"error": Mean.from_values(self._errors(batch))})
 
     def components(self, batch: ClipBatch) -> dict[str, Tensor]:

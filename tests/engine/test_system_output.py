@@ -83,8 +83,8 @@ def test_right_losses_pass() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_first_loss_that_is_not_finite_is_named(value: float) -> None:
-    check_finite(SYSTEM, "one", {"a": torch.tensor(1.0)})
+    check_finite(SYSTEM, "one", {"a": 1.0})
     with pytest.raises(
         InputError, match=f"^Mine.forward returns {value} as 'b' in the first step of stage 'one'"
     ):
-        check_finite(SYSTEM, "one", {"a": torch.tensor(1.0), "b": torch.tensor(value)})
+        check_finite(SYSTEM, "one", {"a": 1.0, "b": value})

@@ -25,6 +25,7 @@ from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.task_records import TrainingRecord
+from asdbench.engine.training_step import fast_bfloat16
 from asdbench.errors import InputError
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
@@ -317,7 +318,7 @@ def test_test_clips_change_scores_and_no_training() -> None:
 def test_a_diverged_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forward = registry.get("baseline-mse").forward
 
-    def diverging(self: Any, batch: Any, update: str, progress: float) -> Losses:
+    def diverging(self: Any, batch: Any, update: str, progress: torch.Tensor) -> Losses:
         part = forward(self, batch, update, progress).parts["reconstruction"]
         return Losses({"reconstruction": Mean(part.sum * (math.nan if progress >= 0.5 else 1.0), part.count)})
 
@@ -365,7 +366,7 @@ def by_hand(data: JobData, system: Any) -> dict[str, float]:
     sums = {"all": 0.0, "own": 0.0}
     for step in range(data.steps_per_epoch):
         training.seed_torch(1, step)
-        losses = system(data.batch(step), "one", step / data.steps_per_epoch)
+        losses = system(data.batch(step), "one", torch.tensor(step / data.steps_per_epoch))
         means = {name: part.sum / part.count for name, part in losses.parts.items()}
         total, _ = total_loss(losses, Runtime())
         torch.testing.assert_close(total, means["all"] + 0.5 * means["own"])
@@ -399,7 +400,7 @@ def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch)
         plan = BatchPlan(4, draw="window-per-clip")
         return [replace(one, plan=plan), replace(two, precision="bfloat16")]
 
-    def watched(self: Any, batch: Any, update: str, progress: float) -> Losses:
+    def watched(self: Any, batch: Any, update: str, progress: torch.Tensor) -> Losses:
         seen.append((update, len(batch.machine), torch.is_autocast_enabled("cpu")))
         return forward(self, batch, update, progress)
 
@@ -419,7 +420,7 @@ def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch)
 def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     for amx in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        assert training.fast_bfloat16(torch.device("cpu")) is amx
+        assert fast_bfloat16(torch.device("cpu")) is amx
 
 
 def test_batches_are_made_ahead_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def total(losses: Losses) -> Tensor:
 def step(system: Any, batch: ClipBatch, name: str, progress: float = 0.5) -> Losses:
     """Do what the training loop does for one update."""
     (update,) = (u for stage in system.stages(1) for u in stage.updates if u.name == name)
-    losses: Losses = system(batch, name, progress)
+    losses: Losses = system(batch, name, torch.tensor(progress))
     update.optimizer.zero_grad()
     total(losses).backward()  # type: ignore[no-untyped-call]
     update.optimizer.step()
@@ -149,10 +149,10 @@ def test_altered_windows_of_the_own_machine_count_as_others() -> None:
     assert without.system.batch_plan(without.config).augmentations == ()
     system, batch = build(), training_batch()
     altered = replace(batch, augmentation=torch.tensor([0, 1, 3, 4, 2, 5, 5]))  # rows 2 and 6 are altered
-    losses = system(altered, "discriminator", 0.5)
+    losses = system(altered, "discriminator", torch.tensor(0.5))
     assert (int(losses.parts["real"].count), int(losses.parts["other"].count)) == (2, 5)
     assert int(losses.parts["fake"].count) == 2
-    generated = system(altered, "generator", 0.5)
+    generated = system(altered, "generator", torch.tensor(0.5))
     assert int(generated.parts["fooling"].count) == 2
 
 
@@ -161,8 +161,8 @@ def test_fakes_with_texture_have_what_the_autoencoder_left_out(fakes: str) -> No
     system, batch = build(fakes=fakes, fake_texture=True, instance_noise=0.0).eval(), training_batch()
     seen: list[Tensor] = []
     system.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
-    system(batch, "discriminator", 0.0)
-    losses = system(batch, "generator", 0.0)
+    system(batch, "discriminator", torch.tensor(0.0))
+    losses = system(batch, "generator", torch.tensor(0.0))
     assert batch.row_keys is not None
     real, condition = own(batch)
     keys = batch.row_keys[batch.machine == 0]
@@ -221,13 +221,13 @@ def test_an_update_changes_only_its_networks(update: str, changed: set[str], fak
 def test_evaluation_mode_outlasts_an_update() -> None:
     system = build().eval()
     for update in UPDATES:
-        system(training_batch(), update, 0.0)
+        system(training_batch(), update, torch.tensor(0.0))
     assert not any(module.training for module in system.modules())
 
 
 def test_the_generator_learns_through_the_discriminator() -> None:
     system = build(anchor_weight=0.0)
-    system(training_batch(), "generator", 0.0).parts["fooling"].sum.backward()
+    system(training_batch(), "generator", torch.tensor(0.0)).parts["fooling"].sum.backward()
     assert all(parameter.grad is not None for parameter in system.decoder.parameters())
     assert system.decoder.layers[-1].weight.grad.abs().sum() > 0
 
@@ -238,7 +238,7 @@ def test_the_generator_learns_through_the_discriminator() -> None:
 def test_the_cvae_loss_is_the_negative_elbo_a_value() -> None:
     """[½·‖x − x̂‖² + β·KL] / (128·256), written with torch's distributions."""
     system, batch = build(beta=3.0), training_batch()
-    losses = system(batch, "cvae", 0.04)
+    losses = system(batch, "cvae", torch.tensor(0.04))
     real, condition = own(batch)
     with torch.no_grad():
         center, log_variance = system.encoder(real, condition[:, :0])
@@ -262,7 +262,7 @@ def test_the_discriminator_loss_is_three_cross_entropies(fakes: str) -> None:
         training_batch(),
     )
     real, condition = own(batch)
-    losses = system(batch, "discriminator", 0.0)
+    losses = system(batch, "discriminator", torch.tensor(0.0))
     system.encoder.eval()
     system.decoder.eval()
     with torch.no_grad():
@@ -294,7 +294,7 @@ def test_the_generator_loss_fools_and_is_anchored(fakes: str) -> None:
     """The discriminator judges as at scoring; the anchor is the reconstruction's, not the sample's."""
     system, batch = build(fakes=fakes, instance_noise=0.0, anchor_weight=2.0), training_batch()
     real, condition = own(batch)
-    losses = system(batch, "generator", 0.0)
+    losses = system(batch, "generator", torch.tensor(0.0))
     system.encoder.eval()
     system.discriminator.eval()
     with torch.no_grad():
@@ -313,15 +313,14 @@ def test_the_generator_loss_fools_and_is_anchored(fakes: str) -> None:
 
 def test_beta_rises_over_its_share_of_the_stage() -> None:
     system = build(beta=2.0, beta_warmup_share=0.2)
-    assert [system.kl_weight(p) for p in (0.0, 0.05, 0.1, 0.2, 0.9)] == pytest.approx(
-        [0.0, 0.5, 1.0, 2.0, 2.0]
-    )
-    assert build(beta_warmup_share=0.0).kl_weight(0.0) == 1.0
+    found = system.kl_weight(torch.tensor([0.0, 0.05, 0.1, 0.2, 0.9]))
+    assert found.tolist() == pytest.approx([0.0, 0.5, 1.0, 2.0, 2.0])
+    assert float(build(beta_warmup_share=0.0).kl_weight(torch.tensor(0.0))) == 1.0
 
 
 def test_the_instance_noise_falls_to_nothing() -> None:
     system = build(instance_noise=0.4)
-    assert [system.noise_deviation(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.2, 0.0])
+    assert system.noise_deviation(torch.tensor([0.0, 0.5, 1.0])).tolist() == pytest.approx([0.4, 0.2, 0.0])
 
 
 @pytest.mark.parametrize("update", ["discriminator", "generator"])
@@ -330,7 +329,7 @@ def test_every_window_the_discriminator_sees_is_noisy(update: str) -> None:
     seen: list[Tensor] = []
     for system in (quiet, noisy):
         system.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
-        system(training_batch(), update, 0.5)
+        system(training_batch(), update, torch.tensor(0.5))
     noise = (seen[1] - seen[0]).flatten(1)
     assert len(noise) == (OWN if update == "generator" else 2 * OWN + OTHER)
     torch.testing.assert_close(noise.std(dim=1), torch.full((len(noise),), 0.2), rtol=0.05, atol=0.0)
@@ -343,9 +342,9 @@ def test_a_rows_key_decides_what_it_draws(fakes: str) -> None:
     system, batch = build(fakes=fakes).eval(), training_batch()
     assert batch.row_keys is not None
     for update in UPDATES:
-        whole = system(batch, update, 0.0).parts
-        shares = [system(rows_of(batch, first, 2), update, 0.0).parts for first in (0, 1)]
-        others = system(replace(batch, row_keys=batch.row_keys + 7), update, 0.0).parts
+        whole = system(batch, update, torch.tensor(0.0)).parts
+        shares = [system(rows_of(batch, first, 2), update, torch.tensor(0.0)).parts for first in (0, 1)]
+        others = system(replace(batch, row_keys=batch.row_keys + 7), update, torch.tensor(0.0)).parts
         for name, part in whole.items():
             found = sum(float(share[name].sum.detach()) for share in shares)
             assert found == pytest.approx(float(part.sum.detach()), rel=1e-5)
@@ -374,7 +373,7 @@ def test_the_decoder_is_conditioned_and_the_encoder_if_asked() -> None:
     other = replace(batch, attributes=torch.zeros_like(batch.attributes))
     for encoder in (False, True):
         system = build(condition_encoder=encoder).eval()
-        first, second = (system(given, "cvae", 0.0) for given in (batch, other))
+        first, second = (system(given, "cvae", torch.tensor(0.0)) for given in (batch, other))
         assert mean(first.parts["reconstruction"]) != mean(second.parts["reconstruction"])
         assert (mean(first.parts["kl"]) != mean(second.parts["kl"])) is encoder
 
@@ -425,7 +424,7 @@ def test_training_tells_real_from_other() -> None:
     found = []
     for number in range(8):
         for update in updates:
-            losses = system(batch, update.name, number / 8)
+            losses = system(batch, update.name, torch.tensor(number / 8))
             update.optimizer.zero_grad()
             total(losses).backward()  # type: ignore[no-untyped-call]
             update.optimizer.step()

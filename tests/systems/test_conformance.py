@@ -13,7 +13,7 @@ import torch
 import systems
 from asdbench import registry
 from asdbench.data.sets import catalog
-from asdbench.engine.training import fast_bfloat16
+from asdbench.engine.training_step import fast_bfloat16
 from asdbench.errors import InputError
 from asdbench.spec import SAMPLE_RATE_HZ
 from asdbench.system import TrainingFacts

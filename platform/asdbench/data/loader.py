@@ -371,7 +371,7 @@ class JobData:
     def batch(self, step: int, *, rank: int = 0, size: int = 1) -> ClipBatch:
         """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``."""
         starts, clip, keys = (column[rank::size] for column in self._rows(step))
-        batch = self._training_batch(starts, clip, keys)
+        batch = replace(self._training_batch(starts, clip, keys), own_rows=int(self._is_trained[clip].sum()))
         batch = self._with_tokens(batch, self._clips.machine[clip], self._clips.clip_id[clip])
         return self._augmented(batch, starts, clip, keys) if self.plan.augmentations else batch
 

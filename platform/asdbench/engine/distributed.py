@@ -53,9 +53,9 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     weights = [losses.weights.get(name, 1.0) for name in losses.parts]
     if runtime.size == 1:
         means = [part.sum / _at_least_one(part.count) for part in parts]
-        total = means[0] * weights[0] if weights[0] != 1.0 else means[0]
+        total = _weighted(means[0], weights[0])
         for mean, weight in zip(means[1:minimized], weights[1:], strict=True):
-            total = total + weight * mean
+            total = total + _weighted(mean, weight)
         return total, {name: mean.detach() for name, mean in zip(names, means, strict=True)}
     counts = torch.stack(
         [torch.as_tensor(part.count, dtype=torch.float64, device=parts[0].sum.device) for part in parts]
@@ -70,6 +70,10 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
     )
     assert isinstance(total, Tensor)
     return total, {name: (both[0, k] / counts[k]).float() for k, name in enumerate(names)}
+
+
+def _weighted(mean: Tensor, weight: float | Tensor) -> Tensor:
+    return mean if isinstance(weight, float) and weight == 1.0 else mean * weight
 
 
 def _at_least_one(count: int | Tensor) -> int | Tensor:

@@ -34,7 +34,8 @@ from asdbench.engine.runtime import Runtime
 from asdbench.engine.single_clip_check import check_single_clips
 from asdbench.engine.state import State, backend_state, load_trained
 from asdbench.engine.task_records import ScoringRecord, TrainingRecord
-from asdbench.engine.training import Checkpoint, TrainingOutcome
+from asdbench.engine.training import TrainingOutcome
+from asdbench.engine.training_checkpoint import Checkpoint
 from asdbench.engine.versions import installed
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import StorageError

@@ -3,6 +3,7 @@
 A message names the class, the method and the value, and says what to return instead.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -211,12 +212,12 @@ def _check_mean(where: str, name: str, mean: object) -> None:
         )
 
 
-def check_finite(system: System, stage: str, losses: Mapping[str, Tensor]) -> None:
+def check_finite(system: System, stage: str, losses: Mapping[str, float]) -> None:
     """Raise :class:`InputError` if one of the mean losses of a stage's first step is not finite."""
     for name, value in losses.items():
-        if not value.isfinite():
+        if not math.isfinite(value):
             raise InputError(
-                f"{_name(system)}.forward returns {float(value)} as {name!r} in the first step of stage "
+                f"{_name(system)}.forward returns {value} as {name!r} in the first step of stage "
                 f"{stage!r}; return a finite loss (look for divisions by 0 and logarithms of 0)"
             )
 

@@ -1,4 +1,4 @@
-"""The training loop, written once for every system, device and number of processes.
+"""The training loop, written once for every system, device, number of processes and of stacked jobs.
 
 The last epoch's model is the result: choosing an earlier one would need scores that training must not see.
 
@@ -10,24 +10,22 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
 
-import msgspec
 import torch
-from torch import nn
+from torch import Tensor
 
 from asdbench.data.loader import JobData
-from asdbench.engine.distributed import distribute, total_loss
+from asdbench.engine.distributed import distribute
 from asdbench.engine.events import TrainingProgress
-from asdbench.engine.pretrained import trained_state
+from asdbench.engine.loss_sums import LossSums
 from asdbench.engine.runtime import Runtime
-from asdbench.engine.state import load_whole
-from asdbench.engine.system_output import check_finite, check_losses, check_stages, checked_labels
+from asdbench.engine.system_output import check_finite, check_stages, checked_labels
 from asdbench.engine.task_records import CurvePoint
+from asdbench.engine.training_checkpoint import Checkpoint, Reached, checkpoint_of, load_checkpoint
+from asdbench.engine.training_step import TrainingStep, take_step
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Stage, System
 
@@ -38,27 +36,6 @@ _SAVING_SHARE = 0.05  # of the time, at most, is spent on checkpoints
 _AHEAD = 2  # batches that are made before a GPU asks for them
 _INITIAL, _BACK_END = -1, -2  # keys of the random states of initial weights and of the back end's fit
 _PSEUDO_LABELS = -3  # that of the first stage's pseudo-labels; later ones are below
-
-
-class Checkpoint(TypedDict):
-    """The state of a training: tensors and plain values."""
-
-    system: dict[str, torch.Tensor]
-    optimizers: list[dict[str, object]]
-    schedulers: list[dict[str, object]]
-    stage: int
-    step: int
-    seconds: float
-    curve: list[dict[str, object]]
-    pseudo_labels: dict[int, torch.Tensor]  # by the index of the stage
-
-
-class _Stateful(Protocol):
-    """An optimizer or a scheduler."""
-
-    def state_dict(self) -> dict[str, object]: ...
-
-    def load_state_dict(self, state_dict: dict[str, object]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -129,65 +106,180 @@ def train(
     InputError : a loss is not finite, ``forward`` returns something else than losses, or the system lacks
         what its stages need
     """
-    stages = list(system.stages(data.steps_per_epoch))
-    check_stages(system, stages, data.input_spec)
-    drawn = [data.with_plan(stage.plan) for stage in stages]
-    model = distribute(system, runtime, several_updates=sum(len(stage.updates) for stage in stages) > 1)
-    first_stage, first_step, seconds, curve = _resume(system, stages, resume)
-    labels = dict(resume["pseudo_labels"]) if resume is not None else {}
-    lengths = [_steps(stage, clips.steps_per_epoch) for stage, clips in zip(stages, drawn, strict=True)]
-    began = time.perf_counter() - seconds
-    saved_at, saving = began, 0.0
-    done = sum(lengths[:first_stage]) + first_step
-    system.train()
-    for index in range(first_stage, len(stages)):
-        stage, length, steps_per_epoch = stages[index], lengths[index], drawn[index].steps_per_epoch
-        if stage.pseudo_labels:
-            if index not in labels:
-                labels[index] = _pseudo_labels(system, drawn[index], runtime, seed=seed, stage=index)
-            drawn[index] = drawn[index].with_pseudo_labels(labels[index].numpy())
-        reported = steps_per_epoch * -(-length // (steps_per_epoch * _MOST_POINTS))
-        logger.debug("stage %r: steps %d to %d", stage.name, first_step + 1, length)
-        running: dict[str, torch.Tensor] = {}
-        since, saved_epoch = 0, first_step // steps_per_epoch
-        batches = _batches(drawn[index], range(done, done + length - first_step), runtime)
-        for step, batch in zip(range(first_step, length), batches, strict=True):
-            seed_torch(seed, done, rank=runtime.rank)
-            means = _step(system, model, stage, batch, step / length, runtime)
-            if step == 0:
-                check_finite(system, stage.name, means)
-            for name, value in means.items():
-                running[name] = running[name] + value if name in running else value
-            done += 1
-            since += 1
-            if (step + 1) % reported and step + 1 < length:
-                continue
-            losses = {name: float(value) / since for name, value in running.items()}
-            running, since = {}, 0
-            epoch = -(-(step + 1) // steps_per_epoch)
-            if not all(map(math.isfinite, losses.values())):
-                raise InputError(
-                    f"training diverged: in epoch {epoch} of stage {stage.name!r} the losses are {losses}; "
-                    f"try a lower learning rate"
-                )
-            curve.append(CurvePoint(stage.name, epoch, losses))
-            if runtime.is_rank_zero:
-                runtime.report(TrainingProgress(done, sum(lengths), epoch, losses))
-                last = index == len(stages) - 1 and step + 1 == length
-                due = epoch - saved_epoch >= checkpoint_epochs
-                due = due and time.perf_counter() - saved_at > saving / _SAVING_SHARE
-                if checkpoint is not None and not last and due:
-                    saving = -time.perf_counter()
-                    spent_s = time.perf_counter() - began
-                    checkpoint(_state(system, stages, index, step + 1, spent_s, curve, labels))
-                    saved_epoch, saved_at = epoch, time.perf_counter()
-                    saving += saved_at
-        first_step = 0
-    seconds = time.perf_counter() - began
-    validation = None
-    if runtime.is_rank_zero and data.plan.validation_share and stages:
-        validation = _validation(system, data, stages[-1], runtime)
-    return TrainingOutcome(done, seconds, tuple(curve), validation)
+    saving = Saving(checkpoint, checkpoint_epochs)
+    training = JobTraining(system, data, runtime, seed=seed, saving=saving, resume=resume)
+    model = distribute(system, runtime, several_updates=training.has_several_updates)
+
+    def take(steps: Sequence[TrainingStep]) -> list[dict[str, Tensor]]:
+        (step,) = steps
+        seed_torch(seed, step.done, rank=runtime.rank)
+        return [take_step(system, model, step, runtime)]
+
+    run([training], take)
+    return training.outcome()
+
+
+def run(
+    trainings: Sequence["JobTraining"],
+    take: Callable[[Sequence[TrainingStep]], Sequence[dict[str, Tensor]]],
+) -> None:
+    """Take all steps of one training, or of several with equally many, whose steps are taken together.
+
+    Parameters
+    ----------
+    trainings : what is to be trained
+    take : takes one step of each training; returns the means of its losses and monitors by name
+    """
+    for steps in zip(*(training.steps() for training in trainings), strict=True):
+        for training, step, means in zip(trainings, steps, take(steps), strict=True):
+            training.record(step, means)
+
+
+class Saving:
+    """Decides when a training is saved.
+
+    Parameters
+    ----------
+    save : stores a state; ``None`` for a training that is never saved
+    epochs : between two states
+    """
+
+    def __init__(self, save: Callable[[Checkpoint], object] | None, epochs: int) -> None:
+        self._save, self._epochs = save, epochs
+        self._at, self._took_s, self._epoch = time.perf_counter(), 0.0, 0
+
+    def begin_stage(self, epoch: int) -> None:
+        """Count the epochs from here on."""
+        self._epoch = epoch
+
+    def save_if_due(self, epoch: int, state: Callable[[], Checkpoint]) -> None:
+        """Save a training at the end of an epoch, if it is time to."""
+        since_s = time.perf_counter() - self._at
+        is_due = epoch - self._epoch >= self._epochs and since_s > self._took_s / _SAVING_SHARE
+        if self._save is None or not is_due:
+            return
+        began = time.perf_counter()
+        self._save(state())
+        self._epoch, self._at = epoch, time.perf_counter()
+        self._took_s = self._at - began
+
+
+class JobTraining:
+    """One job's training: the steps that it takes, the losses that they return, and its checkpoints.
+
+    Parameters
+    ----------
+    system, data, runtime, seed, resume : as of :func:`train`
+    saving : when it is saved
+
+    Attributes
+    ----------
+    system, stages : what is trained, and its stages
+    """
+
+    def __init__(
+        self,
+        system: System,
+        data: JobData,
+        runtime: Runtime,
+        *,
+        seed: int,
+        saving: Saving,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        self.system, self._data, self._runtime, self._seed = system, data, runtime, seed
+        self.stages = list(system.stages(data.steps_per_epoch))
+        check_stages(system, self.stages, data.input_spec)
+        self._drawn = [data.with_plan(stage.plan) for stage in self.stages]
+        self._lengths = [
+            _steps(stage, clips.steps_per_epoch)
+            for stage, clips in zip(self.stages, self._drawn, strict=True)
+        ]
+        self._reached = Reached() if resume is None else load_checkpoint(system, self.stages, resume)
+        self._began = time.perf_counter() - self._reached.seconds
+        self._saving, self._sums = saving, LossSums()
+
+    @property
+    def has_several_updates(self) -> bool:
+        """Whether its stages have more than one update together."""
+        return sum(len(stage.updates) for stage in self.stages) > 1
+
+    def steps(self) -> Iterator[TrainingStep]:
+        """Yield the steps of all stages, from where the training had come to."""
+        self.system.train()
+        for index in range(self._reached.stage, len(self.stages)):
+            yield from self._steps_of(index, self._reached.step)
+            self._reached.stage, self._reached.step = index + 1, 0
+
+    def _steps_of(self, index: int, first: int) -> Iterator[TrainingStep]:
+        """Yield the steps of a stage."""
+        stage, length, data = self.stages[index], self._lengths[index], self._labeled(index)
+        self._saving.begin_stage(first // data.steps_per_epoch)
+        logger.debug("stage %r: steps %d to %d", stage.name, first + 1, length)
+        done = sum(self._lengths[:index]) + first
+        batches = _batches(data, range(done, done + length - first), self._runtime)
+        for place, batch in zip(range(first, length), batches, strict=True):
+            yield TrainingStep(stage, batch, place, length, done + place - first)
+
+    def _labeled(self, index: int) -> JobData:
+        """Return the clips of a stage, with the pseudo-labels that it asks for."""
+        data, labels = self._drawn[index], self._reached.pseudo_labels
+        if not self.stages[index].pseudo_labels:
+            return data
+        if index not in labels:
+            labels[index] = _pseudo_labels(self.system, data, self._runtime, seed=self._seed, stage=index)
+        return data.with_pseudo_labels(labels[index].numpy())
+
+    def record(self, step: TrainingStep, means: dict[str, Tensor]) -> None:
+        """Add the losses of a step to the curve, report its points, and save the training if it is time to.
+
+        Raises
+        ------
+        InputError : a loss is not finite
+        """
+        self._sums.add(means)
+        self._reached.step = step.place + 1
+        per_epoch = self._drawn[self._reached.stage].steps_per_epoch
+        per_point = _steps_per_point(step.length, per_epoch)
+        if self._reached.step % per_point == 0 or step.is_last:
+            self._end_point(step, -(-self._reached.step // per_epoch), is_first=step.place < per_point)
+
+    def _end_point(self, step: TrainingStep, epoch: int, *, is_first: bool) -> None:
+        first, losses = self._sums.read()
+        if is_first:
+            check_finite(self.system, step.stage.name, first)
+        _check_converging(step.stage, epoch, losses)
+        self._reached.curve.append(CurvePoint(step.stage.name, epoch, losses))
+        if not self._runtime.is_rank_zero:
+            return
+        self._runtime.report(TrainingProgress(step.done + 1, sum(self._lengths), epoch, losses))
+        if step.done + 1 < sum(self._lengths):
+            self._saving.save_if_due(epoch, self._checkpoint)
+
+    def _checkpoint(self) -> Checkpoint:
+        self._reached.seconds = time.perf_counter() - self._began
+        return checkpoint_of(self.system, self.stages, self._reached)
+
+    def outcome(self) -> TrainingOutcome:
+        """Return what the training took, and its losses."""
+        seconds = time.perf_counter() - self._began
+        validation = None
+        if self._runtime.is_rank_zero and self._data.plan.validation_share and self.stages:
+            validation = _validation(self.system, self._data, self.stages[-1], self._runtime)
+        return TrainingOutcome(sum(self._lengths), seconds, tuple(self._reached.curve), validation)
+
+
+def _steps_per_point(length: int, steps_per_epoch: int) -> int:
+    """Return how many steps of a stage make a point of its curve: whole epochs."""
+    return steps_per_epoch * -(-length // (steps_per_epoch * _MOST_POINTS))
+
+
+def _check_converging(stage: Stage, epoch: int, losses: dict[str, float]) -> None:
+    if not all(map(math.isfinite, losses.values())):
+        raise InputError(
+            f"training diverged: in epoch {epoch} of stage {stage.name!r} the losses are {losses}; "
+            f"try a lower learning rate"
+        )
 
 
 def _pseudo_labels(system: System, data: JobData, runtime: Runtime, *, seed: int, stage: int) -> torch.Tensor:
@@ -213,15 +305,19 @@ def _pseudo_labels(system: System, data: JobData, runtime: Runtime, *, seed: int
 
 def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -> dict[str, float]:
     """Return the means of the loss parts over the windows that training left out."""
-    sums: dict[str, float] = {}
-    counts: dict[str, float] = {}
+    sums: dict[str, Tensor] = {}
+    progress = torch.ones((), device=runtime.device)
     system.eval()
     with torch.no_grad():
         for batch in data.validation_batches():
-            for name, part in system(batch.to(runtime.device), stage.updates[-1].name, 1.0).parts.items():
-                sums[name] = sums.get(name, 0.0) + float(part.sum)
-                counts[name] = counts.get(name, 0.0) + float(part.count)
-    return {name: sums[name] / max(counts[name], 1.0) for name in sums}
+            parts = system(batch.to(runtime.device), stage.updates[-1].name, progress).parts
+            for name, part in parts.items():
+                pair = torch.stack(
+                    [part.sum.double(), part.sum.new_ones((), dtype=torch.double) * part.count]
+                )
+                sums[name] = sums[name] + pair if name in sums else pair
+    read = torch.stack(list(sums.values())).tolist()
+    return {name: total / max(count, 1.0) for name, (total, count) in zip(sums, read, strict=True)}
 
 
 def total_steps(system: System, data: JobData) -> int:
@@ -261,81 +357,3 @@ def _batches(data: JobData, steps: Iterable[int], runtime: Runtime) -> Iterator[
                 yield waiting.popleft().result().to(runtime.device)
         while waiting:
             yield waiting.popleft().result().to(runtime.device)
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bfloat16 matrices faster than float32 ones: GPUs, CPUs with AMX."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
-
-
-def _step(
-    system: System, model: nn.Module, stage: Stage, batch: ClipBatch, progress: float, runtime: Runtime
-) -> dict[str, torch.Tensor]:
-    means: dict[str, torch.Tensor] = {}
-    for update in stage.updates:
-        bfloat16 = stage.precision == "bfloat16" or (
-            stage.precision == "auto" and fast_bfloat16(runtime.device)
-        )
-        with torch.autocast(runtime.device.type, torch.bfloat16) if bfloat16 else nullcontext():
-            losses = model(batch, update.name, progress)
-        check_losses(system, update.name, losses)
-        total, parts = total_loss(losses, runtime)
-        update.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if update.gradient_clip is not None:
-            parameters = [p for group in update.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, update.gradient_clip)
-        update.optimizer.step()
-        if update.scheduler is not None:
-            update.scheduler.step()
-        means |= parts
-    return means
-
-
-def _optimizers(stages: list[Stage]) -> tuple[list[_Stateful], list[_Stateful]]:
-    """Return the optimizers and schedulers of all stages, each once, in order."""
-    updates = [update for stage in stages for update in stage.updates]
-    optimizers: dict[int, _Stateful] = {id(update.optimizer): update.optimizer for update in updates}
-    schedulers: dict[int, _Stateful] = {
-        id(update.scheduler): update.scheduler for update in updates if update.scheduler
-    }
-    return list(optimizers.values()), list(schedulers.values())
-
-
-def _state(
-    system: System,
-    stages: list[Stage],
-    stage: int,
-    step: int,
-    seconds: float,
-    curve: list[CurvePoint],
-    labels: dict[int, torch.Tensor],
-) -> Checkpoint:
-    optimizers, schedulers = _optimizers(stages)
-    return {
-        "system": trained_state(system),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "schedulers": [scheduler.state_dict() for scheduler in schedulers],
-        "stage": stage,
-        "step": step,
-        "seconds": seconds,
-        "curve": msgspec.to_builtins(curve),
-        "pseudo_labels": labels,
-    }
-
-
-def _resume(
-    system: System, stages: list[Stage], saved: Checkpoint | None
-) -> tuple[int, int, float, list[CurvePoint]]:
-    """Load a checkpoint; returns the stage, the steps done in it, the seconds spent and the curve so far."""
-    if saved is None:
-        return 0, 0, 0.0, []
-    load_whole(system, saved["system"])
-    saved_states = (saved["optimizers"], saved["schedulers"])
-    for parts, states in zip(_optimizers(stages), saved_states, strict=True):
-        for part, state in zip(parts, states, strict=True):
-            part.load_state_dict(state)
-    curve = msgspec.convert(saved["curve"], list[CurvePoint])
-    return saved["stage"], saved["step"], saved["seconds"], curve

@@ -353,7 +353,7 @@ class SystemConformance(Conformance):
             for _ in range(_OVERFITTING_STEPS):
                 for index, update in enumerate(stage.updates):
                     training.seed_torch(0, index)
-                    total, _ = total_loss(system(batch, update.name, 0.0), runtime)
+                    total, _ = total_loss(system(batch, update.name, torch.zeros(())), runtime)
                     update.optimizer.zero_grad()
                     total.backward()  # type: ignore[no-untyped-call]
                     update.optimizer.step()
