@@ -11,8 +11,8 @@ from asdbench.backends import (
     Mahalanobis,
     NearestNeighbors,
     VarianceMinimizingNeighbors,
+    nearest,
 )
-from asdbench.backends import neighbors as neighbors
 from asdbench.engine.state import backend_state, load_backend
 from asdbench.errors import InputError
 
@@ -120,7 +120,7 @@ def test_no_windows_have_no_scores(make):
 def test_small_chunks_give_the_same_scores(make, monkeypatch):
     queries = windows(40, seed=1)
     whole = fitted(make(), windows()).score(queries)
-    monkeypatch.setattr(neighbors, "_CHUNK_ELEMENTS", 500)
+    monkeypatch.setattr(nearest, "_CHUNK_ELEMENTS", 500)
     torch.testing.assert_close(fitted(make(), windows()).score(queries), whole, rtol=1e-9, atol=0)
 
 

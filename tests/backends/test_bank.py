@@ -39,7 +39,7 @@ def test_it_scores_as_each_of_its_members():
     gmm = fitted(GaussianMixture())
     expected = {
         "gmm": gmm.score(QUERIES),
-        "gmm-max": gmm.score_max(QUERIES),
+        "gmm-max": gmm.score_with_max(QUERIES)[1],
         "gaussian": fitted(Gaussian()).score(QUERIES),
         "knn": fitted(NearestNeighbors()).score(QUERIES),
         "knn-density": fitted(DensityNormalizedNeighbors()).score(QUERIES),

@@ -3,18 +3,51 @@
 Conventions: an embedding belongs to one window of a clip; ``target`` is true in the target domain. Scores are
 float64, higher = more anomalous; the score of a window does not depend on other windows. All state of a back
 end is in buffers, which are empty before ``fit`` and of any shape afterwards: loading its buffers restores a
-fitted back end.
+fitted back end. What scoring derives from them (`FromBuffers`) is neither stored nor copied.
 """
 
 import abc
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from asdbench.errors import InputError
 
+T = TypeVar("T")
 
-class Backend(nn.Module, abc.ABC):
+
+class FromBuffers(nn.Module):
+    """A module that keeps what it has computed from its buffers as long as they do not change."""
+
+    _computed: tuple[list[tuple[Tensor, int, int]], Any] | None = None
+
+    def _prepared(self, compute: Callable[[], T]) -> T:
+        """Return what ``compute`` returns, computed once for the present values of the buffers."""
+        now = [(buffer, _version(buffer), buffer.data_ptr()) for buffer in self.buffers()]
+        if self._computed is None or not _are_same(self._computed[0], now):
+            with torch.inference_mode(False), torch.no_grad():  # for calls in any mode
+                self._computed = now, compute()
+        result: T = self._computed[1]
+        return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_computed"}
+
+
+def _version(buffer: Tensor) -> int:
+    """Return a number that an operation in place increases; tensors of inference mode have none."""
+    return 0 if buffer.is_inference() else buffer._version
+
+
+def _are_same(before: list[tuple[Tensor, int, int]], now: list[tuple[Tensor, int, int]]) -> bool:
+    return len(before) == len(now) and all(
+        old is new and of_old == of_new for (old, *of_old), (new, *of_new) in zip(before, now, strict=True)
+    )
+
+
+class Backend(FromBuffers, abc.ABC):
     """Base class of back ends, which score embeddings by their distance from those of training normals.
 
     A subclass passes the names of its buffers; the last axis of the first one is the dimension of embeddings.

@@ -13,13 +13,13 @@ With a back end that normalizes distances, each band is normalized on its own be
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from asdbench.backends.backend import Backend
+from asdbench.backends.backend import Backend, FromBuffers
 from asdbench.errors import InputError
 
 
-class BandBackends(nn.Module):
+class BandBackends(FromBuffers):
     """Back ends of one kind for the bands of embeddings; their number is that of the bands of the fit.
 
     All state is in buffers, each that of the bands' back ends, stacked: Float[Tensor, "band ..."].
@@ -88,7 +88,9 @@ class BandBackends(nn.Module):
                 f"embeddings have {embeddings.shape[1]} bands, but {type(self).__name__} was fitted to "
                 f"{n_bands}; fit and score the same embeddings"
             )
-        scores = [self._of_band(band).score(values) for band, values in enumerate(embeddings.unbind(dim=1))]
+        backends = self._prepared(lambda: [self._of_band(band) for band in range(n_bands)])
+        bands = zip(backends, embeddings.unbind(dim=1), strict=True)
+        scores = [backend.score(values) for backend, values in bands]
         return torch.stack(scores).mean(dim=0)
 
     def _of_band(self, band: int) -> Backend:

@@ -156,7 +156,8 @@ class BackendBank(nn.Module):
         return {name: values[clip] for name, values in of_clips.items()}
 
     def _scores(self, embeddings: Tensor) -> dict[str, Tensor]:
-        scores = {"gmm": self.gmm.score(embeddings), "gmm-max": self.gmm.score_max(embeddings)}
+        score, largest = self.gmm.score_with_max(embeddings)
+        scores = {"gmm": score, "gmm-max": largest}
         for name, backend in self.others.items():
             assert isinstance(backend, Backend)
             scores[name] = backend.score(embeddings)
@@ -165,6 +166,8 @@ class BackendBank(nn.Module):
 
 def _means(embeddings: Tensor, clip: Tensor, n_clips: int) -> Tensor:
     """Return the mean embedding of each clip, Float64[Tensor, "clip dim"]."""
-    count = torch.bincount(clip, minlength=n_clips)
+    count = embeddings.new_zeros(n_clips, dtype=torch.float64).index_add_(
+        0, clip, embeddings.new_ones(len(clip), dtype=torch.float64)
+    )
     sums = embeddings.new_zeros(n_clips, embeddings.shape[1], dtype=torch.float64)
     return sums.index_add_(0, clip, embeddings.double()) / count[:, None]

@@ -91,12 +91,13 @@ class GaussianMixture(Backend):
     def _score(self, embeddings: Tensor) -> Tensor:
         return -self._log_densities(embeddings).logsumexp(dim=0)
 
-    def score_max(self, embeddings: Tensor) -> Tensor:
-        """Return minus the largest weighted log-density of a component, instead of that of their sum.
+    def score_with_max(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the score, and minus the largest weighted log-density of a component instead of their sum's.
 
-        Parameters, result and errors are those of :meth:`score`.
+        Parameters, results and errors are those of :meth:`score`; the densities are computed once.
         """
-        return -self._log_densities(self._checked(embeddings)).amax(dim=0)
+        log_densities = self._log_densities(self._checked(embeddings))
+        return -log_densities.logsumexp(dim=0), -log_densities.amax(dim=0)
 
     def _log_densities(self, embeddings: Tensor) -> Tensor:
         """Return the logarithm of weight times density, Float64[Tensor, "component window"]."""

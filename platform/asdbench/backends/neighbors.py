@@ -1,4 +1,4 @@
-"""Back ends that store the training embeddings and search for the nearest ones.
+"""Back ends that store the training embeddings and search for the nearest ones (`nearest`).
 
 Cosine distance is computed as half the squared Euclidean distance of unit vectors, 1 - cos, which is exact
 for windows that are almost equal. A zero vector stays zero: its distance to another zero vector is 0, to any
@@ -29,22 +29,16 @@ Departures: Wilkinghoff et al. score clips. Overlapping windows of one clip are 
 references of a window are those of other clips. The mean distance replaces the sum.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from asdbench.backends.backend import Backend, at_least
-
-Metric = Literal["cosine", "euclidean"]
+from asdbench.backends.nearest import Metric, NearestReferences
 
 # Lower bounds of the mean distance of a reference to its neighbors: that of a cosine of 1 - 1e-9, since what
 # float32 rounding makes of equal windows is far smaller; and one for copies, which are no domain of their own
 LEAST_SPACING = 1e-9
 _LEAST_SHARE = 1e-3  # of the median spacing of the references that are no copies
-_CHUNK_ELEMENTS = 2**22  # 32 MB in float64
-_MARGIN = 8  # candidates in addition to the requested neighbors
 
 
 class NearestNeighbors(Backend):
@@ -72,11 +66,10 @@ class NearestNeighbors(Backend):
         self.source, self.target = embeddings[~target], embeddings[target]
 
     def _score(self, embeddings: Tensor) -> Tensor:
-        scores = [
-            _distances(embeddings, references, self.neighbors, self.metric)[0].mean(dim=1)
-            for references in (self.source, self.target)
-            if len(references)
-        ]
+        domains = self._prepared(
+            lambda: [NearestReferences(part, self.metric) for part in (self.source, self.target) if len(part)]
+        )
+        scores = [domain.search(embeddings, self.neighbors)[0].mean(dim=1) for domain in domains]
         return torch.stack(scores).amin(dim=0)
 
 
@@ -118,8 +111,8 @@ class DensityNormalizedNeighbors(Backend):
         """
         if bool((clip == clip[0]).all()):
             clip = torch.arange(len(clip), device=clip.device)
-        distances, nearest = _distances(
-            self.references, self.references, self.density_neighbors, self.metric, group=clip
+        distances, nearest = NearestReferences(self.references, self.metric).search(
+            self.references, self.density_neighbors, group=clip
         )
         known = torch.where(distances.isfinite(), distances, torch.nan)
         spacing = known.nanmean(dim=1)
@@ -128,8 +121,8 @@ class DensityNormalizedNeighbors(Backend):
         return spacing.clamp_min(least), distances[:, 0].clamp_min(least), nearest[:, 0]
 
     def _score(self, embeddings: Tensor) -> Tensor:
-        ratios, _ = _distances(embeddings, self.references, self.neighbors, self.metric, spacing=self.spacing)
-        return ratios.mean(dim=1)
+        references = self._prepared(lambda: NearestReferences(self.references, self.metric))
+        return references.search(embeddings, self.neighbors, spacing=self.spacing)[0].mean(dim=1)
 
 
 class VarianceMinimizingNeighbors(DensityNormalizedNeighbors):
@@ -176,94 +169,21 @@ class LocalOutlierFactor(Backend):
 
     def _fit(self, embeddings: Tensor, target: Tensor, clip: Tensor, seed: int) -> None:
         self.references = embeddings
-        windows = embeddings.double()
-        each = torch.arange(len(windows), device=windows.device)
-        count = min(self.neighbors, len(windows) - 1)
-        squared, nearest = _nearest(windows, windows, count, group=each)
-        self.reach = squared[:, -1].sqrt()
-        self.density = _reachability_density(squared.sqrt(), self.reach[nearest])
+        each = torch.arange(len(embeddings), device=embeddings.device)
+        count = min(self.neighbors, len(embeddings) - 1)
+        references = NearestReferences(embeddings, "euclidean")
+        distances, nearest = references.search(embeddings, count, group=each)
+        self.reach = distances[:, -1].clone()
+        self.density = _reachability_density(distances, self.reach[nearest])
 
     def _score(self, embeddings: Tensor) -> Tensor:
         count = min(self.neighbors, len(self.references) - 1)
-        squared, nearest = _nearest(embeddings, self.references.double(), count)
-        density = _reachability_density(squared.sqrt(), self.reach[nearest])
+        references = self._prepared(lambda: NearestReferences(self.references, "euclidean"))
+        distances, nearest = references.search(embeddings, count)
+        density = _reachability_density(distances, self.reach[nearest])
         return self.density[nearest].mean(dim=1) / density
 
 
 def _reachability_density(distances: Tensor, reach: Tensor) -> Tensor:
     """Return the inverse mean of reachability distances; both arguments have axes "window neighbor"."""
     return 1 / (torch.maximum(distances, reach).mean(dim=1) + 1e-10)  # as in scikit-learn, for duplicates
-
-
-def _distances(
-    queries: Tensor,
-    references: Tensor,
-    count: int,
-    metric: Metric,
-    *,
-    spacing: Tensor | None = None,
-    group: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return the smallest distances, divided by each reference's spacing, and the references' indices.
-
-    Parameters, shapes and ``group`` are those of `_nearest`, with ``spacing`` for the distances themselves.
-    """
-    if metric == "cosine":
-        queries, references = (normalize(v.double(), dim=1, eps=1e-300) for v in (queries, references))
-        squared, nearest = _nearest(queries, references, count, scale=spacing, group=group)
-        return squared / 2, nearest
-    scale = None if spacing is None else spacing.square()
-    squared, nearest = _nearest(queries.double(), references.double(), count, scale=scale, group=group)
-    return squared.sqrt(), nearest
-
-
-def _nearest(
-    queries: Tensor,
-    references: Tensor,
-    count: int,
-    *,
-    scale: Tensor | None = None,
-    group: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return the smallest squared Euclidean distances to references, ascending, and their indices.
-
-    Matrix products select candidates, in chunks of bounded memory. The distances of the candidates are then
-    computed from differences, which avoids cancellation and does not depend on the other queries.
-
-    Parameters
-    ----------
-    queries : Float64[Tensor, "window dim"]
-    references : Float64[Tensor, "reference dim"]
-    count : number of neighbors of each query; all references if there are fewer
-    scale : Float64[Tensor, "reference"], divides the squared distances to each reference
-    group : Long[Tensor, "reference"], if the queries are the references: pairs of one group are infinitely
-        far apart
-
-    Returns
-    -------
-    Float64[Tensor, "window neighbor"] and Long[Tensor, "window neighbor"]
-    """
-    count = min(count, len(references))
-    candidates = min(count + _MARGIN, len(references))
-    rows = max(1, _CHUNK_ELEMENTS // max(len(references), candidates * references.shape[1]))
-    center = references.mean(dim=0)
-    centered = references - center
-    norms = centered.square().sum(dim=1)
-    nearest: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, max(1, len(queries)), rows):
-        chunk = queries[start : start + rows]
-        shifted = chunk - center
-        cost = torch.addmm(norms, shifted, centered.T, alpha=-2)
-        if scale is not None:
-            cost = (cost + shifted.square().sum(dim=1, keepdim=True)) / scale
-        if group is not None:
-            cost.masked_fill_(group[start : start + rows, None] == group, torch.inf)
-        near = cost.topk(candidates, dim=1, largest=False, sorted=False).indices.sort(dim=1).values
-        squared = (chunk[:, None] - references[near]).square().sum(dim=2)
-        if scale is not None:
-            squared = squared / scale[near]
-        if group is not None:
-            squared.masked_fill_(group[start : start + rows, None] == group[near], torch.inf)
-        squared, order = squared.sort(dim=1, stable=True)
-        nearest.append((squared[:, :count], near.gather(1, order[:, :count])))
-    return torch.cat([squared for squared, _ in nearest]), torch.cat([near for _, near in nearest])
