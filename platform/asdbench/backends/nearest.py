@@ -120,7 +120,7 @@ class _Search:
         """Return squared distances, divided by the scale, and indices, each "window neighbor"."""
         every = torch.arange(len(self.queries), device=self.queries.device)
         with _full_float32(self.queries.device.type):
-            found = [self._by_bounds(rows) for rows in every.split(self.chunk_rows)]
+            found = [self._by_bounds(rows) for rows in torch.split(every, self.chunk_rows)]
         squared, nearest, is_certain = (torch.cat(parts) for parts in zip(*found, strict=True))
         if self.n_candidates < len(self.references.references):
             doubtful = (~is_certain).nonzero()[:, 0]
@@ -149,7 +149,7 @@ class _Search:
         points = self.references._points() - self.references._center
         norms = points.square().sum(dim=1)
         found = []
-        for some in rows.split(self.chunk_rows):
+        for some in torch.split(rows, self.chunk_rows):
             shifted = self.queries[some] - self.references._center
             costs = torch.addmm(norms, shifted, points.T, alpha=-2)
             if self.scale is not None:
