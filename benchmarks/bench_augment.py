@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, mask_windows
+from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS
 from asdbench.features.mel import log_mel_of_padded
+from asdbench.features.row_by_row import augmented_crops, mask_windows
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 
 SPEC = MelSpec()

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from asdbench.errors import InputError
-from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, mask_windows
+from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS
+from asdbench.features.row_by_row import augmented_crops, mask_windows
 from asdbench.features.torchaudio_import import torchaudio
 
 LENGTH = 41_824  # 256 frames, hop 160, of 1024 samples

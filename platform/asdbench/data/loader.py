@@ -51,8 +51,9 @@ from asdbench.data.training_clips import (
     training_clips,
 )
 from asdbench.errors import InputError, unknown_name
-from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS, augmented_crops, mask_windows
+from asdbench.features.augment import ON_WAVEFORM, TRANSFORMS
 from asdbench.features.mel import log_mel_of_padded
+from asdbench.features.row_by_row import augmented_crops, mask_windows
 from asdbench.system import UNKNOWN, BatchPlan, ClipBatch, InputSpec, Scope
 
 # what is computed once, whichever of the clips are trained on

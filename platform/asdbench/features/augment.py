@@ -1,209 +1,170 @@
-"""Augmentations of training windows, which a system can also learn to classify.
+"""Augmentations of training windows, which a system can also learn to classify; many rows at once.
 
 Five of the eight transforms change a clip's waveform before a window is cropped from it, two blank a stripe
 of the standardized log-mel window, one does nothing. They are the eight classes of AADCL, which Zhang & Li
 adopt (DCASE 2023 Task 2, "Anomalous sound detection via multitask learning and adversarial learning"). Each
 is computed only for the crop, never for a whole clip. All randomness of a row comes from the row's key, so
-that a row is the same in every batch.
+that a row is the same in every batch: :mod:`asdbench.features.transform_draws` draws on the host what this
+module computes on the device.
 
-Stretching and pitch shifting are one phase vocoder (Laroche & Dolson, 1999, "Improved phase vocoder
-time-scale modification of audio"). It takes two frames, a hop apart, at each place of the clip that an output
-frame shows. Output frames lie a hop apart too: from one to the next the phase of a bin advances by what it
-advances between the two. That is a product of complex numbers of modulus one; no angle is computed or
-unwrapped. A pitch is changed by stretching the clip, then resampling it by hop/h with a whole number h. The
-inverse transform does both: it makes 4·h samples of a frame of 4·hop, and they are laid h samples apart. As
-in every vocoder that does not lock the phases of neighboring bins, tones keep their level, noise loses 3 to
-4 dB (up to 5 at the highest pitch, with what leaves the band), and a click is blurred over a frame.
+Samples of a crop before the start and after the end of a clip are zero. A stretched or pitched crop
+(:mod:`asdbench.features.vocoder`) has no such padding: it begins at the crop's first sample, or at the
+nearest from which it needs none beyond the ends of the clip. A clip that is too short for that is repeated.
+
+- noise: white, at a signal-to-noise ratio of U(-6, 6) dB to the power of the crop;
+- fade: of a clip of N samples, in over U(0, N/2) of them and out over U(0, N/2), in one of five shapes;
+- shift: circular, later by U(0, 5) s;
+- stretch: U(0.5, 2) times as fast;
+- pitch: U(-10, 10) semitones higher;
+- frequency mask: 1 to M/10 of the M mel bands; time mask: 1 to T/10 of the T frames, anywhere, filled with 0,
+  the mean of a standardized window.
 
 Departures from AADCL: it stretches by resampling, which changes the pitch, so that two of its classes are
 one; here a stretched clip keeps its pitch. Masks are at least one band or frame wide, for an empty mask would
-be the identity by another name. The pitch is that of the nearest h, at most 6 cents off what was drawn.
+be the identity by another name. The pitch is that of the nearest h, at most 6 cents off what was drawn. A
+batch has as many rows of one transform as of another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from asdbench.errors import unknown_name
-from asdbench.spec import SAMPLE_RATE_HZ
+from asdbench import random_by_row
+from asdbench.features import vocoder
 
 TRANSFORMS = ("noise", "fade", "frequency_mask", "time_mask", "shift", "identity", "stretch", "pitch")
 ON_WAVEFORM = frozenset({"noise", "fade", "shift", "stretch", "pitch"})
+FADES = ("linear", "quarter sine", "half sine", "logarithmic", "exponential")
 
 _FULL_SCALE = 32768.0
-_FFT = 1024  # samples of a vocoder frame
-_HOP = _FFT // 4
-_HANN_SQUARED = 1.5  # sum of squared Hann windows a quarter of their length apart
-
-# gain of a fade at x = 0 (silent) to 1, as in torchaudio's Fade
-_FADES: tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], ...] = (
-    lambda x: x,
-    lambda x: np.sin(x * (np.pi / 2)),
-    lambda x: (1 - np.cos(x * np.pi)) / 2,
-    lambda x: np.minimum(1 + np.log10(0.1 + x), 1),
-    lambda x: x * np.exp2(x - 1),
-)
 
 
-def augmented_crops(
-    clips: Sequence[NDArray[np.int16]],
-    starts: Sequence[int],
-    length: int,
-    *,
-    transforms: Sequence[str],
-    keys: Sequence[int],
-) -> Tensor:
-    """Return samples [start, start + length) of clips, each after one transform.
+@dataclass(frozen=True)
+class Group:
+    """The rows of a batch that pass through one transform, in slots.
 
-    Samples before the start and after the end of a clip are zero. A stretched or pitched crop has no such
-    padding: it begins at sample ``start``, or at the nearest sample from which it needs none beyond the ends
-    of the clip. A clip that is too short for that is repeated end to end.
+    Attributes
+    ----------
+    transform
+        Name in ``TRANSFORMS``.
+    rows
+        Long[Tensor, "slot"], place in the batch of the row that takes the slot; the number of rows of the
+        batch, if none does.
+    sources
+        Long[Tensor, "slot"], place in the batch of the row whose clip the slot is computed from.
+    first
+        Long[Tensor, "slot"], any integers: sample p of a slot's context is sample (first + p) modulo N of its
+        clip of N samples.
+    samples
+        Number of samples of a context; 0 for a mask, which needs none.
+    drawn
+        Tensor[Tensor, "slot"] by name: what the transform does.
+    """
 
-    White noise is added at a signal-to-noise ratio of U(-6, 6) dB to the power of the crop. A clip of N
-    samples fades in over U(0, N/2) of them and out over U(0, N/2), in one of five shapes. It is shifted
-    circularly, later by U(0, 5) s; played U(0.5, 2) times as fast; or U(-10, 10) semitones higher. The ratio,
-    the speed and the semitones are the first draw of ``numpy.random.default_rng(key)``.
+    transform: str
+    rows: Tensor
+    sources: Tensor
+    first: Tensor
+    samples: int
+    drawn: Mapping[str, Tensor]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Group":
+        """Return the group with every tensor changed, for instance pinned or moved to a device."""
+        drawn = {name: change(value) for name, value in self.drawn.items()}
+        rows, sources, first = map(change, (self.rows, self.sources, self.first))
+        return replace(self, rows=rows, sources=sources, first=first, drawn=drawn)
+
+
+def transformed(contexts: Tensor, group: Group, length: int) -> Tensor:
+    """Return the crops of a group whose transform is one of the waveform.
 
     Parameters
     ----------
-    clips : Int16[NDArray, "sample"] each, 16 kHz, of at least one sample; only read
-    starts : first sample of each crop; may be negative (frames of a spectrogram are centered)
+    contexts : Int16[Tensor, "slot context"], 16 kHz, the samples that ``group.first`` tells
+    group : what was drawn
     length : samples of a crop
-    transforms : a name in ``TRANSFORMS`` for each row; the masks do not change the waveform
-    keys : seed of each row, integers from 0
 
     Returns
     -------
-    Float[Tensor, "row sample"], full scale = 1
-
-    Raises
-    ------
-    InputError : a transform is not in ``TRANSFORMS``
-
-    Examples
-    --------
-    >>> clip = np.arange(16_000, dtype=np.int16)
-    >>> crops = augmented_crops([clip, clip], [0, 100], 512, transforms=["identity", "noise"], keys=[1, 2])
-    >>> crops.shape
-    torch.Size([2, 512])
-    >>> float(crops[0, 3] * 32768)
-    3.0
+    Float[Tensor, "slot sample"], full scale = 1
     """
-    crops = np.zeros((len(clips), length), np.float32)
-    for crop, clip, start, transform, key in zip(crops, clips, starts, transforms, keys, strict=True):
-        generator = np.random.default_rng(key)
-        first = max(start, 0)
-        inside = crop[first - start : max(len(clip), first) - start]
-        inside[:] = clip[first : first + len(inside)]
-        match transform:
-            case "noise":
-                _add_noise(inside, snr_db=generator.uniform(-6, 6), generator=generator)
-            case "fade":
-                into, out = generator.integers(0, len(clip) // 2, endpoint=True, size=2).tolist()
-                gain = _FADES[generator.integers(len(_FADES))]
-                _fade(inside, into - first, into, gain)
-                _fade(inside[::-1], out - (len(clip) - first - len(inside)), out, gain)
-            case "shift":
-                by = int(generator.integers(0, 5 * SAMPLE_RATE_HZ, endpoint=True))
-                inside[:] = _circular(clip, first - by, len(inside))
-            case "stretch":
-                rate = generator.uniform(0.5, 2)
-                crop[:] = _vocoded(clip, start, length, step_samples=rate * _HOP, hop_samples=_HOP)
-            case "pitch":
-                hop = round(_HOP / 2 ** (generator.uniform(-10, 10) / 12))
-                crop[:] = _vocoded(clip, start, length, step_samples=hop, hop_samples=hop)
-            case "frequency_mask" | "time_mask" | "identity":
-                pass
-            case _:
-                raise unknown_name("augmentation", transform, TRANSFORMS)
-    return torch.from_numpy(crops).mul_(1 / _FULL_SCALE)
+    drawn = group.drawn
+    match group.transform:
+        case "noise":
+            crops = _noisy(_inside(contexts, group), group)
+        case "fade":
+            crops = _inside(contexts, group) * _fade_gain(group, length)
+        case "shift":
+            crops = _inside(contexts, group)
+        case "stretch":
+            crops = vocoder.stretched(contexts, drawn["step"], drawn["offset"], length)
+        case "pitch":
+            crops = vocoder.shifted(contexts, drawn["hop"], drawn["offset"], length)
+        case _:
+            raise AssertionError(f"{group.transform} leaves the waveform as it is")
+    return crops * (1 / _FULL_SCALE)
 
 
-def mask_windows(windows: Tensor, *, transforms: Sequence[str], keys: Sequence[int]) -> None:
-    """Blank a stripe of each row whose transform is a mask, in place; keep the other rows.
-
-    A frequency mask covers 1 to M/10 of the M mel bands, a time mask 1 to T/10 of the T frames, anywhere. It
-    is filled with 0, the mean of a standardized window.
+def mask_windows(windows: Tensor, group: Group) -> None:
+    """Blank a stripe of each row of a group whose transform is a mask, in place; keep the other rows.
 
     Parameters
     ----------
-    windows : Float[Tensor, "row frame mel"], standardized
-    transforms : a name in ``TRANSFORMS`` for each row
-    keys : seed of each row, integers from 0
-
-    Examples
-    --------
-    >>> windows = torch.ones(1, 64, 128)
-    >>> mask_windows(windows, transforms=["time_mask"], keys=[0])
-    >>> bool((windows == 0).all(dim=2).any())
-    True
+    windows : Float[Tensor, "row frame mel"], standardized, and one more row for slots that no row takes
+    group : what was drawn
     """
-    for window, transform, key in zip(windows, transforms, keys, strict=True):
-        if transform not in ("frequency_mask", "time_mask"):
-            continue
-        axis = 0 if transform == "time_mask" else 1
-        size = window.shape[axis]
-        generator = np.random.default_rng(key)
-        width = int(generator.integers(1, max(size // 10, 1), endpoint=True))
-        window.narrow(axis, int(generator.integers(0, size - width, endpoint=True)), width).zero_()
+    _, frames, bands = windows.shape
+    rows, begin, width = group.rows, group.drawn["begin"], group.drawn["width"]
+    size = frames if group.transform == "time_mask" else bands
+    within = torch.arange(widest(size), device=rows.device).minimum(width[:, None] - 1) + begin[:, None]
+    if group.transform == "time_mask":
+        places = rows[:, None] * frames + within
+        windows.view(-1, bands).index_fill_(0, places.flatten(), 0)
+    else:
+        every_frame = rows[:, None] * frames + torch.arange(frames, device=rows.device)
+        places = every_frame[:, :, None] * bands + within[:, None]
+        windows.view(-1).index_fill_(0, places.flatten(), 0)
 
 
-def _add_noise(samples: NDArray[np.float32], *, snr_db: float, generator: np.random.Generator) -> None:
-    """Add white Gaussian noise, in place, ``snr_db`` below the power of ``samples``."""
-    power = float(samples @ samples) / max(len(samples), 1)
-    noise = generator.standard_normal(len(samples), dtype=np.float32)
-    samples += noise * np.float32(np.sqrt(power * 10 ** (-snr_db / 10)))
+def widest(size: int) -> int:
+    """Return the largest width of a mask over ``size`` frames or mel bands."""
+    return max(size // 10, 1)
 
 
-def _fade(
-    samples: NDArray[np.float32],
-    faded: int,
-    length: int,
-    gain: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-) -> None:
-    """Multiply samples, in place, by the last ``faded`` gains of a fade-in over ``length`` samples."""
-    if faded > 0:
-        ramp = np.arange(length - faded, length, dtype=np.float32)[: len(samples)]
-        ramp /= max(length - 1, 1)
-        samples[: len(ramp)] *= gain(ramp)
+def _inside(contexts: Tensor, group: Group) -> Tensor:
+    """Return the samples that lie inside the clip, zeros elsewhere."""
+    return contexts.float() * _is_inside(contexts.shape[1], group)
 
 
-def _circular(clip: NDArray[np.int16], first: int, samples: int) -> NDArray[np.int16]:
-    """Return samples [first, first + samples) of a clip that is repeated end to end."""
-    first %= len(clip)
-    if first + samples <= len(clip):
-        return clip[first : first + samples]
-    return clip[np.arange(first, first + samples) % len(clip)]
+def _is_inside(length: int, group: Group) -> Tensor:
+    place = torch.arange(length, device=group.rows.device)
+    return (place >= group.drawn["begin"][:, None]) & (place < group.drawn["end"][:, None])
 
 
-def _vocoded(
-    clip: NDArray[np.int16], start: int, length: int, *, step_samples: float, hop_samples: int
-) -> NDArray[np.float32]:
-    """Return ``length`` samples of the clip from ``start``; ``step_samples`` become ``hop_samples``.
+def _noisy(crops: Tensor, group: Group) -> Tensor:
+    drawn, length = group.drawn, crops.shape[1]
+    power = crops.square().sum(dim=1) / (drawn["end"] - drawn["begin"]).clamp(min=1)
+    noise = random_by_row.normal(drawn["key"], length, draw="noise")
+    return crops + noise * (power.sqrt() * drawn["gain"])[:, None] * _is_inside(length, group)
 
-    Frequencies are multiplied by _HOP / hop_samples, whatever the step.
+
+def _fade_gain(group: Group, length: int) -> Tensor:
+    """Return the gain of every sample, Float[Tensor, "slot sample"]; shapes as in torchaudio's Fade.
+
+    A clip fades in over half of it at most, and out likewise: one gain at least is 1 everywhere.
     """
-    blocks = -(-length // hop_samples)
-    positions = _HOP + torch.arange(blocks + 3).mul(step_samples).round_().long()
-    samples = int(positions[-1]) + _FFT
-    first = start - int(positions[1]) - _FFT // 2  # the first whole block begins amid frame 1
-    if samples <= len(clip):
-        first = min(max(first, 0), len(clip) - samples)
-    context = torch.from_numpy(_circular(clip, first, samples).astype(np.float32))
-    frames = context.unfold(0, _FFT, 1)
-    window = torch.hann_window(_FFT)
-    spectra = torch.fft.rfft(frames.index_select(0, positions) * window)
-    advance = torch.fft.rfft(frames.index_select(0, positions - _HOP) * window).conj_physical_().mul_(spectra)
-    advance[0] = spectra[0]
-    advance += 1e-12  # silence has no phase: any will do
-    modulus = torch.addcmul(spectra.real.square(), spectra.imag, spectra.imag).sqrt_()  # abs is slower
-    spectra = advance.sgn_().cumprod(0).mul_(modulus)
-    scale = 4 * hop_samples / _FFT / _HANN_SQUARED
-    pieces = torch.fft.irfft(spectra, n=4 * hop_samples) * torch.hann_window(4 * hop_samples).mul_(scale)
-    quarters = pieces.unflatten(1, (4, hop_samples))
-    added = quarters[3:, 0] + quarters[2:-1, 1] + quarters[1:-2, 2] + quarters[:-3, 3]
-    crop: NDArray[np.float32] = added.flatten()[:length].numpy()
-    return crop
+    drawn = {name: value[:, None] for name, value in group.drawn.items()}
+    place = torch.arange(length, device=group.rows.device) + drawn["start"]
+    into, out = drawn["into"], drawn["out"]
+    from_begin = torch.where(place < into, place / (into - 1).clamp(min=1), 1.0)
+    to_end = drawn["clip_samples"] - 1 - place
+    from_end = torch.where(to_end < out, to_end / (out - 1).clamp(min=1), 1.0)
+    x = from_begin.minimum(from_end)
+    sine = torch.sin(x * (torch.pi / 2))
+    logarithmic = (1 + torch.log10((0.1 + x).clamp(min=0.1))).clamp(max=1)
+    gain = torch.where(drawn["shape"] == 1, sine, x)
+    gain = torch.where(drawn["shape"] == 2, sine.square(), gain)
+    gain = torch.where(drawn["shape"] == 3, logarithmic, gain)
+    return torch.where(drawn["shape"] == 4, x * torch.exp2(x - 1), gain)
