@@ -109,8 +109,8 @@ def main() -> None:
         resolved = job("type0")
         ours(resolved, 20)
         job("type1").clips.batch(0)
-        frames = resolved.clips._mels.frames[0].float().numpy()
-        starts = resolved.clips._windows[0]
+        frames = resolved.clips._stored.mels.frames[0].float().numpy()
+        starts = resolved.clips._rows.windows[0]
         vectors = np.stack([frames[s : s + 5].reshape(-1) for s in starts])
         pairs = [(ours(resolved), reference(vectors, resolved)) for _ in range(ROUNDS)]
         rate, plain = (statistics.median(column) for column in zip(*pairs, strict=True))

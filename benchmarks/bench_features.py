@@ -9,7 +9,7 @@ import torch
 from synthetic import noise_data
 
 from asdbench.data import feature_store
-from asdbench.data.loader import _as_tensor
+from asdbench.data.mel_frames import as_tensor
 from asdbench.features.mel import log_mel
 from asdbench.spec import MelSpec
 
@@ -71,7 +71,7 @@ def building_and_reading() -> None:
         print(f"log-mel into the store: {CLIPS / seconds[2]:.0f} clips/s with two workers, "
               f"{statistics.median(ratios):.2f} times one")  # fmt: skip
         shard = feature_store.mels(data, "type0", spec, min_frames=1)
-        frames = _as_tensor(shard.rows)
+        frames = as_tensor(shard.rows)
         torch.set_num_threads(2)
         generator = np.random.default_rng(0)
         out = torch.empty(32, 1001, spec.n_mels)

@@ -95,7 +95,7 @@ def test_training_takes_clips_of_the_training_split_alone(
     data = catalog.add(Workspace.from_environment(), "mini", written[name].data)
     plan = BatchPlan(size=8, draw="window-per-clip", pseudo_anomaly_share=0.5, target_rows=1)
     job = JobData(data, data.machine_types[0], input_spec=NEEDS, plan=plan, seed=0)
-    drawn = {int(job._clips.clip_id[clip]) for step in range(50) for clip in job._rows(step)[1]}
+    drawn = {int(job._clips.clip_id[clip]) for step in range(50) for clip in job._rows.of_step(step).clip}
     trained = data.clips.filter(pl.col("split") == "train")
     assert drawn <= set(trained["clip_id"]) - set(job.hold_out_ids.tolist())
     assert set(trained.filter(pl.col("clip_id").is_in(list(drawn)))["machine_type"]) == {*data.machine_types}

@@ -45,7 +45,7 @@ def job(data: DataSet, *, input_spec: InputSpec = NEEDS, plan: BatchPlan = EVERY
 
 def windows_of(found: JobData, clip_ids: Any, *, length: int = 5) -> Counter[bytes]:
     """Return every window of the given clips, as bytes, from the stored frames."""
-    shard = found._mels.shards[0]
+    shard = found._stored.mels.shards[0]
     return Counter(
         shard.clip(int(clip_id))[start : start + length].astype(np.float32).tobytes()
         for clip_id in clip_ids
@@ -293,7 +293,7 @@ def test_rows_of_others_are_their_training_windows(data: DataSet) -> None:
     train = data.clips.filter(pl.col("split") == "train")
     seen = set()
     for machine, name in ((1, "fan"), (2, "valve")):
-        shard = found._mels.shards[machine]
+        shard = found._stored.mels.shards[machine]
         allowed = {
             shard.clip(clip_id)[start : start + 5].astype(np.float32).tobytes()
             for clip_id in train.filter(pl.col("machine_type") == name)["clip_id"]
@@ -311,7 +311,7 @@ def test_an_epoch_takes_every_source_clip(data: DataSet) -> None:
     found = job(data, plan=BatchPlan(8, "window-per-clip", pseudo_anomaly_share=0.25, target_rows=1))
     for epoch in range(3):
         steps = range(epoch * found.steps_per_epoch, (epoch + 1) * found.steps_per_epoch)
-        clips = [clip for step in steps for clip in found._rows(step)[1]]
+        clips = [clip for step in steps for clip in found._rows.of_step(step).clip]
         source = Counter(c for c in clips if found._clips.machine[c] == 0 and found._clips.domain[c] == 0)
         assert len(source) == 12
         assert set(source.values()) <= {1, 2}
@@ -319,7 +319,7 @@ def test_an_epoch_takes_every_source_clip(data: DataSet) -> None:
 
 def test_target_clips_take_turns(data: DataSet) -> None:
     found = job(data, plan=BatchPlan(8, "window-per-clip", target_rows=2))
-    turns = [c for step in range(30) for c in found._rows(step)[1] if found._clips.domain[c] == 1]
+    turns = [c for step in range(30) for c in found._rows.of_step(step).clip if found._clips.domain[c] == 1]
     assert set(Counter(turns).values()) == {20}
     assert len(set(turns)) == 3
 
@@ -341,7 +341,8 @@ def test_windows_start_anywhere(data: DataSet) -> None:
     found = job(data, plan=CLIPS)
     starts: dict[int, set[int]] = {}
     for step in range(300):
-        for start, clip in zip(*found._rows(step)[:2], strict=True):
+        rows = found._rows.of_step(step)
+        for start, clip in zip(rows.starts, rows.clip, strict=True):
             starts.setdefault(int(clip), set()).add(int(start - found._clips.start[clip]))
     room = found._clips.stop - found._clips.start - 5
     own = [clip for clip in starts if found._clips.machine[clip] == 0]
@@ -595,9 +596,9 @@ def test_pseudo_labels_follow_the_clips(pairs: DataSet) -> None:
     labels = np.arange(len(rows))
     given = found.with_pseudo_labels(labels)
     assert found.batch(0).pseudo_label is None
-    trained = np.flatnonzero(found._is_trained)
+    trained = np.flatnonzero(found._rows.is_trained)
     for step in range(5):
-        batch, clip = given.batch(step), found._rows(step)[1]
+        batch, clip = given.batch(step), found._rows.of_step(step).clip
         expected = [int(np.flatnonzero(trained == c)[0]) if c in trained else UNKNOWN for c in clip]
         assert batch.pseudo_label is not None
         assert batch.pseudo_label.tolist() == expected
@@ -690,7 +691,7 @@ def test_pseudo_labels_are_found_from_embeddings(
             assert batch.encoded is not None
             assert len(batch.encoded) == batch.n_clips
             seen += [tokens.half().numpy().tobytes() for tokens in batch.encoded]
-        trained = np.flatnonzero(found._is_trained)
+        trained = np.flatnonzero(found._rows.is_trained)
         machines, ids = found._clips.machine[trained], found._clips.clip_id[trained]
         shards = [embeddings(data, name, spec.encoder) for name in found.facts.machine_types]  # type: ignore[arg-type]
         assert len({*machines.tolist()}) == (3 if scope == "data set" else 1)
@@ -781,7 +782,7 @@ def test_a_data_set_has_no_pseudo_anomalies(data: DataSet) -> None:
 def test_a_row_can_be_a_whole_clip_and_a_batch_has_clips_of_one_length(
     data: DataSet,
 ) -> None:
-    shard_of = job(data)._mels.shards[0]
+    shard_of = job(data)._stored.mels.shards[0]
     spec = replace(NEEDS, window_frames=None, waveform=True)
     found = job(data, plan=CLIPS, input_spec=spec)
     ids = np.repeat(found.test_ids, 2)  # neighbors of equal length
@@ -860,7 +861,7 @@ def test_scoring_batches_hold_every_window_and_no_hint(
         scored += [batch.windows[batch.clip == clip] for clip in range(batch.n_clips)]
     assert len(scored) == len(ids)
     for clip_id, windows in zip(ids, scored, strict=True):
-        frames = found._mels.shards[0].clip(int(clip_id)).astype(np.float32)
+        frames = found._stored.mels.shards[0].clip(int(clip_id)).astype(np.float32)
         starts = window_starts(len(frames), 5, 3)
         assert np.array_equal(windows.numpy(), np.stack([frames[start : start + 5] for start in starts]))
 

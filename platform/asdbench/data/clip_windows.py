@@ -7,6 +7,7 @@ feature store keeps them, so that a recording scored here and one scored from th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from asdbench.system import ClipBatch, InputSpec
 
 FULL_SCALE = 32768
 Encode = Callable[[NDArray[np.int16], NDArray[np.int16] | None], Tensor]
+
+FrameT = TypeVar("FrameT", int, NDArray[np.int64])
 
 SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
 
@@ -35,10 +38,16 @@ def window_starts(frames: int, window: int, hop: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Standardization:
-    """Mean and deviation of each mel bin, Float[Tensor, "mel"]."""
+    """Mean and deviation of each mel bin, Float[Tensor, "mel"]; also of several machine types or rows."""
 
     mean: Tensor
     deviation: Tensor
+
+    @classmethod
+    def stacked(cls, of_machines: "Sequence[Standardization]") -> "Standardization":
+        """Return the statistics of several machine types, Float[Tensor, "machine mel"]."""
+        means, deviations = ([getattr(one, name) for one in of_machines] for name in ("mean", "deviation"))
+        return cls(torch.stack(means), torch.stack(deviations))
 
     def apply_(self, windows: Tensor) -> Tensor:
         """Turn windows in dB, Float[Tensor, "row frame mel"], into z-scores, in place."""
@@ -55,9 +64,9 @@ def stored_mel(samples: NDArray[np.int16], spec: MelSpec, *, min_frames: int) ->
 
 
 def windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:
-    """Return the windows of ``length`` frames that begin at ``starts``, Float[Tensor, "row frame mel"]."""
+    """Return the windows of ``length`` frames that begin at ``starts``, Half[Tensor, "row frame mel"]."""
     rows = (starts[:, None] + np.arange(length)).reshape(-1)
-    return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, frames.shape[1]).float()
+    return frames.index_select(0, torch.from_numpy(rows)).view(len(starts), length, frames.shape[1])
 
 
 def crop_samples(spec: MelSpec, frames: int) -> int:
@@ -65,7 +74,7 @@ def crop_samples(spec: MelSpec, frames: int) -> int:
     return spec.n_fft + spec.hop_samples * (frames - 1)
 
 
-def first_sample(frame: int, spec: MelSpec) -> int:
+def first_sample(frame: FrameT, spec: MelSpec) -> FrameT:
     """Return the first sample of the crop of a window that begins at ``frame``; frames are centered."""
     return spec.hop_samples * frame - spec.n_fft // 2
 
@@ -203,7 +212,7 @@ def _scoring_batch(
             windows_at(stored_mel(samples, mel, min_frames=least), of_clip, length)
             for samples, of_clip in zip(clips, starts, strict=True)
         ]
-    )
+    ).float()
     waveform = _crops_of(clips, starts, length, input_spec) if input_spec.waveform else None
     batch = ClipBatch(
         windows=standardization.apply_(windows) if standardization else windows,
@@ -247,6 +256,6 @@ def _features(
             )
             for samples, of_clip in zip(clips, starts, strict=True)
         ]
-        windows = torch.cat(rows)
+        windows = torch.cat(rows).float()
         features[name] = standardizations[name].apply_(windows) if name in standardizations else windows
     return features

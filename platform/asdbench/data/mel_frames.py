@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,10 +48,10 @@ class MelFrames:
     @cached_property
     def frames(self) -> list[Tensor]:
         """Half[Tensor, "frame mel"] of all clips of each machine type."""
-        return [_as_tensor(shard.rows) for shard in self.shards]
+        return [as_tensor(shard.rows) for shard in self.shards]
 
     def windows(self, machine: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> Tensor:
-        """Return the windows of ``length`` frames from ``starts`` on, Float[Tensor, "row frame mel"].
+        """Return the windows of ``length`` frames from ``starts`` on, Half[Tensor, "row frame mel"].
 
         Parameters
         ----------
@@ -60,7 +61,7 @@ class MelFrames:
         """
         if len(machine) and (machine == machine[0]).all():
             return windows_at(self.frames[machine[0]], starts, length)
-        windows = torch.empty(len(starts), length, self.spec.n_mels)
+        windows = torch.empty(len(starts), length, self.spec.n_mels, dtype=torch.half)
         for which in np.unique(machine):
             rows = np.flatnonzero(machine == which)
             windows[torch.from_numpy(rows)] = windows_at(self.frames[which], starts[rows], length)
@@ -80,7 +81,8 @@ class MelFrames:
         return Standardization(mean.float(), deviation.float())
 
 
-def _as_tensor(rows: NDArray[np.float16]) -> Tensor:
+def as_tensor(rows: NDArray[Any]) -> Tensor:
+    """Return the rows of a mapped file as a tensor of the same memory, which nobody may write to."""
     with warnings.catch_warnings():  # the mapped file is read-only, and so are we
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(rows)

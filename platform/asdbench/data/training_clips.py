@@ -160,7 +160,36 @@ def _groups_of(
     return np.array([groups[label] for label in _joint_labels(table, machine_type)], np.int64)
 
 
-def columns_of(
+def all_training_clips(
+    training: Mapping[str, pl.DataFrame],
+    supplement: Mapping[str, pl.DataFrame],
+    others: Sequence[tuple[DataSet, str]],
+    layouts: Sequence[Layout],
+    facts: TrainingFacts,
+    groups: Mapping[JointLabel, int],
+) -> TrainingClips:
+    """Return the columns of all clips that a training draws from.
+
+    Parameters
+    ----------
+    training, supplement : training and supplemental clips of each machine type that is trained on
+    others : machine types of pseudo-anomalies, each with its data set
+    layouts : where the clips of all these machine types lie among their frames, in this order
+    facts, groups : indices of sections, attribute values and joint labels
+    """
+    machines = {name: index for index, name in enumerate(training)}
+    tables: list[tuple[int, str | None, pl.DataFrame]] = [
+        (machines[name], name, table) for name, table in (*training.items(), *supplement.items())
+    ]
+    for index, (data, other) in enumerate(others, start=len(machines)):
+        tables.append((index, None, training_clips(data, other)))
+    columns = [
+        _columns_of(table, layouts[machine], machine, name, facts, groups) for machine, name, table in tables
+    ]
+    return TrainingClips(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+
+def _columns_of(
     table: pl.DataFrame,
     layout: Layout,
     machine: int,
