@@ -55,7 +55,7 @@ def measure(resolved, stride):
         begun = time.perf_counter()
         batch = clips.batch(step)
         made = time.perf_counter()
-        take_step(system, system, TrainingStep(stage, batch, step, STEPS, step), Runtime())
+        take_step(system, [system], TrainingStep(stage, batch, step, STEPS, step), Runtime())
         batch_s.append(made - begun)
         step_s.append(time.perf_counter() - made)
     made, done = min(batch_s[1:]), min(step_s[1:])

@@ -165,9 +165,10 @@ class AdaCos(System[Config]):
         share = random_by_row.uniform(batch.row_keys, draw="share").to(waveform.dtype)
         is_mixed = random_by_row.uniform(batch.row_keys, draw="is mixed") < self.config.mixup
         share = torch.where(is_mixed, share, torch.ones_like(share))
-        partner = partners(batch.row_keys, self.all_rows(batch.row_keys))
-        others, labels = self.all_rows(waveform)[partner], self.all_rows(batch.group)[partner]
-        return share[:, None] * waveform + (1 - share)[:, None] * others, labels, share
+        keys, waveforms, groups = self.all_rows(batch.row_keys, waveform, batch.group)
+        partner = partners(batch.row_keys, keys)
+        mixed = share[:, None] * waveform + (1 - share)[:, None] * waveforms[partner]
+        return mixed, groups[partner], share
 
     def _leveled(self, waveform: Tensor) -> Tensor:
         """Return windows of unit power, if ``normalize_level`` says so."""

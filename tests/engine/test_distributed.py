@@ -1,4 +1,3 @@
-import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from asdbench.data import feature_store
 from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
-from asdbench.engine.distributed import GlobalBatchNorm, distribute, total_loss
+from asdbench.engine.distributed import Distributed, total_loss
+from asdbench.engine.global_batch_norm import GlobalBatchNorm
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.training import train
@@ -41,56 +41,6 @@ def group(tmp_path: Path) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 11), (2, 5, 3, 4)])
-@pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.usefixtures("group")
-def test_one_process_has_plain_batch_norm(shape: tuple[int, ...], affine: bool) -> None:
-    torch.manual_seed(0)
-    kinds: dict[int, Any] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
-    plain = kinds[len(shape)](5, eps=1e-3, momentum=0.1, affine=affine)
-    if affine:
-        nn.init.normal_(plain.weight)
-        nn.init.normal_(plain.bias)
-    shared = GlobalBatchNorm(copy.deepcopy(plain), None)
-    assert list(shared.state_dict()) == list(plain.state_dict())
-    for _ in range(3):
-        rows = (3 * torch.randn(shape) + 2).requires_grad_()
-        same = rows.detach().clone().requires_grad_()
-        weights = torch.randn(shape)
-        expected, found = plain(rows), shared(same)
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        (expected * weights).sum().backward()
-        (found * weights).sum().backward()
-        torch.testing.assert_close(same.grad, rows.grad, rtol=1e-4, atol=1e-5)
-    for (name, one), other in zip(plain.named_parameters(), shared.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-5, msg=name)
-    for name, buffer in plain.named_buffers():
-        torch.testing.assert_close(dict(shared.named_buffers())[name], buffer, rtol=1e-5, atol=1e-6)
-    rows = torch.randn(shape)
-    torch.testing.assert_close(shared.eval()(rows), plain.eval()(rows))
-
-
-@pytest.mark.usefixtures("group")
-def test_a_batch_without_rows_leaves_batch_norm_as_it_was() -> None:
-    plain = nn.BatchNorm1d(5)
-    shared = GlobalBatchNorm(copy.deepcopy(plain), None)
-    rows = torch.randn(0, 5, 11, requires_grad=True)
-    found = shared(rows)
-    found.sum().backward()
-    assert found.shape == rows.shape
-    for name, buffer in plain.named_buffers():
-        assert name == "num_batches_tracked" or dict(shared.named_buffers())[name].equal(buffer)
-    for parameter in shared.parameters():
-        assert parameter.grad is not None
-        assert not parameter.grad.any()
-
-
-def test_batch_norm_that_cannot_be_shared_is_refused() -> None:
-    for unsuitable in (nn.BatchNorm1d(3, momentum=None), nn.BatchNorm1d(3, track_running_stats=False)):
-        with pytest.raises(ValueError, match="cannot be shared"):
-            GlobalBatchNorm(unsuitable, None)
-
-
 class _Named(nn.BatchNorm1d):
     """Batch norm of another name."""
 
@@ -103,14 +53,15 @@ class _Doubled(nn.BatchNorm1d):
 @pytest.mark.usefixtures("group")
 def test_only_torchs_own_batch_norm_is_replaced() -> None:
     model: Any = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), _Named(3), _Doubled(3))
-    shared: Any = distribute(model, Runtime(size=2), several_updates=False)
-    kinds = [type(layer) for layer in shared.module]
+    Distributed(model, Runtime(size=2), rows=4)
+    kinds = [type(layer) for layer in model]
     assert kinds == [nn.Linear, GlobalBatchNorm, GlobalBatchNorm, _Doubled]
 
 
 def test_a_single_process_is_not_wrapped() -> None:
     model: Any = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    assert distribute(model, Runtime(), several_updates=False) is model
+    updates = [Update("all", torch.optim.SGD(model.parameters(), lr=1.0))] * 2
+    assert Distributed(model, Runtime(), rows=4).of(Stage("all", updates, steps=1)) == [model, model]
     assert isinstance(model[1], nn.BatchNorm1d)
 
 
@@ -137,7 +88,8 @@ def _one_step(rank: int, size: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
     model, rows, some = _given()
     runtime = Runtime(rank=rank, size=size)
-    wrapped = distribute(model, runtime, several_updates=False)  # type: ignore[arg-type]
+    update = Update("all", torch.optim.SGD(model.parameters(), lr=1.0))
+    [wrapped] = Distributed(model, runtime, rows=9).of(Stage("all", [update], steps=1))  # type: ignore[arg-type]
     total, parts = total_loss(wrapped(rows[rank::size], some[rank::size]), runtime)
     total.backward()
     gradients = {name: p.grad for name, p in model.named_parameters()}
@@ -164,6 +116,60 @@ def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path: Path, size
         assert {k: float(v) for k, v in found["parts"].items()} == {
             k: pytest.approx(float(v), rel=1e-5) for k, v in parts.items()
         }
+
+
+class _Rivals(nn.Module):
+    """Two networks; the loss of each update reaches both, and one of the parameters is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maker, self.critic = nn.Linear(4, 4), nn.Linear(4, 1)
+        self.unused = nn.Parameter(torch.ones(2))
+
+    def forward(self, rows: torch.Tensor, update: str) -> Losses:
+        opinion = self.critic(self.maker(rows)).flatten()
+        return Losses({update: Mean.from_values(opinion.square() if update == "critic" else opinion)})
+
+    def updates(self, *, shared: bool) -> list[Update]:
+        own = [[*self.maker.parameters(), self.unused], [*self.critic.parameters()]]
+        optimizers = [torch.optim.Adam(parameters, lr=1e-2) for parameters in own]
+        names = ("maker", "critic", "maker again") if shared else ("maker", "critic")
+        return [Update(name, optimizers[index % 2]) for index, name in enumerate(names)]
+
+
+def _rivals_after(runtime: Runtime, *, shared: bool, steps: int = 3) -> tuple[Any, list[int]]:
+    """Train rivals; returns their state, and the number of gradients that each update reduces."""
+    torch.manual_seed(0)
+    model = _Rivals()
+    updates = model.updates(shared=shared)
+    shared = Distributed(model, runtime, rows=9)  # type: ignore[arg-type]
+    runs = shared.of(Stage("rivals", updates, steps=steps))
+    for rows in torch.randn(steps, 9, 4):
+        for update, run in zip(updates, runs, strict=True):
+            total, _ = total_loss(run(rows[runtime.rank :: runtime.size], update.name), runtime)
+            update.optimizer.zero_grad()
+            total.backward()
+            update.optimizer.step()
+    return model.state_dict(), [sum(p.numel() for p in run.parameters()) for run in runs]
+
+
+def _train_rivals(rank: int, size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
+    runtime = Runtime(rank=rank, size=size)
+    torch.save([_rivals_after(runtime, shared=shared) for shared in (False, True)], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.cluster
+def test_each_update_reduces_only_the_gradients_that_its_optimizer_takes(tmp_path: Path) -> None:
+    _start(_train_rivals, 2, str(tmp_path))
+    alone = [_rivals_after(Runtime(), shared=shared)[0] for shared in (False, True)]
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert [reduced for _, reduced in found] == [[22, 5], [27, 27, 27]]
+        for (state, _), expected in zip(found, alone, strict=True):
+            torch.testing.assert_close(state, expected, rtol=1e-4, atol=1e-6)
 
 
 class Exact(System):

@@ -3,41 +3,132 @@
 Each process holds some rows of the global batch. Losses are sums and counts; the count is summed over the
 processes before the division. Batch norm takes its statistics over the global batch, on a CPU too, where
 torch's SyncBatchNorm refuses.
+
+A training step has one collective for the losses, two for each batch norm, and the buckets of gradients,
+which are reduced while the backward pass goes on. The losses' comes first, since a mean over all rows is
+differentiated with the number of all rows; on a GPU only the device waits for it.
 """
 
-import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils._pytree import register_pytree_node
 
+from asdbench.engine.global_batch_norm import GlobalBatchNorm, is_replaceable
 from asdbench.engine.runtime import Runtime
 from asdbench.nn.all_rows import AllRows
-from asdbench.system import Losses, System
+from asdbench.system import Losses, Mean, Stage, System
 
-# what torch's own batch norms compute; a subclass with another ``forward`` stays as it is
-_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
+_BUCKETS = 8  # of gradients, so that most of them are on their way before the backward pass ends
+_LEAST_MB, _MOST_MB = 1.0, 25.0  # of a bucket: below, latency counts; the upper one is torch's default
+
+# DDP looks for tensors in what a module returns
+register_pytree_node(Mean, lambda mean: ([mean.sum, mean.count], None), lambda parts, _: Mean(*parts))
+register_pytree_node(
+    Losses,
+    lambda losses: ([losses.parts, losses.weights, losses.monitors], None),
+    lambda parts, _: Losses(*parts),
+)
 
 
-def distribute(system: System, runtime: Runtime, *, several_updates: bool) -> nn.Module:
-    """Return the module that the training loop calls: the system, wrapped if there are several processes."""
-    if runtime.size == 1 or not any(parameter.requires_grad for parameter in system.parameters()):
-        return system
+class Distributed:
+    """A system whose batch norms and `AllRows` work over all processes, which begin with rank 0's state.
+
+    Parameters
+    ----------
+    system : changed in place, if there are several processes
+    runtime : the processes
+    rows : of the largest global batch
+    """
+
+    def __init__(self, system: System, runtime: Runtime, *, rows: int) -> None:
+        self._system, self._runtime = system, runtime
+        self._stage: Stage | None = None
+        self._models: list[nn.Module] = []
+        if runtime.size > 1:
+            _share_layers(system, runtime, rows)
+            _begin_as_rank_zero(system, runtime)
+
+    def of(self, stage: Stage) -> list[nn.Module]:
+        """Return what is called in each update of a stage: the system, wrapped for several processes.
+
+        Only the parameters of an update's optimizer get a gradient, so only those are reduced. Which of them
+        the update uses is learned from its first step. Where two updates share parameters, each step has to
+        look for those that it does not use.
+        """
+        if stage is not self._stage:
+            self._stage, self._models = stage, self._models_of(stage)
+        return self._models
+
+    def _models_of(self, stage: Stage) -> list[nn.Module]:
+        trained = [_trained_by(update.optimizer) for update in stage.updates]
+        if self._runtime.size == 1:
+            return [self._system] * len(trained)
+        every = list(dict.fromkeys(parameter for of_update in trained for parameter in of_update))
+        if len(every) < sum(map(len, trained)):
+            return [self._replica(every, static_graph=False)] * len(trained)
+        return [self._replica(of_update, static_graph=True) for of_update in trained]
+
+    def _replica(self, trained: Sequence[nn.Parameter], *, static_graph: bool) -> nn.Module:
+        if not trained:
+            return self._system
+        total_mb = sum(parameter.nbytes for parameter in trained) / 2**20
+        return nn.parallel.DistributedDataParallel(
+            _OneUpdate(self._system, trained),
+            device_ids=[self._runtime.device] if self._runtime.device.type == "cuda" else None,
+            process_group=self._runtime.group,
+            broadcast_buffers=False,
+            bucket_cap_mb=min(max(total_mb / _BUCKETS, _LEAST_MB), _MOST_MB),
+            gradient_as_bucket_view=True,
+            static_graph=static_graph,
+            find_unused_parameters=not static_graph,
+        )
+
+
+class _OneUpdate(nn.Module):
+    """A system whose only parameters are ``trained``; the others get no gradient."""
+
+    def __init__(self, system: System, trained: Sequence[nn.Parameter]) -> None:
+        super().__init__()
+        own = set(trained)
+        self._hidden = [system]  # from `nn.Module`, which would add all parameters
+        self._others = [each for each in system.parameters() if each.requires_grad and each not in own]
+        self._trained = nn.ParameterList(trained)
+
+    def forward(self, *inputs: Any) -> Losses:
+        for parameter in self._others:
+            parameter.requires_grad_(False)
+        try:
+            losses: Losses = self._hidden[0](*inputs)
+        finally:
+            for parameter in self._others:
+                parameter.requires_grad_(True)
+        return losses
+
+
+def _trained_by(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return [parameter for parameter in parameters if parameter.requires_grad]
+
+
+def _share_layers(system: System, runtime: Runtime, rows: int) -> None:
     for name, module in list(system.named_modules()):
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module).forward in _BATCH_NORMS:
+        if is_replaceable(module):
             parent, _, child = name.rpartition(".")
             setattr(system.get_submodule(parent), child, GlobalBatchNorm(module, runtime.group))
         elif isinstance(module, AllRows):
-            module.group, module.is_shared = runtime.group, True
-    devices = [runtime.device] if runtime.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(
-        system,
-        device_ids=devices,
-        process_group=runtime.group,
-        broadcast_buffers=False,
-        find_unused_parameters=several_updates,
-    )
+            module.share(runtime.group, rows=rows)
+
+
+def _begin_as_rank_zero(system: System, runtime: Runtime) -> None:
+    """Weights come from the seed, but another processor may round some of them otherwise."""
+    state = [*system.parameters(), *system.buffers()]
+    sent = [dist.broadcast(values.detach(), 0, group=runtime.group, async_op=True) for values in state]
+    for work in sent:
+        work.wait()
 
 
 def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tensor]]:
@@ -57,15 +148,12 @@ def total_loss(losses: Losses, runtime: Runtime) -> tuple[Tensor, dict[str, Tens
         for mean, weight in zip(means[1:minimized], weights[1:], strict=True):
             total = total + _weighted(mean, weight)
         return total, {name: mean.detach() for name, mean in zip(names, means, strict=True)}
-    counts = torch.stack(
-        [torch.as_tensor(part.count, dtype=torch.float64, device=parts[0].sum.device) for part in parts]
-    )
-    sums = torch.stack([part.sum.detach().double() for part in parts])
-    both = torch.stack([sums, counts])
+    sums = [part.sum.detach().double() for part in parts]
+    both = torch.stack([*sums, *(_on_device(part) for part in parts)]).view(2, -1)
     dist.all_reduce(both, group=runtime.group)
     counts = both[1].clamp(min=1)
     total = sum(
-        (weight * runtime.size) * part.sum / count.to(part.sum.dtype)
+        _weighted(part.sum, weight) * (runtime.size / count).to(part.sum.dtype)
         for weight, part, count in zip(weights, parts[:minimized], counts[:minimized], strict=True)
     )
     assert isinstance(total, Tensor)
@@ -80,68 +168,8 @@ def _at_least_one(count: int | Tensor) -> int | Tensor:
     return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
 
 
-class GlobalBatchNorm(nn.Module):
-    """Batch norm over the rows of all processes; takes over the parameters and buffers of ``like``."""
-
-    def __init__(self, like: nn.modules.batchnorm._BatchNorm, group: Any) -> None:
-        super().__init__()
-        if like.momentum is None or not like.track_running_stats:
-            raise ValueError(
-                "batch norm without momentum or running statistics cannot be shared by processes"
-            )
-        self.weight, self.bias = like.weight, like.bias
-        for name, buffer in copy.copy(like._buffers).items():
-            self.register_buffer(name, buffer)
-        self.eps, self.momentum, self.group = like.eps, like.momentum, group
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Normalize Float[Tensor, "row channel ..."] with the statistics of all processes' rows."""
-        if not self.training:
-            return nn.functional.batch_norm(
-                rows, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
-        axes = [axis for axis in range(rows.dim()) if axis != 1]
-        shape = [1, -1] + [1] * (rows.dim() - 2)
-        wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        count = rows.numel() // rows.shape[1] if rows.shape[1] else 0
-        local = torch.cat([wide.sum(axes), wide.new_tensor([float(count)])])
-        summed = _sum_over(local, self.group)
-        count_of_all = summed[-1].detach()
-        total = count_of_all.clamp(min=1)  # 0 where no process has a row
-        mean = summed[:-1] / total
-        centered = wide - mean.view(shape)
-        variance = _sum_over(centered.square().sum(axes), self.group) / total
-        with torch.no_grad():
-            momentum = self.momentum * count_of_all.clamp(max=1)
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(variance * (total / (total - 1).clamp(min=1)), momentum)
-            self.num_batches_tracked.add_(1)
-        normal = centered * torch.rsqrt(variance + self.eps).view(shape)
-        if self.weight is not None:
-            normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        return normal.to(rows.dtype)
-
-
-class _SumOver(torch.autograd.Function):
-    """Sum over the group's processes; the gradient is summed likewise."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, group: Any) -> Tensor:
-        ctx.group = group
-        summed = values.contiguous().clone()
-        dist.all_reduce(summed, group=group)
-        return summed
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        summed = gradient.contiguous().clone()
-        dist.all_reduce(summed, group=ctx.group)
-        return summed, None
-
-
-def _sum_over(values: Tensor, group: Any) -> Tensor:
-    return _SumOver.apply(values, group)  # type: ignore[no-any-return,no-untyped-call]
+def _on_device(part: Mean) -> Tensor:
+    """Return the count where the sum is; a number gets there without a copy from the host's memory."""
+    if isinstance(part.count, Tensor):
+        return part.count.double()
+    return torch.full((), part.count, dtype=torch.float64, device=part.sum.device)

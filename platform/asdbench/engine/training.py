@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from asdbench.data.loader import JobData
-from asdbench.engine.distributed import distribute
+from asdbench.engine.distributed import Distributed
 from asdbench.engine.events import TrainingProgress
 from asdbench.engine.loss_sums import LossSums
 from asdbench.engine.runtime import Runtime
@@ -108,12 +108,12 @@ def train(
     """
     saving = Saving(checkpoint, checkpoint_epochs)
     training = JobTraining(system, data, runtime, seed=seed, saving=saving, resume=resume)
-    model = distribute(system, runtime, several_updates=training.has_several_updates)
+    shared = Distributed(system, runtime, rows=training.most_rows)
 
     def take(steps: Sequence[TrainingStep]) -> list[dict[str, Tensor]]:
         (step,) = steps
         seed_torch(seed, step.done, rank=runtime.rank)
-        return [take_step(system, model, step, runtime)]
+        return [take_step(system, shared.of(step.stage), step, runtime)]
 
     run([training], take)
     return training.outcome()
@@ -200,9 +200,9 @@ class JobTraining:
         self._saving, self._sums = saving, LossSums()
 
     @property
-    def has_several_updates(self) -> bool:
-        """Whether its stages have more than one update together."""
-        return sum(len(stage.updates) for stage in self.stages) > 1
+    def most_rows(self) -> int:
+        """Rows of the largest global batch."""
+        return max((clips.plan.size for clips in self._drawn), default=0)
 
     def steps(self) -> Iterator[TrainingStep]:
         """Yield the steps of all stages, from where the training had come to."""

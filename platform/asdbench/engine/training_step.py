@@ -4,6 +4,7 @@ Nothing here waits for the device: the means of losses and monitors stay there a
 them is read by :class:`~asdbench.engine.loss_sums.LossSums`, once for each point of the curve.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -46,17 +47,19 @@ class TrainingStep:
         return torch.full((), self.place / self.length, device=self.batch.windows.device)
 
 
-def take_step(system: System, model: nn.Module, step: TrainingStep, runtime: Runtime) -> dict[str, Tensor]:
+def take_step(
+    system: System, models: Sequence[nn.Module], step: TrainingStep, runtime: Runtime
+) -> dict[str, Tensor]:
     """Take a step with all updates of its stage; return the means of losses and monitors by name.
 
     Parameters
     ----------
     system : the system that is trained
-    model : the module that is called: the system, or what distributes it
+    models : what is called in each update: the system, or what distributes it
     step, runtime : what is to be done, and where
     """
     means: dict[str, Tensor] = {}
-    for update in step.stage.updates:
+    for update, model in zip(step.stage.updates, models, strict=True):
         update.optimizer.zero_grad(set_to_none=True)
         with autocast(step.stage, runtime.device):
             losses = model(step.batch, update.name, step.progress)
