@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from asdbench.data.batch_frames import BatchFrames
+from asdbench.data.preparation import BatchPreparation
+from asdbench.data.raw_batch import RawBatch
 from asdbench.engine.scoring import (
     _scores_of,
     clip_scores,
@@ -134,9 +137,11 @@ def scores_of(*outputs: object) -> dict[str, Any]:
             return None
 
     zeros = torch.zeros(4, dtype=torch.int64)
-    batch = ClipBatch(torch.zeros(4, 1, 1), zeros, 2, zeros, zeros)
+    batch = RawBatch(torch.zeros(4, 1, 1), zeros, 2, zeros, zeros)
     wrong: Any = Wrong()
-    return _scores_of(wrong, [batch] * len(outputs), torch.device("cpu"))[0]
+    batches = [batch] * len(outputs)
+    clips: Any = TwoClips()
+    return _scores_of(wrong, lambda most: iter(batches), clips, BatchFrames(torch.device("cpu")))[0]
 
 
 def test_scores_of_several_batches_are_joined() -> None:
@@ -190,9 +195,11 @@ class TwoClips:
     hold_out_ids, test_ids = np.array([5, 6]), np.array([7, 8])
     target_hold_out_ids = np.empty(0, np.int64)
 
-    def scoring_batches(self, ids: Any) -> list[ClipBatch]:
+    preparation = BatchPreparation()
+
+    def raw_scoring_batches(self, ids: Any, most: BatchFrames) -> Iterator[RawBatch]:
         zeros = torch.zeros(4, dtype=torch.int64)
-        return [ClipBatch(torch.zeros(4, 1, 1), zeros, len(ids), zeros, zeros)]
+        yield RawBatch(torch.zeros(4, 1, 1), zeros, len(ids), zeros, zeros)
 
 
 def test_embeddings_come_from_the_pass_that_scores() -> None:

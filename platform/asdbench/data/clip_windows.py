@@ -7,7 +7,7 @@ feature store keeps them, so that a recording scored here and one scored from th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ Encode = Callable[[NDArray[np.int16], NDArray[np.int16] | None], Tensor]
 
 FrameT = TypeVar("FrameT", int, NDArray[np.int64])
 
-SCORING_FRAMES = 16_384  # frames of a scoring batch, in all its windows, about
+SCORING_FRAMES = 16_384  # frames of a scoring batch on a CPU, in all its windows, about: they fit a cache
 
 
 def window_starts(frames: int, window: int, hop: int) -> NDArray[np.int64]:
@@ -114,8 +114,20 @@ def regrouped(batch: ClipBatch, rows_of_clip: Sequence[int]) -> ClipBatch:
     return replace(batch, clip=clip, n_clips=len(rows_of_clip))
 
 
+class MostFrames(Protocol):
+    """Says how many frames the next batch may have; `asdbench.data.batch_frames.BatchFrames` does."""
+
+    @property
+    def frames(self) -> int:
+        """The number of frames in all windows of a batch."""
+
+
 def grouped(
-    rows: Sequence[int], frames: Sequence[int], tokens: Sequence[int] | None = None
+    rows: Sequence[int],
+    frames: Sequence[int],
+    tokens: Sequence[int] | None = None,
+    *,
+    most: MostFrames | None = None,
 ) -> Iterator[slice]:
     """Yield neighboring clips that are scored together: about ``SCORING_FRAMES`` frames in their windows.
 
@@ -126,6 +138,7 @@ def grouped(
     rows : number of windows of each clip
     frames : length of the windows of each clip, in frames
     tokens : an encoder's tokens in the time of each clip, if embeddings are read
+    most : asked before each batch for the number of frames, if not ``SCORING_FRAMES``
 
     Examples
     --------
@@ -134,12 +147,12 @@ def grouped(
     >>> list(grouped([1, 1, 1], [313, 313, 157]))  # whole clips
     [slice(0, 2, None), slice(2, 3, None)]
     """
-    start, total = 0, 0
+    start, total, limit = 0, 0, most.frames if most else SCORING_FRAMES
     kinds = list(zip(frames, tokens or [0] * len(frames), strict=True))
     for clip, (count, length) in enumerate(zip(rows, frames, strict=True)):
-        if clip > start and (kinds[clip] != kinds[start] or (total + count) * length > SCORING_FRAMES):
+        if clip > start and (kinds[clip] != kinds[start] or (total + count) * length > limit):
             yield slice(start, clip)
-            start, total = clip, 0
+            start, total, limit = clip, 0, most.frames if most else SCORING_FRAMES
         total += count
     if rows:
         yield slice(start, len(rows))

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from asdbench.data.clip_uses import ClipUses
-from asdbench.data.clip_windows import Standardization
+from asdbench.data.clip_windows import MostFrames, Standardization
 from asdbench.data.mel_frames import MelFrames
 from asdbench.data.preparation import BatchPreparation
 from asdbench.data.raw_batch import RawBatch
@@ -215,16 +215,24 @@ class JobData:
         ``every-window`` plans give the batches of one more epoch; ``window-per-clip`` plans give each
         clip's windows as at scoring, with domain and attributes.
         """
+        yield from map(self._prepared, self.raw_backend_batches())
+
+    def raw_backend_batches(self, most: MostFrames | None = None) -> Iterator[RawBatch]:
+        """Yield the batches of `backend_batches` as they are stored; ``most`` as in `raw_scoring_batches`."""
         if self.plan.draw == "every-window":
-            yield from map(self._prepared, self._window_batches(self._rows.back_end_order()))
+            yield from self._window_batches(self._rows.back_end_order())
         else:
-            yield from map(self._prepared, self._whole_clips(np.flatnonzero(self._rows.is_own)))
+            yield from self._whole_clips(np.flatnonzero(self._rows.is_own), most)
 
     def pseudo_label_batches(self) -> Iterator[ClipBatch]:
         """Yield the windows of all clips that are trained on, as at scoring, with domain and attributes."""
+        yield from map(self._prepared, self.raw_pseudo_label_batches())
+
+    def raw_pseudo_label_batches(self, most: MostFrames | None = None) -> Iterator[RawBatch]:
+        """Yield those of `pseudo_label_batches` as they are stored; ``most`` as in `raw_scoring_batches`."""
         if self.plan.draw == "every-window":
             raise InputError("a stage with pseudo-labels needs a batch plan that draws 'window-per-clip'")
-        yield from map(self._prepared, self._whole_clips(np.flatnonzero(self._rows.is_trained)))
+        yield from self._whole_clips(np.flatnonzero(self._rows.is_trained), most)
 
     def validation_batches(self) -> Iterator[ClipBatch]:
         """Yield the windows that training steps leave out, as training batches."""
@@ -236,14 +244,18 @@ class JobData:
         ``every-window`` plans give batches of training and of validation windows, each as if it were one
         clip, as the released DCASE 2023 baseline does; ``window-per-clip`` plans give the training clips.
         """
+        yield from map(self._prepared, self.raw_threshold_batches())
+
+    def raw_threshold_batches(self, most: MostFrames | None = None) -> Iterator[RawBatch]:
+        """Yield those of `threshold_batches` as they are stored; ``most`` as in `raw_scoring_batches`."""
         if self.plan.draw == "window-per-clip":
-            yield from self.scoring_batches(self.training_ids)
+            yield from self.raw_scoring_batches(self.training_ids, most)
             return
         validation = self._rows.own_windows(self._rows.window_split[1])
         for part in (self._rows.back_end_order(), validation):
             for raw in self._window_batches(part):
                 unknown = replace(raw, domain=None, attributes=None, group=None, row_keys=None)
-                yield self._prepared(replace(unknown, clip=torch.zeros_like(raw.clip), n_clips=1))
+                yield replace(unknown, clip=torch.zeros_like(raw.clip), n_clips=1)
 
     def _window_batches(self, windows: NDArray[np.int64]) -> Iterator[RawBatch]:
         """Yield batches of training windows, in order, of an ``every-window`` plan."""
@@ -251,11 +263,11 @@ class JobData:
             starts, clip = (column[chosen] for column in self._rows.windows)
             yield self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
 
-    def _whole_clips(self, chosen: NDArray[np.int64]) -> Iterator[RawBatch]:
+    def _whole_clips(self, chosen: NDArray[np.int64], most: MostFrames | None) -> Iterator[RawBatch]:
         """Yield all windows of some training clips, several clips a batch."""
         clips = self._clips
         machine, ids = clips.machine[chosen], clips.clip_id[chosen]
-        for group in self._grouped(clips.start[chosen], clips.stop[chosen], machine, ids):
+        for group in self._grouped(clips.start[chosen], clips.stop[chosen], machine, ids, most):
             rows = group.by_row(chosen)
             batch = self._training_batch(group.starts, rows, np.zeros(len(rows), np.int64), group.length)
             tokens = self._stored.tokens(machine[group.clips], ids[group.clips])
@@ -291,13 +303,18 @@ class JobData:
         """Yield all windows of the given clips of the job's machine type, several clips a batch, in order."""
         yield from map(self._prepared, self.raw_scoring_batches(clip_ids))
 
-    def raw_scoring_batches(self, clip_ids: Sequence[int] | NDArray[np.int64]) -> Iterator[RawBatch]:
-        """Yield the batches of `scoring_batches` as they are stored."""
+    def raw_scoring_batches(
+        self, clip_ids: Sequence[int] | NDArray[np.int64], most: MostFrames | None = None
+    ) -> Iterator[RawBatch]:
+        """Yield the batches of `scoring_batches` as they are stored.
+
+        ``most`` says how many frames the next one may have; without it, they are those of a CPU.
+        """
         ids = np.asarray(clip_ids, np.int64)
         machine = np.full(len(ids), self._uses.own)
         section = self._sections(ids)
         ends = spans(self._stored.mels.layouts[self._uses.own], ids)
-        for group in self._grouped(*ends, machine, ids):
+        for group in self._grouped(*ends, machine, ids, most):
             own = group.by_row(machine)
             yield RawBatch(
                 clip=group.clip,
@@ -323,8 +340,9 @@ class JobData:
         stop: NDArray[np.int64],
         machine: NDArray[np.int64],
         clip_id: NDArray[np.int64],
+        most: MostFrames | None,
     ) -> Iterator[WindowGroup]:
-        return window_groups(start, stop, self.input_spec, self._stored.token_times(machine, clip_id))
+        return window_groups(start, stop, self.input_spec, self._stored.token_times(machine, clip_id), most)
 
     # Preparation
 

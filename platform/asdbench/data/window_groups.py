@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asdbench.data.clip_windows import grouped, window_starts
+from asdbench.data.clip_windows import MostFrames, grouped, window_starts
 from asdbench.system import InputSpec
 
 
@@ -40,15 +40,20 @@ class WindowGroup:
 
 
 def window_groups(
-    start: NDArray[np.int64], stop: NDArray[np.int64], input_spec: InputSpec, token_times: list[int] | None
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    input_spec: InputSpec,
+    token_times: list[int] | None,
+    most: MostFrames | None = None,
 ) -> Iterator[WindowGroup]:
-    """Yield the windows of clips as scoring takes them, about ``SCORING_FRAMES`` frames at a time.
+    """Yield the windows of clips as scoring takes them, see `grouped`.
 
     Parameters
     ----------
     start, stop : Int[ndarray, "clip"], first frame of each clip and the one after its last
     input_spec : of which windows are cut
     token_times : number of times of the embeddings of each clip, if they are read
+    most : says how many frames the next batch may have
 
     Examples
     --------
@@ -63,7 +68,7 @@ def window_groups(
         for first, frames, length in zip(start, stop - start, lengths, strict=True)
     ]
     counts: Sequence[int] = [len(grid) for grid in grids]
-    for clips in grouped(counts, lengths, token_times):
+    for clips in grouped(counts, lengths, token_times, most=most):
         yield WindowGroup(
             clips, np.concatenate(grids[clips]), np.array(counts[clips], np.int64), lengths[clips.start]
         )

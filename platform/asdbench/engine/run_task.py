@@ -21,8 +21,10 @@ from typing import Any, TypedDict, TypeVar, cast
 import torch
 
 from asdbench.data import feature_store
+from asdbench.data.batch_frames import BatchFrames
 from asdbench.data.loader import JobData
 from asdbench.engine import scoring, training
+from asdbench.engine.device_batches import device_batches
 from asdbench.engine.events import Note
 from asdbench.engine.fit_check import check_fit
 from asdbench.engine.guard import isolation, run_isolated
@@ -356,15 +358,22 @@ def _fitted(
     resolved: ResolvedJob, clips: JobData, trained: State, runtime: Runtime
 ) -> tuple[System, ModuleState]:
     """Return the scoring system with its back end fitted to clips, and its modules' state before the fit."""
+    frames = BatchFrames(runtime.device)
+    return frames.retried(lambda: _fitted_in_batches(resolved, clips, trained, frames))
+
+
+def _fitted_in_batches(
+    resolved: ResolvedJob, clips: JobData, trained: State, frames: BatchFrames
+) -> tuple[System, ModuleState]:
     # A new system for this job: that of another job has other scoring settings and a fitted back end.
     training.seed_back_end(resolved.job.seed)
     fresh = resolved.build_trained(clips.facts)
     load_trained(fresh, trained)
-    scorer = resolved.build_scorer(fresh).to(runtime.device).eval()
+    scorer = resolved.build_scorer(fresh).to(frames.device).eval()
     training.seed_back_end(resolved.job.seed)
     modules = ModuleState.of_system(scorer)
     with torch.no_grad():  # inference mode would make tensors that no state can be loaded into
-        scorer.fit_backend(batch.to(runtime.device) for batch in clips.backend_batches())
+        scorer.fit_backend(device_batches(clips.raw_backend_batches, clips.preparation, frames))
     return scorer, modules
 
 

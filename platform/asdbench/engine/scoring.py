@@ -5,6 +5,7 @@ Components are stored for hold-out and test clips, and fused as `asdbench.engine
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,19 @@ from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from asdbench.data.batch_frames import BatchFrames
 from asdbench.data.loader import JobData
+from asdbench.engine.device_batches import MakeBatches, device_batches
 from asdbench.engine.fitted_fusion import FittedFusion, Normalization
 from asdbench.engine.single_clip_check import N_HOLD_OUT, N_TEST, check_component
-from asdbench.engine.system_output import check_same_names, checked_components, checked_embeddings
+from asdbench.engine.system_output import (
+    check_same_names,
+    checked_components,
+    components_of_clips,
+    embeddings_of_clips,
+    finite_components,
+    stored_embeddings,
+)
 from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System
 
@@ -55,9 +65,10 @@ def component_scores(system: System, data: JobData, *, device: torch.device) -> 
 def hold_out_scores(system: System, data: JobData, *, device: torch.device) -> pl.DataFrame:
     """Return the component scores of the hold-out clips, as in `ClipScores`; no rows where there are none."""
     system.eval()
+    frames = BatchFrames(device)
     with torch.inference_mode():
         tables = [
-            _table(use, ids, _scores_of(system, data.scoring_batches(ids), device)[0])
+            _table(use, ids, _scores_of(system, partial(data.raw_scoring_batches, ids), data, frames)[0])
             for use, ids in _held_out(data)
             if len(ids)
         ]
@@ -81,7 +92,7 @@ def clip_scores(
     system.eval()
     cross_fitted = pl.concat([fold for fold in folds if fold.width]).sort("clip_id") if folds else None
     has_embeddings = type(system).embeddings is not System.embeddings
-    tables, embeddings = [], []
+    tables, embeddings, frames = [], [], BatchFrames(device)
     with torch.inference_mode():
         for use, ids in (*_held_out(data), ("test", data.test_ids)):
             table = None if cross_fitted is None else cross_fitted.filter(use=use)
@@ -89,12 +100,12 @@ def clip_scores(
             if table is None and use == "hold-out-target":  # no fit has left them out
                 continue
             if len(ids) and (table is None or has_embeddings):
-                scores, of_clips = _scores_of(system, data.scoring_batches(ids), device)
+                scores, of_clips = _scores_of(system, partial(data.raw_scoring_batches, ids), data, frames)
                 table = _table(use, ids, scores) if table is None else table
                 embeddings.append(of_clips)
             tables += [] if table is None else [table]
         if not len(data.hold_out_ids):
-            scores, _ = _scores_of(system, data.threshold_batches(), device)
+            scores, _ = _scores_of(system, data.raw_threshold_batches, data, frames)
             tables.append(_table("training", [None] * len(next(iter(scores.values()))), scores))
     known = [part for part in embeddings if part is not None]
     return ClipScores(pl.concat(tables), np.concatenate(known) if known else None)
@@ -115,20 +126,30 @@ def macs_per_clip(system: System, data: JobData, *, device: torch.device) -> int
 
 
 def _scores_of(
-    system: System, batches: Iterable[ClipBatch], device: torch.device
+    system: System, make: MakeBatches, data: JobData, frames: BatchFrames
 ) -> tuple[Scores, NDArray[np.float16] | None]:
+    """Return the scores and embeddings of all clips of the batches, which reach the host together."""
+    parts, embeddings = frames.retried(lambda: _parts(system, device_batches(make, data.preparation, frames)))
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    scores = finite_components(system, "components", joined)
+    return (
+        {name: values.numpy() for name, values in scores.items()},
+        stored_embeddings(system, torch.cat(embeddings)).numpy() if embeddings else None,
+    )
+
+
+def _parts(
+    system: System, batches: Iterable[ClipBatch]
+) -> tuple[list[dict[str, torch.Tensor]], list[torch.Tensor]]:
+    """Return the components and the embeddings of each batch, on the device."""
     parts: list[dict[str, torch.Tensor]] = []
     embeddings: list[torch.Tensor] = []
     for batch in batches:
-        on_device = batch.to(device)
-        parts.append(checked_components(system, "components", system.components(on_device), batch.n_clips))
+        parts.append(components_of_clips(system, "components", system.components(batch), batch.n_clips))
         check_same_names(system, parts[0], parts[-1])
-        of_clips = checked_embeddings(system, system.embeddings(on_device), batch.n_clips)
+        of_clips = embeddings_of_clips(system, system.embeddings(batch), batch.n_clips)
         embeddings += [] if of_clips is None else [of_clips]
-    return (
-        {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]},
-        torch.cat(embeddings).numpy() if embeddings else None,
-    )
+    return parts, embeddings
 
 
 def _table(use: str, ids: Sequence[int | None] | NDArray[np.int64], scores: Scores) -> pl.DataFrame:

@@ -34,6 +34,16 @@ def checked_components(
     asdbench.errors.InputError: System.components returns (2, 1) values of 'a' for 2 clips; return one value \
 per clip
     """
+    return finite_components(system, method, components_of_clips(system, method, output, n_clips))
+
+
+def components_of_clips(
+    system: System | type[System], method: str, output: object, n_clips: int
+) -> dict[str, Tensor]:
+    """Return the components as `checked_components` does, on their device and whatever their values.
+
+    Nothing waits for a GPU; `finite_components` checks the values of all batches together.
+    """
     where = f"{_name(system)}.{method}"
     if not isinstance(output, Mapping):
         raise InputError(f"{where} returns {_kind(output)}; return a dict of tensors by component name")
@@ -46,7 +56,7 @@ per clip
 
 
 def _checked_scores(where: str, name: str, values: object, n_clips: int) -> Tensor:
-    for_clips = f"for {n_clips} clip{'' if n_clips == 1 else 's'}"
+    for_clips = _for_clips(n_clips)
     if not isinstance(values, Tensor):
         raise InputError(
             f"{where} returns {_kind(values)} as {name!r} {for_clips}; return a tensor with one value per "
@@ -60,35 +70,41 @@ def _checked_scores(where: str, name: str, values: object, n_clips: int) -> Tens
         raise InputError(
             f"{where} returns values of {name!r} of type {values.dtype}; return floating-point values"
         )
-    scores = values.detach().double().cpu()
-    n_bad = int((~scores.isfinite()).sum())
-    if n_bad:
-        raise InputError(
-            f"{where} returns {n_bad} values of {name!r} {for_clips} that are not finite; return a finite "
-            f"value for every clip, silent ones included"
-        )
+    return values.detach().double()
+
+
+def finite_components(
+    system: System | type[System], method: str, components: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return components on the CPU; one that is not finite is an :class:`InputError`."""
+    scores = {name: values.cpu() for name, values in components.items()}
+    for name, values in scores.items():
+        n_bad = int((~values.isfinite()).sum())
+        if n_bad:
+            raise InputError(
+                f"{_name(system)}.{method} returns {n_bad} values of {name!r} {_for_clips(len(values))} that "
+                f"are not finite; return a finite value for every clip, silent ones included"
+            )
     return scores
 
 
-def checked_embeddings(system: System, output: object, n_clips: int) -> Tensor | None:
-    """Return the embeddings that a system has returned as they are stored, Float16[Tensor, "clip dim"].
+def _for_clips(n_clips: int) -> str:
+    return f"for {n_clips} clip{'' if n_clips == 1 else 's'}"
 
-    ``None`` is returned as it is. Values beyond the range of float16 become its ends.
+
+def embeddings_of_clips(system: System, output: object, n_clips: int) -> Tensor | None:
+    """Return the embeddings that a system has returned, Float[Tensor, "clip dim"], on their device.
+
+    ``None`` is returned as it is. `stored_embeddings` checks the values of all batches together.
 
     Raises
     ------
     InputError
-        They are not a tensor with one vector of finite numbers per clip.
-
-    Examples
-    --------
-    >>> checked_embeddings(object.__new__(System), Tensor([[1.0, 1e9]]), 1)
-    tensor([[1.0000e+00, 6.5504e+04]], dtype=torch.float16)
+        They are not a tensor with one vector per clip.
     """
     if output is None:
         return None
-    where = f"{_name(system)}.embeddings"
-    for_clips = f"for {n_clips} clip{'' if n_clips == 1 else 's'}"
+    where, for_clips = f"{_name(system)}.embeddings", _for_clips(n_clips)
     if not isinstance(output, Tensor):
         raise InputError(
             f"{where} returns {_kind(output)} {for_clips}; return a tensor with one vector per clip, or None"
@@ -98,11 +114,26 @@ def checked_embeddings(system: System, output: object, n_clips: int) -> Tensor |
             f"{where} returns shape {tuple(output.shape)} {for_clips}; return one vector per clip, of shape "
             f"({n_clips}, dim)"
         )
-    embeddings = output.detach().float().cpu()
-    n_bad = int((~embeddings.isfinite()).sum())
+    return output.detach().float()
+
+
+def stored_embeddings(system: System, embeddings: Tensor) -> Tensor:
+    """Return embeddings as they are stored, Float16[Tensor, "clip dim"] on the CPU.
+
+    Values beyond the range of float16 become its ends; one that is not finite is an :class:`InputError`.
+
+    Examples
+    --------
+    >>> stored_embeddings(object.__new__(System), Tensor([[1.0, 1e9]]))
+    tensor([[1.0000e+00, 6.5504e+04]], dtype=torch.float16)
+    """
+    values = embeddings.cpu()
+    n_bad = int((~values.isfinite()).sum())
     if n_bad:
-        raise InputError(f"{where} returns {n_bad} values that are not finite; return finite values")
-    return embeddings.clamp(-_FLOAT16_MAX, _FLOAT16_MAX).half()
+        raise InputError(
+            f"{_name(system)}.embeddings returns {n_bad} values that are not finite; return finite values"
+        )
+    return values.clamp(-_FLOAT16_MAX, _FLOAT16_MAX).half()
 
 
 def checked_labels(system: System, output: object) -> Tensor:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asdbench.data.batch_frames import BatchFrames
 from asdbench.data.loader import JobData
+from asdbench.engine.device_batches import device_batches
 from asdbench.engine.distributed import Distributed
 from asdbench.engine.events import TrainingProgress
 from asdbench.engine.loss_sums import LossSums
@@ -291,8 +293,8 @@ def _pseudo_labels(system: System, data: JobData, runtime: Runtime, *, seed: int
         system.eval()
         try:
             with torch.no_grad():
-                batches = (batch.to(runtime.device) for batch in data.pseudo_label_batches())
-                labels = checked_labels(system, system.pseudo_labels(batches))
+                frames = BatchFrames(runtime.device)
+                labels = frames.retried(lambda: _labels(system, data, frames))
         except Exception as error:
             failure = error
         system.train()
@@ -301,6 +303,11 @@ def _pseudo_labels(system: System, data: JobData, runtime: Runtime, *, seed: int
         raise failure
     assert labels is not None
     return labels
+
+
+def _labels(system: System, data: JobData, frames: BatchFrames) -> torch.Tensor:
+    batches = device_batches(data.raw_pseudo_label_batches, data.preparation, frames)
+    return checked_labels(system, system.pseudo_labels(batches))
 
 
 def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -> dict[str, float]:
