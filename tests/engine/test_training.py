@@ -418,9 +418,10 @@ def test_a_stage_has_its_own_plan_and_precision(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    for amx in (True, False):
+    for amx, avx512 in ((True, False), (False, True), (False, False)):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        assert fast_bfloat16(torch.device("cpu")) is amx
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512=avx512: avx512)
+        assert fast_bfloat16(torch.device("cpu")) is (amx or avx512)
 
 
 def test_batches_are_made_ahead_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,10 +78,11 @@ def autocast(stage: Stage, device: torch.device) -> AbstractContextManager[objec
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bfloat16 matrices faster than float32 ones: GPUs, CPUs with AMX."""
+    """Whether ``device`` is faster with bfloat16 matrices: GPUs, and CPUs with AMX or AVX512_BF16."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    cpu = torch.cpu
+    return device.type == "cpu" and (cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())
 
 
 def apply_gradients(update: Update) -> None:
