@@ -274,10 +274,6 @@ class ClipBatch:
         weights = weights / _sums(weights, self.clip, self.n_clips)[self.clip]
         return _sums(_like(weights, values) * values, self.clip, self.n_clips)
 
-    def pinned(self) -> "ClipBatch":
-        """Return the batch in page-locked memory, from which a GPU copies asynchronously."""
-        return self._map_tensors(lambda tensor: tensor.pin_memory())
-
     def to(self, device: torch.device) -> "ClipBatch":
         """Return the batch on ``device``."""
         if self.windows.device == device:

@@ -12,6 +12,7 @@ import torch
 from asdbench.data.clip_windows import window_starts
 from asdbench.data.embeddings import embeddings
 from asdbench.data.loader import JobData
+from asdbench.data.raw_batch import RawBatch
 from asdbench.data.sets import catalog
 from asdbench.data.sets.catalog import DataSet
 from asdbench.errors import InputError
@@ -453,16 +454,50 @@ def test_every_row_of_a_step_goes_through_a_transform_of_its_own(data: DataSet) 
     assert after.augmentation is not None
     assert after.row_keys is not None
     assert set(after.augmentation.tolist()) == set(range(8))
-    assert torch.equal(after.augmentation, after.row_keys % 8)
+    assert after.augmentation.bincount().tolist() == [8] * 8
     assert torch.equal(before.machine, after.machine)
-    for row, which in enumerate(after.augmentation.tolist()):
-        name = TRANSFORMS[which]
-        same_sound = torch.equal(before.waveform[row], after.waveform[row])  # type: ignore[index]
-        same_mel = torch.equal(before.windows[row], after.windows[row])
-        assert same_sound == (name not in ON_WAVEFORM), name
-        assert same_mel == (name == "identity"), name
+    names = [TRANSFORMS[which] for which in after.augmentation.tolist()]
+    pairs = zip(before.waveform, after.waveform, before.windows, after.windows, strict=True)  # type: ignore[arg-type]
+    same = [
+        (torch.equal(sound, new_sound), torch.equal(mel, new_mel)) for sound, new_sound, mel, new_mel in pairs
+    ]
+    for name in TRANSFORMS:
+        sounds, mels = zip(
+            *(pair for pair, of_row in zip(same, names, strict=True) if of_row == name), strict=True
+        )
+        assert all(sounds) == (name not in ON_WAVEFORM), name  # a fade may end before the window begins
+        assert any(mels) == (name in ("identity", "fade")), name
     heard = [TRANSFORMS[which] in ON_WAVEFORM for which in after.augmentation.tolist()]
     torch.testing.assert_close(mel_of(after)[heard], after.windows[heard], rtol=0, atol=0.04)
+
+
+def test_the_contexts_of_a_transform_are_of_the_clips_of_its_rows(data: DataSet) -> None:
+    found = job(data, input_spec=WITH_WAVEFORM, plan=AUGMENTED)
+    raw, rows = found.raw_batch(3), found._rows.of_step(3)
+    clips, least = found._clips, 39 * 160
+    assert raw.contexts.keys() == ON_WAVEFORM
+    for group in raw.groups:
+        for slot, row in enumerate(group.sources.tolist() if group.samples else []):
+            which = rows.clip[row]
+            clip = found._stored.waveforms.shards[clips.machine[which]].clip(int(clips.clip_id[which]))
+            clip = np.resize(clip, max(len(clip), least))
+            place = np.arange(group.first[slot], group.first[slot] + group.samples) % len(clip)
+            assert np.array_equal(raw.contexts[group.transform][slot], clip[place])
+
+
+def shapes(raw: RawBatch) -> list[torch.Size]:
+    return [tensor.shape for tensor in raw.tensors()]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_no_shape_of_a_raw_batch_depends_on_what_is_drawn(data: DataSet, size: int) -> None:
+    found = job(data, input_spec=WITH_WAVEFORM, plan=AUGMENTED)
+    of_steps = [
+        [shapes(found.raw_batch(step, rank=rank, size=size)) for rank in range(size)] for step in range(6)
+    ]
+    assert all(of_step == of_steps[0] for of_step in of_steps)
+    own = {found.raw_batch(step, rank=size - 1, size=size).own_rows for step in range(6)}
+    assert own == {32 // size}
 
 
 def test_what_is_masked_is_the_mean_of_the_standardized_window(data: DataSet) -> None:

@@ -4,6 +4,7 @@ import torch
 from asdbench.data.clip_windows import Standardization
 from asdbench.data.preparation import BatchPreparation
 from asdbench.data.raw_batch import RawBatch
+from asdbench.spec import MelSpec
 from asdbench.system import ClipBatch
 
 ROWS, MEL = 6, 4
@@ -32,7 +33,7 @@ def statistics(machines: int, n_mels: int) -> Standardization:
 
 def test_without_statistics_values_stay_in_decibels() -> None:
     stored = raw()
-    batch = BatchPreparation()(stored)
+    batch = BatchPreparation(MelSpec(n_mels=MEL))(stored)
     assert isinstance(batch, ClipBatch)
     assert torch.equal(batch.windows, stored.windows.float())
     assert torch.equal(batch.features["wide"], stored.features["wide"].float())
@@ -45,7 +46,7 @@ def test_without_statistics_values_stay_in_decibels() -> None:
 def test_rows_get_the_statistics_of_their_machine_types(machines: int) -> None:
     stored, of_windows, of_wide = raw(), statistics(machines, MEL), statistics(machines, 2)
     before = stored.windows.clone()
-    batch = BatchPreparation(of_windows, {"wide": of_wide})(stored)
+    batch = BatchPreparation(MelSpec(n_mels=MEL), of_windows, {"wide": of_wide})(stored)
     for row, machine in enumerate(stored.machine.tolist()):
         which = machine if machines > 1 else 0
         expected = (stored.windows[row].float() - of_windows.mean[which]) / of_windows.deviation[which]
@@ -56,13 +57,13 @@ def test_rows_get_the_statistics_of_their_machine_types(machines: int) -> None:
 
 
 def test_the_preparation_compiles_whole() -> None:
-    preparation = BatchPreparation(statistics(3, MEL), {"wide": statistics(3, 2)})
+    preparation = BatchPreparation(MelSpec(n_mels=MEL), statistics(3, MEL), {"wide": statistics(3, 2)})
     compiled = torch.compile(preparation, backend="aot_eager", fullgraph=True)
     assert torch.equal(compiled(raw()).windows, preparation(raw()).windows)
 
 
 def test_its_constants_move_with_it() -> None:
-    preparation = BatchPreparation(statistics(3, MEL), {"wide": statistics(3, 2)})
+    preparation = BatchPreparation(MelSpec(n_mels=MEL), statistics(3, MEL), {"wide": statistics(3, 2)})
     assert {buffer.device.type for buffer in preparation.to("meta").buffers()} == {"meta"}
     assert len(list(preparation.buffers())) == 4
 
@@ -71,6 +72,6 @@ def test_a_raw_batch_moves_with_all_its_tensors() -> None:
     stored = raw()
     assert stored.to(torch.device("cpu")) is stored
     moved = stored.to(torch.device("meta"))
-    assert len(list(moved.tensors())) == 7
+    assert len(moved.tensors()) == 7
     assert {tensor.device.type for tensor in moved.tensors()} == {"meta"}
     assert stored.nbytes == ROWS * (5 * MEL * 2 + 3 * 8 + 8 * 2 + 3 * 2 * 2 + 2 * 3 * 2)

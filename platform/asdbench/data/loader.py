@@ -24,10 +24,10 @@ from asdbench.data.clip_windows import MostFrames, Standardization
 from asdbench.data.mel_frames import MelFrames
 from asdbench.data.preparation import BatchPreparation
 from asdbench.data.raw_batch import RawBatch
-from asdbench.data.row_transforms import transformed
+from asdbench.data.row_transforms import room_of, transform_inputs
 from asdbench.data.sample_contexts import spans
 from asdbench.data.sets.catalog import DataSet
-from asdbench.data.stored_inputs import StoredInputs
+from asdbench.data.stored_inputs import StoredInputs, WindowInputs
 from asdbench.data.training_clips import (
     TrainingClips,
     all_training_clips,
@@ -196,18 +196,30 @@ class JobData:
     def raw_batch(self, step: int, *, rank: int = 0, size: int = 1) -> RawBatch:
         """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``, as stored."""
         rows = self._rows.of_step(step).of_process(rank, size)
-        batch = self._training_batch(rows.starts, rows.clip, rows.keys)
-        tokens = self._stored.tokens(self._clips.machine[rows.clip], self._clips.clip_id[rows.clip])
-        return replace(batch, own_rows=rows.own, encoded=tokens)
+        machine, clip_id = self._clips.machine[rows.clip], self._clips.clip_id[rows.clip]
+        if self.plan.augmentations:
+            frame = rows.starts - self._clips.start[rows.clip]
+            names, mel = self.plan.augmentations, self.input_spec.mel
+            inputs: WindowInputs = transform_inputs(
+                self._stored,
+                rows,
+                *(machine, clip_id, frame, names, mel),
+                length=self._rows.window_frames,
+                room=room_of(names, self.plan.size, size),
+            )
+        else:
+            inputs = self._windows(rows.clip, rows.starts, self._rows.window_frames)
+        return replace(
+            self._training_batch(rows.clip, inputs),
+            own_rows=rows.own,
+            row_keys=rows.keys,
+            augmentation=rows.transforms,
+            encoded=self._stored.tokens(machine, clip_id),
+        )
 
     def batch(self, step: int, *, rank: int = 0, size: int = 1) -> ClipBatch:
         """Return the rows of training step ``step`` that fall to process ``rank`` of ``size``, on the CPU."""
-        batch = self._prepared(self.raw_batch(step, rank=rank, size=size))
-        if not self.plan.augmentations:
-            return batch
-        rows = self._rows.of_step(step).of_process(rank, size)
-        clips = self._clips, self._stored.waveforms, self.input_spec.mel
-        return transformed(batch, rows, self.plan.augmentations, *clips, self.preparation)
+        return self._prepared(self.raw_batch(step, rank=rank, size=size))
 
     def backend_batches(self) -> Iterator[ClipBatch]:
         """Yield one more pass over the training clips of the job's machine type, as if training continued.
@@ -261,7 +273,7 @@ class JobData:
         """Yield batches of training windows, in order, of an ``every-window`` plan."""
         for chosen in chunks(windows, self.plan.size):
             starts, clip = (column[chosen] for column in self._rows.windows)
-            yield self._training_batch(starts, clip, np.zeros(len(chosen), np.int64))
+            yield self._training_batch(clip, self._windows(clip, starts, self._rows.window_frames))
 
     def _whole_clips(self, chosen: NDArray[np.int64], most: MostFrames | None) -> Iterator[RawBatch]:
         """Yield all windows of some training clips, several clips a batch."""
@@ -269,32 +281,28 @@ class JobData:
         machine, ids = clips.machine[chosen], clips.clip_id[chosen]
         for group in self._grouped(clips.start[chosen], clips.stop[chosen], machine, ids, most):
             rows = group.by_row(chosen)
-            batch = self._training_batch(group.starts, rows, np.zeros(len(rows), np.int64), group.length)
+            batch = self._training_batch(rows, self._windows(rows, group.starts, group.length))
             tokens = self._stored.tokens(machine[group.clips], ids[group.clips])
             yield replace(batch, clip=group.clip, n_clips=len(group.rows_of_clip), encoded=tokens)
 
-    def _training_batch(
-        self,
-        starts: NDArray[np.int64],
-        clip: NDArray[np.int64],
-        keys: NDArray[np.int64],
-        length: int | None = None,
-    ) -> RawBatch:
+    def _windows(self, clip: NDArray[np.int64], starts: NDArray[np.int64], length: int) -> WindowInputs:
+        """Return what is stored of windows of training clips."""
+        return self._stored.windows(self._clips.machine[clip], self._clips.clip_id[clip], starts, length)
+
+    def _training_batch(self, clip: NDArray[np.int64], inputs: WindowInputs) -> RawBatch:
         clips, labels = self._clips, self._pseudo_labels
-        machine = clips.machine[clip]
-        length = length or self._rows.window_frames
         return RawBatch(
             clip=torch.arange(len(clip)),
             n_clips=len(clip),
-            machine=torch.from_numpy(machine),
+            machine=torch.from_numpy(clips.machine[clip]),
             section=torch.from_numpy(clips.section[clip]),
             domain=torch.from_numpy(clips.domain[clip]),
             attributes=torch.from_numpy(clips.attributes[clip]),
             group=torch.from_numpy(clips.group[clip]),
-            row_keys=torch.from_numpy(keys),
+            row_keys=torch.zeros(len(clip), dtype=torch.long),
             supplemental=torch.from_numpy(clips.supplemental[clip]) if self.plan.supplemental_rows else None,
             pseudo_label=None if labels is None else torch.from_numpy(labels[clip]),
-            **self._stored.windows(machine, clips.clip_id[clip], starts, length),
+            **inputs,
         )
 
     # Scoring
@@ -351,8 +359,8 @@ class JobData:
         """What turns raw batches into those that the system reads; a copy of it for each device."""
         features = {name: self._by_machine(mels) for name, mels in self._stored.features.items()}
         if not self.input_spec.standardize:
-            return BatchPreparation()
-        return BatchPreparation(self._by_machine(self._stored.mels), features)
+            return BatchPreparation(self.input_spec.mel)
+        return BatchPreparation(self.input_spec.mel, self._by_machine(self._stored.mels), features)
 
     def _prepared(self, raw: RawBatch) -> ClipBatch:
         batch: ClipBatch = self.preparation(raw)

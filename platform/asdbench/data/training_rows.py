@@ -10,11 +10,14 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from asdbench.data.random_streams import EPOCH, STEP, VALIDATION, stream
 from asdbench.data.training_clips import TrainingClips
 from asdbench.errors import InputError, unknown_name
 from asdbench.features.augment import TRANSFORMS
+from asdbench.features.transform_draws import assigned
+from asdbench.random_by_row import row_keys
 from asdbench.system import BatchPlan, InputSpec, Scope
 
 
@@ -26,20 +29,24 @@ class Rows:
     ----------
     starts : Int[ndarray, "row"], first frame of each window among those of its machine type
     clip : Int[ndarray, "row"], index among the training clips
-    keys : Int[ndarray, "row"], keys of random numbers
+    keys : Long[Tensor, "row"], keys of random numbers
     own : number of rows of ordinary clips, which come first
+    transforms : Long[Tensor, "row"], index of each row's transform among the plan's augmentations, if it has
+        some
     """
 
     starts: NDArray[np.int64]
     clip: NDArray[np.int64]
-    keys: NDArray[np.int64]
+    keys: Tensor
     own: int
+    transforms: Tensor | None = None
 
     def of_process(self, rank: int, size: int) -> "Rows":
         """Return the rows that fall to process ``rank`` of ``size``."""
         mine = slice(rank, None, size)
         own = len(range(rank, self.own, size))
-        return Rows(self.starts[mine], self.clip[mine], self.keys[mine], own)
+        transforms = None if self.transforms is None else self.transforms[mine]
+        return Rows(self.starts[mine], self.clip[mine], self.keys[mine], own, transforms)
 
 
 class TrainingRows:
@@ -154,15 +161,14 @@ class TrainingRows:
             room = clips.stop[clip] - clips.start[clip] - self.window_frames
             starts = clips.start[clip] + generator.integers(0, room + 1)
             own = sum(self._row_counts[:2])
-        return Rows(starts, clip, self._with_intact_target(generator.integers(0, 2**62, len(clip))), own)
+        keys = row_keys(self._seed, step, len(clip))
+        return Rows(starts, clip, keys, own, self._transforms(step, len(clip)))
 
-    def _with_intact_target(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the keys of a batch's rows; the key of the first target row draws the identity."""
+    def _transforms(self, step: int, rows: int) -> Tensor | None:
+        """Return which transform each row passes through; the first target row has the identity."""
         source_rows, target_rows, _ = self._row_counts
-        names = self._plan.augmentations
-        if target_rows and "identity" in names:
-            keys[source_rows] += names.index("identity") - keys[source_rows] % len(names)
-        return keys
+        names, intact = self._plan.augmentations, source_rows if target_rows else None
+        return assigned(names, seed=self._seed, step=step, rows=rows, intact=intact) if names else None
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Return the order of the windows in an epoch; several threads may ask for those of two epochs."""

@@ -9,9 +9,7 @@ same way, so that a training that resumes from a checkpoint takes the same steps
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,18 +22,18 @@ from asdbench.engine.distributed import Distributed
 from asdbench.engine.events import TrainingProgress
 from asdbench.engine.loss_sums import LossSums
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.step_batches import step_batches
 from asdbench.engine.system_output import check_finite, check_stages, checked_labels
 from asdbench.engine.task_records import CurvePoint
 from asdbench.engine.training_checkpoint import Checkpoint, Reached, checkpoint_of, load_checkpoint
 from asdbench.engine.training_step import TrainingStep, take_step
 from asdbench.errors import InputError
-from asdbench.system import ClipBatch, Stage, System
+from asdbench.system import Stage, System
 
 logger = logging.getLogger(__name__)
 
 _MOST_POINTS = 200  # of a stage's curve; a small machine type has an epoch of one step
 _SAVING_SHARE = 0.05  # of the time, at most, is spent on checkpoints
-_AHEAD = 2  # batches that are made before a GPU asks for them
 _INITIAL, _BACK_END = -1, -2  # keys of the random states of initial weights and of the back end's fit
 _PSEUDO_LABELS = -3  # that of the first stage's pseudo-labels; later ones are below
 
@@ -219,7 +217,7 @@ class JobTraining:
         self._saving.begin_stage(first // data.steps_per_epoch)
         logger.debug("stage %r: steps %d to %d", stage.name, first + 1, length)
         done = sum(self._lengths[:index]) + first
-        batches = _batches(data, range(done, done + length - first), self._runtime)
+        batches = step_batches(data, range(done, done + length - first), self._runtime)
         for place, batch in zip(range(first, length), batches, strict=True):
             yield TrainingStep(stage, batch, place, length, done + place - first)
 
@@ -343,24 +341,3 @@ def _steps(stage: Stage, steps_per_epoch: int) -> int:
         return stage.steps
     assert stage.epochs is not None
     return stage.epochs * steps_per_epoch
-
-
-def _batches(data: JobData, steps: Iterable[int], runtime: Runtime) -> Iterator[ClipBatch]:
-    """Yield the batches of ``steps``; for a GPU each is made and moved while the step before it runs."""
-
-    def make(step: int) -> ClipBatch:
-        batch = data.batch(step, rank=runtime.rank, size=runtime.size)
-        return batch.pinned() if on_gpu else batch
-
-    on_gpu = runtime.device.type == "cuda"
-    if not on_gpu:
-        yield from map(make, steps)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        waiting: deque[Future[ClipBatch]] = deque()
-        for step in steps:
-            waiting.append(pool.submit(make, step))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result().to(runtime.device)
-        while waiting:
-            yield waiting.popleft().result().to(runtime.device)
