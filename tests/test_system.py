@@ -38,6 +38,7 @@ def test_a_batch_has_no_label_name_or_path() -> None:
     assert names == {
         "windows", "clip", "n_clips", "machine", "section", "domain", "attributes", "group", "row_keys",
         "augmentation", "waveform", "encoded", "second_waveform", "features", "supplemental", "pseudo_label",
+            "own_rows",
     }  # fmt: skip
 
 

@@ -481,7 +481,7 @@ def test_the_contexts_of_a_transform_are_of_the_clips_of_its_rows(data: DataSet)
             which = rows.clip[row]
             clip = found._stored.waveforms.shards[clips.machine[which]].clip(int(clips.clip_id[which]))
             clip = np.resize(clip, max(len(clip), least))
-            place = np.arange(group.first[slot], group.first[slot] + group.samples) % len(clip)
+            place = (int(group.first[slot]) + np.arange(group.samples)) % len(clip)
             assert np.array_equal(raw.contexts[group.transform][slot], clip[place])
 
 

@@ -424,15 +424,6 @@ def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) ->
         assert fast_bfloat16(torch.device("cpu")) is (amx or avx512)
 
 
-def test_batches_are_made_ahead_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = ResolvedJob.from_workspace(job("theirs"), Workspace.from_environment()).clips
-    monkeypatch.setattr(ClipBatch, "pinned", lambda self: self)
-    monkeypatch.setattr(ClipBatch, "to", lambda self, device: self)
-    ahead = list(training._batches(clips, range(3, 9), Runtime(device=torch.device("cuda"))))
-    for step, batch in zip(range(3, 9), ahead, strict=True):
-        assert torch.equal(batch.windows, clips.batch(step).windows)
-
-
 def test_checkpoints_take_a_small_share_of_the_time() -> None:
     saved: list[int] = []
 

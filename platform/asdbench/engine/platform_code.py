@@ -67,7 +67,9 @@ def scoring_code() -> str:
 def judging_code() -> str:
     """Return a hash of what it takes to judge scores: their fusion, thresholds and metrics."""
     others = (
+        "asdbench.data.batch_frames",
         "asdbench.data.loader",
+        "asdbench.engine.device_batches",
         "asdbench.engine.jobs",
         "asdbench.engine.pretrained",
         "asdbench.engine.run_task",
