@@ -1,6 +1,6 @@
 # make bench: environment, embedded data, all systems, leaderboard.    make test: everything that CI checks.
 # make test-fast: the same without the tests that start a cluster, within six minutes on two cores.
-# make test-torch TORCH=2.6.0: the fast tests with another version of torch, in an environment of its own.
+# make test-torch TORCH=2.11.0: the fast tests with another version of torch, in an environment of its own.
 # make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 BIN := .venv/bin
