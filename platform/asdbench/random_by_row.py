@@ -4,8 +4,8 @@ Values are equal to the bit in every batch, for every number of processes that s
 device, in eager mode and compiled. They are the words of Philox4x32-7 (Salmon et al., "Parallel random
 numbers: as easy as 1, 2, 3", SC 2011), whose key is the row's 64-bit key and whose counter is (element, hash
 of the draw's name). Seven rounds pass TestU01's BigCrush, as the paper says; the ten of other libraries take
-longer. All of it is integer arithmetic without overflow. Exact conversions and a table make floats of the
-words: a logarithm or a cosine would be rounded differently by every device.
+longer. All of it is integer arithmetic modulo 2⁶⁴. Exact conversions and a table make floats of the words: a
+logarithm or a cosine would be rounded differently by every device.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from torch import Tensor
 
 _ROUNDS = 7
 _WORD = 0xFFFFFFFF
-_MULTIPLIERS = 0xD2511F53 - 2**32, 0xCD9E8D57 - 2**32  # negative: their products with a word fit into int64
+_MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 _CHUNK_WORDS = 1 << 15  # of a row chunk on a CPU, so that the state stays in its cache
 
@@ -41,7 +41,7 @@ def philox(counter: _Words, key: tuple[Tensor, Tensor], *, rounds: int = _ROUNDS
     for turn in range(rounds):  # b and d carry bits above their word until the end: only their xor is taken
         of_a, of_c = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
         left, right = (low + turn * _KEY_STEPS[0]) ^ b, (high + turn * _KEY_STEPS[1]) ^ d
-        a, c = (((of_c >> 32) + c) ^ left) & _WORD, (((of_a >> 32) + a) ^ right) & _WORD
+        a, c = ((of_c >> 32) ^ left) & _WORD, ((of_a >> 32) ^ right) & _WORD
         b, d = of_c, of_a
     return a, b & _WORD, c, d & _WORD
 

@@ -83,7 +83,20 @@ def test_every_row_is_that_of_the_reference(transform: str, length: int) -> None
     found = transformed(contexts(clips, group), group, length)
     assert found.dtype == torch.float32
     assert found.shape == (len(clips), length)
-    torch.testing.assert_close(found, reference(clips, starts, group, length), rtol=1e-4, atol=2e-6)
+    torch.testing.assert_close(found, reference(clips, starts, group, length), rtol=1e-5, atol=5e-7)
+
+
+@pytest.mark.parametrize("transform", sorted(ON_WAVEFORM))
+def test_the_graph_has_fixed_shapes_no_break_and_the_same_crops(transform: str) -> None:
+    clips, starts = [noise(CLIP, seed) for seed in range(5)], [-512, 0, 100, CLIP // 2, CLIP - LENGTH + 512]
+    compiled = torch.compile(transformed, backend="aot_eager", fullgraph=True, dynamic=False)
+    with torch.compiler.set_stance("default"):
+        for seed in range(3):
+            group = drawn(clips, starts, transform, seed=seed)
+            found = compiled(contexts(clips, group), group, LENGTH)
+            expected = transformed(contexts(clips, group), group, LENGTH)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=5e-7)
+            torch.compiler.set_stance("fail_on_recompile")
 
 
 @pytest.mark.parametrize("transform", MASKS)

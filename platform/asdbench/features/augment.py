@@ -27,6 +27,7 @@ batch has as many rows of one transform as of another.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ ON_WAVEFORM = frozenset({"noise", "fade", "shift", "stretch", "pitch"})
 FADES = ("linear", "quarter sine", "half sine", "logarithmic", "exponential")
 
 _FULL_SCALE = 32768.0
+_FADE_CELLS = 16_384
+_CHUNK_ROWS = 2  # of what a CPU computes at once, so that it fits into its cache
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,23 @@ def transformed(contexts: Tensor, group: Group, length: int) -> Tensor:
     -------
     Float[Tensor, "slot sample"], full scale = 1
     """
+    if not contexts.is_cpu or torch.compiler.is_compiling():
+        return _crops(contexts, group, length)
+    crops = torch.empty(len(contexts), length)
+    for first in range(0, len(contexts), _CHUNK_ROWS):
+        chunk = slice(first, first + _CHUNK_ROWS)
+        of_chunk = group.map(lambda values, chunk=chunk: values[chunk])  # type: ignore[misc]
+        crops[chunk] = _crops(contexts[chunk], of_chunk, length)
+    return crops
+
+
+def _crops(contexts: Tensor, group: Group, length: int) -> Tensor:
     drawn = group.drawn
     match group.transform:
         case "noise":
             crops = _noisy(_inside(contexts, group), group)
         case "fade":
-            crops = _inside(contexts, group) * _fade_gain(group, length)
+            crops = _inside(contexts, group).mul_(_fade_gain(group, length))
         case "shift":
             crops = _inside(contexts, group)
         case "stretch":
@@ -104,7 +118,7 @@ def transformed(contexts: Tensor, group: Group, length: int) -> Tensor:
             crops = vocoder.shifted(contexts, drawn["hop"], drawn["offset"], length)
         case _:
             raise AssertionError(f"{group.transform} leaves the waveform as it is")
-    return crops * (1 / _FULL_SCALE)
+    return crops.mul_(1 / _FULL_SCALE)
 
 
 def mask_windows(windows: Tensor, group: Group) -> None:
@@ -135,36 +149,52 @@ def widest(size: int) -> int:
 
 def _inside(contexts: Tensor, group: Group) -> Tensor:
     """Return the samples that lie inside the clip, zeros elsewhere."""
-    return contexts.float() * _is_inside(contexts.shape[1], group)
+    return contexts.float().mul_(_is_inside(contexts.shape[1], group))
 
 
 def _is_inside(length: int, group: Group) -> Tensor:
-    place = torch.arange(length, device=group.rows.device)
-    return (place >= group.drawn["begin"][:, None]) & (place < group.drawn["end"][:, None])
+    """Return 1 for samples that lie inside the clip, 0 elsewhere."""
+    place = torch.arange(length, dtype=torch.float32, device=group.rows.device)
+    begin, end = (group.drawn[name].float()[:, None] for name in ("begin", "end"))
+    return (place - (begin - 1)).minimum(end - place).clamp_(0, 1)
 
 
 def _noisy(crops: Tensor, group: Group) -> Tensor:
     drawn, length = group.drawn, crops.shape[1]
-    power = crops.square().sum(dim=1) / (drawn["end"] - drawn["begin"]).clamp(min=1)
-    noise = random_by_row.normal(drawn["key"], length, draw="noise")
-    return crops + noise * (power.sqrt() * drawn["gain"])[:, None] * _is_inside(length, group)
+    power = torch.linalg.vecdot(crops, crops) / (drawn["end"] - drawn["begin"]).clamp(min=1)
+    level = power.sqrt() * drawn["gain"]
+    noise = random_by_row.normal(drawn["key"], length, draw="noise").mul_(_is_inside(length, group))
+    return torch.addcmul(crops, noise, level[:, None])
 
 
 def _fade_gain(group: Group, length: int) -> Tensor:
-    """Return the gain of every sample, Float[Tensor, "slot sample"]; shapes as in torchaudio's Fade.
+    """Return the gain of every sample, Float[Tensor, "slot sample"], interpolated in a table.
 
-    A clip fades in over half of it at most, and out likewise: one gain at least is 1 everywhere.
+    A clip fades in over half of it at most, and out likewise: one of the two gains at least is 1 everywhere.
     """
     drawn = {name: value[:, None] for name, value in group.drawn.items()}
-    place = torch.arange(length, device=group.rows.device) + drawn["start"]
-    into, out = drawn["into"], drawn["out"]
-    from_begin = torch.where(place < into, place / (into - 1).clamp(min=1), 1.0)
-    to_end = drawn["clip_samples"] - 1 - place
-    from_end = torch.where(to_end < out, to_end / (out - 1).clamp(min=1), 1.0)
-    x = from_begin.minimum(from_end)
+    place = torch.arange(length, dtype=torch.float32, device=group.rows.device) + drawn["start"].float()
+    from_begin = (place + (drawn["into"] == 0)).div_((drawn["into"] - 1).clamp_(min=1).float())
+    last = (drawn["clip_samples"] - 1 + (drawn["out"] == 0)).float()
+    to_end = (last - place).div_((drawn["out"] - 1).clamp_(min=1).float())
+    cell = from_begin.minimum(to_end).clamp_(0, 1).mul_(_FADE_CELLS)
+    below = cell.int()
+    table = _fades(place.device)
+    first = (below + drawn["shape"].int() * (_FADE_CELLS + 2)).flatten()
+    low, high = table.index_select(0, first), table.index_select(0, first + 1)
+    return torch.lerp(low, high, cell.sub_(below).flatten()).view(cell.shape)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _fades(device: torch.device) -> Tensor:
+    return _fades_on(device)
+
+
+@lru_cache
+def _fades_on(device: torch.device) -> Tensor:
+    """Return the gains of fades from silence to 1, Float[Tensor, "shape cell"], as in torchaudio's Fade."""
+    x = (torch.arange(_FADE_CELLS + 2, dtype=torch.float64) / _FADE_CELLS).clamp_(max=1)
     sine = torch.sin(x * (torch.pi / 2))
-    logarithmic = (1 + torch.log10((0.1 + x).clamp(min=0.1))).clamp(max=1)
-    gain = torch.where(drawn["shape"] == 1, sine, x)
-    gain = torch.where(drawn["shape"] == 2, sine.square(), gain)
-    gain = torch.where(drawn["shape"] == 3, logarithmic, gain)
-    return torch.where(drawn["shape"] == 4, x * torch.exp2(x - 1), gain)
+    logarithmic = (1 + torch.log10(0.1 + x)).clamp(max=1)
+    gains = torch.stack([x, sine, sine.square(), logarithmic, x * torch.exp2(x - 1)])
+    return gains.float().flatten().to(device)

@@ -155,8 +155,15 @@ def draw(
         sources = rows.clamp(max=len(keys) - 1)
         of_slots = _Slots(keys[sources], starts[sources], clip_samples[sources], random[sources], length)
         first, samples, drawn = _DRAWS[transform](of_slots, window)
-        groups.append(Group(transform, rows, sources, first, samples, drawn))
+        group = Group(transform, rows, sources, first, samples, drawn)
+        groups.append(_by_hop(group) if "hop" in drawn else group)
     return tuple(groups)
+
+
+def _by_hop(group: Group) -> Group:
+    """Return the group in the order of its hops, so that neighbors have about as many frames."""
+    order = group.drawn["hop"].argsort(stable=True)
+    return group.map(lambda values: values[order])
 
 
 def _noise(slots: _Slots, window: tuple[int, int]) -> _Drawn:
