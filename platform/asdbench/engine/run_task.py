@@ -184,6 +184,7 @@ def _trained(task: TrainingTask, runtime: Runtime, store: JobStore, checkpoint_e
             versions=installed(),
             began_unix_s=began,
             finished=now(),
+            compiled=outcome.is_compiled,
         )
         # last, because its presence means that the training is complete
         retry_until_stored(

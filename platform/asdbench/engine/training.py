@@ -17,6 +17,7 @@ from torch import Tensor
 
 from asdbench.data.batch_frames import BatchFrames
 from asdbench.data.loader import JobData
+from asdbench.engine.compiled_step import StepCompiler, fast_products
 from asdbench.engine.device_batches import device_batches
 from asdbench.engine.distributed import Distributed
 from asdbench.engine.events import TrainingProgress
@@ -48,12 +49,14 @@ class TrainingOutcome:
     curve : mean losses and monitors per epoch, or per several epochs where a stage has more than 200
     validation : mean losses over the windows that training left out; ``None`` if the batch plan leaves out
         none, and except in the process of rank 0
+    is_compiled : whether its steps ran compiled to the end
     """
 
     steps: int
     seconds: float
     curve: tuple[CurvePoint, ...]
     validation: dict[str, float] | None
+    is_compiled: bool = False
 
 
 def seed_torch(seed: int, step: int, *, rank: int = 0) -> None:
@@ -113,9 +116,11 @@ def train(
     def take(steps: Sequence[TrainingStep]) -> list[dict[str, Tensor]]:
         (step,) = steps
         seed_torch(seed, step.done, rank=runtime.rank)
-        return [take_step(system, shared.of(step.stage), step, runtime)]
+        return [take_step(system, shared.of(step.stage), step, runtime, differentiate=compiler.differentiate)]
 
-    run([training], take)
+    with fast_products(runtime.device), StepCompiler(runtime) as compiler:
+        run([training], take)
+    training.is_compiled = compiler.is_on
     return training.outcome()
 
 
@@ -175,6 +180,7 @@ class JobTraining:
     Attributes
     ----------
     system, stages : what is trained, and its stages
+    is_compiled : whether its steps run compiled; whoever takes them says so
     """
 
     def __init__(
@@ -197,7 +203,7 @@ class JobTraining:
         ]
         self._reached = Reached() if resume is None else load_checkpoint(system, self.stages, resume)
         self._began = time.perf_counter() - self._reached.seconds
-        self._saving, self._sums = saving, LossSums()
+        self._saving, self._sums, self.is_compiled = saving, LossSums(), False
 
     @property
     def most_rows(self) -> int:
@@ -266,7 +272,9 @@ class JobTraining:
         validation = None
         if self._runtime.is_rank_zero and self._data.plan.validation_share and self.stages:
             validation = _validation(self.system, self._data, self.stages[-1], self._runtime)
-        return TrainingOutcome(sum(self._lengths), seconds, tuple(self._reached.curve), validation)
+        return TrainingOutcome(
+            sum(self._lengths), seconds, tuple(self._reached.curve), validation, self.is_compiled
+        )
 
 
 def _steps_per_point(length: int, steps_per_epoch: int) -> int:
