@@ -60,7 +60,7 @@ class WorkerContext:
     publishes: bool
     threads: int
     checkpoint_epochs: int
-    compile: Compile
+    compile: Compile = "auto"
 
 
 @dataclass(frozen=True)

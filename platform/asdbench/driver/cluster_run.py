@@ -59,11 +59,11 @@ class ClusterRun:
         *,
         placement: Placement,
         checkpoint_epochs: int,
-        compile: Compile,
         expected: int | None,
         display: ProgressDisplay,
         monitor: RunMonitor,
         on_trial: Callable[[Study, Trial], None],
+        compile: Compile = "auto",
     ) -> None:
         self._store = store
         self._display = display

@@ -18,8 +18,8 @@ def run_local(
     store: JobStore,
     *,
     checkpoint_epochs: int,
-    compile: Compile,
     on_event: Callable[[Event], None],
+    compile: Compile = "auto",
 ) -> list[Failure]:
     """Run ``tasks`` in order, on the GPU if there is one; a failed task does not stop the others."""
     store = JobStore(Storage(store.uri))  # tasks report how they wait
