@@ -12,7 +12,7 @@ import torch
 from asdbench import registry
 from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
-from asdbench.engine import training
+from asdbench.engine import task_training, training
 from asdbench.engine.evaluation import anomaly_scores, components_of, evaluate
 from asdbench.engine.events import Report, TrainingProgress
 from asdbench.engine.job_store import JobStore
@@ -148,8 +148,8 @@ def test_an_interrupted_cross_fitting_repeats_no_fold(
         trained.append(len(data.hold_out_ids))
         return train(system, data, *args, **options)
 
-    train = training.train
-    monkeypatch.setattr(training, "train", watched)
+    train = task_training.JobTraining
+    monkeypatch.setattr(task_training, "JobTraining", watched)
     assert run_task(TrainingTask((resolved(),)), Runtime(), store) == []
     assert len(trained) == 4  # folds 2 to 4, and all clips
     assert components_of(resolved(), store).equals(components_of(finished[0], finished[1]))

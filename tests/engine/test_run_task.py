@@ -23,8 +23,7 @@ from asdbench.data import feature_store
 from asdbench.data.loader import JobData
 from asdbench.data.node_copies import node_home, publish, weights_files
 from asdbench.data.sets import catalog
-from asdbench.engine import run_task as running
-from asdbench.engine import training
+from asdbench.engine import task_training
 from asdbench.engine.evaluation import evaluate
 from asdbench.engine.events import Note, Report, TrainingProgress, Waiting
 from asdbench.engine.job_store import JobStore
@@ -33,6 +32,7 @@ from asdbench.engine.pretrained import weights_needed
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.stored_results import current_results
+from asdbench.engine.task_training import TaskTraining, broadcast_from_rank_zero
 from asdbench.io import retry as patience
 from asdbench.io.retry import retry_until_stored
 from asdbench.io.storage import Storage, StorageError
@@ -109,13 +109,13 @@ def failing(monkeypatch: pytest.MonkeyPatch, suffix: str, *faults: StorageError)
 def test_a_task_lets_go_of_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds 600 tasks would hold 600 times the windows of a training."""
     read: list[weakref.ref[JobData]] = []
-    train = training.train
+    train = task_training.JobTraining
 
     def watched(system: Any, data: JobData, *args: Any, **options: Any) -> Any:
         read.append(weakref.ref(data))
         return train(system, data, *args, **options)
 
-    monkeypatch.setattr(training, "train", watched)
+    monkeypatch.setattr(task_training, "JobTraining", watched)
     resolved, _ = done(JobStore(Storage.from_location(tmp_path)))
     gc.collect()
     assert [clips() for clips in read] == [None]
@@ -330,7 +330,7 @@ def test_a_storage_that_cannot_be_written_is_found_out_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr(task_training, "JobTraining", lambda *_, **__: pytest.fail("trained in vain"))
     with pytest.raises(
         StorageError, match=r"the storage '.*/file' cannot be used \(.*\); fix this, or choose"
     ):
@@ -425,10 +425,10 @@ def test_the_others_get_what_the_leader_reads() -> None:
         pytest.fail("only the leader reads")
 
     other = Runtime(rank=1, size=2, broadcast=lambda _: (("model", None), None))
-    assert running._broadcast_from_rank_zero(other, read) == ("model", None)
+    assert broadcast_from_rank_zero(other, read) == ("model", None)
     told = Runtime(rank=1, size=2, broadcast=lambda _: (None, StorageError("denied")))
     with pytest.raises(StorageError, match="denied"):
-        running._broadcast_from_rank_zero(told, read)
+        broadcast_from_rank_zero(told, read)
     sent: list[Any] = []
 
     def denied() -> Any:
@@ -436,7 +436,7 @@ def test_the_others_get_what_the_leader_reads() -> None:
 
     leader = Runtime(size=2, broadcast=lambda value: sent.append(value) or value)
     with pytest.raises(StorageError, match="denied"):
-        running._broadcast_from_rank_zero(leader, denied)
+        broadcast_from_rank_zero(leader, denied)
     assert str(sent[0][1]) == "denied"
 
 
@@ -461,7 +461,8 @@ def _member(rank: int, size: int, folder: str) -> None:
             failing(patch, "/model.pt", FULL, FULL, FULL)
         run_task(task, runtime, jobs)
     run_task(task, runtime, jobs)  # the others come here at once, and wait for the leader
-    trained = running._trained(task, runtime, jobs, 5)
+    trained = TaskTraining(task, runtime, jobs, checkpoint_epochs=5).stored()
+    assert trained is not None
     torch.save(trained.system.state_dict(), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

@@ -45,10 +45,10 @@ from asdbench.engine.jobs import ResolvedJob
 from asdbench.engine.machine_detector import MachineDetector, probe_clip
 from asdbench.engine.onnx_network import check_onnx, onnx_network
 from asdbench.engine.pretrained import code_of, weight_digests
-from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components
 from asdbench.engine.spectrum import mean_level_db
 from asdbench.engine.state import stored_states
+from asdbench.engine.task_records import now
 from asdbench.engine.versions import installed
 from asdbench.errors import InputError, unknown_name
 from asdbench.io.workspace import Workspace

@@ -45,9 +45,8 @@ from asdbench.engine.result_record import (
     from_json,
     to_json,
 )
-from asdbench.engine.run_task import now
 from asdbench.engine.scoring import fuse_components, join_members
-from asdbench.engine.task_records import TrainingRecord
+from asdbench.engine.task_records import TrainingRecord, now
 from asdbench.engine.versions import distinct, installed
 from asdbench.io.records import RecordError
 from asdbench.metrics import (

@@ -1,5 +1,6 @@
 """The records of finished trainings and scorings, ``training.json`` and ``scoring.json``."""
 
+from datetime import UTC, datetime
 from typing import NotRequired, TypedDict
 
 import msgspec
@@ -62,7 +63,6 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     processes, device : where it ran
     peak_rss_bytes : peak memory of the process
     versions : what trained it
-    compiled : whether its steps ran compiled to the end
     began_unix_s : when this process began it
     finished : when it ended, UTC, in ISO 8601
     """
@@ -80,7 +80,6 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     versions: Versions
     began_unix_s: float
     finished: str
-    compiled: bool = False
     schema_version: int = SCHEMA_VERSION
 
 
@@ -124,3 +123,8 @@ def training_from_json(content: bytes, *, path: str) -> TrainingRecord:
 def scoring_from_json(content: bytes, *, path: str) -> ScoringRecord:
     """Return the record of a scoring; one that does not fit is an `asdbench.io.records.RecordError`."""
     return record_from_json(content, ScoringRecord, schema_version=SCHEMA_VERSION, path=path, cure=_CURE)
+
+
+def now() -> str:
+    """Return the current time, UTC, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

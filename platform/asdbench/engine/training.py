@@ -9,7 +9,7 @@ same way, so that a training that resumes from a checkpoint takes the same steps
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from asdbench.data.batch_frames import BatchFrames
 from asdbench.data.loader import JobData
-from asdbench.engine.compiled_step import StepCompiler, fast_products
 from asdbench.engine.device_batches import device_batches
 from asdbench.engine.distributed import Distributed
 from asdbench.engine.events import TrainingProgress
@@ -29,6 +28,7 @@ from asdbench.engine.task_records import CurvePoint
 from asdbench.engine.training_checkpoint import Checkpoint, Reached, checkpoint_of, load_checkpoint
 from asdbench.engine.training_step import TrainingStep, take_step
 from asdbench.errors import InputError
+from asdbench.nn.dropout import DropoutSeed
 from asdbench.system import Stage, System
 
 logger = logging.getLogger(__name__)
@@ -49,22 +49,25 @@ class TrainingOutcome:
     curve : mean losses and monitors per epoch, or per several epochs where a stage has more than 200
     validation : mean losses over the windows that training left out; ``None`` if the batch plan leaves out
         none, and except in the process of rank 0
-    is_compiled : whether its steps ran compiled to the end
     """
 
     steps: int
     seconds: float
     curve: tuple[CurvePoint, ...]
     validation: dict[str, float] | None
-    is_compiled: bool = False
 
 
 def seed_torch(seed: int, step: int, *, rank: int = 0) -> None:
     """Seed torch's generators for one step of one process."""
-    mixed = (seed * 1_000_003 + step) * 65_537 + rank
-    torch.default_generator.manual_seed(mixed % 2**63)
+    mixed = mixed_seed(seed, step, rank=rank)
+    torch.default_generator.manual_seed(mixed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed(mixed % 2**63)
+        torch.cuda.manual_seed(mixed)
+
+
+def mixed_seed(seed: int, step: int, *, rank: int) -> int:
+    """Return the seed of one step of one process, from 0 to below 2^63."""
+    return ((seed * 1_000_003 + step) * 65_537 + rank) % 2**63
 
 
 def seed_initial_weights(seed: int) -> None:
@@ -111,33 +114,73 @@ def train(
     """
     saving = Saving(checkpoint, checkpoint_epochs)
     training = JobTraining(system, data, runtime, seed=seed, saving=saving, resume=resume)
+    train_alone(training)
+    return training.outcome()
+
+
+def train_alone(training: "JobTraining") -> None:
+    """Take all steps of one training, in all processes that share it."""
+    system, runtime = training.system, training.runtime
     shared = Distributed(system, runtime, rows=training.most_rows)
 
-    def take(steps: Sequence[TrainingStep]) -> list[dict[str, Tensor]]:
-        (step,) = steps
-        seed_torch(seed, step.done, rank=runtime.rank)
-        return [take_step(system, shared.of(step.stage), step, runtime, differentiate=compiler.differentiate)]
+    def take(steps: Mapping[int, TrainingStep]) -> list[dict[str, Tensor]]:
+        (step,) = steps.values()
+        training.seed(step)
+        return [take_step(system, shared.of(step.stage), step, runtime)]
 
-    with fast_products(runtime.device), StepCompiler(runtime) as compiler:
-        run([training], take)
-    training.is_compiled = compiler.is_on
-    return training.outcome()
+    for error in run([training], take).values():
+        raise error
 
 
 def run(
     trainings: Sequence["JobTraining"],
-    take: Callable[[Sequence[TrainingStep]], Sequence[dict[str, Tensor]]],
-) -> None:
-    """Take all steps of one training, or of several with equally many, whose steps are taken together.
+    take: Callable[[Mapping[int, TrainingStep]], Iterable[dict[str, Tensor]]],
+) -> dict[int, Exception]:
+    """Take all steps of one training, or of several: those in the same stage take their steps together.
 
     Parameters
     ----------
     trainings : what is to be trained
-    take : takes one step of each training; returns the means of its losses and monitors by name
+    take : takes a step of some trainings, by their index; returns the means of losses and monitors of each
+
+    Returns
+    -------
+    dict
+        The errors of trainings that failed, by index. The others have continued without them; an error in
+        ``take`` ends all.
     """
-    for steps in zip(*(training.steps() for training in trainings), strict=True):
-        for training, step, means in zip(trainings, steps, take(steps), strict=True):
-            training.record(step, means)
+    errors: dict[int, Exception] = {}
+    for stage in range(max(len(training.stages) for training in trainings)):
+        left = {i: training.steps(stage) for i, training in enumerate(trainings) if i not in errors}
+        since = time.perf_counter()
+        while steps := _next_steps(left, errors):
+            for (i, step), means in zip(steps.items(), take(steps), strict=True):
+                try:
+                    trainings[i].record(step, means)
+                except Exception as error:
+                    errors[i] = error
+            now = time.perf_counter()
+            for i in steps:
+                trainings[i].spend((now - since) / len(steps))
+            since = now
+    return errors
+
+
+def _next_steps(
+    left: dict[int, Iterator[TrainingStep]], errors: dict[int, Exception]
+) -> dict[int, TrainingStep]:
+    """Return the next step of each training that has one, and forget the others."""
+    steps = {}
+    for i, remaining in list(left.items()):
+        try:
+            step = None if i in errors else next(remaining, None)
+        except Exception as error:
+            errors[i], step = error, None
+        if step is None:
+            del left[i]
+        else:
+            steps[i] = step
+    return steps
 
 
 class Saving:
@@ -179,8 +222,7 @@ class JobTraining:
 
     Attributes
     ----------
-    system, stages : what is trained, and its stages
-    is_compiled : whether its steps run compiled; whoever takes them says so
+    system, stages, runtime : what is trained, its stages, and where
     """
 
     def __init__(
@@ -193,7 +235,7 @@ class JobTraining:
         saving: Saving,
         resume: Checkpoint | None = None,
     ) -> None:
-        self.system, self._data, self._runtime, self._seed = system, data, runtime, seed
+        self.system, self._data, self.runtime, self._seed = system, data, runtime, seed
         self.stages = list(system.stages(data.steps_per_epoch))
         check_stages(system, self.stages, data.input_spec)
         self._drawn = [data.with_plan(stage.plan) for stage in self.stages]
@@ -202,28 +244,36 @@ class JobTraining:
             for stage, clips in zip(self.stages, self._drawn, strict=True)
         ]
         self._reached = Reached() if resume is None else load_checkpoint(system, self.stages, resume)
-        self._began = time.perf_counter() - self._reached.seconds
-        self._saving, self._sums, self.is_compiled = saving, LossSums(), False
+        self._saving, self._sums = saving, LossSums()
+        self._dropout = DropoutSeed(system)
 
     @property
     def most_rows(self) -> int:
         """Rows of the largest global batch."""
         return max((clips.plan.size for clips in self._drawn), default=0)
 
-    def steps(self) -> Iterator[TrainingStep]:
-        """Yield the steps of all stages, from where the training had come to."""
-        self.system.train()
-        for index in range(self._reached.stage, len(self.stages)):
-            yield from self._steps_of(index, self._reached.step)
+    def seed(self, step: TrainingStep) -> None:
+        """Seed what is random in a step: torch's generators, and dropout layers."""
+        seed_torch(self._seed, step.done, rank=self.runtime.rank)
+        self._dropout.set(mixed_seed(self._seed, step.done, rank=self.runtime.rank))
+
+    def spend(self, seconds: float) -> None:
+        """Count time that this training has taken; of a step of several trainings, its share."""
+        self._reached.seconds += seconds
+
+    def steps(self, index: int) -> Iterator[TrainingStep]:
+        """Yield the steps of a stage, from where the training had come to; none if it is done."""
+        if self._reached.stage == index < len(self.stages):
+            self.system.train()
+            yield from self._steps_from(index, self._reached.step)
             self._reached.stage, self._reached.step = index + 1, 0
 
-    def _steps_of(self, index: int, first: int) -> Iterator[TrainingStep]:
-        """Yield the steps of a stage."""
+    def _steps_from(self, index: int, first: int) -> Iterator[TrainingStep]:
         stage, length, data = self.stages[index], self._lengths[index], self._labeled(index)
         self._saving.begin_stage(first // data.steps_per_epoch)
         logger.debug("stage %r: steps %d to %d", stage.name, first + 1, length)
         done = sum(self._lengths[:index]) + first
-        batches = step_batches(data, range(done, done + length - first), self._runtime)
+        batches = step_batches(data, range(done, done + length - first), self.runtime)
         for place, batch in zip(range(first, length), batches, strict=True):
             yield TrainingStep(stage, batch, place, length, done + place - first)
 
@@ -233,7 +283,7 @@ class JobTraining:
         if not self.stages[index].pseudo_labels:
             return data
         if index not in labels:
-            labels[index] = _pseudo_labels(self.system, data, self._runtime, seed=self._seed, stage=index)
+            labels[index] = _pseudo_labels(self.system, data, self.runtime, seed=self._seed, stage=index)
         return data.with_pseudo_labels(labels[index].numpy())
 
     def record(self, step: TrainingStep, means: dict[str, Tensor]) -> None:
@@ -256,24 +306,22 @@ class JobTraining:
             check_finite(self.system, step.stage.name, first)
         _check_converging(step.stage, epoch, losses)
         self._reached.curve.append(CurvePoint(step.stage.name, epoch, losses))
-        if not self._runtime.is_rank_zero:
+        if not self.runtime.is_rank_zero:
             return
-        self._runtime.report(TrainingProgress(step.done + 1, sum(self._lengths), epoch, losses))
+        self.runtime.report(TrainingProgress(step.done + 1, sum(self._lengths), epoch, losses))
         if step.done + 1 < sum(self._lengths):
             self._saving.save_if_due(epoch, self._checkpoint)
 
     def _checkpoint(self) -> Checkpoint:
-        self._reached.seconds = time.perf_counter() - self._began
         return checkpoint_of(self.system, self.stages, self._reached)
 
     def outcome(self) -> TrainingOutcome:
         """Return what the training took, and its losses."""
-        seconds = time.perf_counter() - self._began
         validation = None
-        if self._runtime.is_rank_zero and self._data.plan.validation_share and self.stages:
-            validation = _validation(self.system, self._data, self.stages[-1], self._runtime)
+        if self.runtime.is_rank_zero and self._data.plan.validation_share and self.stages:
+            validation = _validation(self.system, self._data, self.stages[-1], self.runtime)
         return TrainingOutcome(
-            sum(self._lengths), seconds, tuple(self._reached.curve), validation, self.is_compiled
+            sum(self._lengths), self._reached.seconds, tuple(self._reached.curve), validation
         )
 
 

@@ -57,7 +57,7 @@ def checkpoint_of(system: System, stages: Sequence[Stage], reached: Reached) -> 
     """Return the state of a training."""
     optimizers, schedulers = _optimizers(stages)
     return {
-        "system": trained_state(system),
+        "system": {name: _own(value) for name, value in trained_state(system).items()},
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "schedulers": [scheduler.state_dict() for scheduler in schedulers],
         "stage": reached.stage,
@@ -77,6 +77,11 @@ def load_checkpoint(system: System, stages: Sequence[Stage], saved: Checkpoint) 
             part.load_state_dict(state)
     curve = msgspec.convert(saved["curve"], list[CurvePoint])
     return Reached(saved["stage"], saved["step"], saved["seconds"], curve, dict(saved["pseudo_labels"]))
+
+
+def _own(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that is all of its memory: of a view, as in a stack of systems, all would be saved."""
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
 
 
 def _optimizers(stages: Sequence[Stage]) -> tuple[list[_Stateful], list[_Stateful]]:
