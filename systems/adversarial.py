@@ -17,8 +17,8 @@ step updates. Everything else is our choice; what is no setting is this:
 * Real, fake and other rows pass through the classifier as one batch, so that batch norm sees in training what
   its running statistics describe at scoring. A network that an update does not train keeps them unchanged.
 * Noise on the classifier's input, as in arXiv:1610.04490, falls to 0 over the stage.
-* What is random in a row is keyed by the row. A process's share of a batch may have no intact window of its
-  machine type; it then adds nothing to those losses.
+* What is random in a row is keyed by the row. With ``altered_anomalous``, fakes are made from all windows of
+  the machine type; the altered ones stay out of the losses of real windows and count as other machines.
 * With ``fakes=sampled``, the anchor holds the decoder to reconstructions, which are decoded along with them.
 
 The defaults are the report's recipe, in which the classifier tells the fakes from the first steps on: they
@@ -30,8 +30,9 @@ Monitors: ``kl_00`` ... show which latent dimensions are used (near 0: not used)
 the classifier's logits, real against fake within a batch; if it stays above 0.99, the fakes carry no signal.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -154,18 +155,23 @@ class Adversarial(System[Config]):
 
     def forward(self, batch: ClipBatch, update: str, progress: Tensor) -> Losses:
         """Return the losses of ``"cvae"``, ``"discriminator"`` or ``"generator"``."""
-        assert batch.row_keys is not None  # these are training batches
-        own = batch.machine == 0
-        if batch.augmentation is not None:
-            own = own & (batch.augmentation < len(_INTACT))
-        windows, keys = batch.windows.transpose(1, 2), batch.row_keys
-        real, condition = windows[own], self.conditions(batch)[own]
+        own = self._own_rows(batch)
         if update == "cvae":
-            return self._cvae_losses(real, condition, keys[own], progress)
+            return self._cvae_losses(own, progress)
         if update == "discriminator":
-            both = keys[own], keys[~own]
-            return self._discriminator_losses(real, windows[~own], condition, both, progress)
-        return self._generator_losses(real, condition, keys[own], progress)
+            assert batch.row_keys is not None  # these are training batches
+            others = batch.windows[batch.own_rows :].transpose(1, 2), batch.row_keys[batch.own_rows :]
+            return self._discriminator_losses(own, others, progress)
+        return self._generator_losses(own, progress)
+
+    def _own_rows(self, batch: ClipBatch) -> "_Rows":
+        """Return the rows of the machine type itself."""
+        assert batch.row_keys is not None  # these are training batches
+        own, altered = slice(batch.own_rows), None
+        if batch.augmentation is not None:
+            altered = batch.augmentation[own] >= len(_INTACT)
+        condition = self.conditions(batch)[own]
+        return _Rows(batch.windows[own].transpose(1, 2), condition, batch.row_keys[own], altered)
 
     def conditions(self, batch: ClipBatch) -> Tensor:
         """Return one-hot attributes, Float[Tensor, "row condition"]; zeros where a value is unknown."""
@@ -196,57 +202,62 @@ class Adversarial(System[Config]):
         """Return the mean of what the discriminator's last layer sees over a clip's windows."""
         return batch.mean_over_clips(self.embed(batch).float())
 
-    def _cvae_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: Tensor) -> Losses:
-        mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
-        latent = drawn(mean, log_variance, self._latent_noise(keys, "cvae posterior"))
-        rebuilt = self.decoder(latent, condition)
+    def _cvae_losses(self, own: "_Rows", progress: Tensor) -> Losses:
+        mean, log_variance = self.encoder(own.windows, own.condition[:, : self._encoder_conditions])
+        latent = drawn(mean, log_variance, self._latent_noise(own.keys, "cvae posterior"))
+        rebuilt = self.decoder(latent, own.condition)
         kl = divergence(mean, log_variance)
+        monitors = {f"kl_{index:02d}": own.mean(values) for index, values in enumerate(kl.detach().unbind(1))}
         return Losses(
-            _means({"reconstruction": 0.5 * (rebuilt - real).square(), "kl": kl.sum(dim=1)}),
+            {"reconstruction": own.mean(0.5 * _squared(rebuilt, own.windows)), "kl": own.mean(kl.sum(dim=1))},
             {"kl": self.kl_weight(progress) / (MEL_BINS * FRAMES)},
-            _means({f"kl_{index:02d}": values for index, values in enumerate(kl.detach().unbind(dim=1))}),
+            monitors,
         )
 
-    def _discriminator_losses(
-        self, real: Tensor, other: Tensor, condition: Tensor, keys: tuple[Tensor, Tensor], progress: Tensor
-    ) -> Losses:
-        of_own, of_others = keys
-        with torch.no_grad(), frozen(self.encoder, self.decoder):
-            _, fake = self._fakes(real, condition, of_own, "discriminator")
-        given = ((real, of_own, "real"), (fake, of_own, "fake"), (other, of_others, "other"))
+    def _discriminator_losses(self, own: "_Rows", others: tuple[Tensor, Tensor], progress: Tensor) -> Losses:
+        with torch.no_grad():
+            _, fake = self._fakes(own, partial(frozen, self.decoder), "discriminator")
+        given = ((own.windows, own.keys, "real"), (fake, own.keys, "fake"), (*others, "other"))
         windows = torch.cat([self._noisy(rows, keys, name, progress) for rows, keys, name in given])
-        logits = torch.split_with_sizes(self.discriminator(windows), [len(real), len(fake), len(other)])
-        of_real, of_fake, of_other = logits
+        logits = torch.split_with_sizes(self.discriminator(windows), [len(rows) for rows, _, _ in given])
+        of_own, of_fake, of_others = logits
+        of_other, is_other = own.with_altered(of_own, of_others)
         softplus = functional.softplus  # the cross-entropy of sigmoid(logit) with target 0 (negated: 1)
         return Losses(
-            _means({"real": softplus(-of_real), "fake": softplus(of_fake), "other": softplus(of_other)}),
+            {
+                "real": own.mean(softplus(-of_own)),
+                "fake": Mean.from_values(softplus(of_fake)),
+                "other": Mean.from_values(softplus(of_other), is_other),
+            },
             {"fake": self.config.fake_weight, "other": self.config.other_weight},
-            _means(
-                {
-                    "auc_fake": in_order(of_real, of_fake),
-                    "auc_other": in_order(of_real, of_other),
-                    "probability_fake": of_fake.detach().sigmoid(),
-                }
-            ),
+            {
+                "auc_fake": own.pairs_in_order(of_own, of_fake, None),
+                "auc_other": own.pairs_in_order(of_own, of_other, is_other),
+                "probability_fake": Mean.from_values(of_fake.detach().sigmoid()),
+            },
         )
 
-    def _generator_losses(self, real: Tensor, condition: Tensor, keys: Tensor, progress: Tensor) -> Losses:
-        with frozen(self.encoder):
-            rebuilt, fake = self._fakes(real, condition, keys, "generator")
-        with frozen(self.discriminator):
-            of_fake = self.discriminator(self._noisy(fake, keys, "fooling", progress))
-        parts = {"fooling": functional.softplus(-of_fake), "anchor": (rebuilt - real).square()}
-        return Losses(_means(parts), {"anchor": self.config.anchor_weight})
+    def _generator_losses(self, own: "_Rows", progress: Tensor) -> Losses:
+        rebuilt, fake = self._fakes(own, self.decoder, "generator")
+        of_fake = frozen(self.discriminator, self._noisy(fake, own.keys, "fooling", progress))
+        parts = {
+            "fooling": Mean.from_values(functional.softplus(-of_fake)),
+            "anchor": own.mean(_squared(rebuilt, own.windows)),
+        }
+        return Losses(parts, {"anchor": self.config.anchor_weight})
 
-    def _fakes(self, real: Tensor, condition: Tensor, keys: Tensor, update: str) -> tuple[Tensor, Tensor]:
-        """Return the reconstructions of real windows, and the fakes made from them."""
-        mean, log_variance = self.encoder(real, condition[:, : self._encoder_conditions])
-        latent = drawn(mean, log_variance, self._latent_noise(keys, f"{update} posterior"))
-        rebuilt = fake = self.decoder(latent, condition)
+    def _fakes(
+        self, own: "_Rows", decode: Callable[[Tensor, Tensor], Tensor], update: str
+    ) -> tuple[Tensor, Tensor]:
+        """Return the reconstructions of own windows, and the fakes made from them."""
+        conditions = own.condition[:, : self._encoder_conditions]
+        mean, log_variance = frozen(self.encoder, own.windows, conditions)
+        latent = drawn(mean, log_variance, self._latent_noise(own.keys, f"{update} posterior"))
+        rebuilt = fake = decode(latent, own.condition)
         if self.config.fakes == "sampled":
-            fake = self.decoder(self._latent_noise(keys, f"{update} prior"), condition)
+            fake = decode(self._latent_noise(own.keys, f"{update} prior"), own.condition)
         if self.config.fake_texture:
-            fake = fake + moved_residual(real, rebuilt.detach(), keys)
+            fake = fake + moved_residual(own.windows, rebuilt.detach(), own.keys)
         return rebuilt, fake
 
     def _latent_noise(self, keys: Tensor, draw: str) -> Tensor:
@@ -258,5 +269,43 @@ class Adversarial(System[Config]):
         )
 
 
-def _means(values: Mapping[str, Tensor]) -> dict[str, Mean]:
-    return {name: Mean.from_values(of_name) for name, of_name in values.items()}
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the machine type itself.
+
+    Attributes
+    ----------
+    windows : Float[Tensor, "row mel frame"]
+    condition : Float[Tensor, "row condition"]
+    keys : Long[Tensor, "row"]
+    altered : Bool[Tensor, "row"], rows that count as other machines; ``None`` if no row does
+    """
+
+    windows: Tensor
+    condition: Tensor
+    keys: Tensor
+    altered: Tensor | None
+
+    def mean(self, values: Tensor) -> Mean:
+        """Return the mean of Float[Tensor, "row"] over the rows that are not altered."""
+        return Mean.from_values(values, None if self.altered is None else ~self.altered)
+
+    def with_altered(self, of_own: Tensor, of_others: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return logits among which are those of all other machines, and which of them they are."""
+        if self.altered is None:
+            return of_others, None
+        is_other = torch.cat([self.altered, torch.ones_like(of_others, dtype=torch.bool)])
+        return torch.cat([of_own, of_others]), is_other
+
+    def pairs_in_order(self, of_own: Tensor, negative: Tensor, counts: Tensor | None) -> Mean:
+        """Return the AUC of the logits of real rows against those of ``negative`` rows that count."""
+        pairs = in_order(of_own, negative)
+        if self.altered is None:
+            return Mean.from_values(pairs)
+        intact = (~self.altered)[:, None].expand_as(pairs)
+        return Mean.from_values(pairs, intact if counts is None else intact & counts)
+
+
+def _squared(rebuilt: Tensor, windows: Tensor) -> Tensor:
+    """Return the mean squared error of each window, Float[Tensor, "row"]."""
+    return (rebuilt - windows).square().mean(dim=(1, 2))

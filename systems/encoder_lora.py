@@ -139,7 +139,9 @@ class EncoderLora(System[Config]):
         """Return one stage, with a learning rate that rises over a tenth of it and falls linearly to 0."""
         config = self.config
         trained = [value for value in self.parameters() if value.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         steps = config.epochs * steps_per_epoch
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / (_WARM_UP * steps), max(0.0, 1 - step / steps))

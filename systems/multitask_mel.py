@@ -202,7 +202,7 @@ class MultitaskMel(System[Config]):
             logit = self.own_machine(embedding).squeeze(1)
             intact = own
             if self.config.altered_anomalous and batch.augmentation is not None:
-                intact = own & ~torch.isin(batch.augmentation, batch.augmentation.new_tensor(_ALTERING))
+                intact = own & ~_is_any(batch.augmentation, _ALTERING)
             parts = {"own machine": Mean.from_values(_binary(logit, intact.float()))}
             weights = {"own machine": self.config.binary_weight}
             monitors = {"own machine right": Mean.from_values(((logit > 0) == intact).float())}
@@ -214,8 +214,7 @@ class MultitaskMel(System[Config]):
                 for index, transform in enumerate(TRANSFORMS):
                     monitors[f"{transform} right"] = Mean.from_values(right, batch.augmentation == index)
                 weights["augmentation"] = self.config.augmentation_weight
-                for spoiling in _SPOIL_ATTRIBUTES:
-                    own = own & (batch.augmentation != spoiling)
+                own = own & ~_is_any(batch.augmentation, _SPOIL_ATTRIBUTES)
             for column, (name, head) in enumerate(zip(self.facts.attributes, self.attributes, strict=True)):
                 classes = batch.attributes[:, column]
                 known = own & (classes != UNKNOWN)
@@ -249,6 +248,11 @@ class MultitaskMel(System[Config]):
     def embeddings(self, batch: ClipBatch) -> Tensor:
         """Return the mean embedding of a clip's windows."""
         return batch.mean_over_clips(self.embed(batch))
+
+
+def _is_any(classes: Tensor, wanted: Sequence[int]) -> Tensor:
+    """Return whether each class is one of a few, without a tensor of them, which a GPU would wait for."""
+    return torch.stack([classes == one for one in wanted]).any(dim=0)
 
 
 def _binary(logit: Tensor, labels: Tensor) -> Tensor:

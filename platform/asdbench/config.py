@@ -23,6 +23,7 @@ from typing import Literal, TypeVar
 from asdbench.errors import InputError, unknown_name
 
 Affects = Literal["training", "scoring", "fusion"]
+Compile = Literal["auto", "always", "never"]  # training steps
 Scalar = bool | int | float | str
 T = TypeVar("T")
 SettingValue = Scalar | None | tuple[Scalar, ...]  # a tuple is typed as a,b,c

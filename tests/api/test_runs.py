@@ -88,6 +88,10 @@ def test_what_fails_is_in_the_result(home: Path, tmp_path: Path, monkeypatch: py
         ),
         ({"cluster": asdbench.Cluster(workers=2)}, "--local runs in one process"),
         ({"cluster": asdbench.Cluster(checkpoint_epochs=0)}, "give at least 1"),
+        (
+            {"cluster": asdbench.Cluster(compile="on")},
+            "--compile on is not known; give auto, always or never",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_bad_input_raises(finished_home: Path, arguments: dict[str, object], message: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from asdbench.api.reports import names_of
 from asdbench.api.surroundings import Progress, console_of, results_of, workspace_of
 from asdbench.cluster.placement import Placement
-from asdbench.config import Affects
+from asdbench.config import Affects, Compile
 from asdbench.driver import pipeline
 from asdbench.driver.executor import ExecutionOptions
 from asdbench.driver.fusion import fuse_systems
@@ -37,6 +37,8 @@ class Cluster:
         machine for the run
     checkpoint_epochs : number of epochs between checkpoints
     dashboard : whether a cluster that is started for the run gets Ray's dashboard
+    compile : whether training steps are compiled with torch.compile: ``"always"``, ``"never"``, or
+        ``"auto"``, on GPUs only
 
     Examples
     --------
@@ -50,6 +52,7 @@ class Cluster:
     address: str | None = None
     checkpoint_epochs: int = 5
     dashboard: bool = False
+    compile: Compile = "auto"
 
     def to_execution(self, *, local: bool) -> ExecutionOptions:
         """Return how tasks are executed: in this process if ``local``, else on the cluster.
@@ -62,7 +65,9 @@ class Cluster:
             )
         placement = Placement(self.workers, self.workers_per_type, self.gpus_per_worker)
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
-        return ExecutionOptions(local, placement, address, self.checkpoint_epochs, self.dashboard)
+        return ExecutionOptions(
+            local, placement, address, self.checkpoint_epochs, self.dashboard, self.compile
+        )
 
 
 DEFAULT_CLUSTER = Cluster()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import CoercionError, Parameter, Token
 
+from asdbench.config import Compile
+
 if TYPE_CHECKING:
     from asdbench.api.runs import Cluster
     from asdbench.report.stored_runs import StoredRunOptions
@@ -105,6 +107,8 @@ class ClusterOptions:
         Number of epochs between checkpoints.
     dashboard
         Start Ray's dashboard with a cluster that is started for this run, on this machine's loopback address.
+    compile
+        Compile training steps with torch.compile: on GPUs (auto), always, or never. Results keep their keys.
     storage
         Where results go, and data for other nodes: a folder that all nodes can access, or a URI such as
         s3://bucket/folder (default: ASDBENCH_STORAGE, or the data home).
@@ -116,6 +120,7 @@ class ClusterOptions:
     address: str | None = None
     checkpoint_epochs: Integer = 5
     dashboard: Flag = False
+    compile: Compile = "auto"
     storage: str | None = None
 
     def to_cluster(self) -> "Cluster":
@@ -129,6 +134,7 @@ class ClusterOptions:
             self.address,
             self.checkpoint_epochs,
             self.dashboard,
+            self.compile,
         )
 
 

@@ -34,6 +34,7 @@ from asdbench.cluster.tasks import (
     run_prepared,
 )
 from asdbench.cluster.worker_logs import forwarded_logs
+from asdbench.config import Compile
 from asdbench.engine.claims import claim
 from asdbench.engine.events import Note, TaskReport
 from asdbench.engine.runtime import Runtime
@@ -194,7 +195,7 @@ def _member(request: TaskRequest, copies: Sequence[bytes], context: WorkerContex
     torch.set_num_threads(context.threads)
     talk = dist.new_group(backend="gloo", timeout=_PATIENCE)
     reporter = Reporter(request.key, request.label, context.scheduler, attempt=request.attempt)
-    runtime = _runtime(talk, reporter)
+    runtime = _runtime(talk, reporter, context.compile)
     if runtime.is_rank_zero:
         guard_group(context.driver)
     with forwarded_logs(context.scheduler.report.remote, label=request.label):
@@ -232,7 +233,7 @@ def _train(
     return outcome
 
 
-def _runtime(talk: dist.ProcessGroup, reporter: Reporter) -> Runtime:
+def _runtime(talk: dist.ProcessGroup, reporter: Reporter, compile: Compile) -> Runtime:
     """Return the runtime of this process: on GPUs, over NCCL, if every process of the group has one."""
     on_gpu = all(_gathered(talk, torch.cuda.is_available() and bool(ray.get_gpu_ids())))
     return Runtime(
@@ -242,6 +243,7 @@ def _runtime(talk: dist.ProcessGroup, reporter: Reporter) -> Runtime:
         group=dist.new_group(backend="nccl", timeout=_STEP) if on_gpu else None,
         report=reporter,
         broadcast=partial(_broadcast, talk),
+        compile=compile,
     )
 
 

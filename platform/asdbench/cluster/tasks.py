@@ -18,6 +18,7 @@ import ray
 
 from asdbench.cluster.messages import FeatureRequest, Outcome, TaskRequest
 from asdbench.cluster.worker_logs import forwarded_logs
+from asdbench.config import Compile
 from asdbench.engine.events import Failure, FeatureProgress, Report, TaskReport, TaskStarted
 from asdbench.errors import InfrastructureError
 from asdbench.io.workspace import Workspace, node_cache_dir
@@ -48,6 +49,7 @@ class WorkerContext:
     publishes : whether other nodes may need copies of what tasks read
     threads : of a worker process
     checkpoint_epochs : epochs between checkpoints
+    compile : whether training steps are compiled
     """
 
     run: str
@@ -58,6 +60,7 @@ class WorkerContext:
     publishes: bool
     threads: int
     checkpoint_epochs: int
+    compile: Compile = "auto"
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,9 @@ def _train(request: TaskRequest, copies: Sequence[bytes], context: WorkerContext
 
     torch.set_num_threads(context.threads)
     device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
-    runtime = Runtime(device=device, report=reporter, after_checkpoint=reporter.stop_if_asked)
+    runtime = Runtime(
+        device=device, report=reporter, after_checkpoint=reporter.stop_if_asked, compile=context.compile
+    )
     store = job_store(context)
     task = prepared_task(request, copies, context, runtime)
     if store.is_done(task):

@@ -15,6 +15,7 @@ from asdbench.cluster.messages import Outcome
 from asdbench.cluster.placement import Placement
 from asdbench.cluster.session import PendingTasks, Session
 from asdbench.cluster.tasks import WorkerContext
+from asdbench.config import Compile
 from asdbench.data.node_copies import reads_over_network
 from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.run_status import RunMonitor, StatusWriter
@@ -43,6 +44,7 @@ class ClusterRun:
     store, workspace : where results go, and where data is
     placement : how tasks are spread
     checkpoint_epochs : epochs between checkpoints
+    compile : whether training steps are compiled
     expected : number of tasks, if it is known
     display : shows the progress, entered
     monitor : collects what ``asdbench status`` shows
@@ -61,6 +63,7 @@ class ClusterRun:
         display: ProgressDisplay,
         monitor: RunMonitor,
         on_trial: Callable[[Study, Trial], None],
+        compile: Compile = "auto",
     ) -> None:
         self._store = store
         self._display = display
@@ -78,6 +81,7 @@ class ClusterRun:
             publishes=publishes,
             threads=1,
             checkpoint_epochs=checkpoint_epochs,
+            compile=compile,
         )
         self._session = Session(context, placement, expected=expected, may_grow=connection.may_grow)
         self._writer = StatusWriter(store.root, monitor.run, lambda: monitor.status(self._session.status()))

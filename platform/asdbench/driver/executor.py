@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 from rich.console import Console
 
 from asdbench.cluster.placement import Placement, WorkerShape
+from asdbench.config import Compile
 from asdbench.driver.features import announce_features, build_features
 from asdbench.driver.progress import ProgressDisplay
 from asdbench.driver.run_status import LocalTasks, RunMonitor, StatusWriter
@@ -44,6 +45,7 @@ class ExecutionOptions:
     address : address of a Ray cluster; ``"local"`` starts one for the run and stops it at the end
     checkpoint_epochs : epochs between checkpoints
     dashboard : whether a cluster that is started for the run gets Ray's dashboard
+    compile : whether training steps are compiled; ``"auto"``: on GPUs
 
     >>> ExecutionOptions(checkpoint_epochs=0)
     Traceback (most recent call last):
@@ -56,10 +58,13 @@ class ExecutionOptions:
     address: str = "local"
     checkpoint_epochs: int = 5
     dashboard: bool = False
+    compile: Compile = "auto"
 
     def __post_init__(self) -> None:
         if self.checkpoint_epochs < 1:
             raise InputError(f"--checkpoint-epochs {self.checkpoint_epochs} is too small; give at least 1")
+        if self.compile not in get_args(Compile):
+            raise InputError(f"--compile {self.compile} is not known; give auto, always or never")
         if self.local and self.placement != Placement():
             raise InputError(
                 "--local runs in one process, without workers; drop --local, or drop --workers, "
@@ -192,6 +197,7 @@ class Executor:
                 self._workspace,
                 placement=self.options.placement,
                 checkpoint_epochs=self.options.checkpoint_epochs,
+                compile=self.options.compile,
                 expected=expected,
                 display=self._open.enter_context(self._display),
                 monitor=self._monitor,
@@ -220,5 +226,9 @@ class Executor:
         with self._display, writer:
             on_event(TasksQueued(len(tasks)))
             return run_local(
-                tasks, self._store, checkpoint_epochs=self.options.checkpoint_epochs, on_event=on_event
+                tasks,
+                self._store,
+                checkpoint_epochs=self.options.checkpoint_epochs,
+                compile=self.options.compile,
+                on_event=on_event,
             )

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import torch
 import torch.distributed as dist
 
+from asdbench.config import Compile
 from asdbench.engine.events import Report, Waiting
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Runtime:
     after_checkpoint : called when a checkpoint is stored, in the process of rank 0 only; what it raises ends
         the training, which can resume there
     broadcast : gives every process of the group the value that rank 0 calls it with
+    compile : whether training steps are compiled: ``"always"``, ``"never"``, or ``"auto"``, on a GPU
 
     Examples
     --------
@@ -60,6 +62,13 @@ class Runtime:
     report: Callable[[Report], object] = _ignore
     after_checkpoint: Callable[[], object] = _nothing
     broadcast: Broadcast = _same
+    compile: Compile = "auto"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether training steps are compiled here; those that several processes share never are."""
+        wanted = self.compile == "always" or (self.compile == "auto" and self.device.type == "cuda")
+        return wanted and self.size == 1
 
     @property
     def is_rank_zero(self) -> bool:

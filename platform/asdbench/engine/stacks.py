@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from asdbench.engine.compiled_step import fast_products
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.events import Note
 from asdbench.engine.job_store import JobStore
@@ -203,7 +204,8 @@ def _train_together(parts: Sequence[Part]) -> list[Exception | None]:
         except Exception as error:
             errors[index] = error
     stack = _Stack(list(begun.values()))
-    failed = run(stack.trainings, stack.take)
+    with fast_products(parts[0].owner.runtime.device):
+        failed = run(stack.trainings, stack.take)
     stack.release()
     errors |= {index: failed[place] for place, index in enumerate(begun) if place in failed}
     for index in begun.keys() - errors.keys():

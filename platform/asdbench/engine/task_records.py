@@ -63,6 +63,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     processes, device : where it ran
     peak_rss_bytes : peak memory of the process
     versions : what trained it
+    compiled : whether its steps ran compiled to the end
     began_unix_s : when this process began it
     finished : when it ended, UTC, in ISO 8601
     """
@@ -80,6 +81,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     versions: Versions
     began_unix_s: float
     finished: str
+    compiled: bool = False
     schema_version: int = SCHEMA_VERSION
 
 

@@ -174,6 +174,7 @@ class TaskTraining:
             versions=installed(),
             began_unix_s=self._began_unix_s,
             finished=now(),
+            compiled=outcome.is_compiled,
         )
         # last, because its presence means that the training is complete
         self._write(lambda: self.store.save_training_record(first.training_key, record))

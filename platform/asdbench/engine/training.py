@@ -17,6 +17,7 @@ from torch import Tensor
 
 from asdbench.data.batch_frames import BatchFrames
 from asdbench.data.loader import JobData
+from asdbench.engine.compiled_step import StepCompiler, fast_products
 from asdbench.engine.device_batches import device_batches
 from asdbench.engine.distributed import Distributed
 from asdbench.engine.events import TrainingProgress
@@ -49,12 +50,14 @@ class TrainingOutcome:
     curve : mean losses and monitors per epoch, or per several epochs where a stage has more than 200
     validation : mean losses over the windows that training left out; ``None`` if the batch plan leaves out
         none, and except in the process of rank 0
+    is_compiled : whether its steps ran compiled to the end
     """
 
     steps: int
     seconds: float
     curve: tuple[CurvePoint, ...]
     validation: dict[str, float] | None
+    is_compiled: bool = False
 
 
 def seed_torch(seed: int, step: int, *, rank: int = 0) -> None:
@@ -126,9 +129,12 @@ def train_alone(training: "JobTraining") -> None:
     def take(steps: Mapping[int, TrainingStep]) -> list[dict[str, Tensor]]:
         (step,) = steps.values()
         training.seed(step)
-        return [take_step(system, shared.of(step.stage), step, runtime)]
+        return [take_step(system, shared.of(step.stage), step, runtime, differentiate=compiler.differentiate)]
 
-    for error in run([training], take).values():
+    with fast_products(runtime.device), StepCompiler(runtime) as compiler:
+        errors = run([training], take)
+    training.is_compiled = compiler.is_on
+    for error in errors.values():
         raise error
 
 
@@ -150,7 +156,7 @@ def run(
         ``take`` ends all.
     """
     errors: dict[int, Exception] = {}
-    for stage in range(max(len(training.stages) for training in trainings)):
+    for stage in range(max((len(training.stages) for training in trainings), default=0)):
         left = {i: training.steps(stage) for i, training in enumerate(trainings) if i not in errors}
         since = time.perf_counter()
         while steps := _next_steps(left, errors):
@@ -223,6 +229,7 @@ class JobTraining:
     Attributes
     ----------
     system, stages, runtime : what is trained, its stages, and where
+    is_compiled : whether its steps run compiled; whoever takes them says so
     """
 
     def __init__(
@@ -244,7 +251,7 @@ class JobTraining:
             for stage, clips in zip(self.stages, self._drawn, strict=True)
         ]
         self._reached = Reached() if resume is None else load_checkpoint(system, self.stages, resume)
-        self._saving, self._sums = saving, LossSums()
+        self._saving, self._sums, self.is_compiled = saving, LossSums(), False
         self._dropout = DropoutSeed(system)
 
     @property
@@ -321,7 +328,11 @@ class JobTraining:
         if self.runtime.is_rank_zero and self._data.plan.validation_share and self.stages:
             validation = _validation(self.system, self._data, self.stages[-1], self.runtime)
         return TrainingOutcome(
-            sum(self._lengths), self._reached.seconds, tuple(self._reached.curve), validation
+            sum(self._lengths),
+            self._reached.seconds,
+            tuple(self._reached.curve),
+            validation,
+            self.is_compiled,
         )
 
 

@@ -4,7 +4,7 @@ Nothing here waits for the device: the means of losses and monitors stay there a
 them is read by :class:`~asdbench.engine.loss_sums.LossSums`, once for each point of the curve.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -47,8 +47,48 @@ class TrainingStep:
         return torch.full((), self.place / self.length, device=self.batch.windows.device)
 
 
+def mean_losses(
+    system: System, model: nn.Module, batch: ClipBatch, update: str, progress: Tensor, runtime: Runtime
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what an update differentiates, and the means of its losses and monitors by name."""
+    losses = model(batch, update, progress)
+    check_losses(system, update, losses)
+    return total_loss(losses, runtime)
+
+
+def differentiate(
+    system: System,
+    model: nn.Module,
+    update: str,
+    step: TrainingStep,
+    runtime: Runtime,
+    *,
+    losses: Callable[..., tuple[Tensor, dict[str, Tensor]]] = mean_losses,
+) -> dict[str, Tensor]:
+    """Add the gradients of an update to those that are there; return the means of losses and monitors.
+
+    Parameters
+    ----------
+    system, step, runtime : as of :func:`take_step`
+    model : what is called
+    update : name of the update
+    losses : :func:`mean_losses`, or what it is compiled to
+    """
+    with autocast(step.stage, runtime.device):
+        total, means = losses(system, model, step.batch, update, step.progress, runtime)
+    total.backward()  # type: ignore[no-untyped-call]
+    return means
+
+
 def take_step(
-    system: System, models: Sequence[nn.Module], step: TrainingStep, runtime: Runtime
+    system: System,
+    models: Sequence[nn.Module],
+    step: TrainingStep,
+    runtime: Runtime,
+    *,
+    differentiate: Callable[
+        [System, nn.Module, str, TrainingStep, Runtime], dict[str, Tensor]
+    ] = differentiate,
 ) -> dict[str, Tensor]:
     """Take a step with all updates of its stage; return the means of losses and monitors by name.
 
@@ -57,17 +97,13 @@ def take_step(
     system : the system that is trained
     models : what is called in each update: the system, or what distributes it
     step, runtime : what is to be done, and where
+    differentiate : computes the gradients of each update, as :func:`differentiate` does
     """
     means: dict[str, Tensor] = {}
     for update, model in zip(step.stage.updates, models, strict=True):
         update.optimizer.zero_grad(set_to_none=True)
-        with autocast(step.stage, runtime.device):
-            losses = model(step.batch, update.name, step.progress)
-        check_losses(system, update.name, losses)
-        total, parts = total_loss(losses, runtime)
-        total.backward()  # type: ignore[no-untyped-call]
+        means |= differentiate(system, model, update.name, step, runtime)
         apply_gradients(update)
-        means |= parts
     return means
 
 

@@ -10,12 +10,12 @@ another time of the same window: added to the autoencoder's output, it makes a f
 recording, in which only the course in time does not fit. This is a choice of ours.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 class Discriminator(nn.Module):
@@ -53,27 +53,23 @@ class Discriminator(nn.Module):
         return logits.squeeze(1)
 
 
-@contextmanager
-def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Freeze the parameters and buffers of networks in training mode; gradients still reach their input.
+def frozen(network: nn.Module, *inputs: Tensor) -> Any:
+    """Return the output of a network as at scoring; gradients reach its inputs, and nothing in it changes.
 
     Examples
     --------
-    >>> network = nn.BatchNorm1d(3)
-    >>> with frozen(network):
-    ...     network.training, network.weight.requires_grad
-    (False, False)
-    >>> network.training
-    True
+    >>> network, rows = nn.BatchNorm1d(3), torch.ones(2, 3, requires_grad=True)
+    >>> frozen(network, rows).sum().backward()
+    >>> network.weight.grad is None, rows.grad is None, network.training
+    (True, False, True)
     """
-    training = [network.training for network in networks]
-    for network in networks:
-        network.eval().requires_grad_(False)
+    was_training = network.training
+    network.eval()
     try:
-        yield
+        detached = {name: value.detach() for name, value in network.named_parameters()}
+        return functional_call(network, detached, inputs)
     finally:
-        for network, was in zip(networks, training, strict=True):
-            network.train(was).requires_grad_(True)
+        network.train(was_training)
 
 
 def in_order(positive: Tensor, negative: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from asdbench import registry
 from asdbench.config import Choice, Range, Setting, SettingValue, checked, settings_of
 from asdbench.data.audio import ChannelPolicy
+from asdbench.data.loader import JobData
 from asdbench.data.sets import catalog
 from asdbench.engine import training
 from asdbench.engine.distributed import total_loss
@@ -42,12 +43,14 @@ from asdbench.engine.runtime import Runtime
 from asdbench.engine.scoring import component_scores
 from asdbench.engine.state import restored
 from asdbench.engine.task_records import TrainingRecord
+from asdbench.engine.training_step import TrainingStep, differentiate
 from asdbench.errors import InputError
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
 from asdbench.spec import SAMPLE_RATE_HZ
-from asdbench.system import ClipBatch, System
+from asdbench.system import ClipBatch, Stage, System
 from asdbench.testing.tiny import MACHINE_TYPES, write_tiny
+from asdbench.testing.waiting import WithoutWaiting
 
 _DATA = "tiny"
 _SHORT_SAMPLES = 300
@@ -363,6 +366,19 @@ class SystemConformance(Conformance):
                         losses.append(float(total.detach()))
         assert losses[-1] < losses[0]
 
+    def test_a_training_step_does_not_wait_for_the_device(self, finished: FinishedJob) -> None:
+        """Compute losses and gradients of each update; nothing reads a value or selects rows by a mask."""
+        data = finished.resolved.clips
+        with torch.random.fork_rng(devices=[]):
+            training.seed_initial_weights(finished.resolved.job.seed)
+            system = finished.resolved.build_trained(data.facts).train()
+            for stage in system.stages(data.steps_per_epoch):
+                step = TrainingStep(stage, _batch_of(stage, data), 0, 1, 0)
+                for update in stage.updates:
+                    where = f"{type(system).__name__}.forward (update {update.name!r})"
+                    with WithoutWaiting(where):
+                        differentiate(system, system, update.name, step, Runtime())
+
     def test_an_interrupted_training_resumes(self, finished: FinishedJob, job: Job, tmp_path: Path) -> None:
         """Interrupt the training after every epoch, or else the back end's fit; the result is the same."""
         if not _trains(finished):
@@ -406,6 +422,15 @@ class EnsembleConformance(Conformance):
             anomaly_scores(finished.resolved, finished.store),
         )
         _assert_same(again.components, finished.components)
+
+
+def _batch_of(stage: Stage, data: JobData) -> ClipBatch:
+    """Return a batch of a stage, with one pseudo-label for all clips where it asks for some."""
+    drawn = data.with_plan(stage.plan)
+    if stage.pseudo_labels:
+        n_clips = sum(batch.n_clips for batch in drawn.pseudo_label_batches())
+        drawn = drawn.with_pseudo_labels(np.zeros(n_clips, np.int64))
+    return drawn.batch(0)
 
 
 def _trains(finished: FinishedJob) -> bool:
