@@ -160,3 +160,9 @@ def test_the_table_of_normal_values_has_a_variance_of_one() -> None:
     table = random_by_row._normal_quantiles(torch.device("cpu")).double()
     assert float(table.square().mean()) == pytest.approx(1, abs=1e-6)
     assert table.equal(-table.flip(0))
+
+
+def test_the_keys_of_many_steps_are_those_of_each() -> None:
+    steps = range(2**32 - 2, 2**32 + 3)
+    found = row_keys(5, steps, 7)
+    assert torch.equal(found, torch.stack([row_keys(5, step, 7) for step in steps]))

@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from asdbench.data.clip_uses import ClipUses
 from asdbench.data.clip_windows import MostFrames, Standardization
@@ -209,8 +210,9 @@ class JobData:
             )
         else:
             inputs = self._windows(rows.clip, rows.starts, self._rows.window_frames)
-        return replace(
-            self._training_batch(rows.clip, inputs),
+        return self._training_batch(
+            rows.clip,
+            inputs,
             own_rows=rows.own,
             row_keys=rows.keys,
             augmentation=rows.transforms,
@@ -289,7 +291,17 @@ class JobData:
         """Return what is stored of windows of training clips."""
         return self._stored.windows(self._clips.machine[clip], self._clips.clip_id[clip], starts, length)
 
-    def _training_batch(self, clip: NDArray[np.int64], inputs: WindowInputs) -> RawBatch:
+    def _training_batch(
+        self,
+        clip: NDArray[np.int64],
+        inputs: WindowInputs,
+        *,
+        row_keys: Tensor | None = None,
+        own_rows: int | None = None,
+        augmentation: Tensor | None = None,
+        encoded: Tensor | None = None,
+    ) -> RawBatch:
+        """Return windows of training clips with what is known of the clips."""
         clips, labels = self._clips, self._pseudo_labels
         return RawBatch(
             clip=torch.arange(len(clip)),
@@ -299,7 +311,10 @@ class JobData:
             domain=torch.from_numpy(clips.domain[clip]),
             attributes=torch.from_numpy(clips.attributes[clip]),
             group=torch.from_numpy(clips.group[clip]),
-            row_keys=torch.zeros(len(clip), dtype=torch.long),
+            row_keys=torch.zeros(len(clip), dtype=torch.long) if row_keys is None else row_keys,
+            own_rows=own_rows,
+            augmentation=augmentation,
+            encoded=encoded,
             supplemental=torch.from_numpy(clips.supplemental[clip]) if self.plan.supplemental_rows else None,
             pseudo_label=None if labels is None else torch.from_numpy(labels[clip]),
             **inputs,

@@ -20,6 +20,8 @@ from asdbench.features.transform_draws import assigned
 from asdbench.random_by_row import row_keys
 from asdbench.system import BatchPlan, InputSpec, Scope
 
+_KEYS_AT_ONCE = 16_384  # a GPU's batches are made by threads, which may be at different steps
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -75,6 +77,7 @@ class TrainingRows:
         self._clips, self._plan, self._seed = clips, plan, seed
         self._frames, self._trained_types, self._own = window_frames, trained_types, own
         self._last_order: tuple[int, NDArray[np.int64]] | None = None
+        self._last_keys: tuple[range, Tensor] | None = None
 
     @cached_property
     def is_trained(self) -> NDArray[np.bool_]:
@@ -161,8 +164,18 @@ class TrainingRows:
             room = clips.stop[clip] - clips.start[clip] - self.window_frames
             starts = clips.start[clip] + generator.integers(0, room + 1)
             own = sum(self._row_counts[:2])
-        keys = row_keys(self._seed, step, len(clip))
+        keys = self._keys(step)[: len(clip)]
         return Rows(starts, clip, keys, own, self._transforms(step, len(clip)))
+
+    def _keys(self, step: int) -> Tensor:
+        """Return the keys of the rows of a step, Long[Tensor, "row"]; its neighbors' are made, too."""
+        last, size = self._last_keys, self._plan.size
+        if last is None or step not in last[0]:
+            n_steps = max(1, _KEYS_AT_ONCE // size)
+            first = step - step % n_steps
+            steps = range(first, first + n_steps)
+            last = self._last_keys = steps, row_keys(self._seed, steps, size)
+        return last[1][step - last[0].start]
 
     def _transforms(self, step: int, rows: int) -> Tensor | None:
         """Return which transform each row passes through; the first target row has the identity."""
