@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asdbench.features.mel import _constants
+from asdbench.spec import MelSpec
+
 FFT = 1024
 HOP = FFT // 4
 HANN_SQUARED = 1.5
@@ -116,3 +119,15 @@ def _vocoded(
     added = quarters[3:, 0] + quarters[2:-1, 1] + quarters[1:-2, 2] + quarters[:-3, 3]
     crop: NDArray[np.float32] = added.flatten()[:length].numpy()
     return crop
+
+
+def log_mel_of_padded(samples: torch.Tensor, spec: MelSpec) -> torch.Tensor:
+    """Return log-mel spectrograms, row by row and 128 frames at a time, Float[Tensor, "row frame mel"]."""
+    window, blocks = _constants(spec, samples.device)
+    frames = samples.unfold(1, spec.n_fft, spec.hop_samples)
+    mels = samples.new_empty(*frames.shape[:2], spec.n_mels)
+    for row, mel in zip(frames, mels, strict=True):
+        for some, out in zip(row.split(128), mel.split(128), strict=True):
+            squares = torch.view_as_real(torch.fft.rfft(some * window)).square_().flatten(1)
+            torch.cat([squares[:, stretch] @ bands for stretch, bands in blocks], dim=1, out=out)
+    return mels.clamp_(min=spec.floor).log10_().mul_(10.0)

@@ -1,15 +1,17 @@
-"""Log-mel spectrograms of clips and of crops, fast on a CPU.
+"""Log-mel spectrograms of clips and of crops.
 
 Hann window (periodic), power spectrum, Slaney mel scale and norm, 10·log10(max(·, floor)): the convention of
 the DCASE 2023 Task 2 baseline (Harada et al., 2023, arXiv:2303.00455). The clip is zero-padded by n_fft/2 at
 each end; frame t covers padded samples [hop·t, hop·t + n_fft). Agrees with librosa's ``melspectrogram``
 (``center=True, pad_mode="constant"``) to float32 rounding.
 
-It processes a few frames of one clip at a time, which fit into a CPU's cache. A mel band is zero over most of
-the spectrum: the filter bank is stored as a few blocks of neighboring bands, each over its own range of bins.
-It applies to the interleaved squares of real and imaginary parts, which saves the pass that would add them.
+A CPU computes a few frames at a time, which fit into its cache; a GPU computes all at once. A mel band is
+zero over most of the spectrum: the filter bank is stored as a few blocks of neighboring bands, each over its
+own range of bins. It applies to the interleaved squares of real and imaginary parts, which saves the pass
+that would add them.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -20,11 +22,19 @@ from torch import Tensor
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 
 _CHUNK_FRAMES = 128
+_CHUNK_ROWS = 2
 _BLOCKS = 4
+
+_Constants = tuple[Tensor, list[tuple[slice, Tensor]]]  # window; bins and weights of each block of bands
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _constants(spec: MelSpec, device: torch.device) -> _Constants:
+    return _constants_on(spec, device)
 
 
 @lru_cache(maxsize=16)
-def _constants(spec: MelSpec) -> tuple[Tensor, list[tuple[slice, Tensor]]]:
+def _constants_on(spec: MelSpec, device: torch.device) -> _Constants:
     from asdbench.features.torchaudio_import import torchaudio
 
     window = torch.hann_window(spec.n_fft, periodic=True)
@@ -42,8 +52,8 @@ def _constants(spec: MelSpec) -> tuple[Tensor, list[tuple[slice, Tensor]]]:
     for bands in interleaved.tensor_split(min(_BLOCKS, spec.n_mels), dim=1):
         rows = bands.any(dim=1).nonzero().flatten().tolist() or [0]
         stretch = slice(rows[0], rows[-1] + 1)
-        blocks.append((stretch, bands[stretch].contiguous()))
-    return window, blocks
+        blocks.append((stretch, bands[stretch].contiguous().to(device)))
+    return window.to(device), blocks
 
 
 def hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -106,11 +116,24 @@ def log_mel_of_padded(samples: Tensor, spec: MelSpec) -> Tensor:
     >>> log_mel_of_padded(torch.zeros(2, 1024 + 160), MelSpec()).shape
     torch.Size([2, 2, 128])
     """
-    window, blocks = _constants(spec)
     frames = samples.unfold(1, spec.n_fft, spec.hop_samples)
-    mels = samples.new_empty(*frames.shape[:2], spec.n_mels)
-    for row, mel in zip(frames, mels, strict=True):
-        for some, out in zip(row.split(_CHUNK_FRAMES), mel.split(_CHUNK_FRAMES), strict=True):
-            squares = torch.view_as_real(torch.fft.rfft(some * window)).square_().flatten(1)
-            torch.cat([squares[:, stretch] @ bands for stretch, bands in blocks], dim=1, out=out)
+    if samples.is_cpu and not torch.compiler.is_compiling():
+        mels = samples.new_empty(*frames.shape[:2], spec.n_mels)
+        for some, out in zip(_chunks(frames), _chunks(mels), strict=True):
+            _mels(some, spec, out=out)
+    else:
+        mels = _mels(frames, spec)
     return mels.clamp_(min=spec.floor).log10_().mul_(10.0)
+
+
+def _chunks(frames: Tensor) -> Iterator[Tensor]:
+    """Yield parts of a tensor of rows and frames that a CPU computes at once."""
+    for rows in torch.split(frames, _CHUNK_ROWS):
+        yield from torch.split(rows, _CHUNK_FRAMES // len(rows), dim=1)
+
+
+def _mels(frames: Tensor, spec: MelSpec, *, out: Tensor | None = None) -> Tensor:
+    """Return the power of frames in each band, Float[Tensor, "row frame mel"]."""
+    window, blocks = _constants(spec, frames.device)
+    squares = torch.view_as_real(torch.fft.rfft(frames * window)).square_().flatten(2)
+    return torch.cat([squares[..., stretch] @ bands for stretch, bands in blocks], dim=2, out=out)
