@@ -113,7 +113,7 @@ class BatchPlan:
         Share of the windows excluded from training steps and kept for validation.
     augmentations
         Names of transforms (``asdbench.features.augment.TRANSFORMS``); each row of a training step passes
-        through one of them, drawn uniformly.
+        through one of them, drawn uniformly. A batch has as many rows of one as of another.
     hold_out
         ``True`` excludes the platform's hold-out of source normals from training. ``"cross-fit"`` excludes
         none: up to five further trainings and fits, each without a fold of the clips, score all of them.
