@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,13 @@ from asdbench.system import BatchPlan, InputSpec
 from asdbench.testing import write_tiny
 
 
-def test_results_come_in_order_from_several_threads() -> None:
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(3) as threads:
+        yield threads
+
+
+def test_results_come_in_order_from_several_threads(pool: ThreadPoolExecutor) -> None:
     at_once = threading.Barrier(3, timeout=20)
 
     def make(step: int) -> tuple[int, bool]:
@@ -24,22 +31,22 @@ def test_results_come_in_order_from_several_threads() -> None:
             at_once.wait()  # a single thread would wait in vain
         return step, threading.current_thread() is threading.main_thread()
 
-    made = list(made_ahead(make, range(9), threads=3, ahead=4))
+    made = list(made_ahead(make, range(9), pool=pool, ahead=4))
     assert [step for step, _ in made] == list(range(9))
     assert [is_main for _, is_main in made] == [True] + [False] * 8
 
 
-def test_only_so_many_are_made_before_they_are_asked_for() -> None:
+def test_only_so_many_are_made_before_they_are_asked_for(pool: ThreadPoolExecutor) -> None:
     made: list[int] = []
-    results = made_ahead(lambda step: made.append(step), range(100), threads=2, ahead=3)
+    results = made_ahead(lambda step: made.append(step), range(100), pool=pool, ahead=3)
     for _ in range(5):
         next(results)
     results.close()  # type: ignore[attr-defined]
     assert len(made) <= 5 + 3
 
 
-def test_what_a_thread_raises_comes_in_its_place() -> None:
-    results = made_ahead(lambda step: 1 // (4 - step), range(9), threads=2, ahead=3)
+def test_what_a_thread_raises_comes_in_its_place(pool: ThreadPoolExecutor) -> None:
+    results = made_ahead(lambda step: 1 // (4 - step), range(9), pool=pool, ahead=3)
     assert [next(results) for _ in range(4)] == [0, 0, 0, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -68,11 +75,13 @@ def job(data: DataSet, plan: BatchPlan) -> JobData:
         ),
     ],
 )
-def test_threads_make_the_batches_that_one_makes(data: DataSet, plan: BatchPlan) -> None:
+def test_threads_make_the_batches_that_one_makes(
+    data: DataSet, plan: BatchPlan, pool: ThreadPoolExecutor
+) -> None:
     """Over the ends of epochs, too."""
     one, threaded = job(data, plan), job(data, plan)
     steps = range(one.steps_per_epoch - 2, one.steps_per_epoch + 6)
-    for step, raw in zip(steps, made_ahead(threaded.raw_batch, steps, threads=4, ahead=6), strict=True):
+    for step, raw in zip(steps, made_ahead(threaded.raw_batch, steps, pool=pool, ahead=6), strict=True):
         expected = one.raw_batch(step)
         assert len(raw.tensors()) == len(expected.tensors())
         assert all(map(torch.equal, raw.tensors(), expected.tensors()))

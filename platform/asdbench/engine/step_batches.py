@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from asdbench.system import ClipBatch
 
 T = TypeVar("T")
 _MOST_THREADS = 4  # that make raw batches; one makes a batch of 128 rows in some milliseconds
-_AHEAD = 8  # raw batches that are made before they are asked for
+_AHEAD = 4  # raw batches that are made before they are asked for
 
 
 def step_batches(data: JobData, steps: Iterable[int], runtime: Runtime) -> Iterator[ClipBatch]:
@@ -40,14 +41,17 @@ def step_batches(data: JobData, steps: Iterable[int], runtime: Runtime) -> Itera
         return data.raw_batch(step, rank=runtime.rank, size=runtime.size)
 
     if runtime.device.type == "cuda":
-        pinned = made_ahead(lambda step: raw_batch(step).pinned(), steps, threads=_threads(), ahead=_AHEAD)
+        pool = _pool(os.getpid())
+        pinned = made_ahead(lambda step: raw_batch(step).pinned(), steps, pool=pool, ahead=_AHEAD)
         yield from _prepared_ahead(pinned, data, runtime.device)
         return
     for step in steps:
         yield data.batch(step, rank=runtime.rank, size=runtime.size)
 
 
-def made_ahead(make: Callable[[int], T], steps: Iterable[int], *, threads: int, ahead: int) -> Iterator[T]:
+def made_ahead(
+    make: Callable[[int], T], steps: Iterable[int], *, pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[T]:
     """Yield what ``make`` returns for each of ``steps``, in order, made by several threads.
 
     The first is made by the calling thread, so that what all share is read once.
@@ -56,32 +60,35 @@ def made_ahead(make: Callable[[int], T], steps: Iterable[int], *, threads: int, 
     ----------
     make : called with a step
     steps : in order
-    threads : number of threads
+    pool : the threads
     ahead : number of results that are made before they are asked for
 
     Examples
     --------
-    >>> list(made_ahead(lambda step: step**2, range(5), threads=2, ahead=3))
+    >>> with ThreadPoolExecutor(2) as pool:
+    ...     list(made_ahead(lambda step: step**2, range(5), pool=pool, ahead=3))
     [0, 1, 4, 9, 16]
     """
     remaining = iter(steps)
     yield from map(make, islice(remaining, 1))
     waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for step in remaining:
-                waiting.append(pool.submit(make, step))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
+    try:
+        for step in remaining:
+            waiting.append(pool.submit(make, step))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
-def _threads() -> int:
-    return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Return the threads that all jobs of a process share; a forked process has none of its parent."""
+    threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _prepared_ahead(raws: Iterator[RawBatch], data: JobData, device: torch.device) -> Iterator[ClipBatch]:
