@@ -500,6 +500,18 @@ def test_no_shape_of_a_raw_batch_depends_on_what_is_drawn(data: DataSet, size: i
     assert own == {32 // size}
 
 
+def test_the_preparation_of_transforms_compiles_whole(data: DataSet) -> None:
+    spec = replace(WITH_WAVEFORM, standardize=True)
+    found = job(data, input_spec=spec, plan=replace(AUGMENTED, size=16))
+    compiled = torch.compile(found.preparation, backend="aot_eager", fullgraph=True)
+    for step in (0, 1):
+        raw = found.raw_batch(step)
+        with torch.compiler.set_stance("fail_on_recompile" if step else "default"):
+            one, other = compiled(raw), found.preparation(raw)
+        torch.testing.assert_close(one.windows, other.windows, rtol=1e-3, atol=0.05)
+        torch.testing.assert_close(one.waveform, other.waveform, rtol=1e-3, atol=1e-4)
+
+
 def test_what_is_masked_is_the_mean_of_the_standardized_window(data: DataSet) -> None:
     input_spec = replace(WITH_WAVEFORM, standardize=True, waveform=False)
     found = job(data, input_spec=input_spec, plan=replace(AUGMENTED, augmentations=("time_mask",)))
