@@ -58,6 +58,12 @@ def _agreed(value: Any) -> Any:
     return shared[0]
 
 
+def _gathered(value: Any) -> list[Any]:
+    every: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(every, value)
+    return every
+
+
 def main() -> None:
     """Join the group, do the jobs, leave."""
     parser = argparse.ArgumentParser()
@@ -76,7 +82,7 @@ def main() -> None:
         world_size=given.size,
         timeout=timedelta(minutes=2),
     )
-    runtime = Runtime(rank=given.rank, size=given.size, broadcast=_agreed)
+    runtime = Runtime(rank=given.rank, size=given.size, broadcast=_agreed, gather=_gathered)
     resolved = [
         ResolvedJob.from_workspace(Job(**fields), Workspace.from_environment())
         for fields in json.loads(given.jobs.read_text())

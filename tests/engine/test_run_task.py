@@ -446,6 +446,12 @@ def _agreed(value: Any) -> Any:
     return shared[0]
 
 
+def _gathered(value: Any) -> list[Any]:
+    every = [None] * dist.get_world_size()
+    dist.all_gather_object(every, value)
+    return every
+
+
 def _member(rank: int, size: int, folder: str) -> None:
     os.environ["ASDBENCH_HOME"] = f"{folder}/home"
     torch.set_num_threads(1)
@@ -454,7 +460,7 @@ def _member(rank: int, size: int, folder: str) -> None:
         JobStore(Storage.from_location(f"{folder}/jobs")),
         TrainingTask((ResolvedJob.from_workspace(JOB, Workspace.from_environment()),)),
     )
-    runtime = Runtime(rank=rank, size=size, broadcast=_agreed)
+    runtime = Runtime(rank=rank, size=size, broadcast=_agreed, gather=_gathered)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patience, "_RETRY_S", 0.5)
         if rank == 0:

@@ -197,6 +197,9 @@ class TwoClips:
 
     preparation = BatchPreparation()
 
+    def scoring_share(self, ids: Any, rank: int, size: int) -> Any:
+        return ids
+
     def raw_scoring_batches(self, ids: Any, most: BatchFrames) -> Iterator[RawBatch]:
         zeros = torch.zeros(4, dtype=torch.int64)
         yield RawBatch(torch.zeros(4, 1, 1), zeros, len(ids), zeros, zeros)

@@ -45,7 +45,7 @@ Shared = TypeVar("Shared")
 _RESTARTS = 2  # of a group whose process dies
 _START_S = 30  # to find room for a group; then Ray Train tries again, or an elastic group gets smaller
 _STARTS = 20
-_PATIENCE = timedelta(days=2)  # of processes with rank 0: it scores, or the disk is full
+_PATIENCE = timedelta(days=2)  # of processes with one another: a fit takes long, or the disk is full
 _STEP = timedelta(minutes=30)  # for what processes compute together; Ray Train's default
 _SAME_ERROR = timedelta(seconds=20)  # for all processes to meet the error that one of them met
 
@@ -229,7 +229,7 @@ def _train(
         if not _all_arrive(talk, _SAME_ERROR):
             raise  # the others wait for this process: the group has to start again
         return outcome_of([(request.label, error)])
-    _all_arrive(talk, _PATIENCE)  # rank 0 may still score
+    _all_arrive(talk, _PATIENCE)  # rank 0 may still store what all have scored
     return outcome
 
 
@@ -243,6 +243,7 @@ def _runtime(talk: dist.ProcessGroup, reporter: Reporter, compile: Compile) -> R
         group=dist.new_group(backend="nccl", timeout=_STEP) if on_gpu else None,
         report=reporter,
         broadcast=partial(_broadcast, talk),
+        gather=partial(_gathered, talk),
         compile=compile,
     )
 

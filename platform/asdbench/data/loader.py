@@ -348,6 +348,20 @@ class JobData:
                 **self._stored.windows(own, group.by_row(ids), group.starts, group.length),
             )
 
+    def scoring_share(
+        self, clip_ids: Sequence[int] | NDArray[np.int64], rank: int, size: int
+    ) -> NDArray[np.int64]:
+        """Return the neighboring clips that process ``rank`` of ``size`` scores; none if there are few.
+
+        Shares end where batches end, so that a clip is scored with the same others as by one process.
+        """
+        ids = np.asarray(clip_ids, np.int64)
+        machine = np.full(len(ids), self._uses.own)
+        ends = spans(self._stored.mels.layouts[self._uses.own], ids)
+        batches = [group.clips for group in self._grouped(*ends, machine, ids, None)]
+        own = batches[rank * len(batches) // size : (rank + 1) * len(batches) // size]
+        return ids[own[0].start : own[-1].stop] if own else ids[:0]
+
     def _sections(self, clip_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the section of each clip as an index into the facts.
 

@@ -80,7 +80,6 @@ class Distributed:
             _OneUpdate(self._system, trained),
             device_ids=[self._runtime.device] if self._runtime.device.type == "cuda" else None,
             process_group=self._runtime.group,
-            broadcast_buffers=False,
             bucket_cap_mb=min(max(total_mb / _BUCKETS, _LEAST_MB), _MOST_MB),
             gradient_as_bucket_view=True,
             static_graph=static_graph,

@@ -1,12 +1,11 @@
 """Runs one task: train, fit the back end, score; stored steps are skipped, and all results are stored.
 
 A full or unreachable storage does not end a task: finished results wait until they can be stored. A storage
-that can never be written is reported before the training starts. Only rank 0 of a group scores.
+that can never be written is reported before the training starts. Only rank 0 of a group stores; all of its processes fit and score.
 """
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -14,20 +13,18 @@ from typing import TypeVar
 import torch
 
 from asdbench.data import feature_store
-from asdbench.data.batch_frames import BatchFrames
 from asdbench.data.loader import JobData
-from asdbench.engine import scoring, training
-from asdbench.engine.device_batches import device_batches
-from asdbench.engine.fit_check import check_fit
+from asdbench.engine import scoring
+from asdbench.engine.group_work import GroupLostError
 from asdbench.engine.guard import isolation, run_isolated
+from asdbench.engine.job_scores import job_scores
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask
-from asdbench.engine.module_state import ModuleState
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.single_clip_check import check_single_clips
-from asdbench.engine.state import State, backend_state, load_trained
+from asdbench.engine.state import State
 from asdbench.engine.task_records import ScoringRecord, now
-from asdbench.engine.task_training import TaskTraining, Trained
+from asdbench.engine.task_training import TaskTraining, Trained, broadcast_from_rank_zero
 from asdbench.engine.training import train_alone
 from asdbench.engine.versions import installed
 from asdbench.io.retry import retry_until_stored
@@ -129,12 +126,12 @@ def score_jobs(work: TaskTraining, trained: Trained) -> list[tuple[ResolvedJob, 
     """Score the jobs of a trained task that are not scored; return those that failed, with their errors."""
     task, runtime, store = work.task, work.runtime, work.store
     failed: list[tuple[ResolvedJob, Exception]] = []
-    for resolved in task.jobs if runtime.is_rank_zero else ():
-        if not retry_until_stored(
-            partial(store.is_scored, resolved), on_wait=runtime.report_waiting, transient_only=True
-        ):
+    for resolved in task.jobs:
+        if not broadcast_from_rank_zero(runtime, partial(store.is_scored, resolved)):
             try:
                 _score(resolved, trained, runtime, store)
+            except GroupLostError:
+                raise
             except Exception as error:
                 failed.append((resolved, error))
     logger.info("finish: %s, %d of %d jobs failed", task.scored_label, len(failed), len(task.jobs))
@@ -142,21 +139,12 @@ def score_jobs(work: TaskTraining, trained: Trained) -> list[tuple[ResolvedJob, 
 
 
 def _score(resolved: ResolvedJob, trained: Trained, runtime: Runtime, store: JobStore) -> None:
-    began = time.perf_counter()
-    folder = store.scores(resolved.scoring_key)
-    clips, state = resolved.clips, trained.system.state_dict()
-    scorer, modules = _fitted(resolved, clips, state, runtime)
-    fit_seconds = time.perf_counter() - began
-    folds = []
-    for left_out, state_of_fold in _left_out(clips, trained, scorer):
-        since = time.perf_counter()
-        of_fold, _ = _fitted(resolved, left_out, state_of_fold, runtime)
-        fit_seconds += time.perf_counter() - since
-        folds.append(scoring.hold_out_scores(of_fold, left_out, device=runtime.device))
-    scores = scoring.clip_scores(scorer, clips, device=runtime.device, folds=folds)
-    scoring_seconds = time.perf_counter() - began - fit_seconds
-    backend = backend_state(scorer, state)
-    check_fit(scorer, resolved, state, backend, modules=modules, device=runtime.device)
+    state = trained.system.state_dict()
+    scored = job_scores(resolved, state, _left_out(resolved, trained), runtime)
+    if scored is None:  # rank 0 has it
+        return
+    folder, scores, fitted = store.scores(resolved.scoring_key), scored.clips, scored.fitted
+    scorer, backend, modules = fitted.scorer, fitted.backend, fitted.modules
     check_single_clips(
         scorer, resolved, state, backend, scores.components, modules=modules, device=runtime.device
     )
@@ -175,8 +163,8 @@ def _score(resolved: ResolvedJob, trained: Trained, runtime: Runtime, store: Job
     record = ScoringRecord(
         description=resolved.scoring_description,
         data=resolved.job.data,
-        backend_seconds=fit_seconds,
-        scoring_seconds=scoring_seconds,
+        backend_seconds=scored.fit_seconds,
+        scoring_seconds=scored.scoring_seconds,
         clips_scored=scores.components.height,
         versions=installed(),
         isolation=isolation(),
@@ -188,40 +176,21 @@ def _score(resolved: ResolvedJob, trained: Trained, runtime: Runtime, store: Job
         lambda: store.save_scoring_record(resolved.scoring_key, record), on_wait=runtime.report_waiting
     )
     logger.debug(
-        "scored %s: %d clips in %.2f s", resolved.scoring_key, scores.components.height, scoring_seconds
+        "scored %s: %d clips in %.2f s",
+        resolved.scoring_key,
+        scores.components.height,
+        scored.scoring_seconds,
     )
 
 
-def _left_out(clips: JobData, trained: Trained, scorer: System) -> Iterator[tuple[JobData, State]]:
-    """Yield the clips without each fold, with the trained state that its fit begins with.
+def _left_out(resolved: ResolvedJob, trained: Trained) -> list[tuple[JobData, State]]:
+    """Return the clips without each fold, with the trained state that its fit begins with.
 
     Without cross-fitting target-domain clips are left out of the fit alone, where a system has one.
     """
-    for fold in range(clips.n_folds):
-        yield clips.without_fold(fold), trained.without_fold(fold)
-    if type(scorer).fit_backend is not System.fit_backend:
-        for fold in range(clips.n_target_folds):
-            yield clips.without_target_fold(fold), trained.system.state_dict()
-
-
-def _fitted(
-    resolved: ResolvedJob, clips: JobData, trained: State, runtime: Runtime
-) -> tuple[System, ModuleState]:
-    """Return the scoring system with its back end fitted to clips, and its modules' state before the fit."""
-    frames = BatchFrames(runtime.device)
-    return frames.retried(lambda: _fitted_in_batches(resolved, clips, trained, frames))
-
-
-def _fitted_in_batches(
-    resolved: ResolvedJob, clips: JobData, trained: State, frames: BatchFrames
-) -> tuple[System, ModuleState]:
-    # A new system for this job: that of another job has other scoring settings and a fitted back end.
-    training.seed_back_end(resolved.job.seed)
-    fresh = resolved.build_trained(clips.facts)
-    load_trained(fresh, trained)
-    scorer = resolved.build_scorer(fresh).to(frames.device).eval()
-    training.seed_back_end(resolved.job.seed)
-    modules = ModuleState.of_system(scorer)
-    with torch.no_grad():  # inference mode would make tensors that no state can be loaded into
-        scorer.fit_backend(device_batches(clips.raw_backend_batches, clips.preparation, frames))
-    return scorer, modules
+    clips = resolved.clips
+    left_out = [(clips.without_fold(fold), trained.without_fold(fold)) for fold in range(clips.n_folds)]
+    if resolved.configured.system.fit_backend is not System.fit_backend:
+        state = trained.system.state_dict()
+        left_out += [(clips.without_target_fold(fold), state) for fold in range(clips.n_target_folds)]
+    return left_out

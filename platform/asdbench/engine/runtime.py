@@ -20,6 +20,13 @@ class Broadcast(Protocol):
         """Return the value of rank 0."""
 
 
+class Gather(Protocol):
+    """Gives every process of a group the values that all call it with, by rank."""
+
+    def __call__(self, value: T, /) -> list[T]:
+        """Return the values of all processes."""
+
+
 def _ignore(_: Report) -> None:
     return None
 
@@ -30,6 +37,10 @@ def _nothing() -> None:
 
 def _same(value: T, /) -> T:
     return value
+
+
+def _alone(value: T, /) -> list[T]:
+    return [value]
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Runtime:
     after_checkpoint : called when a checkpoint is stored, in the process of rank 0 only; what it raises ends
         the training, which can resume there
     broadcast : gives every process of the group the value that rank 0 calls it with
+    gather : gives every process of the group the values that all call it with, by rank
     compile : whether training steps are compiled: ``"always"``, ``"never"``, or ``"auto"``, on a GPU
 
     Examples
@@ -62,6 +74,7 @@ class Runtime:
     report: Callable[[Report], object] = _ignore
     after_checkpoint: Callable[[], object] = _nothing
     broadcast: Broadcast = _same
+    gather: Gather = _alone
     compile: Compile = "auto"
 
     @property

@@ -3,7 +3,7 @@
 Components are stored for hold-out and test clips, and fused as `asdbench.engine.fitted_fusion` describes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,8 @@ from asdbench.errors import InputError
 from asdbench.system import ClipBatch, Fusion, MemberScores, System
 
 Scores = dict[str, NDArray[np.float64]]
+ScoredShare = dict[str, tuple[Scores, NDArray[np.float16] | None]]
+"""Component scores and embeddings of some of the clips, by their use."""
 
 USES = ("hold-out", "hold-out-target", "training", "test")
 """Source and target normals that no fit has seen, what stands in for them, and test clips."""
@@ -89,26 +91,62 @@ def clip_scores(
     system, data, device : the fitted system, its job's clips, and where they are scored
     folds : of a cross-fitting, the `hold_out_scores` of the systems that were fitted without each fold
     """
+    return joined_shares([scored_share(system, data, device=device, folds=folds)], data, folds)
+
+
+def scored_share(
+    system: System,
+    data: JobData,
+    *,
+    device: torch.device,
+    folds: Sequence[pl.DataFrame] = (),
+    rank: int = 0,
+    size: int = 1,
+) -> ScoredShare:
+    """Return what process ``rank`` of ``size`` scores of the clips; parameters are those of `clip_scores`."""
     system.eval()
-    cross_fitted = pl.concat([fold for fold in folds if fold.width]).sort("clip_id") if folds else None
     has_embeddings = type(system).embeddings is not System.embeddings
-    tables, embeddings, frames = [], [], BatchFrames(device)
+    share, frames = ScoredShare(), BatchFrames(device)
     with torch.inference_mode():
-        for use, ids in (*_held_out(data), ("test", data.test_ids)):
-            table = None if cross_fitted is None else cross_fitted.filter(use=use)
-            table = None if table is None or table.is_empty() else table
-            if table is None and use == "hold-out-target":  # no fit has left them out
-                continue
-            if len(ids) and (table is None or has_embeddings):
-                scores, of_clips = _scores_of(system, partial(data.raw_scoring_batches, ids), data, frames)
-                table = _table(use, ids, scores) if table is None else table
-                embeddings.append(of_clips)
-            tables += [] if table is None else [table]
-        if not len(data.hold_out_ids):
-            scores, _ = _scores_of(system, data.raw_threshold_batches, data, frames)
-            tables.append(_table("training", [None] * len(next(iter(scores.values()))), scores))
-    known = [part for part in embeddings if part is not None]
-    return ClipScores(pl.concat(tables), np.concatenate(known) if known else None)
+        for use, ids, table in _uses(data, folds):
+            own = data.scoring_share(ids, rank, size)
+            if len(own) and (table is None or has_embeddings):
+                share[use] = _scores_of(system, partial(data.raw_scoring_batches, own), data, frames)
+        if rank == 0 and not len(data.hold_out_ids):
+            share["training"] = _scores_of(system, data.raw_threshold_batches, data, frames)
+    return share
+
+
+def joined_shares(
+    shares: Sequence[ScoredShare], data: JobData, folds: Sequence[pl.DataFrame] = ()
+) -> ClipScores:
+    """Return the scores of all clips from the `scored_share` of each process, by rank."""
+    tables, embeddings = [], []
+    for use, ids, table in _uses(data, folds):
+        parts = [share[use] for share in shares if use in share]
+        if table is None and parts:
+            names = parts[0][0]
+            joined = {name: np.concatenate([scores[name] for scores, _ in parts]) for name in names}
+            table = _table(use, ids, joined)
+        tables += [] if table is None else [table]
+        embeddings += [of_clips for _, of_clips in parts if of_clips is not None]
+    if "training" in shares[0]:
+        scores, _ = shares[0]["training"]
+        tables.append(_table("training", [None] * len(next(iter(scores.values()))), scores))
+    return ClipScores(pl.concat(tables), np.concatenate(embeddings) if embeddings else None)
+
+
+def _uses(
+    data: JobData, folds: Sequence[pl.DataFrame]
+) -> Iterator[tuple[str, NDArray[np.int64], pl.DataFrame | None]]:
+    """Yield the uses of clips, with their ids and the scores that the fits without each fold gave them."""
+    cross_fitted = pl.concat([fold for fold in folds if fold.width]).sort("clip_id") if folds else None
+    for use, ids in (*_held_out(data), ("test", data.test_ids)):
+        table = None if cross_fitted is None else cross_fitted.filter(use=use)
+        if table is not None and not table.is_empty():
+            yield use, ids, table
+        elif use != "hold-out-target":  # those, no other fit has left out
+            yield use, ids, None
 
 
 def macs_per_clip(system: System, data: JobData, *, device: torch.device) -> int:
