@@ -19,6 +19,7 @@ from asdbench.engine.scoring import (
 )
 from asdbench.engine.state import backend_state, load_backend, load_trained
 from asdbench.errors import InputError
+from asdbench.spec import MelSpec
 from asdbench.system import ClipBatch, Fusion, MemberScores, System, TrainingFacts, once_per_batch
 
 
@@ -195,7 +196,7 @@ class TwoClips:
     hold_out_ids, test_ids = np.array([5, 6]), np.array([7, 8])
     target_hold_out_ids = np.empty(0, np.int64)
 
-    preparation = BatchPreparation()
+    preparation = BatchPreparation(MelSpec())
 
     def scoring_share(self, ids: Any, rank: int, size: int) -> Any:
         return ids

@@ -1,7 +1,8 @@
 """Runs one task: train, fit the back end, score; stored steps are skipped, and all results are stored.
 
 A full or unreachable storage does not end a task: finished results wait until they can be stored. A storage
-that can never be written is reported before the training starts. Only rank 0 of a group stores; all of its processes fit and score.
+that can never be written is reported before the training starts. All processes of a group fit back ends and
+score; rank 0 stores.
 """
 
 import contextlib
