@@ -1,6 +1,6 @@
 """Embeddings are computed once by all that they depend on, and stored as the network computes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,26 @@ def test_clips_of_equal_length_are_encoded_together_and_as_they_are_alone(data: 
     together = encoder.encode(clips)
     for clip, tokens in zip(clips, together, strict=True):
         torch.testing.assert_close(encoder.encode_clip(clip), tokens, atol=2e-3, rtol=2e-3)
-    samples = np.array([32_000, 16_000, 32_000, 16_000, 800_000])
-    assert list(embeddings._batches(samples)) == [[1, 3], [0, 2], [4]]
+
+
+def test_a_device_encodes_more_clips_at_a_time_and_fewer_where_its_memory_runs_out(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, sizes = ClipEncoder.encode, list[int]()
+
+    def counting(self: ClipEncoder, clips: Sequence[Any], far: Sequence[Any] = ()) -> torch.Tensor:
+        sizes.append(len(clips))
+        if len(clips) > 1:
+            raise torch.OutOfMemoryError
+        return honest(self, clips, far)
+
+    expected = np.array(embeddings.embeddings(data, "fan", SPEC).rows, np.float32)
+    embeddings.embeddings_path(data, "fan", SPEC).unlink()
+    monkeypatch.setattr(embeddings, "by_length", lambda samples, most, equal: [[*range(len(samples))]])
+    monkeypatch.setattr(ClipEncoder, "encode", counting)
+    found = embeddings.embeddings(data, "fan", SPEC, device="cpu:0").rows  # in batches as on a GPU
+    assert max(sizes) > 5
+    np.testing.assert_allclose(np.array(found, np.float32), expected, atol=2e-3, rtol=2e-3)
 
 
 def test_what_the_content_depends_on_names_the_file(data: DataSet) -> None:

@@ -11,7 +11,7 @@ import soundfile
 import soxr
 import torch
 
-from asdbench.data import digests, feature_store
+from asdbench.data import clip_windows, digests, feature_store
 from asdbench.data.audio import read_clip
 from asdbench.data.feature_store import FeatureSpec
 from asdbench.data.sets import catalog
@@ -80,6 +80,35 @@ def test_a_stored_spectrogram_is_the_computed_one(data: DataSet, min_frames: int
         assert (np.abs(shard.clip(clip_id).astype(np.float32) - expected.numpy()) <= step.numpy()).all()
         start, stop = shard.span(clip_id)
         assert stop - start == len(expected)
+
+
+def test_batches_of_a_device_store_what_clips_give_one_by_one(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = np.array(feature_store.mels(data, "valve", SPEC, min_frames=1).rows)
+    feature_store.mel_path(data, "valve", SPEC, min_frames=1).unlink()
+    honest, sizes = clip_windows.stored_mels, list[int]()
+
+    def counting(clips: Any, *args: Any, **options: Any) -> list[torch.Tensor]:
+        sizes.append(len(clips))
+        if len(clips) > 3:
+            raise torch.OutOfMemoryError
+        return honest(clips, *args, **options)
+
+    monkeypatch.setattr(clip_windows, "stored_mels", counting)
+    feature_store.build(data, spec_of(data, "valve"), device="cpu:0")  # in batches as on a GPU
+    found = np.array(feature_store.mels(data, "valve", SPEC, min_frames=1).rows)
+    steps = np.abs(found.view(np.int16).astype(int) - expected.view(np.int16))  # of float16
+    assert steps.max() <= 1
+    assert (steps == 0).mean() > 0.99
+    assert len(set(np.diff(feature_store.waveforms(data, "valve").starts))) > 3  # lengths
+    assert max(sizes) > 3
+
+
+def test_a_gpu_is_for_many_hours_of_spectrograms(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not feature_store.gains_from_gpu(data, spec_of(data, "fan"))
+    monkeypatch.setattr(feature_store, "_GPU_S", rows_of(data, "fan")["duration_s"].sum() - 0.5)
+    assert feature_store.gains_from_gpu(data, spec_of(data, "fan"))
 
 
 def test_the_rows_are_mapped_and_cannot_be_written(data: DataSet) -> None:

@@ -53,3 +53,10 @@ def test_features_are_built_on_the_drivers_node_if_the_results_go_elsewhere(
     job = dataclasses.replace(small_jobs()[0], data=dataclasses.replace(tiny_data, workspace=workspace))
     (task,) = by_training([job])
     assert [f.on_driver for f in RequestBuilder(publishes=False).request(task, (0,)).features] == [True]
+
+
+def test_features_take_a_gpu_where_one_builds_them_sooner(small_jobs: Jobs, monkeypatch: Any) -> None:
+    (task, _) = by_training(small_jobs())
+    assert [f.takes_gpu for f in RequestBuilder(publishes=False).request(task, (0,)).features] == [False]
+    monkeypatch.setattr("asdbench.data.feature_store._GPU_S", 0)
+    assert [f.takes_gpu for f in RequestBuilder(publishes=False).request(task, (0,)).features] == [True]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from asdbench.features.mel import log_mel, log_mel_of_padded
+from asdbench.features.mel import log_mel, log_mel_of_padded, log_mels
 from asdbench.features.torchaudio_import import torchaudio
 from asdbench.spec import SAMPLE_RATE_HZ, MelSpec
 
@@ -120,3 +120,9 @@ def test_crops_are_left_as_they_were() -> None:
     before = crops.clone()
     log_mel_of_padded(crops, MelSpec())
     assert torch.equal(crops, before)
+
+
+def test_clips_of_equal_length_have_the_spectrograms_of_each() -> None:
+    waves, spec = torch.from_numpy(np.stack([noise(5000, seed) for seed in range(7)])), MelSpec()
+    expected = torch.stack([log_mel(wave, spec) for wave in waves])
+    torch.testing.assert_close(log_mels(waves, spec), expected, atol=1e-3, rtol=0)

@@ -21,7 +21,7 @@ class FeatureRequest:
     label : the features, for people
     content : pickled :class:`asdbench.data.feature_store.FeatureSpec`
     on_driver : whether only the driver's node can read the recordings
-    takes_gpu : whether an encoder computes them, which a GPU makes faster
+    takes_gpu : whether a GPU builds them sooner
     """
 
     key: str

@@ -309,7 +309,7 @@ def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
             f"the version of asdbench on {socket.gethostname()!r} builds other features than the one that "
             f"began the run; bring the same version to all nodes, then run the same command again"
         )
-    feature_store.build(data, spec, device=_encoder_device(spec, context), progress=_rarely(reporter))
+    feature_store.build(data, spec, device=_device(spec, context), progress=_rarely(reporter))
     if not context.publishes:
         return Outcome("ok")
     copies = node_copies.publish(
@@ -320,9 +320,9 @@ def _build(request: FeatureRequest, context: WorkerContext) -> Outcome:
     return Outcome("ok", content=pickle.dumps(copies))
 
 
-def _encoder_device(spec: "FeatureSpec", context: WorkerContext) -> str:
-    """Return where an encoder runs, if there is one: on this task's GPU, or in the threads of a worker."""
-    if spec.encoder is None:
+def _device(spec: "FeatureSpec", context: WorkerContext) -> str:
+    """Return where features are computed: on this task's GPU, or in the threads of a worker."""
+    if spec.encoder is None and not ray.get_gpu_ids():
         return "cpu"
     import torch
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asdbench.features.mel import log_mel
+from asdbench.features.mel import log_mels
 from asdbench.spec import MelSpec
 from asdbench.system import ClipBatch, InputSpec
 
@@ -59,8 +59,21 @@ def stored_mel(samples: NDArray[np.int16], spec: MelSpec, *, min_frames: int) ->
 
     A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
     """
-    wave = torch.from_numpy(samples.astype(np.float32)).mul_(1 / FULL_SCALE)
-    return log_mel(wave, spec, min_frames=min_frames).half()
+    return stored_mels([samples], spec, min_frames=min_frames)[0]
+
+
+def stored_mels(
+    clips: Sequence[NDArray[np.int16]], spec: MelSpec, *, min_frames: int, device: str = "cpu"
+) -> list[Tensor]:
+    """Return those of several clips, computed together on ``device``, each Half[Tensor, "frame mel"]."""
+    least = spec.hop_samples * (min_frames - 1)
+    sizes = [max(len(samples), least) for samples in clips]
+    rows = np.zeros((len(clips), max(sizes)), np.int16)  # what follows a clip is silent, as its padding is
+    for row, samples, size in zip(rows, clips, sizes, strict=True):
+        row[:size] = samples if len(samples) == size else np.resize(samples, size)
+    waves = torch.from_numpy(rows).to(device).float().mul_(1 / FULL_SCALE)
+    mels = log_mels(waves, spec).half().cpu()
+    return [mel[: spec.frames(size)] for mel, size in zip(mels, sizes, strict=True)]
 
 
 def windows_at(frames: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:

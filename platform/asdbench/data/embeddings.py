@@ -11,10 +11,9 @@ The encoder is loaded once per process and let go when another one is needed. Cl
 all threads of torch, or on the GPU that the process has; what is stored is written where it belongs at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +28,11 @@ from asdbench.data.feature_store import (
     Layout,
     Progress,
     Shard,
+    by_length,
     check_unchanged,
     clips_of,
     content_path,
+    in_halves,
     kept_samples,
     rebuilding,
     stored,
@@ -49,7 +50,8 @@ from asdbench.weights import store as weights
 from asdbench.weights.records import named
 
 _LEAST_SAMPLES = SAMPLE_RATE_HZ
-_BATCH_SAMPLES = 40 * SAMPLE_RATE_HZ  # of the clips that are encoded together
+_BATCH_SAMPLES = 40 * SAMPLE_RATE_HZ  # of the clips that are encoded together on a CPU
+_GPU_BATCH_SAMPLES = 640 * SAMPLE_RATE_HZ
 _FULL_SCALE = 32768
 _MOST_BANDS = 8  # where the record of the weights does not say
 
@@ -177,8 +179,9 @@ def embeddings(
     times, bands, dim = _grids(encoder, samples)
     layout = Layout.from_lengths(clips["clip_id"].to_numpy(), times)
     with stored_rows(path, layout, (bands * dim,), np.float16, bands=bands) as rows:
-        for chosen in _batches(samples):
-            tokens = encoder.encode(*read(chosen)).flatten(2).numpy()
+        most = _BATCH_SAMPLES if device == "cpu" else _GPU_BATCH_SAMPLES
+        for chosen in by_length(samples, most, equal=True):
+            tokens = in_halves(lambda some: [*encoder.encode(*read(some)).flatten(2).numpy()], chosen)
             for row, values in zip(chosen, tokens, strict=True):
                 rows[layout.starts[row] : layout.starts[row + 1]] = values
                 if progress is not None:
@@ -191,14 +194,6 @@ def _grids(encoder: ClipEncoder, samples: NDArray[np.int64]) -> tuple[NDArray[np
     shapes = {length: encoder.grid(length) for length in np.unique(samples).tolist()}
     _, bands, dim = next(iter(shapes.values()))
     return np.array([shapes[length][0] for length in samples.tolist()], np.int64), bands, dim
-
-
-def _batches(samples: NDArray[np.int64]) -> Iterator[list[int]]:
-    """Yield the clips that are encoded together: of equal length, and of 40 s at most unless a single one."""
-    order = np.argsort(samples, kind="stable").tolist()
-    for length, group in groupby(order, key=lambda row: int(samples[row])):
-        rows, size = list(group), max(1, _BATCH_SAMPLES // length)
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _reader(

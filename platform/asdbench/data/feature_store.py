@@ -16,13 +16,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -41,7 +41,12 @@ from asdbench.spec import SAMPLE_RATE_HZ, EncoderSpec, MelSpec
 WAVEFORM_CODE = ("asdbench.data.audio", "asdbench.data.feature_store")  # makes the files of waveforms
 _MEL_CODE = ("asdbench.data.clip_windows",)  # makes spectrograms of them
 
+_GPU_BATCH_SAMPLES = 2**24  # 17 minutes: about 1.5 GB with the spectra
+_GPU_THREADS = 2  # one reads and writes while the other one's batch is computed
+_GPU_S = 36_000  # 10 hours: about 4 s of four CPU cores, as long as a process takes to begin with a GPU
+
 Progress = Callable[[int], None]
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -202,12 +207,12 @@ def waveforms(
         check_unchanged(data, clips)
     lengths = kept_samples(clips, data.channels)
 
-    def read(row: int) -> NDArray[np.int16]:
-        return read_clip(
-            data.root / clips["path"][row], sample_rate_hz=SAMPLE_RATE_HZ, channels=data.channels
-        )
+    def read(chosen: Sequence[int]) -> Sequence[NDArray[np.int16]]:
+        names = [data.root / clips["path"][row] for row in chosen]
+        return [read_clip(name, sample_rate_hz=SAMPLE_RATE_HZ, channels=data.channels) for name in names]
 
-    _build(path, clips["clip_id"].to_numpy(), lengths, (), np.int16, read, workers, progress)
+    batches, workers = [[row] for row in range(len(lengths))], workers or os.cpu_count() or 1
+    _build(path, clips["clip_id"].to_numpy(), lengths, (), np.int16, read, batches, workers, progress)
     return Shard(path)
 
 
@@ -217,28 +222,36 @@ def mels(
     spec: MelSpec,
     *,
     min_frames: int,
+    device: str = "cpu",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Shard:
     """Return the stored log-mel spectrograms of a machine type, float16 dB; build them if necessary.
 
-    A clip shorter than ``min_frames`` frames is repeated end to end until it fills them.
+    A clip shorter than ``min_frames`` frames is repeated end to end until it fills them. On a GPU, many clips
+    are computed at a time. Its values differ from those of a CPU by float32 rounding, so that a stored value
+    may be the next one of float16; the file is the same whichever device has built it.
     """
     path = mel_path(data, machine_type, spec, min_frames=min_frames)
     was_there = path.exists()
     if (existing := stored(path, thorough=True)) is not None:
         return existing
-    from asdbench.data.clip_windows import stored_mel
+    from asdbench.data.clip_windows import stored_mels
 
     with rebuilding(path, was_there):
         source = waveforms(data, machine_type, workers=workers)
     lengths = np.maximum(1 + np.diff(source.starts) // spec.hop_samples, min_frames)
 
-    def compute(row: int) -> NDArray[np.float16]:
-        samples = source.rows[source.starts[row] : source.starts[row + 1]]
-        return stored_mel(samples, spec, min_frames=min_frames).numpy()
+    def compute(chosen: Sequence[int]) -> Sequence[NDArray[np.float16]]:
+        clips = [source.rows[source.starts[row] : source.starts[row + 1]] for row in chosen]
+        mels = stored_mels(clips, spec, min_frames=min_frames, device=device)
+        return [mel.numpy() for mel in mels]
 
-    _build(path, source.clip_ids, lengths, (spec.n_mels,), np.float16, compute, workers, progress)
+    if device == "cpu":
+        batches, workers = [[row] for row in range(len(lengths))], workers or os.cpu_count() or 1
+    else:
+        batches, workers = [*by_length(np.diff(source.starts), _GPU_BATCH_SAMPLES, equal=False)], _GPU_THREADS
+    _build(path, source.clip_ids, lengths, (spec.n_mels,), np.float16, compute, batches, workers, progress)
     return Shard(path)
 
 
@@ -304,7 +317,7 @@ def build(
 ) -> None:
     """Build features unless they are stored; ``progress`` is called with the clips done, and all of them.
 
-    An encoder runs on ``device``.
+    Spectrograms and embeddings are computed on ``device``.
 
     Raises
     ------
@@ -324,13 +337,22 @@ def build(
     waveforms(data, spec.machine_type, progress=advance)
     if spec.second_channel:
         waveforms(_far(data), spec.machine_type, progress=advance)
-    mels(data, spec.machine_type, spec.mel, min_frames=spec.min_frames, progress=advance)
+    mels(data, spec.machine_type, spec.mel, min_frames=spec.min_frames, device=device, progress=advance)
     if spec.encoder is not None:
         from asdbench.data.embeddings import embeddings
 
         embeddings(data, spec.machine_type, spec.encoder, device=device, progress=advance)
     if progress is not None:
         progress(total, total)
+
+
+def gains_from_gpu(data: DataSet, spec: FeatureSpec) -> bool:
+    """Return whether a GPU builds features sooner: an encoder's, or spectrograms of many hours.
+
+    Those of fewer hours are built before a process has begun to use a GPU.
+    """
+    seconds = kept_samples(clips_of(data, spec.machine_type), data.channels).sum() / SAMPLE_RATE_HZ
+    return spec.encoder is not None or bool(seconds > _GPU_S)
 
 
 def bytes_to_build(data: DataSet, specs: Iterable[FeatureSpec]) -> int:
@@ -401,25 +423,63 @@ def _build(
     lengths: NDArray[np.int64],
     inner: tuple[int, ...],
     dtype: Any,
-    content: Callable[[int], NDArray[Any]],
-    workers: int | None,
+    content: Callable[[Sequence[int]], Sequence[NDArray[Any]]],
+    batches: Sequence[Sequence[int]],
+    workers: int,
     progress: Progress | None,
 ) -> None:
-    """Build a file clip by clip in parallel."""
+    """Build a file batch by batch of clips, in parallel."""
     layout = Layout.from_lengths(clip_ids, lengths)
     with stored_rows(path, layout, inner, dtype) as rows:
 
-        def fill(row: int) -> None:
-            values = content(row)
-            if len(values) != lengths[row]:
-                raise InputError(
-                    f"clip {row} of {path.name} has {len(values)} rows where {lengths[row]} were expected"
-                )
-            rows[layout.starts[row] : layout.starts[row + 1]] = values
-            if progress is not None:
-                progress(1)
+        def fill(batch: int) -> None:
+            contents = in_halves(content, batches[batch])
+            for row, values in zip(batches[batch], contents, strict=True):
+                if len(values) != lengths[row]:
+                    raise InputError(
+                        f"clip {row} of {path.name} has {len(values)} rows where {lengths[row]} were expected"
+                    )
+                rows[layout.starts[row] : layout.starts[row + 1]] = values
+                if progress is not None:
+                    progress(1)
 
-        _in_threads(fill, len(clip_ids), workers or os.cpu_count() or 1)
+        _in_threads(fill, len(batches), workers)
+
+
+def by_length(samples: NDArray[np.int64], most_samples: int, *, equal: bool) -> Iterator[list[int]]:
+    """Yield clips that are computed together, of so many samples with their padding, or a single one.
+
+    Examples
+    --------
+    >>> list(by_length(np.array([10, 20, 10, 10]), most_samples=50, equal=True))
+    [[0, 2, 3], [1]]
+    >>> list(by_length(np.array([10, 20, 10, 10]), most_samples=60, equal=False))
+    [[0, 2, 3], [1]]
+    >>> list(by_length(np.array([10, 20, 10, 10]), most_samples=80, equal=False))
+    [[0, 2, 3, 1]]
+    """
+    rows: list[int] = []
+    for row in np.argsort(samples, kind="stable").tolist():
+        is_too_much = (len(rows) + 1) * samples[row] > most_samples
+        if rows and (is_too_much or (equal and samples[row] != samples[rows[0]])):
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
+
+
+def in_halves(content: Callable[[Sequence[int]], Sequence[T]], rows: Sequence[int]) -> list[T]:
+    """Return the content of clips; where a GPU's memory runs out, that of one half after the other."""
+    import torch
+
+    try:
+        return list(content(rows))
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    middle = len(rows) // 2
+    return in_halves(content, rows[:middle]) + in_halves(content, rows[middle:])
 
 
 @contextmanager

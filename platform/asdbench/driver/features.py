@@ -62,12 +62,12 @@ def build_features(jobs: Sequence[ResolvedJob], *, console: Console) -> None:
         for data, spec in missing:
             logger.info("building the features of %s in data set %s", spec.machine_type, data.name)
             bar = bars.add_task(f"{spec.machine_type} features", total=None, detail="clips")
-            feature_store.build(data, spec, device=_device(spec), progress=partial(_advance, bars, bar))
+            feature_store.build(data, spec, device=_device(data, spec), progress=partial(_advance, bars, bar))
 
 
-def _device(spec: FeatureSpec) -> str:
-    """Return where an encoder runs; torch is imported only if there is one."""
-    if spec.encoder is None:
+def _device(data: DataSet, spec: FeatureSpec) -> str:
+    """Return where features are computed; torch is imported only if a GPU would build them sooner."""
+    if not feature_store.gains_from_gpu(data, spec):
         return "cpu"
     import torch
 

@@ -52,5 +52,5 @@ def _feature_request(data: DataSet, spec: FeatureSpec) -> FeatureRequest:
         label=f"{spec.machine_type} features",
         content=pickle.dumps(spec),
         on_driver=storage is None or storage.resolve() != home,
-        takes_gpu=spec.encoder is not None,
+        takes_gpu=feature_store.gains_from_gpu(data, spec),
     )

@@ -94,9 +94,18 @@ def log_mel(waveform: Tensor, spec: MelSpec, *, min_frames: int = 1) -> Tensor:
     least = (min_frames - 1) * spec.hop_samples
     if len(waveform) < least:
         waveform = waveform.repeat(-(-least // len(waveform)))[:least]
+    return log_mels(waveform[None], spec)[0]
+
+
+def log_mels(waveforms: Tensor, spec: MelSpec) -> Tensor:
+    """Return the log-mel spectrograms of clips of equal length, Float[Tensor, "clip frame mel"], in dB.
+
+    Parameters and values are those of `log_mel`, with Float[Tensor, "clip sample"]. Two devices give the same
+    up to float32 rounding, which is that of the strongest of a frame's frequencies.
+    """
     before = spec.n_fft // 2
-    padded = torch.nn.functional.pad(waveform, (before, spec.n_fft - before))
-    return log_mel_of_padded(padded[None], spec)[0]
+    padded = torch.nn.functional.pad(waveforms, (before, spec.n_fft - before))
+    return log_mel_of_padded(padded, spec)
 
 
 def log_mel_of_padded(samples: Tensor, spec: MelSpec) -> Tensor:
