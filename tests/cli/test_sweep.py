@@ -38,7 +38,7 @@ def test_a_sweep_names_a_broken_plugin_and_missing_weights_and_runs_the_others(
 
 
 def test_a_sweep_takes_the_options_of_a_run(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ("--systems", "baseline-mse", "--gpus-per-worker", "1", "--checkpoint-epochs", "2", "--seeds", "3")
+    more = ("--systems", "baseline-mse", "--jobs-per-gpu", "auto", "--checkpoint-epochs", "2", "--seeds", "3")
     assert sweep("--data", tiny, "--machines", "fan", *more, *QUICK) == 0
     assert "1 job, 1 training" in " ".join(capsys.readouterr().out.split())
     assert sweep("--data", tiny, "--seeds", "1.5") == 2

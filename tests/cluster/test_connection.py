@@ -127,3 +127,16 @@ def test_a_connection_that_is_never_used_lets_the_process_end(delay_s: float) ->
     )
     ended = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("address", "resources", "expected"),
+    [("local", {"CPU": 2.0}, False), ("local", {"CPU": 2.0, "GPU": 1.0}, True), ("10.0.0.1:6379", {}, True)],
+)
+def test_nodes_with_gpus_may_join_any_cluster_but_one_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, address: str, resources: dict[str, float], expected: bool
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(Connection, "_connect", lambda self: None)
+    assert Connection(address).may_have_gpus is expected

@@ -18,8 +18,9 @@ def nodes(*resources: dict[str, float], alive: bool = True) -> list[dict[str, An
         ({"workers": 3, "workers_per_type": 2}, "--workers 3 is not a multiple of --workers-per-type 2"),
         ({"workers": 0}, "--workers 0"),
         ({"workers_per_type": 0}, "--workers-per-type 0 must be at least 1"),
-        ({"gpus_per_worker": 0.0}, "--gpus-per-worker 0"),
-        ({"gpus_per_worker": 0.5, "workers_per_type": 2}, "exactly 1 with more than one"),
+        ({"jobs_per_gpu": 0}, "--jobs-per-gpu 0 must be auto or a number from 1 on"),
+        ({"jobs_per_gpu": "many"}, "--jobs-per-gpu many must be auto"),
+        ({"jobs_per_gpu": 2, "workers_per_type": 2}, "drop one of them"),
     ],
 )
 def test_a_placement_that_cannot_be_is_refused(arguments: dict[str, float], message: str) -> None:
@@ -47,10 +48,11 @@ def test_workers_are_a_ceiling() -> None:
     assert shape(there, 64).capacity == 6
 
 
-def test_a_worker_for_each_gpu_or_share_of_one() -> None:
+def test_a_worker_for_each_gpu_or_several_that_share_what_it_has() -> None:
     there = nodes({"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 2}, {"CPU": 64})
     assert shape(there) == WorkerShape(cpus=1.0, gpus=1.0, threads=20, capacity=4)
-    assert shape(there, gpus_per_worker=0.5) == WorkerShape(cpus=1.0, gpus=0.5, threads=10, capacity=8)
+    assert shape(there).shared_by(2) == WorkerShape(cpus=0.5, gpus=0.5, threads=10, capacity=8)
+    assert shape(there).shared_by(3).gpus * 3 <= 1.0
 
 
 def test_processes_of_a_gpu_share_the_cpus_of_a_node_with_too_few() -> None:

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from asdbench.cluster import scheduler as scheduler_module
-from asdbench.cluster.messages import FeatureRequest, Outcome, TaskRequest
+from asdbench.cluster.messages import FeatureRequest, Outcome
 from asdbench.cluster.placement import Placement, WorkerShape
 from asdbench.cluster.scheduler import TrainingScheduler
 from asdbench.cluster.task_queue import Entry
@@ -24,87 +23,7 @@ from asdbench.engine.events import (
     TrainingProgress,
 )
 from asdbench.engine.run_record import RunStatus
-
-Behavior = Callable[[str, str], Outcome]  # of a task's key and a node's id
-
-
-class Nodes:
-    """Nodes that run tasks as told, each of one CPU; the first free one that is not excluded gets a task."""
-
-    def __init__(
-        self, behavior: Behavior, hosts: tuple[str, ...] = ("a", "b", "c"), **resources: float
-    ) -> None:
-        self.behavior = behavior
-        self.hosts = list(hosts)
-        self.resources = {"CPU": 1.0}
-        self.attempts: list[tuple[str, str]] = []
-        self.builds: list[tuple[str, bool]] = []
-        self.most = 0
-        self._busy: set[str] = set()
-        self.scheduler: TrainingScheduler | None = None
-        self.shapes: list[WorkerShape] = []
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": host, "Alive": True, "Resources": self.resources} for host in self.hosts]
-
-    async def train(
-        self, entry: Entry, copies: list[bytes], shape: WorkerShape, excluded: set[str]
-    ) -> Outcome:
-        self.shapes.append(shape)
-        while not (free := [h for h in self.hosts if h not in excluded and h not in self._busy]):
-            await asyncio.sleep(0.001)
-        node = free[0]
-        self._busy.add(node)
-        self.most = max(self.most, len(self._busy))
-        self.attempts.append((entry.request.key, node))
-        request = entry.request
-        assert self.scheduler is not None
-        go_on = await self.scheduler.report(
-            TaskStarted(request.key, request.label, node, f"host {node}", entry.attempt)
-        )
-        await asyncio.sleep(0.002)
-        self._busy.discard(node)
-        if not go_on:
-            return Outcome("misplaced", node, f"host {node}")
-        outcome = self.behavior(request.key, node)
-        return replace(outcome, node=node, host=f"host {node}")
-
-    async def build(
-        self, feature: FeatureRequest, shape: WorkerShape, excluded: set[str], *, on_driver: bool
-    ) -> Outcome:
-        self.builds.append((feature.key, on_driver))
-        await asyncio.sleep(0.002)
-        return self.behavior(feature.key, "driver" if on_driver else "a")
-
-
-def ok(key: str, node: str) -> Outcome:
-    return Outcome("ok")
-
-
-def broken(message: str = "the disk is full") -> Outcome:
-    return Outcome("infrastructure", failures=(Failure("x", message, bad_input=False),), message=message)
-
-
-def requests(*keys: str, **more: Any) -> list[TaskRequest]:
-    return [
-        TaskRequest(key, key, f"task {key}", ("mse",), (0.0, i), b"", **more) for i, key in enumerate(keys)
-    ]
-
-
-def play(
-    nodes: Nodes,
-    story: Callable[[TrainingScheduler], Coroutine[Any, Any, Any]],
-    placement: Placement | None = None,
-    **options: Any,
-) -> Any:
-    """Run a story with a scheduler on these nodes."""
-
-    async def run() -> Any:
-        scheduler = TrainingScheduler(nodes, placement or Placement(), **options)  # type: ignore[arg-type]
-        nodes.scheduler = scheduler
-        return await asyncio.wait_for(story(scheduler), 20)
-
-    return asyncio.run(run())
+from tests.cluster.played_nodes import Behavior, Nodes, broken, kinds, ok, play, requests
 
 
 @pytest.fixture(autouse=True)
@@ -112,10 +31,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler_module, "_PAUSE_S", 0.001)
     monkeypatch.setattr(scheduler_module, "_CLAIMED_S", 0.01)
     monkeypatch.setattr(scheduler_module, "_WATCH_S", 0.01)
-
-
-def kinds(outcomes: list[Outcome]) -> list[str]:
-    return [outcome.kind for outcome in outcomes]
 
 
 def test_all_tasks_are_run_in_order_and_no_more_at_a_time_than_the_nodes_hold() -> None:
@@ -351,7 +266,7 @@ def test_waiting_tasks_are_demand_where_nodes_may_be_added_and_only_there() -> N
         async def story(scheduler: TrainingScheduler) -> None:
             run = asyncio.ensure_future(scheduler.run("run", requests(*(f"k{n}" for n in range(30)))))
             await asyncio.sleep(0)
-            scheduler_in_flight.append(scheduler._in_flight)
+            scheduler_in_flight.append(scheduler._room.in_flight)
             await run
 
         play(nodes, story, **options)
@@ -635,7 +550,8 @@ def test_a_retry_whose_last_node_vanishes_goes_back_to_where_it_failed() -> None
     async def story(scheduler: TrainingScheduler) -> list[Outcome]:
         nodes._busy.add("b")
         run = asyncio.ensure_future(scheduler.run("run", requests("x")))
-        while not scheduler._health.records or not next(iter(scheduler._attempts.values()), ((), ()))[1]:
+        under_way = scheduler._attempts.under_way
+        while not scheduler._nodes.health.records or not next(iter(under_way.values()), ((), ()))[1]:
             await asyncio.sleep(0.001)
         nodes.hosts.remove("b")
         return await run
@@ -714,7 +630,7 @@ def test_nodes_that_were_taken_out_and_are_gone_do_not_end_the_run() -> None:
 
     async def story(scheduler: TrainingScheduler) -> list[Outcome]:
         await scheduler.run("run", requests(*"stuvw"))
-        assert scheduler._health.quarantined == {"a"}
+        assert scheduler._nodes.health.quarantined == {"a"}
         nodes.hosts.clear()
         await asyncio.sleep(0.05)
         late = asyncio.ensure_future(scheduler.run("run", requests("late")))
@@ -733,7 +649,7 @@ def test_a_trial_that_needs_more_memory_than_any_node_has_takes_no_node_out() ->
         trial = asyncio.ensure_future(scheduler.run("trial", requests(*(f"large{n}" for n in range(7)))))
         await asyncio.sleep(0)
         others = await scheduler.run("run", requests(*(f"k{n}" for n in range(20))))
-        return await trial, others, scheduler._health.quarantined
+        return await trial, others, scheduler._nodes.health.quarantined
 
     trial, others, quarantined = play(nodes, story)
     assert kinds(trial) == ["infrastructure"] * 7
@@ -783,7 +699,7 @@ def test_a_look_at_the_nodes_that_fails_is_not_the_last_one() -> None:
         await asyncio.sleep(0.1)
         nodes.hosts.append("late")
         await run
-        return [Outcome("ok") for _ in range(scheduler._shape.capacity)]
+        return [Outcome("ok") for _ in range(scheduler._nodes.shape.capacity)]
 
     nodes.nodes = failing  # type: ignore[method-assign]
     assert len(play(nodes, story)) == 1

@@ -6,8 +6,8 @@ from asdbench.cluster.messages import TaskRequest
 from asdbench.cluster.task_queue import Entry, TaskQueue
 
 
-def request(key: str, *priority: float, training: str | None = None) -> TaskRequest:
-    return TaskRequest(key, training or key, key, ("mse",), priority or (0.0,), b"")
+def request(key: str, *priority: float, training: str | None = None, stack: str | None = None) -> TaskRequest:
+    return TaskRequest(key, training or key, key, ("mse",), priority or (0.0,), b"", stack=stack)
 
 
 def queue_of(*requests: TaskRequest, owner: str = "run") -> TaskQueue:
@@ -76,6 +76,50 @@ def test_all_that_waits_can_be_given_up() -> None:
     assert running is not None
 
 
+def test_tasks_of_a_stack_are_taken_out_together_in_their_order_and_of_one_rung() -> None:
+    queue = queue_of(
+        request("d", 1, 4, stack="s"),
+        request("a", 1, 1, stack="s"),
+        request("other", 1, 2, stack="t"),
+        request("c", 1, 3, stack="s"),
+        request("b", 1, 2, stack="s"),
+        request("later", 2, 0, stack="s"),
+    )
+    first = queue.pop()
+    assert first is not None
+    assert (first.request.key, queue.n_stackable("s"), queue.n_stackable("t")) == ("a", 4, 1)
+    assert [entry.request.key for entry in queue.pop_beside(first, 2)] == ["b", "c"]
+    assert [entry.request.key for entry in queue.pop_beside(first, 9)] == ["d"]
+    assert drained(queue) == ["other", "later"]
+    assert queue.n_stackable("s") == 0
+
+
+def test_a_task_that_runs_alone_is_in_no_stack() -> None:
+    queue = queue_of(request("a", stack="s"), request("b", stack="s"), request("c", stack="s"))
+    alone = queue.pop()
+    assert alone is not None
+    queue.end_attempt(alone)
+    alone.is_alone = True
+    queue.push(alone)
+    first = queue.pop()
+    assert first is not None
+    assert first.request.key == "b"
+    assert [entry.request.key for entry in queue.pop_beside(first, 9)] == ["c"]
+    assert drained(queue) == ["a"]
+
+
+def test_many_tasks_of_one_training_cost_what_many_of_others_do_where_they_stack() -> None:
+    queue = queue_of(*(request(f"k{n}", n, training="t", stack="s") for n in range(60)))
+    for number in range(60):
+        entry = queue.pop()
+        assert entry is not None
+        assert entry.request.key == f"k{number}"
+        assert queue.pop_beside(entry, 9) == []
+        queue.end_attempt(entry)
+        queue.finish(entry)
+    assert len(queue) == 0
+
+
 def test_progress_forgives_deaths_and_tells_the_time_that_is_left(monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -93,7 +137,8 @@ def test_a_task_costs_the_same_however_many_wait() -> None:
         queue = TaskQueue()
         began = time.process_time()
         for number in range(size):
-            entry, _ = queue.add(f"trial {number % 50}", request(f"k{number}", number % 7, number % 50))
+            wanted = request(f"k{number}", number % 7, number % 50, stack=f"s{number % 9}")
+            entry, _ = queue.add(f"trial {number % 50}", wanted)
             queue.push(entry)
         while (popped := queue.pop()) is not None:
             queue.end_attempt(popped)

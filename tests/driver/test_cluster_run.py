@@ -56,23 +56,28 @@ def run(small_jobs: Jobs, store: JobStore, output: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(Session, "status", lambda self: {"waiting": 0})
 
     def started(
-        *outcomes: Outcome, events: tuple[Event, ...] = (), studies: tuple[Any, ...] = ()
+        *outcomes: Outcome,
+        events: tuple[Event, ...] = (),
+        studies: tuple[Any, ...] = (),
+        gpus: bool = False,
+        placement: Placement | None = None,
     ) -> list[Failure]:
         jobs = small_jobs()
         state["events"] = list(events)
 
         def submit(self: Session, owner: str, requests: list[Any]) -> Pending:
             state["submitted"] += [(owner, request.label, request.priority) for request in requests]
+            state["stacks"] = {request.stack for request in requests}
             return Pending(list(outcomes))
 
         monkeypatch.setattr(Session, "submit", submit)
-        connection = SimpleNamespace(is_local=True, node_id="n1", may_grow=False)
+        connection = SimpleNamespace(is_local=True, node_id="n1", may_grow=False, may_have_gpus=gpus)
         with ProgressDisplay(output) as display:
             cluster = ClusterRun(
                 connection,  # type: ignore[arg-type]
                 store,
                 jobs[0].data.workspace,
-                placement=Placement(),
+                placement=placement or Placement(),
                 checkpoint_epochs=1,
                 expected=2,
                 display=display,
@@ -84,6 +89,15 @@ def run(small_jobs: Jobs, store: JobStore, output: Any, monkeypatch: pytest.Monk
 
     started.state = state  # type: ignore[attr-defined]
     return started
+
+
+def test_tasks_may_train_as_one_stacked_model_on_gpus_unless_the_user_wants_one_on_each(run: Any) -> None:
+    run(Outcome("ok"), Outcome("ok"), gpus=True)
+    assert len(run.state["stacks"] - {None}) == 1
+    run(Outcome("ok"), Outcome("ok"), gpus=True, placement=Placement(jobs_per_gpu=1))
+    assert run.state["stacks"] == {None}
+    run(Outcome("ok"), Outcome("ok"))
+    assert run.state["stacks"] == {None}
 
 
 def test_tasks_are_asked_for_in_order_and_what_failed_is_returned(run: Any, output: Any) -> None:

@@ -27,6 +27,16 @@ def test_a_request_holds_what_a_worker_needs_to_find_the_same_jobs(small_jobs: J
     assert request.key == by_training(fan.jobs)[0].key != builder.request(valve, (1, 4)).key
 
 
+def test_a_request_says_which_tasks_train_as_one_stacked_model_where_that_is_wanted(small_jobs: Jobs) -> None:
+    fan, valve = by_training(small_jobs())
+    (wider, _) = by_training(small_jobs(hidden=16))
+    builder = RequestBuilder(publishes=False, stacks=True)
+    stacks = [builder.request(task, (0,)).stack for task in (fan, valve, wider)]
+    assert stacks[0] is not None
+    assert stacks[0] == stacks[1] != stacks[2]
+    assert RequestBuilder(publishes=False).request(fan, (0,)).stack is None
+
+
 def test_a_task_waits_for_features_that_are_not_stored(small_jobs: Jobs, output: Any) -> None:
     tasks = by_training(small_jobs())
     features = [RequestBuilder(publishes=False).request(task, (0,)).features for task in tasks]

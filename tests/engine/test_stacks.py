@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from asdbench import registry
 from asdbench.data.sets import catalog
@@ -259,6 +260,19 @@ def test_systems_that_turn_out_not_to_stack_train_one_by_one(
     assert all("one by one" in note for note in notes)
     run_alone(given, alone)
     assert_same(given, alone, store, within=1e-6)
+
+
+def test_jobs_that_do_not_fit_in_memory_together_are_left_to_whoever_can_ask_for_fewer(
+    workspace: Workspace, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(parts: Sequence[Part]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(stacks, "_train_together", full)
+    given = tasks(workspace, "baseline-mse", AUTOENCODER, SEEDS[:2])
+    with pytest.raises(torch.OutOfMemoryError):
+        stacked(given, store)
+    assert not any(store.is_trained(task.first) for task in given)
 
 
 def test_the_key_is_equal_where_architecture_and_settings_are(workspace: Workspace) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from asdbench.api.reports import names_of
 from asdbench.api.surroundings import Progress, console_of, results_of, workspace_of
@@ -29,10 +30,12 @@ class Cluster:
 
     Attributes
     ----------
-    workers : number of worker processes; by default one per GPU, or one per CPU without GPUs
+    workers : largest number of worker processes; by default one per GPU, or as many as share it, and one per
+        CPU without GPUs
     workers_per_type : number of worker processes that share the training of one machine type; by default 1,
         or more if there are more GPUs than trainings
-    gpus_per_worker : GPUs of each worker process; below 1, several processes share a GPU
+    jobs_per_gpu : number of trainings that share a GPU, as one stacked model where their architecture is the
+        same, else in processes of their own; ``"auto"`` chooses it from the GPU's memory and how busy it is
     address : address of the cluster; by default ``RAY_ADDRESS`` or ``"local"``, which starts one on this
         machine for the run
     checkpoint_epochs : number of epochs between checkpoints
@@ -48,7 +51,7 @@ class Cluster:
 
     workers: int | None = None
     workers_per_type: int | None = None
-    gpus_per_worker: float = 1.0
+    jobs_per_gpu: int | Literal["auto"] = "auto"
     address: str | None = None
     checkpoint_epochs: int = 5
     dashboard: bool = False
@@ -63,7 +66,7 @@ class Cluster:
             raise InputError(
                 f"--local runs in this process and --address {self.address} on a cluster; drop one of them"
             )
-        placement = Placement(self.workers, self.workers_per_type, self.gpus_per_worker)
+        placement = Placement(self.workers, self.workers_per_type, self.jobs_per_gpu)
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
         return ExecutionOptions(
             local, placement, address, self.checkpoint_epochs, self.dashboard, self.compile

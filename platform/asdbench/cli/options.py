@@ -21,7 +21,19 @@ def parse_integer(_: object, tokens: Sequence[Token]) -> int:
         raise CoercionError(msg=f"{tokens[0].value!r} is not a whole number", token=tokens[0]) from None
 
 
+def parse_jobs_per_gpu(_: object, tokens: Sequence[Token]) -> "int | Literal['auto']":
+    """Parse a whole number or ``auto``."""
+    if tokens[0].value == "auto":
+        return "auto"
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        msg = f"{tokens[0].value!r} is neither auto nor a whole number"
+        raise CoercionError(msg=msg, token=tokens[0]) from None
+
+
 Integer = Annotated[int, Parameter(converter=parse_integer, n_tokens=1)]
+JobsPerGpu = Annotated[int | Literal["auto"], Parameter(converter=parse_jobs_per_gpu, n_tokens=1)]
 Integers = Annotated[
     tuple[Integer, ...],
     Parameter(consume_multiple=True, negative=(), show_default=lambda values: " ".join(map(str, values))),
@@ -95,12 +107,14 @@ class ClusterOptions:
     Attributes
     ----------
     workers
-        Number of worker processes (default: one per GPU, or one per CPU without GPUs).
+        Largest number of worker processes (default: one per GPU, or as many as share it; one per CPU without
+        GPUs).
     workers_per_type
         Number of worker processes that share the training of one machine type (default: 1, or more if there
         are more GPUs than trainings).
-    gpus_per_worker
-        GPUs of each worker process; below 1, several processes share a GPU.
+    jobs_per_gpu
+        Number of trainings that share a GPU, as one stacked model where their architecture is the same, else
+        in processes of their own; auto chooses it from the GPU's memory and how busy it is.
     address
         Address of the Ray cluster, or 'local' to start one on this machine (default: RAY_ADDRESS, or local).
     checkpoint_epochs
@@ -116,7 +130,7 @@ class ClusterOptions:
 
     workers: Integer | None = None
     workers_per_type: Integer | None = None
-    gpus_per_worker: float = 1.0
+    jobs_per_gpu: JobsPerGpu = "auto"
     address: str | None = None
     checkpoint_epochs: Integer = 5
     dashboard: Flag = False
@@ -130,7 +144,7 @@ class ClusterOptions:
         return Cluster(
             self.workers,
             self.workers_per_type,
-            self.gpus_per_worker,
+            self.jobs_per_gpu,
             self.address,
             self.checkpoint_epochs,
             self.dashboard,

@@ -62,6 +62,12 @@ class Connection:
         return not self.is_local and autoscaling.may_grow()
 
     @property
+    def may_have_gpus(self) -> bool:
+        """Whether the cluster has a GPU, or nodes with one may join it, once connected."""
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return not self.is_local or resources.get("GPU", 0) > 0
+
+    @property
     def node_id(self) -> str:
         """Id of this process's node, once connected."""
         return str(ray.get_runtime_context().get_node_id())

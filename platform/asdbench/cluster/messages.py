@@ -8,7 +8,35 @@ from typing import Literal
 
 from asdbench.engine.events import Failure
 
-Kind = Literal["ok", "user", "infrastructure", "death", "claimed", "misplaced", "preempted", "released"]
+Kind = Literal[
+    "ok",
+    "user",
+    "infrastructure",
+    "death",
+    "claimed",
+    "misplaced",
+    "preempted",
+    "inseparable",
+    "released",
+]
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """What a process took of a GPU while it worked on jobs.
+
+    Attributes
+    ----------
+    total_bytes : memory of the GPU
+    peak_bytes : most of it that torch held for the jobs
+    busy : mean share of the time in which the GPU computed, for whatever process; ``None`` if unknown
+    jobs : how many jobs the process worked on at a time
+    """
+
+    total_bytes: int
+    peak_bytes: int
+    busy: float | None
+    jobs: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +73,7 @@ class TaskRequest:
     content : pickled list of the jobs, each with its keys in the job store
     features : what the task reads; it waits until these are built
     attempt : number of the attempt at it
+    stack : tasks with the same one can train as one stacked model; ``None`` if it cannot be stacked
     """
 
     key: str
@@ -55,6 +84,7 @@ class TaskRequest:
     content: bytes
     features: tuple[FeatureRequest, ...] = ()
     attempt: int = 0
+    stack: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,12 +98,15 @@ class Outcome:
         ``"infrastructure"``: the node, the disk, the network or the storage is, so another node tries;
         ``"death"``: its process died; ``"claimed"``: another run works on the same training;
         ``"misplaced"``: it ran without a GPU on a node that has one; ``"preempted"``: it stopped at a
-        checkpoint, to go on with more processes; ``"released"``: nobody waits for it any longer
+        checkpoint, to go on with more processes; ``"inseparable"``: it failed with others that were trained
+        together with it, any of which may be to blame, so it is tried alone; ``"released"``: nobody waits for
+        it any longer
     node, host : id and host name of the node, empty if unknown
     failures : what failed, for the user
     message : the reason in one line, for logs
     content : pickled result of a task that builds features: the list of copies that other nodes need
     is_memory : whether memory was used up, for which the task may be to blame as well as the node
+    gpu : what its process took of a GPU, if it had one
     """
 
     kind: Kind
@@ -83,3 +116,4 @@ class Outcome:
     message: str = ""
     content: bytes = b""
     is_memory: bool = False
+    gpu: GpuUse | None = None

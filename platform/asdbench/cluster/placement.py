@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from asdbench.cluster.sharing import JobsPerGpu
 from asdbench.errors import InputError
 
 Node: TypeAlias = Mapping[str, Any]  # as ``ray.nodes()`` lists it
@@ -15,15 +16,17 @@ class Placement:
 
     Attributes
     ----------
-    workers : largest number of processes at a time; ``None`` for one per GPU (per CPU without GPUs)
+    workers : largest number of processes at a time; ``None`` for one per GPU, or as many as share it (one per
+        CPU without GPUs)
     workers_per_type : processes that share the training of one machine type; ``None`` for one, or more where
         GPUs stand idle and a training has long to go
-    gpus_per_worker : GPUs per worker; below 1, workers share one. Ignored on a cluster without GPUs
+    jobs_per_gpu : jobs that share a GPU, stacked or in processes of their own; ``"auto"`` to decide by what
+        is measured. Ignored on a cluster without GPUs
     """
 
     workers: int | None = None
     workers_per_type: int | None = None
-    gpus_per_worker: float = 1.0
+    jobs_per_gpu: JobsPerGpu = "auto"
 
     def __post_init__(self) -> None:
         size = 1 if self.workers_per_type is None else self.workers_per_type
@@ -34,10 +37,14 @@ class Placement:
                 f"--workers {self.workers} is not a multiple of --workers-per-type {size}; "
                 f"every group of workers needs {size} of them"
             )
-        if not 0 < self.gpus_per_worker <= 1 or (self.gpus_per_worker < 1 and size > 1):
+        if self.jobs_per_gpu == "auto":
+            return
+        if isinstance(self.jobs_per_gpu, str) or self.jobs_per_gpu < 1:
+            raise InputError(f"--jobs-per-gpu {self.jobs_per_gpu} must be auto or a number from 1 on")
+        if self.jobs_per_gpu > 1 and size > 1:
             raise InputError(
-                f"--gpus-per-worker {self.gpus_per_worker:g} must be above 0 and at most 1, and "
-                f"exactly 1 with more than one worker per machine type"
+                f"--jobs-per-gpu {self.jobs_per_gpu} shares a GPU between trainings, and --workers-per-type "
+                f"{size} a training between GPUs; drop one of them"
             )
 
 
@@ -47,7 +54,7 @@ class WorkerShape:
 
     Attributes
     ----------
-    cpus, gpus : of each process; a share of one where processes share it
+    cpus, gpus : of each process; a share of one where processes share it, and no GPU on nodes without
     threads : of each process
     capacity : processes that fit the nodes, at most as many as were asked for
     """
@@ -74,8 +81,7 @@ class WorkerShape:
         """
         resources = _resources(nodes)
         cpus = sum(count for count, _ in resources)
-        per_gpu = int(1 / placement.gpus_per_worker + 1e-9)
-        on_gpus = sum(count * per_gpu for _, count in resources)
+        on_gpus = sum(count for _, count in resources)
         slots = on_gpus or cpus
         group = placement.workers_per_type or 1
         share = 1  # processes per CPU: those of a group that does not fit share, or it would never start
@@ -85,16 +91,27 @@ class WorkerShape:
         capacity = min(slots, placement.workers or slots) // group * group
         parallel = max(1, min(capacity or 1, (expected or capacity) * group))
         return cls(
-            cpus=_cpu_share(resources, per_gpu) if on_gpus else int(1000 / share) / 1000,
-            gpus=placement.gpus_per_worker if on_gpus else 0.0,
+            cpus=_cpu_share(resources) if on_gpus else int(1000 / share) / 1000,
+            gpus=1.0 if on_gpus else 0.0,
             threads=max(1, min(max((count for count, _ in resources), default=1), cpus // parallel)),
             capacity=capacity,
         )
 
+    def shared_by(self, processes: int) -> "WorkerShape":
+        """Return the shape of each of the processes that together take what one of this shape would.
 
-def _cpu_share(resources: Iterable[tuple[int, int]], per_gpu: int) -> float:
-    """Return the CPUs of a process on a GPU: below 1 where a node has fewer CPUs than GPU processes."""
-    shares = [cpus / (gpus * per_gpu) for cpus, gpus in resources if gpus and cpus]
+        >>> WorkerShape(cpus=1.0, gpus=1.0, threads=8, capacity=2).shared_by(2)
+        WorkerShape(cpus=0.5, gpus=0.5, threads=4, capacity=4)
+        """
+        if processes == 1:
+            return self
+        cpus, gpus = (int(1000 * amount / processes) / 1000 for amount in (self.cpus, self.gpus))
+        return WorkerShape(cpus, gpus, max(1, self.threads // processes), self.capacity * processes)
+
+
+def _cpu_share(resources: Iterable[tuple[int, int]]) -> float:
+    """Return the CPUs of a process on a GPU: below 1 where a node has fewer CPUs than GPUs."""
+    shares = [cpus / gpus for cpus, gpus in resources if gpus and cpus]
     return int(1000 * min([1.0, *shares])) / 1000
 
 

@@ -14,20 +14,20 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-import ray
-from ray.exceptions import RayError, RuntimeEnvSetupError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+from asdbench.cluster.attempts import Attempts, line_of
+from asdbench.cluster.cluster_nodes import ClusterNodes
+from asdbench.cluster.feature_builds import FeatureBuilds
 from asdbench.cluster.grouping import decide
-from asdbench.cluster.messages import FeatureRequest, Outcome, TaskRequest
-from asdbench.cluster.node_health import NodeHealth
-from asdbench.cluster.placement import Placement, WorkerShape
+from asdbench.cluster.launcher import Launcher
+from asdbench.cluster.messages import Outcome, TaskRequest
+from asdbench.cluster.placement import Placement
+from asdbench.cluster.room import Room
 from asdbench.cluster.task_queue import Entry, TaskQueue
-from asdbench.cluster.tasks import GroupRequest, WorkerContext, prepare_features, train_group, train_task
+from asdbench.cluster.tasks import WorkerContext
 from asdbench.engine.events import (
     Event,
     Failure,
@@ -62,7 +62,7 @@ class TrainingScheduler:
 
     def __init__(
         self,
-        launcher: "Launcher | WorkerContext",
+        launcher: Launcher | WorkerContext,
         placement: Placement,
         *,
         expected: int | None = None,
@@ -70,30 +70,25 @@ class TrainingScheduler:
     ) -> None:
         self._launcher = Launcher(launcher) if isinstance(launcher, WorkerContext) else launcher
         self._placement = placement
-        self._expected = expected
-        self._may_grow = may_grow
+        self._nodes = ClusterNodes(self._launcher.nodes, placement, expected=expected)
+        self._room = Room(placement, may_grow=may_grow)
         self._queue = TaskQueue(processes=placement.workers_per_type or 1)
-        self._health = NodeHealth()
         self._futures: dict[str, asyncio.Future[Outcome]] = {}
-        self._features: dict[str, asyncio.Future[Outcome]] = {}
-        self._building: dict[str, TaskStarted] = {}
         self._refused: dict[str, Outcome] = {}
         self._running: dict[str, Entry] = {}
         self._told: dict[str, Outcome] = {}  # by processes that ended themselves
-        self._attempts: dict[str, tuple[asyncio.Future[Outcome], set[str]]] = {}
+        self._attempts = Attempts()
+        self._features = FeatureBuilds(self._launcher, self._nodes, self._attempts, self._note_retry)
         self._background: set[asyncio.Future[Any]] = set()
         self._events: deque[Event] = deque()
         self._progress: dict[str, TaskReport] = {}
         self._retries: deque[dict[str, object]] = deque(maxlen=_RETRIES)
-        self._n_done = self._n_failed = self._in_flight = 0
+        self._n_done = self._n_failed = 0
         self._done_s = 0.0
-        self._driver_builds = asyncio.Semaphore(1)  # each has all threads of the driver's node
         self._forming: Entry | None = None  # the group that waits for its processes
         self._bare_since: float | None = None
         self._said_bare = 0.0
         self._watching: asyncio.Future[None] | None = None
-        self._nodes: dict[str, Mapping[str, Any]] = {}
-        self._look()
 
     # Called by drivers and trials
 
@@ -139,7 +134,7 @@ class TrainingScheduler:
             "done": self._n_done,
             "done_s": self._done_s,
             "failed": self._n_failed,
-            "features": sum(not future.done() for future in self._features.values()),
+            "features": self._features.n_under_way,
             "running": [
                 {
                     "label": entry.request.label,
@@ -160,7 +155,7 @@ class TrainingScheduler:
                     "quarantined_unix_s": record.quarantined_unix_s,
                     "reason": record.reason,
                 }
-                for record in self._health.records.values()
+                for record in self._nodes.health.records.values()
             ],
             "retries": list(self._retries),
         }
@@ -171,8 +166,7 @@ class TrainingScheduler:
         """Take a worker's event; return whether its task may go on."""
         entry = self._running.get(event.task) if isinstance(event, TaskStarted | TaskReport) else None
         if isinstance(event, TaskStarted):
-            if event.task in self._features:
-                self._building[event.task] = event
+            if self._features.note_start(event):
                 return True
             # a recalled attempt may still start later, while the one that replaced it is running
             return entry is not None and entry.attempt == event.attempt and self._note_start(entry, event)
@@ -191,13 +185,14 @@ class TrainingScheduler:
 
     def _is_to_regroup(self, entry: Entry) -> bool:
         """Return whether a training is to go on in more processes: it has long to go, and GPUs are idle."""
+        if entry.jobs_per_gpu > 1:
+            return False
         if entry.wanted_processes or not self._has_idle_gpus:
             return entry.wanted_processes > 1 == entry.processes
         remaining_s = entry.remaining_s()
         if remaining_s is None:
             return False
-        share = (self._shape.capacity - self._in_flight) // len(self._running)
-        decision = decide(remaining_s, share)
+        decision = decide(remaining_s, self._room.idle(self._nodes.shape) // len(self._running))
         if decision.size > 1:
             entry.wanted_processes = decision.size
             self._events.append(Note(decision.describe(entry.request.label)))
@@ -206,12 +201,12 @@ class TrainingScheduler:
     @property
     def _has_idle_gpus(self) -> bool:
         """Whether nothing waits, GPUs are idle, and the user leaves it to us how they are shared."""
-        is_ours = self._placement.workers_per_type is None and self._placement.gpus_per_worker == 1
+        is_ours = self._placement.workers_per_type is None and self._placement.jobs_per_gpu in ("auto", 1)
         return (
             is_ours
-            and self._shape.gpus == 1
+            and self._nodes.shape.gpus == 1
             and len(self._queue) == 0
-            and self._in_flight < self._shape.capacity
+            and self._room.idle(self._nodes.shape) > 0
         )
 
     def _note_start(self, entry: Entry, event: TaskStarted) -> bool:
@@ -220,13 +215,12 @@ class TrainingScheduler:
         entry.node, entry.host, entry.began_unix_s = event.node, event.host, time.time()
         if self._forming is entry:
             self._forming = None
-        self._health.note_seen(event.node, event.host)
+        self._nodes.health.note_seen(event.node, event.host)
         self._events.append(event)
         if event.node not in self._nodes:
             self._look()
         self._pump()
-        gpus = self._nodes.get(event.node, {}).get("Resources", {}).get("GPU", 0)
-        return not gpus or entry.uses_gpu
+        return entry.uses_gpu or not self._nodes.has_gpu(event.node)
 
     # Tasks
 
@@ -240,18 +234,14 @@ class TrainingScheduler:
         if is_new:
             self._futures[request.key] = asyncio.get_running_loop().create_future()
             self._events.append(TasksQueued(1))
-            if all(self._is_built(feature) for feature in request.features):
+            if self._features.are_built(request.features):
                 self._queue.push(entry)
             else:
-                self._spawn(self._push_when_built(entry), entry)
+                self._spawn(self._push_when_built(entry), [entry])
         return self._futures[request.key]
 
-    def _is_built(self, feature: FeatureRequest) -> bool:
-        future = self._features.get(feature.key)
-        return future is not None and future.done() and _is_ok(future)
-
     async def _push_when_built(self, entry: Entry) -> None:
-        outcomes = await asyncio.gather(*map(self._built, entry.request.features))
+        outcomes = await self._features.build(entry.request.features)
         failed = [outcome for outcome in outcomes if outcome.kind != "ok"]
         if failed:
             causes = (failure for outcome in failed for failure in outcome.failures)
@@ -261,120 +251,110 @@ class TrainingScheduler:
             self._push(entry)
         self._pump()
 
-    def _built(self, feature: FeatureRequest) -> "asyncio.Future[Outcome]":
-        future = self._features.get(feature.key)
-        if future is None or (future.done() and not _is_ok(future)):
-            future = self._features[feature.key] = asyncio.ensure_future(self._build(feature))
-        return future
-
-    async def _build(self, feature: FeatureRequest) -> Outcome:
-        on_driver, avoid = feature.on_driver, set[str]()
-        for attempt in range(1, _FAULTS + 1):
-            async with self._driver_builds if on_driver else contextlib.nullcontext():
-                excluded = set() if on_driver else self._excluded(avoid)
-                build = self._launcher.build(feature, self._shape, excluded, on_driver=on_driver)
-                outcome = self._placed(feature.key, await self._outcome(feature.key, build, excluded))
-            if outcome.kind in ("ok", "user"):
-                break
-            if outcome.kind == "misplaced":
-                on_driver = True
-                continue
-            if attempt < _FAULTS:
-                self._note_retry(feature.label, outcome)
-            if outcome.node:
-                avoid.add(outcome.node)
-            on_driver = on_driver or attempt >= _DEATHS
-        return outcome
-
-    def _placed(self, feature: str, outcome: Outcome) -> Outcome:
-        """Return the outcome of building features; one whose process died does not say where it ran."""
-        place = self._building.pop(feature, None)
-        if outcome.node or place is None:
-            return outcome
-        return replace(outcome, node=place.node, host=place.host)
-
     def _pump(self) -> None:
         """Submit tasks as long as there is room."""
-        if self._is_out_of_nodes():
+        if self._nodes.are_out():
             self._give_up_waiting()
         while self._forming is None and (entry := self._queue.peek()) is not None:
-            if self._in_flight and self._in_flight + entry.processes > self._limit:
+            shape, n_waiting = self._nodes.shape, self._queue.n_stackable(entry.stack)
+            n_stacked = self._room.stack_size(entry, n_waiting, shape)
+            sharers = self._room.sharers(entry, len(self._queue), shape) if n_stacked == 1 else 1
+            if not self._room.holds(entry, sharers, shape):
                 return
             self._queue.pop()
-            self._forming = entry if entry.processes > 1 else None
-            entry.start_attempt(uses_gpu=self._shape.gpus > 0)
+            self._start([entry, *self._queue.pop_beside(entry, n_stacked - 1)], sharers)
+
+    def _start(self, entries: Sequence[Entry], sharers: int) -> None:
+        """Submit an attempt at one task, or at several as one stack."""
+        first = entries[0]
+        self._forming = first if first.processes > 1 else None
+        for entry in entries:
+            entry.start_attempt(uses_gpu=self._nodes.shape.gpus > 0, stacked=len(entries), sharers=sharers)
             self._running[entry.request.key] = entry
-            self._in_flight += entry.processes
-            self._spawn(self._attempt(entry), entry)
+        self._room.enter(first)
+        self._spawn(self._attempt(entries), entries)
 
-    @property
-    def _limit(self) -> int:
-        """How many processes may be in flight: one more at least where waiting tasks bring nodes."""
-        capacity = self._shape.capacity
-        limit = 2 * capacity + 1 if self._may_grow else capacity
-        return min(limit, self._placement.workers or limit)
-
-    async def _attempt(self, entry: Entry) -> None:
+    async def _attempt(self, entries: Sequence[Entry]) -> None:
         try:
-            outcome = await self._tried(entry)
+            outcomes = await self._tried(entries)
         finally:  # a mistake in it must not keep its place from the others
-            del self._running[entry.request.key]
-            self._in_flight -= entry.processes
-            if self._forming is entry:
-                self._forming = None
-            self._queue.end_attempt(entry)
-            self._progress.pop(entry.request.key, None)
-        if outcome.kind == "ok" and entry.host:
-            self._done_s += time.time() - entry.began_unix_s
-        await self._settle(entry, outcome)
+            self._room.leave(entries[0])
+            for entry in entries:
+                self._leave(entry)
+        is_blamed = False
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            self._room.note_use(entry, outcome)
+            if outcome.kind == "ok" and entry.host:
+                self._done_s += time.time() - entry.began_unix_s
+            self._settle(entry, outcome, is_blamed=is_blamed)
+            is_blamed = is_blamed or outcome.kind in ("death", "infrastructure", "inseparable")
         self._pump()
 
-    async def _tried(self, entry: Entry) -> Outcome:
-        copies = [self._features[feature.key].result().content for feature in entry.request.features]
-        excluded = self._excluded(entry.avoid, processes=entry.processes)
-        train = self._launcher.train(entry, copies, self._shape, excluded)
-        outcome = await self._outcome(entry.request.key, train, excluded)
+    def _leave(self, entry: Entry) -> None:
+        """Note that an attempt at a task is over."""
+        del self._running[entry.request.key]
+        if self._forming is entry:
+            self._forming = None
+        self._queue.end_attempt(entry)
+        self._progress.pop(entry.request.key, None)
+
+    async def _tried(self, entries: Sequence[Entry]) -> list[Outcome]:
+        first = entries[0]
+        shape = self._nodes.shape.shared_by(first.sharers)
+        copies = self._features.copies([f for entry in entries for f in entry.request.features])
+        avoid = {node for entry in entries for node in entry.avoid}
+        excluded = self._nodes.excluded(avoid, processes=first.processes)
+        train: Awaitable[Outcome | list[Outcome]]
+        if len(entries) > 1:
+            train = self._launcher.train_stack(entries, copies, shape, excluded)
+        else:
+            train = self._launcher.train(first, copies, shape, excluded)
+        ended = await self._attempts.outcome(first.request.key, train, excluded)
+        outcomes = ended if isinstance(ended, list) else [ended] * len(entries)
+        return list(map(self._outcome_told, entries, outcomes))
+
+    def _outcome_told(self, entry: Entry, outcome: Outcome) -> Outcome:
+        """Return what a process that ended itself has told of a task, or else how Ray saw it end."""
         outcome = self._told.pop(entry.request.key, outcome)
         if not outcome.node and entry.processes == 1:  # of a group any node may be to blame
             return replace(outcome, node=entry.node, host=entry.host)
         return outcome
 
-    async def _outcome(self, key: str, submitted: Awaitable[Outcome], excluded: set[str]) -> Outcome:
-        """Return how an attempt ended; it was misplaced if the nodes that it may run on are gone."""
-        attempt = asyncio.ensure_future(_outcome(submitted))
-        self._attempts[key] = attempt, excluded
-        try:
-            return await attempt
-        except asyncio.CancelledError:
-            return Outcome("misplaced")
-        finally:
-            del self._attempts[key]
+    def _has_begun(self, key: str) -> bool:
+        """Return whether an attempt at a task, or at features, has said where it runs."""
+        entry = self._running.get(key)
+        return self._features.has_begun(key) if entry is None else bool(entry.host)
 
-    def _recall_stranded(self) -> None:
-        """Wait no longer for attempts that have not begun and whose nodes are gone: Ray would for ever."""
-        fit = self._fit()
-        for key, (attempt, excluded) in self._attempts.items():
-            entry = self._running.get(key)
-            has_begun = key in self._building if entry is None else bool(entry.host)
-            if excluded and not has_begun and fit and fit <= excluded:
-                attempt.cancel()
+    def _settle(self, entry: Entry, outcome: Outcome, *, is_blamed: bool) -> None:
+        """Finish a task, or let it wait for another attempt.
 
-    async def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        """Finish a task, or let it wait for another attempt."""
+        One that may be to blame for the end of others on its GPU is tried alone. What ended several is told
+        once and counts once against their node; ``is_blamed`` says that it was.
+        """
+        is_shared = entry.jobs_per_gpu > 1
         match outcome.kind:
             case "ok" | "user":
-                self._health.note_success(outcome.node, outcome.host)
+                self._nodes.health.note_success(outcome.node, outcome.host)
                 self._finish(entry, outcome)
+                return
+            case "infrastructure" if outcome.is_memory and is_shared:
+                self._share_less(entry)
+                return
+            case "inseparable":
+                entry.is_alone = True
+                self._try_again(entry, outcome, is_told=is_blamed)
                 return
             case "death":
                 entry.deaths += 1
+                entry.is_alone = entry.is_alone or is_shared
             case "infrastructure":
                 entry.faults += 1
+                entry.is_alone = entry.is_alone or (is_shared and entry.faults > 1)
             case "claimed":
                 if not entry.is_claimed:
                     entry.is_claimed = True
                     self._events.append(Note(f"{entry.request.label} waits: {outcome.message}"))
-                self._spawn(self._push_later(entry, _CLAIMED_S), entry)
+                self._spawn(self._push_later(entry, _CLAIMED_S), [entry])
                 return
             case "misplaced":
                 self._look()  # GPUs have joined
@@ -384,25 +364,34 @@ class TrainingScheduler:
                 entry.processes = max(1, entry.wanted_processes)
                 self._push(entry)
                 return
-        self._note_fault(entry, outcome)
+        self._note_fault(entry, outcome, is_blamed=is_blamed)
         if entry.wanted_processes > 1:  # what a group of our choice cannot do, one process can
             entry.processes = entry.wanted_processes = 1
-        if self._is_out_of_nodes():
+        if self._nodes.are_out():
             self._finish(entry, outcome)
         elif entry.deaths >= _DEATHS or entry.faults >= _FAULTS:
             if entry.deaths >= _DEATHS:
                 self._forgive(entry)
             self._finish(entry, _given_up(entry, outcome))
         else:
-            self._try_again(entry, outcome)
+            self._try_again(entry, outcome, is_told=is_blamed)
 
-    def _try_again(self, entry: Entry, outcome: Outcome) -> None:
+    def _share_less(self, entry: Entry) -> None:
+        """Try a task again with fewer on its GPU, whose memory was used up."""
+        note = self._room.share_less(entry)
+        if note is not None:
+            self._events.append(Note(note))
+        self._push(entry)
+
+    def _try_again(self, entry: Entry, outcome: Outcome, *, is_told: bool) -> None:
         """Let an entry wait for another attempt, after a pause if it has failed on all nodes."""
-        if entry.owners:
-            self._note_retry(entry.request.label, outcome)
-        if entry.avoid >= self._fit():
+        if entry.owners and not is_told:
+            more = f" with {entry.stacked - 1} more of its stack" if entry.stacked > 1 else ""
+            self._note_retry(f"{entry.request.label}{more}", outcome)
+        if entry.avoid >= self._nodes.fit():
             entry.avoid.clear()  # it was everywhere: begin again
-            self._spawn(self._push_later(entry, _PAUSE_S * (entry.faults + entry.deaths)), entry)
+            pause_s = _PAUSE_S * (entry.faults + entry.deaths)
+            self._spawn(self._push_later(entry, pause_s), [entry])
         else:
             self._push(entry)
 
@@ -418,19 +407,19 @@ class TrainingScheduler:
         else:
             self._finish(entry, Outcome("released"))
 
-    def _note_fault(self, entry: Entry, outcome: Outcome) -> None:
+    def _note_fault(self, entry: Entry, outcome: Outcome, *, is_blamed: bool) -> None:
         """Remember that a task failed by the fault of a node, and take the node out if that is too much."""
         if not outcome.node:
             return
         entry.avoid.add(outcome.node)
         entry.failed_on.add(outcome.node)
-        if outcome.is_memory:  # the task may be to blame: it needs more than there is
+        if is_blamed or outcome.is_memory:  # the task may be to blame: it needs more than there is
             return
         if self._is_itself_to_blame(entry):
             self._forgive(entry)
             return
-        others = self._fit() - {outcome.node}
-        out = self._health.strike(
+        others = self._nodes.fit() - {outcome.node}
+        out = self._nodes.health.strike(
             outcome.node,
             outcome.host,
             entry.request.key,
@@ -438,7 +427,7 @@ class TrainingScheduler:
             can_spare=bool(others) or (outcome.kind == "infrastructure" and not self._n_done),
         )
         if out:
-            if not self._fit():
+            if not self._nodes.fit():
                 self._look()  # where the last GPU is out, nodes of CPUs alone may be left
             self._events.append(
                 Note(
@@ -453,7 +442,7 @@ class TrainingScheduler:
 
     def _forgive(self, entry: Entry) -> None:
         """Blame no node for a task whose process dies wherever it is."""
-        for host in self._health.forgive(entry.request.key):
+        for host in self._nodes.health.forgive(entry.request.key):
             self._events.append(
                 Note(f"{host} gets tasks again, since {entry.request.label} failed elsewhere, too")
             )
@@ -465,13 +454,9 @@ class TrainingScheduler:
             {"label": label, "host": outcome.host, "reason": outcome.message, "unix_s": time.time()}
         )
 
-    def _is_out_of_nodes(self) -> bool:
-        """Return whether those nodes that are there are taken out; if none is there, others may join."""
-        return not self._health.quarantined.isdisjoint(self._nodes) and not self._fit()
-
     def _give_up_waiting(self) -> None:
         """Give up all tasks that wait: no node is fit for them."""
-        why = f"no node is left to run it: {self._health.why_out()}"
+        why = f"no node is left to run it: {self._nodes.health.why_out()}"
         for waiting in self._queue.drain():
             failure = Failure(waiting.request.label, why, bad_input=False)
             self._resolve(waiting, Outcome("infrastructure", failures=(failure,), message=why))
@@ -507,35 +492,12 @@ class TrainingScheduler:
             self._pump()
 
     def _look(self) -> None:
-        nodes = self._launcher.nodes()
-        self._nodes = {node["NodeID"]: node for node in nodes if node["Alive"]}
-        self._health.note_gone(self._nodes)
-        usable = [node for key, node in self._nodes.items() if key not in self._health.quarantined]
-        self._shape = WorkerShape.from_nodes(usable, self._placement, expected=self._expected)
-        self._recall_stranded()
-
-    def _fit(self) -> set[str]:
-        """Return the ids of the nodes that hold a worker process and are not taken out."""
-        return self._health.fit([key for key in self._nodes if self._room([key])])
-
-    def _room(self, nodes: Iterable[str]) -> int:
-        """Return how many worker processes some nodes hold: where GPUs are used, only nodes with one do."""
-        name, share = ("GPU", self._shape.gpus) if self._shape.gpus else ("CPU", self._shape.cpus)
-        return sum(int(self._nodes[key]["Resources"].get(name, 0) / share + 1e-9) for key in nodes)
-
-    def _excluded(self, avoid: set[str], *, processes: int = 1) -> set[str]:
-        """Return the nodes that a task must not run on: those taken out, and its own if the others hold it.
-
-        Where none is left, none is excluded: Ray would wait for ever, and whatever ends a task is noticed.
-        """
-        fit = self._fit()
-        if not fit:
-            return set()
-        return self._health.quarantined | (avoid if self._room(fit - avoid) >= processes else set())
+        self._nodes.look()
+        self._attempts.recall_stranded(self._nodes.fit(), self._has_begun)
 
     def _note_bare(self) -> None:
         """Say for what tasks wait while the cluster has nothing to run them on."""
-        if self._shape.capacity or not self._futures:
+        if self._nodes.shape.capacity or not self._futures:
             self._bare_since = None
             return
         now = time.monotonic()
@@ -549,24 +511,23 @@ class TrainingScheduler:
             what += f" now; {n_tasks} tasks have waited for one for {now - self._bare_since:.0f} s"
             self._events.append(Note(f"the cluster has no node with {what}"))
 
-    def _spawn(self, work: Coroutine[Any, Any, object], entry: Entry) -> None:
-        """Run ``work`` on an entry in the background; a mistake in it fails the entry, and is not lost."""
+    def _spawn(self, work: Coroutine[Any, Any, object], entries: Sequence[Entry]) -> None:
+        """Run ``work`` on entries in the background; a mistake in it fails them, and is not lost."""
         future = asyncio.ensure_future(work)
         self._background.add(future)
 
         def end(done: "asyncio.Future[object]") -> None:
             self._background.discard(done)
             error = None if done.cancelled() else done.exception()
-            if isinstance(error, Exception) and entry.request.key in self._futures:
-                failure = Failure.from_error(entry.request.label, error)
-                self._finish(entry, Outcome("infrastructure", failures=(failure,), message=_line(error)))
-                self._pump()
+            if not isinstance(error, Exception):
+                return
+            for entry in entries:
+                if entry.request.key in self._futures:
+                    failures = (Failure.from_error(entry.request.label, error),)
+                    self._finish(entry, Outcome("infrastructure", "", "", failures, line_of(error)))
+            self._pump()
 
         future.add_done_callback(end)
-
-
-def _is_ok(ended: "asyncio.Future[Outcome]") -> bool:
-    return ended.exception() is None and ended.result().kind == "ok"
 
 
 def _given_up(entry: Entry, outcome: Outcome) -> Outcome:
@@ -579,70 +540,3 @@ def _given_up(entry: Entry, outcome: Outcome) -> Outcome:
     )
     failures = (Failure(entry.request.label, message, bad_input=False),)
     return Outcome("death", outcome.node, outcome.host, failures, message)
-
-
-async def _outcome(attempt: Awaitable[Outcome]) -> Outcome:
-    """Return how an attempt ended; a task that Ray could not bring to an end died."""
-    try:
-        return await attempt
-    except RuntimeEnvSetupError as error:
-        return Outcome("infrastructure", message=_line(error))
-    except RayError as error:
-        return Outcome("death", message=_line(error))
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-class Launcher:
-    """Submits tasks to Ray; to be made in the scheduler's actor.
-
-    Parameters
-    ----------
-    context : of the run; its scheduler is replaced by this actor
-    """
-
-    def __init__(self, context: WorkerContext) -> None:
-        self._context = replace(context, scheduler=ray.get_runtime_context().current_actor)
-        self._on_driver = NodeAffinitySchedulingStrategy(context.driver, soft=False)
-
-    def nodes(self) -> list[Mapping[str, Any]]:
-        """Return the nodes of the cluster, dead ones included."""
-        return ray.nodes()  # type: ignore[no-any-return, no-untyped-call]
-
-    def train(
-        self, entry: Entry, copies: Sequence[bytes], shape: WorkerShape, excluded: set[str]
-    ) -> Awaitable[Outcome]:
-        """Submit a task to any node but the excluded ones: to one process, or to a group that shares it."""
-        context = replace(self._context, threads=shape.threads)
-        request = replace(entry.request, attempt=entry.attempt)
-        if entry.processes > 1:
-            is_elastic = entry.wanted_processes > 1
-            group = train_group.options(num_cpus=0, scheduling_strategy=self._on_driver)
-            return group.remote(
-                GroupRequest(request, entry.processes, shape, is_elastic, tuple(sorted(excluded))),
-                copies,
-                context,
-            )
-        single = train_task.options(num_cpus=shape.cpus, num_gpus=shape.gpus, **_elsewhere(excluded))
-        return single.remote(request, copies, context)
-
-    def build(
-        self, feature: FeatureRequest, shape: WorkerShape, excluded: set[str], *, on_driver: bool
-    ) -> Awaitable[Outcome]:
-        """Submit a task that builds features: to the driver's node, or to any but the excluded ones."""
-        if on_driver:
-            options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": self._on_driver}
-        else:
-            n_gpus = shape.gpus if feature.takes_gpu else 0
-            options = {"num_cpus": shape.cpus, "num_gpus": n_gpus, **_elsewhere(excluded)}
-        return prepare_features.options(**options).remote(feature, self._context)
-
-
-def _elsewhere(excluded: set[str]) -> dict[str, Any]:
-    """Return the options of a task that runs on no excluded node; Ray spreads it over the others."""
-    options: dict[str, Any] = {"scheduling_strategy": "SPREAD"}
-    if excluded:
-        options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(excluded))})"}
-    return options

@@ -67,10 +67,12 @@ class Session:
 
     @property
     def capacity(self) -> int:
-        """How many worker processes the cluster holds, or may hold soon where an autoscaler adds nodes."""
+        """How many tasks the cluster runs at a time, or may run soon where an autoscaler adds nodes."""
         shape = WorkerShape.from_nodes(ray.nodes(), self._placement, expected=self._expected)  # type: ignore[no-untyped-call]
         soon = (self._placement.workers or _GROWN) if self._may_grow else 0
-        return max(shape.capacity, soon)
+        sharing = self._placement.jobs_per_gpu
+        per_gpu = 1 if sharing == "auto" or not shape.gpus else sharing
+        return max(shape.capacity * per_gpu, soon)
 
     def submit(self, owner: str, requests: Sequence[TaskRequest]) -> "PendingTasks":
         """Ask for tasks; ``owner`` says for whom."""

@@ -6,9 +6,9 @@ Every operation takes constant or logarithmic time in the number of tasks. Nothi
 import heapq
 import itertools
 import time
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from asdbench.cluster.messages import TaskRequest
 
@@ -35,6 +35,9 @@ class Entry:
     step, steps : finished training steps, and all; 0 before the first report
     first_report : when the present attempt reported first, and which step
     is_waiting : whether it waits for its turn
+    stacked : how many tasks its process trains together in the present attempt
+    sharers : how many processes share its GPU in the present attempt
+    is_alone : whether its next attempt has a GPU to itself, since it may be to blame for how the last ended
     """
 
     request: TaskRequest
@@ -56,9 +59,28 @@ class Entry:
     began_unix_s: float = 0.0
     first_report: tuple[float, int] | None = None
     is_waiting: bool = False
+    stacked: int = 1
+    sharers: int = 1
+    is_alone: bool = False
 
-    def start_attempt(self, *, uses_gpu: bool) -> None:
+    @property
+    def stack(self) -> str | None:
+        """What tasks have in common that may train together with it, ``None`` if none may."""
+        return None if self.is_alone or self.processes > 1 else self.request.stack
+
+    @property
+    def kind(self) -> str:
+        """Name of tasks that take about as much of a GPU."""
+        return ", ".join(self.request.systems)
+
+    @property
+    def jobs_per_gpu(self) -> int:
+        """How many jobs share its GPU in the present attempt, itself included."""
+        return self.stacked * self.sharers
+
+    def start_attempt(self, *, uses_gpu: bool, stacked: int = 1, sharers: int = 1) -> None:
         """Forget where the last attempt ran; `step` stays, since a training resumes."""
+        self.stacked, self.sharers = stacked, sharers
         self.attempt += 1
         self.node = self.host = ""
         self.began_unix_s = 0.0
@@ -78,6 +100,9 @@ class Entry:
             return None
         began_s, first = self.first_report
         return (self.steps - self.step) * (time.monotonic() - began_s) / (self.step - first)
+
+
+_Heap: TypeAlias = list[tuple[tuple[float, ...], int, Entry]]
 
 
 class TaskQueue:
@@ -103,7 +128,9 @@ class TaskQueue:
         self._processes = processes
         self._entries: dict[str, Entry] = {}
         self._of_owner: dict[str, set[str]] = defaultdict(set)
-        self._heap: list[tuple[tuple[float, ...], int, Entry]] = []
+        self._heap: _Heap = []
+        self._stacks: dict[str, _Heap] = defaultdict(list)  # the same entries by what can be stacked
+        self._n_stackable: Counter[str] = Counter()
         self._order = itertools.count()
         self._training: set[str] = set()  # trainings that run
         self._blocked: dict[str, list[Entry]] = defaultdict(list)  # by the training that they wait for
@@ -132,35 +159,67 @@ class TaskQueue:
         if not entry.is_waiting:
             entry.is_waiting = True
             self._n_waiting += 1
+            if entry.stack is not None:
+                self._n_stackable[entry.stack] += 1
         self._place(entry)
 
     def _place(self, entry: Entry) -> None:
-        heapq.heappush(self._heap, (entry.priority, next(self._order), entry))
+        place = (entry.priority, next(self._order), entry)
+        heapq.heappush(self._heap, place)
+        if entry.stack is not None:
+            heapq.heappush(self._stacks[entry.stack], place)
 
     def peek(self) -> Entry | None:
         """Return the entry whose turn it is, ``None`` if there is none."""
-        while self._heap:
-            priority, _, entry = self._heap[0]
-            if entry.is_waiting and priority == entry.priority:
+        return self._first(self._heap)
+
+    def _first(self, heap: _Heap, stack: str | None = None) -> Entry | None:
+        while heap:
+            priority, _, entry = heap[0]
+            if entry.is_waiting and priority == entry.priority and stack in (None, entry.stack):
                 if entry.request.training not in self._training:
                     return entry
                 self._blocked[entry.request.training].append(entry)
-            heapq.heappop(self._heap)
+            heapq.heappop(heap)
         return None
+
+    def n_stackable(self, stack: str | None) -> int:
+        """Return how many entries wait that may train together with one of this ``stack``."""
+        return self._n_stackable[stack] if stack is not None else 0
+
+    def pop_beside(self, entry: Entry, at_most: int) -> list[Entry]:
+        """Take out waiting entries that may train together with one, in their order and of its rung.
+
+        The rung is the first number of the priority: tasks of a later one may never be needed.
+        """
+        taken: list[Entry] = []
+        if entry.stack is None:
+            return taken
+        heap = self._stacks[entry.stack]
+        while len(taken) < at_most and (beside := self._first(heap, entry.stack)) is not None:
+            if beside.priority[:1] != entry.priority[:1]:
+                break
+            heapq.heappop(heap)
+            self._take(beside)
+            taken.append(beside)
+        return taken
 
     def pop(self) -> Entry | None:
         """Take out the entry whose turn it is; its training counts as running until `finish` or `push`."""
         entry = self.peek()
         if entry is not None:
             heapq.heappop(self._heap)
-            self._stop_waiting(entry)
-            self._training.add(entry.request.training)
+            self._take(entry)
         return entry
+
+    def _take(self, entry: Entry) -> None:
+        self._stop_waiting(entry)
+        self._training.add(entry.request.training)
 
     def end_attempt(self, entry: Entry) -> None:
         """Note that an entry no longer runs: others of its training may."""
         self._training.discard(entry.request.training)
-        for blocked in self._blocked.pop(entry.request.training, ()):
+        for blocked in dict.fromkeys(self._blocked.pop(entry.request.training, ())):
             if blocked.is_waiting:
                 self._place(blocked)
 
@@ -198,10 +257,7 @@ class TaskQueue:
         if entry.is_waiting:
             entry.is_waiting = False
             self._n_waiting -= 1
-
-
-def labels(entries: Iterable[Entry], *, at_most: int = 3) -> str:
-    """Return the labels of some entries, for a message."""
-    listed = [entry.request.label for entry in entries]
-    more = f" and {len(listed) - at_most} more" if len(listed) > at_most else ""
-    return ", ".join(listed[:at_most]) + more
+            if entry.stack is not None:
+                self._n_stackable[entry.stack] -= 1
+                if not self._n_stackable[entry.stack]:  # what is left in the heap has left the queue
+                    del self._n_stackable[entry.stack], self._stacks[entry.stack]

@@ -8,7 +8,7 @@ import os
 import pickle
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,12 @@ from asdbench.errors import InfrastructureError
 from asdbench.io.workspace import Workspace, node_cache_dir
 
 if TYPE_CHECKING:
+    import torch
+
     from asdbench.cluster.placement import WorkerShape
     from asdbench.data.feature_store import FeatureSpec
     from asdbench.engine.job_store import JobStore
-    from asdbench.engine.jobs import TrainingTask
+    from asdbench.engine.jobs import ResolvedJob, TrainingTask
     from asdbench.engine.runtime import Runtime
 
 _REPORT_S = 0.5  # between reports on features that are built
@@ -137,11 +139,18 @@ def train_task(request: TaskRequest, copies: Sequence[bytes], context: WorkerCon
     context : of the run
     """
     outcome = _guarded(request.label, partial(_train, request, copies, context), context)
-    if outcome.kind == "infrastructure" and ray.get_gpu_ids():
-        # a process that met an error of CUDA cannot use it any longer: no other task must get this one
-        ray.get(context.scheduler.end.remote(request.key, outcome))
-        os._exit(1)
+    end_unusable_process({request.key: outcome}, context)
     return outcome
+
+
+def end_unusable_process(outcomes: Mapping[str, Outcome], context: WorkerContext) -> None:
+    """End this process if it may have met an error of CUDA, once it has told the outcomes of its tasks.
+
+    It could not use its GPU any longer, so that no other task must get it.
+    """
+    if ray.get_gpu_ids() and any(outcome.kind == "infrastructure" for outcome in outcomes.values()):
+        ray.get([context.scheduler.end.remote(key, outcome) for key, outcome in outcomes.items()])
+        os._exit(1)
 
 
 @ray.remote(max_retries=0)
@@ -172,15 +181,19 @@ def _guarded(
     label: str, work: Callable[[], Outcome], context: WorkerContext, *, ran_here: bool = True
 ) -> Outcome:
     """Return the outcome of ``work``, whatever it raises; what it returns says where if not on this node."""
-    here: dict[str, Any] = {"node": _node(), "host": socket.gethostname()}
     try:
         with forwarded_logs(context.scheduler.report.remote, label=label):
             outcome = work()
-            return replace(outcome, **here) if ran_here else outcome
+            return ended_here(outcome) if ran_here else outcome
     except Preempted:
-        return Outcome("preempted", **here)
+        return ended_here(Outcome("preempted"))
     except Exception as error:
-        return replace(outcome_of([(label, error)]), **here)
+        return ended_here(outcome_of([(label, error)]))
+
+
+def ended_here(outcome: Outcome) -> Outcome:
+    """Return the outcome of an attempt on this node."""
+    return replace(outcome, node=_node(), host=socket.gethostname())
 
 
 def outcome_of(errors: Sequence[tuple[str, Exception]]) -> Outcome:
@@ -207,22 +220,31 @@ def _train(request: TaskRequest, copies: Sequence[bytes], context: WorkerContext
     reporter = Reporter(request.key, request.label, context.scheduler, attempt=request.attempt)
     if not reporter.start():
         return Outcome("misplaced")
-    import torch
-
+    from asdbench.cluster.gpu_meter import GpuMeter
     from asdbench.engine.claims import claim
     from asdbench.engine.runtime import Runtime
 
-    torch.set_num_threads(context.threads)
-    device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
     runtime = Runtime(
-        device=device, report=reporter, after_checkpoint=reporter.stop_if_asked, compile=context.compile
+        device=task_device(context),
+        report=reporter,
+        after_checkpoint=reporter.stop_if_asked,
+        compile=context.compile,
     )
     store = job_store(context)
     task = prepared_task(request, copies, context, runtime)
     if store.is_done(task):
         return Outcome("ok")
-    with claim(store.root, request.training, run=context.run):
-        return run_prepared(task, runtime, store, context)
+    with claim(store.root, request.training, run=context.run), GpuMeter(runtime.device) as meter:
+        outcome = run_prepared(task, runtime, store, context)
+    return replace(outcome, gpu=meter.use)
+
+
+def task_device(context: WorkerContext) -> "torch.device":
+    """Return where a task of this process runs: on its GPU, or in the threads of a worker."""
+    import torch
+
+    torch.set_num_threads(context.threads)
+    return torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
 
 
 def job_store(context: WorkerContext) -> "JobStore":
@@ -240,7 +262,6 @@ def run_prepared(
     task: "TrainingTask", runtime: "Runtime", store: "JobStore", context: WorkerContext
 ) -> Outcome:
     """Run a task and see that its results are stored; every process of the runtime's group calls this."""
-    from asdbench.engine.jobs import job_label
     from asdbench.engine.run_task import run_isolated_task
 
     failed = run_isolated_task(
@@ -250,8 +271,17 @@ def run_prepared(
         checkpoint_epochs=context.checkpoint_epochs,
         workspaces=[context.workspace],
     )
+    return outcome_of_jobs(task, failed, store) if runtime.is_rank_zero else Outcome("ok")
+
+
+def outcome_of_jobs(
+    task: "TrainingTask", failed: Sequence[tuple["ResolvedJob", Exception]], store: "JobStore"
+) -> Outcome:
+    """Return the outcome of a task by the jobs that failed; see that what did not fail is stored."""
+    from asdbench.engine.jobs import job_label
+
     outcome = outcome_of([(job_label(resolved.job), error) for resolved, error in failed])
-    if outcome.kind == "ok" and runtime.is_rank_zero and not store.is_done(task):
+    if outcome.kind == "ok" and not store.is_done(task):
         raise InfrastructureError(
             f"the results are not in the storage {str(store.root)!r} although they were written there; see "
             f"that it is mounted on {socket.gethostname()!r}, then run the same command again"

@@ -71,7 +71,8 @@ class ClusterRun:
         self._run_id = monitor.run.run_id
         home = workspace.home.resolve()
         publishes = not connection.is_local or reads_over_network(home)
-        self._builder = RequestBuilder(publishes)
+        stacks = connection.may_have_gpus and placement.jobs_per_gpu != 1
+        self._builder = RequestBuilder(publishes, stacks)
         context = WorkerContext(
             run=self._run_id,
             scheduler=None,

@@ -68,7 +68,7 @@ class ExecutionOptions:
         if self.local and self.placement != Placement():
             raise InputError(
                 "--local runs in one process, without workers; drop --local, or drop --workers, "
-                "--workers-per-type and --gpus-per-worker"
+                "--workers-per-type and --jobs-per-gpu"
             )
 
     @property

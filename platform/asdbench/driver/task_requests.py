@@ -9,6 +9,7 @@ from asdbench.data import feature_store
 from asdbench.data.feature_store import FeatureSpec
 from asdbench.data.sets.catalog import DataSet
 from asdbench.engine.jobs import TrainingTask
+from asdbench.engine.stacks import stack_key
 
 
 @dataclass
@@ -18,9 +19,11 @@ class RequestBuilder:
     Attributes
     ----------
     publishes : whether other nodes may need copies of features, so that stored ones are published, too
+    stacks : whether to say which tasks can train as one stacked model, which takes some 10 ms a task
     """
 
     publishes: bool
+    stacks: bool = False
     _features: dict[FeatureSpec, FeatureRequest | None] = field(default_factory=dict)
 
     def request(self, task: TrainingTask, priority: Sequence[float]) -> TaskRequest:
@@ -35,6 +38,7 @@ class RequestBuilder:
             priority=tuple(priority),
             content=pickle.dumps(jobs),
             features=tuple(feature for feature in features if feature is not None),
+            stack=stack_key(task) if self.stacks else None,
         )
 
     def _feature(self, data: DataSet, spec: FeatureSpec) -> FeatureRequest | None:

@@ -8,7 +8,8 @@ cross-fitting, each without a fold, are in the stack too. Back ends are fitted a
 as in `asdbench.engine.run_task`.
 
 Where the systems turn out not to stack, because ``forward`` draws from torch's generator or has shapes that
-depend on data, or where they do not fit in memory together, the trainings take place one after another.
+depend on data, the trainings take place one after another. Where they do not fit in memory together, that is
+an error: whoever asked for so many can ask for fewer.
 """
 
 import logging
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from asdbench.engine.compiled_step import fast_products
 from asdbench.engine.distributed import total_loss
 from asdbench.engine.events import Note
+from asdbench.engine.failures import is_out_of_memory
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import ResolvedJob, TrainingTask, key_of
 from asdbench.engine.run_task import (
@@ -120,6 +122,11 @@ def run_stack(
     -------
     list
         For each task the jobs whose scoring failed, each with its error, or the error of its training.
+
+    Raises
+    ------
+    OutOfMemoryError
+        The tasks do not fit in memory together.
     """
     device, results = runtimes[0].device, dict[int, Result]()
     ready = dict[int, TaskTraining]()
@@ -178,6 +185,8 @@ def _train(parts: Sequence[Part]) -> list[Exception | None]:
         try:
             return _train_together(parts)
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             for work in dict.fromkeys(part.owner for part in parts):
                 work.runtime.report(Note(f"these jobs train one by one, not as one model: {reason}"))
