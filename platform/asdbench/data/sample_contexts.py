@@ -151,9 +151,13 @@ def _beyond(
     """Return contexts that reach beyond their clips, or are of clips that are repeated."""
     place = first[:, None] + np.arange(length)
     is_silent = (place < 0) | (place >= repeated[:, None])
-    if circular:
+    if circular and length <= repeated.min():  # it goes around once at most; a modulo takes longer
+        place -= (place >= repeated[:, None]) * repeated[:, None]
+    elif circular:
         place %= repeated[:, None]
-    contexts = samples.numpy()[start[:, None] + place % size[:, None]]
+    if (repeated > size).any() or not circular:
+        place %= size[:, None]
+    contexts = samples.numpy()[start[:, None] + place]
     if not circular:
         contexts[is_silent] = 0
     return torch.from_numpy(contexts)

@@ -41,7 +41,7 @@ FADES = ("linear", "quarter sine", "half sine", "logarithmic", "exponential")
 
 _FULL_SCALE = 32768.0
 _FADE_CELLS = 16_384
-_CHUNK_ROWS = 2  # of what a CPU computes at once, so that it fits into its cache
+_VOCODED = frozenset({"stretch", "pitch"})
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ def transformed(contexts: Tensor, group: Group, length: int) -> Tensor:
     if not contexts.is_cpu or torch.compiler.is_compiling():
         return _crops(contexts, group, length)
     crops = torch.empty(len(contexts), length)
-    for first in range(0, len(contexts), _CHUNK_ROWS):
-        chunk = slice(first, first + _CHUNK_ROWS)
+    rows = 1 if group.transform in _VOCODED else 4  # at once, which fit into a CPU's cache
+    for first in range(0, len(contexts), rows):
+        chunk = slice(first, first + rows)
         of_chunk = group.map(lambda values, chunk=chunk: values[chunk])  # type: ignore[misc]
         crops[chunk] = _crops(contexts[chunk], of_chunk, length)
     return crops

@@ -171,13 +171,13 @@ def _spectra(
     places = places + torch.arange(len(contexts), device=step.device)[:, None] * contexts.shape[1]
     spectra = _spectra_at(contexts, places)[..., :bins]
     before = _spectra_at(contexts, places[:, 1:] - HOP)[..., :bins]
-    turns = (spectra[:, :-1] * before.conj()).add_(1e-12)
+    turns = before.conj_physical_().mul_(spectra[:, :-1]).add_(1e-12)
     square = torch.view_as_real(turns).square()
     turns.mul_((square[..., 0] + square[..., 1]).rsqrt_())
     if weight is not None:  # the first turn is a factor of all
         turns[:, 0].mul_(weight)
         spectra[:, 0].mul_(weight)
-    spectra[:, 1:].mul_(turns.cumprod(1))
+    spectra[:, 1:].mul_(turns.cumprod_(1))
     return spectra
 
 
