@@ -3,7 +3,8 @@
 Two machine types of 1,000 training clips of 10 s (noise). A batch has 64 windows of 2.56 s, each
 transformed by one of the eight augmentations. Reported for ``time_stride`` 1 (report) and 4 (fast):
 
-- the share of a training step spent on loading, waveform augmentation and log-mel;
+- the share of a training step spent on raw batches, and on their preparation (augmentation, log-mel);
+- the bytes of a raw batch of 128 rows, and how long one thread takes to make it;
 - clips scored per second, including back ends, with the share of the network;
 - the largest resident memory of the training process, with and without mapped files.
 
@@ -40,6 +41,8 @@ def main():
             settings = {"batch_size": 64, "time_stride": stride}
             resolved = ResolvedJob.from_job(Job("multitask-mel", settings, data.name, "type0", 0), data)
             measure(resolved, stride)
+        job = Job("multitask-mel", {"batch_size": 128}, data.name, "type0", 0)
+        hand_over(ResolvedJob.from_job(job, data).clips)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak resident memory, including mapped files    {peak:8.2f} GB")
     print(f"private memory of the process at the end        {own_memory_gb():8.2f} GB")
@@ -50,21 +53,37 @@ def measure(resolved, stride):
     clips.batch(0)  # builds or maps the features
     system = resolved.build_trained(clips.facts).train()
     (stage,) = system.stages(clips.steps_per_epoch)
-    batch_s, step_s = [], []
+    raw_s, prepared_s, step_s = [], [], []
     for step in range(STEPS):
-        begun = time.perf_counter()
-        batch = clips.batch(step)
-        made = time.perf_counter()
+        times = [time.perf_counter()]
+        raw = clips.raw_batch(step)
+        times.append(time.perf_counter())
+        batch = clips.preparation(raw)
+        times.append(time.perf_counter())
         take_step(system, [system], TrainingStep(stage, batch, step, STEPS, step), Runtime())
-        batch_s.append(made - begun)
-        step_s.append(time.perf_counter() - made)
-    made, done = min(batch_s[1:]), min(step_s[1:])
+        times.append(time.perf_counter())
+        for spent, begun, done in zip((raw_s, prepared_s, step_s), times, times[1:], strict=False):
+            spent.append(done - begun)
+    read, prepared, done = (min(spent[1:]) for spent in (raw_s, prepared_s, step_s))
+    whole = read + prepared + done
     print(f"time_stride {stride}")
-    print(f"  loading, augmentation, log-mel of 64 windows  {1e3 * made:8.0f} ms")
-    rate = 64 / (made + done)
-    print(f"  forward, backward, optimizer                  {1e3 * done:8.0f} ms  {rate:.1f} windows/s")
-    print(f"  share of the step                             {100 * made / (made + done):8.1f} %")
+    print(f"  raw batch of 64 windows                       {1e3 * read:8.1f} ms")
+    print(f"  preparation: augmentation, log-mel            {1e3 * prepared:8.0f} ms")
+    print(f"  forward, backward, optimizer                  {1e3 * done:8.0f} ms  {64 / whole:.1f} windows/s")
+    print(f"  share of the step that is not the model       {100 * (1 - done / whole):8.1f} %")
     score(system.eval(), clips)
+
+
+def hand_over(clips):
+    threads, spent = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    for step in range(40):
+        begun = time.thread_time()
+        raw = clips.raw_batch(step)
+        spent.append(time.thread_time() - begun)
+    torch.set_num_threads(threads)
+    size = raw.nbytes / 1e6
+    print(f"raw batch of 128 rows, one thread, CPU          {1e3 * min(spent):8.1f} ms  {size:.1f} MB")
 
 
 def score(system, clips):
