@@ -33,6 +33,10 @@ MULTITASK = {
     **{"window_frames": 32, "n_mels": 32, "embedding": 8, "dropout": 0.2, "precision": "float32"},
 }
 ADACOS = {"steps": 4, "batch_size": 8, "window_frames": 16, "channels": 4, "embedding": 8, "clusters": 2}
+ADVERSARIAL = {  # Adam's steps, what it makes of rounding included, are proportional to the rates
+    **{"cvae_steps": 2, "adversarial_steps": 2, "batch_size": 8, "precision": "float32"},
+    **{"cvae_learning_rate": 1e-4, "discriminator_learning_rate": 2e-5, "generator_learning_rate": 1e-5},
+}
 SEEDS = [("fan", 0), ("fan", 1), ("fan", 2)]
 TYPES = [("fan", 0), ("fan", 1), ("valve", 0)]
 
@@ -138,6 +142,7 @@ def assert_same(given: Sequence[TrainingTask], one: JobStore, other: JobStore, w
         ("baseline-mse", AUTOENCODER, TYPES),
         ("multitask-mel", MULTITASK, TYPES),
         ("adacos", ADACOS, SEEDS),
+        ("adversarial", ADVERSARIAL, TYPES),
     ],
 )
 def test_stacked_jobs_have_the_results_of_jobs_alone(
