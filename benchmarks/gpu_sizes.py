@@ -17,7 +17,7 @@ class Sizes:
     batch : rows of a training batch
     warm, measured, profiled : training steps, one after another
     plain_warm, plain_steps : steps of the plain loop; workers start and the allocator grows in the first
-    stack_steps : numbers of steps of two short runs of the stack; their difference is the time of a step
+    stack_warm, stack_steps : steps of the stack that do not count, and steps of all its training
     report_steps : steps of the preset
     least_s : for which a call is repeated at least
     mel_clips : clips of 10 s in a call of log-mel
@@ -36,7 +36,8 @@ class Sizes:
     profiled: int = 40
     plain_warm: int = 10
     plain_steps: int = 60
-    stack_steps: tuple[int, int] = (30, 90)
+    stack_warm: int = 20
+    stack_steps: int = 100
     report_steps: int = 1500
     least_s: float = 3.0
     mel_clips: int = 128
@@ -49,7 +50,7 @@ QUICK = Sizes(
     clips=24,
     duration_s=3.0,
     test_clips=2,
-    seeds=2,
+    seeds=1,
     settings={"batch_size": 16, "precision": "bfloat16", **_SMALL},
     batch=16,
     warm=4,
@@ -57,7 +58,8 @@ QUICK = Sizes(
     profiled=2,
     plain_warm=1,
     plain_steps=2,
-    stack_steps=(2, 4),
+    stack_warm=1,
+    stack_steps=8,
     least_s=0.2,
     mel_clips=2,
     matrix=512,

@@ -16,6 +16,7 @@ from asdbench.engine.events import TrainingProgress
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
 from asdbench.engine.runtime import Runtime
+from asdbench.engine.stacks import run_stack
 from asdbench.engine.training import train
 from asdbench.io.storage import Storage
 from asdbench.system import System
@@ -27,15 +28,19 @@ class Meter:
 
     Attributes
     ----------
-    sizes, machine : what is measured, and where
+    machine : where it is measured
+    warm : steps that do not count
+    profile_from, profile_steps : step at which the profile begins, and its length; ``None``: no profile
     marks : steps done and the time, at reports after the warm-up and before the profile
     profiled : steps done at the first and at the last report of the profile
     points : reports during the profile; at each the host reads the losses
     trace : what the profile shows
     """
 
-    sizes: Sizes
     machine: Machine
+    warm: int
+    profile_from: int | None = None
+    profile_steps: int = 0
     marks: list[tuple[int, float]] = field(default_factory=list)
     profiled: list[int] = field(default_factory=list)
     points: int = 0
@@ -46,10 +51,10 @@ class Meter:
         """Take note of a report of progress."""
         if not isinstance(report, TrainingProgress):
             return
-        if report.step >= self.sizes.warm and self._profiler is None:
+        if report.step >= self.warm and self._profiler is None:
             self.machine.wait()
             self.marks.append((report.step, time.perf_counter()))
-        if report.step >= self.sizes.warm + self.sizes.measured:
+        if self.profile_from is not None and report.step >= self.profile_from:
             self._profile(report.step)
 
     def _profile(self, step: int) -> None:
@@ -59,7 +64,7 @@ class Meter:
             self.profiled = [step]
         elif self.trace is None:
             self.points += 1
-            if step >= self.profiled[0] + self.sizes.profiled:
+            if step >= self.profiled[0] + self.profile_steps:
                 self.machine.wait()
                 self._profiler.stop()
                 self.trace = trace_of(self._profiler)
@@ -89,7 +94,7 @@ def new_system(job: ResolvedJob, machine: Machine) -> System:
 def training(data: DataSet, sizes: Sizes, machine: Machine) -> Meter:
     """Train by the platform's loop; return what was measured."""
     job = resolved(data, sizes, steps=sizes.warm + sizes.measured + 4 * sizes.profiled)
-    meter = Meter(sizes, machine)
+    meter = Meter(machine, sizes.warm, sizes.warm + sizes.measured, sizes.profiled)
     train(new_system(job, machine), job.clips, Runtime(device=machine.device, report=meter), seed=0)
     return meter
 
@@ -104,24 +109,21 @@ def flops_of_window(data: DataSet, sizes: Sizes, machine: Machine) -> float:
     return counter.get_total_flops() / len(batch.windows)
 
 
-def stack_seconds(data: DataSet, sizes: Sizes, machine: Machine, *, steps: int) -> float:
-    """Train and score all machine types and seeds together; return the seconds."""
-    from asdbench.engine.stacks import run_stack
-
+def stack(data: DataSet, sizes: Sizes, machine: Machine) -> tuple[float, Meter]:
+    """Train and score all machine types and seeds together; return the seconds, and the first job's meter."""
     tasks = [
-        TrainingTask((resolved(data, sizes, steps=steps, machine_type=f"type{kind}", seed=seed),))
+        TrainingTask((resolved(data, sizes, steps=sizes.stack_steps, machine_type=f"type{kind}", seed=seed),))
         for kind in range(sizes.types)
         for seed in range(sizes.seeds)
     ]
-    runtimes = [Runtime(device=machine.device) for _ in tasks]
+    meter = Meter(machine, sizes.stack_warm)
+    runtimes = [Runtime(device=machine.device, report=meter)]
+    runtimes += [Runtime(device=machine.device) for _ in tasks[1:]]
     with tempfile.TemporaryDirectory() as folder:
-        store = JobStore(Storage.from_location(Path(folder)))
         began = time.perf_counter()
-        outcomes = run_stack(tasks, runtimes, store, checkpoint_epochs=5, workspaces=[])
+        _check(run_stack(tasks, runtimes, JobStore(Storage.from_location(Path(folder)))))
         machine.wait()
-        seconds = time.perf_counter() - began
-    _check(outcomes)
-    return seconds
+    return time.perf_counter() - began, meter
 
 
 def _check(outcomes: Sequence[object]) -> None:

@@ -29,7 +29,8 @@ def test_every_row_is_measured_in_miniature(tmp_path: Path, monkeypatch: pytest.
     assert list(rows) == list(gpu.ROWS)
     missing = {name: row["not measured"] for name, row in rows.items() if "not measured" in row}
     assert missing.pop("profile of the training") == "the profile shows no work of a GPU"
-    assert set(missing) <= {"all transforms, batch 128", "report preset, 7 types x 5 seeds"}
+    assert not missing
+    assert rows["report preset, 7 types x 5 seeds"]["over one job alone"] > 0
     assert rows["random numbers by row, equal on CPU and device"]["normal"] is True
     assert rows["multitask-mel training, batch 128, bfloat16"]["windows/s"] > 0
     assert [path.name for path in tmp_path.iterdir()] == ["gpu.json"]
