@@ -1,10 +1,11 @@
 """What a data-parallel training step sends, and how much of it while the backward pass computes.
 
 Two processes on this machine, one thread each, share the batches of a system over gloo. ``plain`` is the
-straightforward way, in the same run: torch's DDP with its defaults, which looks for unused parameters in each
-step and reduces all gradients in each update, and a batch norm of two sums forward and two backward.
-``asdbench`` is what the training loop does. torch.profiler records every collective of rank 0; its time is
-overlapped while this process computes something. Bytes are those of float32 values.
+straightforward way, in the same run and in turn: torch's DDP with its defaults, which looks for unused
+parameters in each step and reduces all gradients in each update, and a batch norm of two sums forward and two
+backward. ``asdbench`` is what the training loop does. torch.profiler records every collective of rank 0; its
+time is overlapped while this process computes something. Bytes are those of float32 values. Times are the
+fastest of three rounds'.
 
     python benchmarks/bench_parallel.py [--system adversarial] [--steps 6] [--json FILE]
 """
@@ -29,7 +30,7 @@ from asdbench.engine.runtime import Runtime
 from asdbench.engine.training_step import TrainingStep, take_step
 from asdbench.io.workspace import Workspace
 
-WINDOWS, WARM_UP, SIZE = 16, 2, 2
+WINDOWS, WARM_UP, SIZE, ROUNDS = 16, 2, 2, 3
 SETTINGS = {
     "multitask-mel": {"batch_size": WINDOWS, "precision": "float32", "time_stride": 8},
     "adversarial": {"batch_size": WINDOWS, "precision": "float32"},
@@ -120,7 +121,11 @@ def take_part(rank, data, system, steps, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=SIZE)
     runtime = Runtime(rank=rank, size=SIZE)
-    rows = {name: measured(name, data, system, steps, runtime) for name in ("plain", "asdbench")}
+    rows = {}
+    for _ in range(ROUNDS):  # in turn, since the machine may have other work
+        for name in ("plain", "asdbench"):
+            row = measured(name, data, system, steps, runtime)
+            rows[name] = min(row, rows.get(name, row), key=lambda each: each["step_ms"])
     if rank == 0:
         (Path(folder) / "rows.json").write_text(json.dumps(rows))
     dist.destroy_process_group()
