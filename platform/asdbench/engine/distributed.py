@@ -22,7 +22,7 @@ from asdbench.engine.runtime import Runtime
 from asdbench.nn.all_rows import AllRows
 from asdbench.system import Losses, Mean, Stage, System
 
-_BUCKETS = 8  # of gradients, so that most of them are on their way before the backward pass ends
+_BUCKETS = 4  # of gradients, so that most of them are on their way before the backward pass ends
 _LEAST_MB, _MOST_MB = 1.0, 25.0  # of a bucket: below, latency counts; the upper one is torch's default
 
 # DDP looks for tensors in what a module returns
