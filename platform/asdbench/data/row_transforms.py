@@ -62,10 +62,11 @@ def transform_inputs(
     of_slot = taken.clamp(max=len(machine) - 1).numpy()
     contexts = {
         group.transform: stored.waveforms.contexts(
-            machine[group.sources], clip_id[group.sources], group.first.numpy(), group.samples, circular=True
+            machine[sources], clip_id[sources], group.first.numpy(), group.samples, circular=True
         )
         for group in groups
         if group.transform in ON_WAVEFORM
+        for sources in [group.sources.numpy()]  # numpy takes a tensor with one element for a number
     }
     windows = stored.windows(machine[of_slot], clip_id[of_slot], rows.starts[of_slot], length)
     return TransformInputs(**windows, rows=taken, groups=groups, contexts=contexts)
