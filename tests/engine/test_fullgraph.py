@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from asdbench import registry
+from asdbench.data.raw_batch import RawBatch
 from asdbench.data.sets import catalog
 from asdbench.engine import training
 from asdbench.engine.jobs import Job, ResolvedJob
@@ -73,3 +74,25 @@ def test_each_update_compiles_into_one_graph(name: str, workspace: Workspace) ->
         for update in range(len(of_stage.updates)):
             expected, found = (gradients(job, stage, update, losses) for losses in (mean_losses, compiled))
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_transforms_and_spectrograms_are_in_the_graph(name: str, workspace: Workspace) -> None:
+    """From raw batch to losses; spectrograms are rounded to float16, which a rounding may flip."""
+    job = resolved(name, workspace)
+    if not job.plan.augmentations:
+        pytest.skip("the system transforms no rows")
+    system, stages = built(job)
+    update, prepare, raw = stages[0].updates[0].name, job.clips.preparation, job.clips.raw_batch(0)
+    progress = torch.zeros(())
+
+    def losses(raw: RawBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return mean_losses(system, system, prepare(raw), update, progress, Runtime())
+
+    training.seed_torch(0, 0)
+    _, expected = losses(raw)
+    torch.compiler.reset()
+    training.seed_torch(0, 0)
+    total, found = torch.compile(losses, fullgraph=True, dynamic=False, backend="aot_eager")(raw)
+    total.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
