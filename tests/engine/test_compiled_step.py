@@ -2,8 +2,11 @@
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ import torch
 from asdbench.data.sets import catalog
 from asdbench.engine import compiled_step, training
 from asdbench.engine.compiled_step import fast_products
+from asdbench.engine.guard import run_isolated
 from asdbench.engine.jobs import Job, ResolvedJob
+from asdbench.engine.landlock import has_landlock
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.training import TrainingOutcome
 from asdbench.io.workspace import Workspace
@@ -144,10 +149,32 @@ def products() -> tuple[str, bool]:
     return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.skipif(not has_landlock(), reason="the kernel cannot restrict reading")
+def test_a_task_whose_temporary_folder_holds_the_data_home_is_not_compiled(
+    job: ResolvedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = Workspace.from_home(tmp_path / "home")
+    (workspace.home / "truth").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    outcome, _ = run_isolated(lambda: trained(job, Runtime(compile="always")), [workspace])
+    assert not outcome.is_compiled
+    (record,) = caplog.records
+    assert f"temporary folder {tmp_path}, which holds the data home" in record.getMessage()
+    assert not any(path.name.startswith("asdbench-") for path in tmp_path.iterdir())
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="code for a CPU is compiled with g++")
-def test_generated_code_computes_the_same(job: ResolvedJob) -> None:
+def test_an_isolated_task_generates_code_that_computes_the_same(
+    job: ResolvedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
     short = replace(job.job, settings=job.job.settings | {"epochs": 1})
     one = ResolvedJob.from_job(short, job.data)
-    (expected, _), (found, _) = (trained(one, Runtime(compile=each)) for each in ("never", "always"))
+    (expected, _), (found, _) = (
+        run_isolated(partial(trained, one, Runtime(compile=each)), [job.data.workspace])
+        for each in ("never", "always")
+    )
     assert found.is_compiled
     assert found.curve[0].losses == pytest.approx(expected.curve[0].losses, rel=1e-3)

@@ -5,8 +5,10 @@ CUDA graphs launch them all at once. A step that cannot be compiled as one graph
 """
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -42,6 +44,13 @@ class StepCompiler:
         self._rows: dict[tuple[str, str], int] = {}  # of the batches for which an update is compiled
 
     def __enter__(self) -> Self:
+        if self.is_on and not _reads_what_it_makes():
+            self.is_on = False
+            logger.warning(
+                "training is not compiled: a compiler cannot read what it makes in the temporary folder %s, "
+                "which holds the data home; set TMPDIR or ASDBENCH_HOME to another folder",
+                tempfile.gettempdir(),
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,6 +93,17 @@ class StepCompiler:
         for buffer, value in buffers:
             buffer.detach().copy_(value)
         return differentiate(system, model, update, step, runtime)
+
+
+def _reads_what_it_makes() -> bool:
+    """Whether this thread can list a new temporary folder; see :mod:`asdbench.engine.landlock`."""
+    folder = Path(tempfile.mkdtemp(prefix="asdbench-"))
+    try:
+        return list(folder.iterdir()) == []
+    except PermissionError:
+        return False
+    finally:
+        folder.rmdir()
 
 
 def _reason(error: Exception) -> str:
