@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+import torch
 
 from asdbench import registry
 from asdbench.data.sets import catalog
@@ -136,7 +137,7 @@ def minimized(resolved: ResolvedJob) -> dict[str, set[str]]:
         stage.name: {
             part
             for update in stage.updates
-            for part in system(data.with_plan(stage.plan).batch(0), update.name, 0.0).parts
+            for part in system(data.with_plan(stage.plan).batch(0), update.name, torch.zeros(())).parts
         }
         for stage in system.stages(data.steps_per_epoch)
     }
