@@ -63,6 +63,8 @@ def constant(text: str) -> str:
     [
         ("nn/all_rows.py", {"training"}),
         ("engine/training.py", {"training"}),
+        ("engine/stacked_model.py", {"training"}),
+        ("random_by_row.py", {"training", "scoring"}),
         ("features/mel.py", {"training", "scoring"}),
         ("data/loader.py", {"training", "scoring"}),
         ("data/audio.py", {"training", "scoring"}),

@@ -25,6 +25,7 @@ _ROOMS = (
     "asdbench.features",
     "asdbench.metrics",
     "asdbench.nn",
+    "asdbench.random_by_row",
     "asdbench.spec",
     "asdbench.system",
 )
@@ -52,9 +53,12 @@ _WITHOUT = (
 
 @cache
 def training_code() -> str:
-    """Return a hash of what a training executes of the platform: the loop, the loader and the features."""
+    """Return a hash of what a training executes of the platform: the loop, the loader and the features.
+
+    A training alone and one in a stack have the same key, so that the code of both counts.
+    """
     scoring = ("asdbench.engine.scoring", "asdbench.engine.fitted_fusion")
-    return hash_of("asdbench.engine.run_task", _ROOMS, without=(*_WITHOUT, *scoring))
+    return hash_of("asdbench.engine.stacks", _ROOMS, without=(*_WITHOUT, *scoring))
 
 
 @cache
