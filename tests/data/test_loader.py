@@ -536,6 +536,11 @@ def test_the_processes_share_augmented_rows_too(data: DataSet) -> None:
         assert torch.equal(part.augmentation, whole.augmentation[rank::3])  # type: ignore[index,arg-type]
 
 
+def test_a_process_may_have_no_row(data: DataSet) -> None:
+    found = job(data, plan=BatchPlan(2, draw="window-per-clip", augmentations=TRANSFORMS))
+    assert len(found.batch(0, rank=2, size=3).windows) == 0
+
+
 def test_an_unknown_augmentation_is_refused(data: DataSet) -> None:
     with pytest.raises(InputError, match="no augmentation 'nois'; did you mean 'noise'"):
         job(data, plan=replace(CLIPS, augmentations=("nois",)))

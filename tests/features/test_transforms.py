@@ -179,6 +179,16 @@ def test_processes_with_half_of_the_rows_need_half_of_the_slots() -> None:
 # What is drawn
 
 
+def test_a_process_has_at_most_as_many_slots_as_rows() -> None:
+    assert slots(["pitch"], 64, processes=4) == {"pitch": 16}
+
+
+def test_a_process_without_a_row_has_no_groups() -> None:
+    none = torch.zeros(0, dtype=torch.long)
+    room = slots(["noise", "pitch"], 2, processes=3)
+    assert draw(["noise", "pitch"], *[none] * 4, room, length=LENGTH, window=WINDOW) == ()
+
+
 def test_a_row_of_a_batch_that_is_shared_is_the_same() -> None:
     rows, names = 48, TRANSFORMS
     clips, starts = [noise(CLIP, seed) for seed in range(rows)], [100 * row - 512 for row in range(rows)]

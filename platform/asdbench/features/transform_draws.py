@@ -110,7 +110,8 @@ def slots(names: Sequence[str], rows: int, processes: int = 1) -> dict[str, int]
     kind = (table * processes + of_process) * len(names) + place
     counts = kind.bincount(minlength=(int(table[-1]) + 1) * processes * len(names))
     most = int(counts.view(int(table[-1]) + 1, -1).amax(dim=1).sum()) + (processes > 1)  # one for the intact
-    return {name: most * names.count(name) for name in dict.fromkeys(names)}
+    own = -(-rows // processes)
+    return {name: min(most * names.count(name), own) for name in dict.fromkeys(names)}
 
 
 def _latin_square(kinds: int, rows: int) -> tuple[Tensor, Tensor]:
@@ -143,6 +144,8 @@ def draw(
     length : samples of a crop
     window : frames and mel bands of a window
     """
+    if not len(keys):  # of more processes than rows, some have none
+        return ()
     random = random_by_row.integers(keys, 3, high=2**31, draw="transform")
     groups = []
     for transform in TRANSFORMS:
