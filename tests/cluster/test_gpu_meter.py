@@ -11,6 +11,8 @@ import torch
 from asdbench.cluster import gpu_meter
 from asdbench.cluster.gpu_meter import GpuMeter, busy_share, from_nvidia_smi
 from asdbench.cluster.messages import GpuUse
+from asdbench.engine.events import Report, TrainingProgress
+from asdbench.engine.runtime import Runtime
 
 CUDA = torch.device("cuda", 0)
 
@@ -75,6 +77,21 @@ def test_the_peak_and_the_mean_busy_share_are_measured(
         meter._thread.join(10)
     assert meter.use == GpuUse(100, 60, pytest.approx(0.3), 3)
     assert emptied == ["empty", "reset", "empty"]
+
+
+def test_the_memory_that_counts_is_that_of_training(
+    emptied: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring takes half of what is free: after it, no other job would seem to fit on the GPU."""
+    reserved, reports = iter([8, 10, 90]), list[Report]()
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: next(reserved))
+    monkeypatch.setattr(gpu_meter, "busy_share", lambda device: None)
+    with GpuMeter(CUDA, 3) as meter:
+        runtime = meter.watched(Runtime(report=reports.append))
+        for step in (1, 2):
+            runtime.report(TrainingProgress(step, 2, step, {}))
+    assert meter.use == GpuUse(100, 10, None, 3)
+    assert [type(each) for each in reports] == [TrainingProgress, TrainingProgress]
 
 
 def test_a_fault_of_cuda_is_not_hidden_by_the_meter(

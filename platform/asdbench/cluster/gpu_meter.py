@@ -3,18 +3,23 @@
 import contextlib
 import subprocess
 import threading
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 import torch
 
 from asdbench.cluster.messages import GpuUse
+from asdbench.engine.events import Report, TrainingProgress
+from asdbench.engine.runtime import Runtime
 
 _EVERY_S = 2.0
 
 
 class GpuMeter:
     """Measures while its context is open; what torch has cached on the GPU is given back before and after.
+
+    Scoring takes as much memory as there is. What counts is what trainings take, where there are any.
 
     Parameters
     ----------
@@ -37,6 +42,7 @@ class GpuMeter:
         self.use: GpuUse | None = None
         self._device = device
         self._jobs = jobs
+        self._training_peak = 0
         self._over = threading.Event()
         self._seen: list[float] = []
         self._thread = threading.Thread(target=self._watch, name="GPU meter", daemon=True)
@@ -62,6 +68,16 @@ class GpuMeter:
             self.use = self._measured()
             torch.cuda.empty_cache()  # for other processes; this one may idle for long
 
+    def watched(self, runtime: Runtime) -> Runtime:
+        """Return a runtime whose reports of training steps tell what trainings take."""
+
+        def report(event: Report) -> None:
+            if self._device.type == "cuda" and isinstance(event, TrainingProgress):
+                self._training_peak = max(self._training_peak, torch.cuda.max_memory_reserved(self._device))
+            runtime.report(event)
+
+        return replace(runtime, report=report)
+
     def _watch(self) -> None:
         while not self._over.wait(_EVERY_S):
             busy = busy_share(self._device)
@@ -72,7 +88,7 @@ class GpuMeter:
     def _measured(self) -> GpuUse:
         total = torch.cuda.get_device_properties(self._device).total_memory
         # what it reserved, not what it allocated: other processes get none of it
-        peak = torch.cuda.max_memory_reserved(self._device)
+        peak = self._training_peak or torch.cuda.max_memory_reserved(self._device)
         return GpuUse(total, peak, mean_of(self._seen), self._jobs)
 
 

@@ -102,7 +102,8 @@ def _train(members: Sequence[_Member], context: WorkerContext) -> Mapping[str, O
     from asdbench.cluster.gpu_meter import GpuMeter
 
     with GpuMeter(members[0].runtime.device, len(members)) as meter:
-        outcomes = _outcomes(members, job_store(context), context)
+        watched = [replace(member, runtime=meter.watched(member.runtime)) for member in members]
+        outcomes = _outcomes(watched, job_store(context), context)
     return {
         member.request.key: replace(outcome, gpu=meter.use)
         for member, outcome in zip(members, outcomes, strict=True)

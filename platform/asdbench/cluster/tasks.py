@@ -235,7 +235,7 @@ def _train(request: TaskRequest, copies: Sequence[bytes], context: WorkerContext
     if store.is_done(task):
         return Outcome("ok")
     with claim(store.root, request.training, run=context.run), GpuMeter(runtime.device) as meter:
-        outcome = run_prepared(task, runtime, store, context)
+        outcome = run_prepared(task, meter.watched(runtime), store, context)
     return replace(outcome, gpu=meter.use)
 
 
