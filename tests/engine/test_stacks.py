@@ -19,8 +19,8 @@ from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.stacks import Result, run_stack, stack_key
-from asdbench.engine.task_training import Part
-from asdbench.engine.training import JobTraining
+from asdbench.engine.task_training import Part, TaskTraining
+from asdbench.engine.training import JobTraining, Saving
 from asdbench.errors import InputError
 from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
@@ -173,8 +173,8 @@ def test_a_job_that_diverges_fails_alone(
 ) -> None:
     begin = Part.begin
 
-    def spoiled(part: Part) -> JobTraining:
-        begun = begin(part)
+    def spoiled(part: Part, trainings: int) -> JobTraining:
+        begun = begin(part, trainings)
         if part.owner.task.first.seed == 1:
             next(begun.system.parameters()).data.fill_(float("nan"))
         return begun
@@ -208,6 +208,44 @@ def test_jobs_at_different_steps_and_finished_ones_resume_together(
     progress = [report.step for report in reports if isinstance(report, TrainingProgress)]
     assert len(progress) == 3 + 4  # epochs of the second and of the third job
     assert_same(given, alone, store)
+
+
+def test_what_optimizers_remember_lies_in_memory_as_the_parameters_do(
+    workspace: Workspace, store: JobStore
+) -> None:
+    """Fused optimizers compute in the order of memory; the classifier's differs in a stack and alone."""
+    parts = [
+        TaskTraining(task, Runtime(), store, checkpoint_epochs=1).left()[0]
+        for task in tasks(workspace, "adversarial", ADVERSARIAL, SEEDS[:2])
+    ]
+    begun = [part.begin() for part in parts]
+    for each in begun:
+        for update in each.stages[1].updates:
+            for parameter in update.optimizer.param_groups[0]["params"]:
+                parameter.grad = torch.ones_like(parameter)
+            update.optimizer.step()
+    strides = parameter_strides(begun[0])
+    stack = stacks._Stack(begun)
+    stack._restack((0, 1))
+    assert parameter_strides(begun[0]) != strides
+    assert state_strides(begun[0]) == parameter_strides(begun[0])
+    alone = JobTraining(
+        *(parts[0].owner.initial(), parts[0].clips, Runtime()),
+        seed=0,
+        saving=Saving(None, 1),
+        resume=begun[0]._checkpoint(),
+    )
+    assert state_strides(alone) == parameter_strides(alone) == strides
+
+
+def parameter_strides(training: JobTraining) -> list[tuple[int, ...]]:
+    updates = training.stages[1].updates
+    return [p.stride() for update in updates for p in update.optimizer.param_groups[0]["params"]]
+
+
+def state_strides(training: JobTraining) -> list[tuple[int, ...]]:
+    optimizers = [update.optimizer for update in training.stages[1].updates]
+    return [of["exp_avg"].stride() for optimizer in optimizers for of in optimizer.state.values()]
 
 
 def test_a_checkpoint_holds_its_own_job_only(

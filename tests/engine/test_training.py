@@ -22,9 +22,11 @@ from asdbench.engine.evaluation import anomaly_scores
 from asdbench.engine.events import Report, TrainingProgress
 from asdbench.engine.job_store import JobStore
 from asdbench.engine.jobs import Job, ResolvedJob, TrainingTask, by_training
+from asdbench.engine.loss_sums import LossSums
 from asdbench.engine.run_task import run_task
 from asdbench.engine.runtime import Runtime
 from asdbench.engine.task_records import TrainingRecord
+from asdbench.engine.training import Saving
 from asdbench.engine.training_step import fast_bfloat16
 from asdbench.errors import InputError
 from asdbench.io.storage import Storage
@@ -533,3 +535,44 @@ def test_multiply_accumulates_of_attention_are_counted(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(system, "components", attending)
     assert macs_per_clip(system, resolved.clips, device=torch.device("cpu")) == 2 * (2 * 10 * 10 * 4)
+
+
+@pytest.mark.parametrize(("trainings", "saved"), [(1, [1, 3, 5]), (4, [1, 6])])
+def test_trainings_that_are_saved_in_turn_share_the_time_for_it(
+    trainings: int, saved: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch takes 10 s and a checkpoint 0.6 s: a training alone may be saved every 12 s."""
+    now, epochs = [0.0], list[int]()
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+
+    def save(_: object) -> None:
+        now[0] += 0.6
+
+    saving = Saving(save, 1, trainings=trainings)
+    for epoch in range(1, 7):
+        now[0] += 10
+
+        def state(epoch: int = epoch) -> Any:
+            return epochs.append(epoch)
+
+        saving.save_if_due(epoch, state)
+    assert epochs == saved
+
+
+def test_losses_have_the_same_names_in_every_step() -> None:
+    sums = LossSums()
+    sums.add({"a": torch.tensor(1.0), "b": torch.tensor(2.0)})
+    sums.add({"b": torch.tensor(4.0), "a": torch.tensor(3.0)})
+    assert sums.read()[1] == {"a": 2.0, "b": 3.0}
+    sums.add({"a": torch.tensor(1.0)})
+    with pytest.raises(InputError, match="'c' in some steps"):
+        sums.add({"c": torch.tensor(1.0), "a": torch.tensor(1.0)})
+
+
+def test_a_share_of_a_few_windows_may_keep_none_for_validation() -> None:
+    job = Job("baseline-mse", QUICK | {"epochs": 1}, "tiny", "fan", 0)
+    resolved = ResolvedJob.from_workspace(job, Workspace.from_environment())
+    plan = BatchPlan(64, draw="every-window", validation_share=1e-6)
+    clips = JobData(resolved.data, "fan", input_spec=resolved.clips.input_spec, plan=plan, seed=0)
+    outcome = training.train(resolved.build_trained(clips.facts), clips, Runtime(), seed=0)
+    assert outcome.validation == {}

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from asdbench.errors import InputError
+
 
 class LossSums:
     """The sums of what steps return, by name; adding never waits for the device.
@@ -24,14 +26,22 @@ class LossSums:
         self._count = 0
 
     def add(self, means: Mapping[str, Tensor]) -> None:
-        """Add the means of a step, each Float[Tensor, ""]; all steps have the same names."""
-        values = torch.stack(list(means.values()))
-        if not self._count:
-            self._names, self._first, self._sums = (
-                tuple(means),
-                values,
-                torch.zeros_like(values, dtype=torch.double),
+        """Add the means of a step, each Float[Tensor, ""].
+
+        Raises
+        ------
+        InputError : an earlier step has had other names
+        """
+        names = self._names if self._count else tuple(means)
+        if other := means.keys() ^ set(names):
+            raise InputError(
+                f"forward returns {min(other)!r} in some steps of a stage and not in others; return the same "
+                f"losses and monitors in every step"
             )
+        values = torch.stack([means[name] for name in names])
+        if not self._count:
+            self._names, self._first = names, values
+            self._sums = torch.zeros_like(values, dtype=torch.double)
         self._sums += values
         self._count += 1
 

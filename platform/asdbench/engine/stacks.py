@@ -37,6 +37,7 @@ from asdbench.engine.runtime import Runtime
 from asdbench.engine.stacked_model import StackedModel, facts_shape, have_equal_shapes
 from asdbench.engine.task_training import Part, TaskTraining, Trained
 from asdbench.engine.training import JobTraining, run, train_alone
+from asdbench.engine.training_checkpoint import lay_out_states
 from asdbench.engine.training_step import TrainingStep, apply_gradients, autocast, take_step
 from asdbench.io.workspace import Workspace
 from asdbench.system import System, TrainingFacts
@@ -209,7 +210,7 @@ def _train_together(parts: Sequence[Part]) -> list[Exception | None]:
     errors, begun = dict[int, Exception](), dict[int, JobTraining]()
     for index, part in enumerate(parts):
         try:
-            begun[index] = part.begin()
+            begun[index] = part.begin(len(parts))
         except Exception as error:
             errors[index] = error
     stack = _Stack(list(begun.values()))
@@ -259,6 +260,8 @@ class _Stack:
         self.release()
         systems = [self.trainings[index].system for index in members]
         self._members, self._model = members, StackedModel(systems) if len(systems) > 1 else None
+        for index in members:
+            lay_out_states(self.trainings[index].stages)
 
 
 def take_steps(model: StackedModel, steps: Sequence[TrainingStep]) -> list[dict[str, Tensor]]:

@@ -208,8 +208,11 @@ class Part:
         clips = self.owner.task.first.clips
         return clips if self.fold is None else clips.without_fold(self.fold)
 
-    def begin(self) -> JobTraining:
-        """Return it with its initial weights, or with the state of its checkpoint if there is one."""
+    def begin(self, trainings: int = 1) -> JobTraining:
+        """Return it with its initial weights, or with the state of its checkpoint if there is one.
+
+        It is one of so many that train together.
+        """
         owner = self.owner
         resume: Checkpoint | None = owner.from_rank_zero(lambda: _read(owner.store, self.checkpoint))
         if resume is not None:
@@ -219,7 +222,7 @@ class Part:
             self.clips,
             owner.runtime,
             seed=owner.task.first.job.seed,
-            saving=Saving(self._save, owner.checkpoint_epochs),
+            saving=Saving(self._save, owner.checkpoint_epochs, trainings=trainings),
             resume=resume,
         )
 

@@ -196,10 +196,13 @@ class Saving:
     ----------
     save : stores a state; ``None`` for a training that is never saved
     epochs : between two states
+    trainings : that are saved in turn, and together take a share of the time
     """
 
-    def __init__(self, save: Callable[[Checkpoint], object] | None, epochs: int) -> None:
-        self._save, self._epochs = save, epochs
+    def __init__(
+        self, save: Callable[[Checkpoint], object] | None, epochs: int, *, trainings: int = 1
+    ) -> None:
+        self._save, self._epochs, self._share = save, epochs, _SAVING_SHARE / trainings
         self._at, self._took_s, self._epoch = time.perf_counter(), 0.0, 0
 
     def begin_stage(self, epoch: int) -> None:
@@ -209,7 +212,7 @@ class Saving:
     def save_if_due(self, epoch: int, state: Callable[[], Checkpoint]) -> None:
         """Save a training at the end of an epoch, if it is time to."""
         since_s = time.perf_counter() - self._at
-        is_due = epoch - self._epoch >= self._epochs and since_s > self._took_s / _SAVING_SHARE
+        is_due = epoch - self._epoch >= self._epochs and since_s > self._took_s / self._share
         if self._save is None or not is_due:
             return
         began = time.perf_counter()
@@ -388,7 +391,7 @@ def _validation(system: System, data: JobData, stage: Stage, runtime: Runtime) -
                     [part.sum.double(), part.sum.new_ones((), dtype=torch.double) * part.count]
                 )
                 sums[name] = sums[name] + pair if name in sums else pair
-    read = torch.stack(list(sums.values())).tolist()
+    read = torch.stack(list(sums.values())).tolist() if sums else []
     return {name: total / max(count, 1.0) for name, (total, count) in zip(sums, read, strict=True)}
 
 

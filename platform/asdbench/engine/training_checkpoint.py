@@ -75,8 +75,22 @@ def load_checkpoint(system: System, stages: Sequence[Stage], saved: Checkpoint) 
     for parts, states in zip(_optimizers(stages), saved_states, strict=True):
         for part, state in zip(parts, states, strict=True):
             part.load_state_dict(state)
+    lay_out_states(stages)
     curve = msgspec.convert(saved["curve"], list[CurvePoint])
     return Reached(saved["stage"], saved["step"], saved["seconds"], curve, dict(saved["pseudo_labels"]))
+
+
+def lay_out_states(stages: Sequence[Stage]) -> None:
+    """Give what optimizers remember of a parameter the order of memory that the parameter has.
+
+    Fused optimizers compute in that order. A stack of systems may have another one than a system alone.
+    """
+    for update in (update for stage in stages for update in stage.updates):
+        for parameter, state in update.optimizer.state.items():
+            for name, value in state.items():
+                is_like = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+                if is_like and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _own(value: torch.Tensor) -> torch.Tensor:
