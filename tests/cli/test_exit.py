@@ -47,6 +47,14 @@ def test_presets_that_are_given_twice_are_told_how(home: Path, capsys: pytest.Ca
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("words", [["--gpus-per-worker", "0.5"], ["--gpus-per-worker=0.5"]])
+def test_a_replaced_option_names_the_new_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert asdbench("run", "baseline-mse", "--data", "x", *words) == 2
+    message = "--gpus-per-worker is replaced by --jobs-per-gpu, the number of trainings that share a GPU"
+    assert capsys.readouterr().err == f"asdbench: {message}: give 2 in place of 0.5\n"
+
+
+@pytest.mark.usefixtures("home")
 def test_sigterm_ends_a_command_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
     app = App(suppress_keyboard_interrupt=False)
 

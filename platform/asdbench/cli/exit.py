@@ -11,16 +11,19 @@ from asdbench.cli.log import with_verbosity
 from asdbench.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
 
     from asdbench.engine.events import Failure
 
+_REPLACED = {
+    "--gpus-per-worker": "--jobs-per-gpu, the number of trainings that share a GPU: give 2 in place of 0.5"
+}
 EXIT_CODES = "Exit codes: 0 success, 1 a part or the infrastructure failed, 2 bad input, 130 interrupted."
 
 
 def guarded(app: "App", arguments: Sequence[str] | None) -> int:
     """Run an app with ``-v`` on every command and return its exit code; errors become messages."""
-    from cyclopts import CycloptsError, RepeatArgumentError
+    from cyclopts import CycloptsError
 
     try:
         with _interrupted_by_signals():
@@ -28,9 +31,7 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
                 arguments, result_action="return_value", exit_on_error=False, print_error=False
             )
     except CycloptsError as error:
-        repeated = isinstance(error, RepeatArgumentError) and "--preset" in str(error)
-        cure = "; name several presets with commas: --preset fast,altered" if repeated else ""
-        print(f"asdbench: {str(error).rstrip('.') if cure else error}{cure}", file=sys.stderr)
+        print(f"asdbench: {_usage_message(error)}", file=sys.stderr)
         return 2
     except InputError as error:
         for bad in getattr(error, "bad", ()):
@@ -57,6 +58,19 @@ def guarded(app: "App", arguments: Sequence[str] | None) -> int:
         print(f"{text}\nasdbench: this is an error in a system's code", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _usage_message(error: "CycloptsError") -> str:
+    """Return what is wrong with the words of a command, with a cure of our own where cyclopts has none."""
+    from cyclopts import RepeatArgumentError, UnknownOptionError
+
+    if isinstance(error, UnknownOptionError):
+        option = (error.token.keyword or error.token.value).partition("=")[0]
+        if option in _REPLACED:
+            return f"{option} is replaced by {_REPLACED[option]}"
+    if isinstance(error, RepeatArgumentError) and "--preset" in str(error):
+        return f"{str(error).rstrip('.')}; name several presets with commas: --preset fast,altered"
+    return str(error)
 
 
 @contextlib.contextmanager

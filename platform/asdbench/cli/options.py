@@ -28,7 +28,7 @@ def parse_jobs_per_gpu(_: object, tokens: Sequence[Token]) -> "int | Literal['au
     try:
         return int(tokens[0].value)
     except ValueError:
-        msg = f"{tokens[0].value!r} is neither auto nor a whole number"
+        msg = f"{tokens[0].value!r} is neither auto nor a whole number from 1 on"
         raise CoercionError(msg=msg, token=tokens[0]) from None
 
 

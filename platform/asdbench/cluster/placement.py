@@ -39,8 +39,8 @@ class Placement:
             )
         if self.jobs_per_gpu == "auto":
             return
-        if isinstance(self.jobs_per_gpu, str) or self.jobs_per_gpu < 1:
-            raise InputError(f"--jobs-per-gpu {self.jobs_per_gpu} must be auto or a number from 1 on")
+        if type(self.jobs_per_gpu) is not int or self.jobs_per_gpu < 1:
+            raise InputError(f"--jobs-per-gpu {self.jobs_per_gpu} must be auto or a whole number from 1 on")
         if self.jobs_per_gpu > 1 and size > 1:
             raise InputError(
                 f"--jobs-per-gpu {self.jobs_per_gpu} shares a GPU between trainings, and --workers-per-type "
