@@ -229,8 +229,9 @@ def mels(
     """Return the stored log-mel spectrograms of a machine type, float16 dB; build them if necessary.
 
     A clip shorter than ``min_frames`` frames is repeated end to end until it fills them. On a GPU, many clips
-    are computed at a time. Its values differ from those of a CPU by float32 rounding, so that a stored value
-    may be the next one of float16; the file is the same whichever device has built it.
+    are computed at a time. Its values differ from those of a CPU by float32 rounding: a stored value is most
+    often the same or the next one of float16, and may differ by more far below a frame's strongest frequency.
+    The file has the same name whichever device has built it.
     """
     path = mel_path(data, machine_type, spec, min_frames=min_frames)
     was_there = path.exists()
