@@ -43,5 +43,5 @@ def test_a_report_takes_the_options_of_the_run() -> None:
 
 
 def test_a_cluster_takes_all_of_its_options() -> None:
-    options = ClusterOptions(4, 2, 0.5, "10.0.0.1:6379", 3, True, "s3://bucket")
-    assert options.to_cluster() == Cluster(4, 2, 0.5, "10.0.0.1:6379", 3, True)
+    options = ClusterOptions(4, 2, 3, "10.0.0.1:6379", 3, True, "always", "s3://bucket")
+    assert options.to_cluster() == Cluster(4, 2, 3, "10.0.0.1:6379", 3, True, "always")
