@@ -41,7 +41,7 @@ SEEDS = [("fan", 0), ("fan", 1), ("fan", 2)]
 TYPES = [("fan", 0), ("fan", 1), ("valve", 0)]
 
 THEIRS = '''
-"""Systems that draw from torch's generator."""
+"""Systems that draw from torch's generator, or assign a buffer."""
 
 import torch
 from systems.baseline_mse import BaselineMse
@@ -52,6 +52,16 @@ class Noisy(BaselineMse):
         losses = super().forward(batch, update, progress)
         losses.parts["reconstruction"].sum.mul(torch.rand(()))
         return losses
+
+
+class Assigning(BaselineMse):
+    def __init__(self, config, facts):
+        super().__init__(config, facts)
+        self.register_buffer("n_steps", torch.zeros(()))
+
+    def forward(self, batch, update, progress):
+        self.n_steps = self.n_steps + 1
+        return super().forward(batch, update, progress)
 
 
 class Dropping(BaselineMse):
@@ -72,7 +82,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     (base / "code/their_stack_systems.py").write_text(THEIRS)
     theirs = [
         importlib.metadata.EntryPoint(name, f"their_stack_systems:{cls}", registry.ENTRY_POINTS)
-        for name, cls in (("noisy", "Noisy"), ("dropping", "Dropping"))
+        for name, cls in (("noisy", "Noisy"), ("assigning", "Assigning"), ("dropping", "Dropping"))
     ]
     with pytest.MonkeyPatch.context() as patch, threads(1):
         patch.setenv("ASDBENCH_HOME", str(base / "home"))
@@ -292,10 +302,11 @@ def test_the_trainings_of_a_cross_fitting_are_stacked_too(
     assert_same(given, alone, store)
 
 
+@pytest.mark.parametrize("system", ["noisy", "assigning"])
 def test_systems_that_turn_out_not_to_stack_train_one_by_one(
-    workspace: Workspace, store: JobStore, alone: JobStore
+    system: str, workspace: Workspace, store: JobStore, alone: JobStore
 ) -> None:
-    given = tasks(workspace, "noisy", AUTOENCODER, SEEDS[:2])
+    given = tasks(workspace, system, AUTOENCODER, SEEDS[:2])
     reports: list[Report] = []
     assert stacked(given, store, reports.append) == [[], []]
     notes = [report.message for report in reports if isinstance(report, Note)]

@@ -8,7 +8,7 @@ what happens to one job, such as a loss that is not finite, does not reach anoth
 
 Random numbers come from row keys and from the seeds of dropout layers, both of which are stacked too: a job
 computes what it would compute alone, up to rounding. A system that draws from torch's generator cannot be
-stacked, nor one whose shapes depend on data; the call then raises.
+stacked, nor one whose shapes depend on data or that assigns buffers in ``forward``; the call then raises.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -77,7 +77,9 @@ class StackedModel:
 
         def job(leaves: dict[str, Tensor], inputs: list[Tensor], progress: Tensor) -> list[Tensor]:
             given = (_with_tensors(batch, inputs), update, progress)
-            of_job.append(functional_call(system, leaves, given))
+            now = dict(leaves)
+            of_job.append(functional_call(system, now, given))
+            _check_in_place(leaves, now)
             return _tensors(of_job[0])
 
         stacked = vmap(job, in_dims=(self._dims, 0, 0), randomness="error")
@@ -128,6 +130,12 @@ class StackedModel:
                     if buffer is tensor:
                         module._buffers[key] = value
         self._tensors[name] = [_at(system, name) for system in self._systems]
+
+
+def _check_in_place(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+    for name, tensor in before.items():
+        if after[name] is not tensor:  # the new one would be lost
+            raise ValueError(f"forward assigns the buffer {name!r}; change it in place, with copy_")
 
 
 def _at(module: nn.Module, name: str) -> Tensor:
