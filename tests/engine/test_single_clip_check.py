@@ -94,7 +94,7 @@ def test_statistics_of_a_batch_fail_the_job(job: MakeJob, workspace: Workspace) 
 
 def test_statistics_of_the_batches_before_fail_the_job(job: MakeJob, workspace: Workspace) -> None:
     (message,) = scored(job(OF_BATCHES_BEFORE), JobStore.from_workspace(workspace))
-    assert "components must depend on parameters, buffers and the batch only" in message
+    assert "take no statistics over a batch or over earlier batches" in message
 
 
 def test_a_score_of_the_clip_alone_passes(job: MakeJob, workspace: Workspace) -> None:

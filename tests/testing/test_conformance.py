@@ -147,6 +147,7 @@ def checks_of(
         "told": lambda: suite.test_scores_do_not_depend_on_test_metadata(bench, job, fresh()),
         "same seed": lambda: suite.test_the_same_seed_gives_the_same_scores(bench, job, fresh()),
         "other seed": lambda: suite.test_another_seed_gives_other_scores(bench, job),
+        "waits": lambda: suite.test_a_training_step_does_not_wait_for_the_device(bench),
         "resumed": lambda: suite.test_an_interrupted_training_resumes(bench, job, fresh()),
         "said": suite.test_it_is_documented,
     }
@@ -346,15 +347,15 @@ def test_a_fault_of_a_system_that_trains_nothing_is_caught(
 def test_a_leak_of_the_domain_is_caught(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = JobData.scoring_batches
+    honest = JobData.raw_scoring_batches
 
-    def leaking(self: JobData, clip_ids: Any) -> Iterator[Any]:
+    def leaking(self: JobData, clip_ids: Any, most: Any = None) -> Iterator[Any]:
         domains = dict(self.data.clips.select("clip_id", "domain").iter_rows())
         told = torch.tensor([domains[int(clip_id)] == "target" for clip_id in clip_ids])
-        for batch in honest(self, clip_ids):
+        for batch in honest(self, clip_ids, most):
             yield replace(batch, domain=told[: batch.n_clips])
 
-    monkeypatch.setattr(JobData, "scoring_batches", leaking)
+    monkeypatch.setattr(JobData, "raw_scoring_batches", leaking)
     bench = build(("/ rows}", "/ rows + batch.domain}"))
     with pytest.raises(AssertionError, match="theirs differs for"):
         checks_of(bench, tmp_path)["told"]()
