@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asdbench.config import tunable
+from asdbench.errors import InputError
 from asdbench.system import (
     ClipBatch,
     Mean,
@@ -150,6 +151,12 @@ def test_a_batch_moves_with_all_its_tensors() -> None:
 def test_a_masked_mean_counts_the_terms_of_the_mask() -> None:
     mean = Mean.from_values(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, False, True]))
     assert (float(mean.sum), int(mean.count)) == (7.0, 2)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 1), ()])
+def test_a_mask_of_another_shape_than_the_values_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"a mask of shape \(3,\); give both the same shape"):
+        Mean.from_values(torch.ones(shape), torch.ones(3, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("length", [{}, {"epochs": 1, "steps": 1}])

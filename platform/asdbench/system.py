@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from asdbench.errors import InputError
 from asdbench.presets import Preset
 from asdbench.spec import EncoderSpec, MelSpec
 
@@ -113,7 +114,7 @@ class BatchPlan:
         Share of the windows excluded from training steps and kept for validation.
     augmentations
         Names of transforms (``asdbench.features.augment.TRANSFORMS``); each row of a training step passes
-        through one of them, drawn uniformly. A batch has as many rows of one as of another.
+        through one of them, drawn at random. A batch has as many rows of one as of another, to within one.
     hold_out
         ``True`` excludes the platform's hold-out of source normals from training. ``"cross-fit"`` excludes
         none: up to five further trainings and fits, each without a fold of the clips, score all of them.
@@ -407,6 +408,16 @@ class Mean:
     def from_values(cls, values: Tensor, mask: Tensor | None = None) -> "Mean":
         """Return the mean of ``values``, or of those where ``mask`` is true, as sum and count.
 
+        Parameters
+        ----------
+        values : Float[Tensor, "..."]
+        mask : Bool[Tensor, "..."] of the same shape
+
+        Raises
+        ------
+        InputError
+            The mask has another shape than the values.
+
         Examples
         --------
         >>> Mean.from_values(torch.tensor([1.0, 2.0, 6.0]))
@@ -416,6 +427,11 @@ class Mean:
         """
         if mask is None:
             return cls(values.sum(), values.numel())
+        if mask.shape != values.shape:
+            raise InputError(
+                f"Mean.from_values got values of shape {tuple(values.shape)} and a mask of shape "
+                f"{tuple(mask.shape)}; give both the same shape"
+            )
         return cls((values * mask).sum(), mask.sum())
 
 
