@@ -136,7 +136,7 @@ def profile(bench: Bench) -> Row:
         "idle share": meter.trace.idle_share,
         "bar": 0.1,
         "steps": meter.profiled[1] - meter.profiled[0],
-        "points of the curve, each of which reads the losses": meter.points,
+        "reads of the losses": meter.points,
         "waits": meter.trace.waits,
         "kernels": meter.trace.kernels,
         "longest kernels, s": meter.trace.kernel_s,

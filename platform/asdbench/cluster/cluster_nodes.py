@@ -8,7 +8,7 @@ from asdbench.cluster.placement import Placement, WorkerShape
 
 
 class ClusterNodes:
-    """The nodes that are alive, of which some may be taken out.
+    """The nodes that are alive, without those that are excluded.
 
     Parameters
     ----------

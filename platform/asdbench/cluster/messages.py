@@ -98,8 +98,8 @@ class Outcome:
         ``"infrastructure"``: the node, the disk, the network or the storage is, so another node tries;
         ``"death"``: its process died; ``"claimed"``: another run works on the same training;
         ``"misplaced"``: it ran without a GPU on a node that has one; ``"preempted"``: it stopped at a
-        checkpoint, to go on with more processes; ``"inseparable"``: it failed with others that were trained
-        together with it, any of which may be to blame, so it is tried alone; ``"released"``: nobody waits for
+        checkpoint, to go on with more processes; ``"inseparable"``: it failed together with the
+        other tasks of its stack, and each is tried alone to find the one to blame; ``"released"``: nobody waits for
         it any longer
     node, host : id and host name of the node, empty if unknown
     failures : what failed, for the user

@@ -17,7 +17,7 @@ MOST_STACKED = 64
 """Jobs in one stack: a larger one is hardly faster, and all of it starts again if its process dies."""
 
 MOST_PROCESSES = 8
-"""Processes on one GPU, each of which has its own CUDA context, caches and data loader."""
+"""The most processes on one GPU: each needs its own CUDA context, caches and data loader."""
 
 _MEMORY_SHARE = 0.9  # of a GPU's memory that jobs may fill
 _BUSY = 0.9  # share of the time from which on a GPU counts as busy

@@ -125,4 +125,4 @@ class BatchFrames:
                 self.frames, self._left = max(_LEAST_FRAMES, self.frames // 2), 0
             if self._memory is not None:  # outside the handler, whose error keeps the tensors of the pass
                 self._memory.release()
-            logger.info("out of memory; scoring goes on in batches of %d frames", self.frames)
+            logger.info("out of memory; scoring continues with batches of %d frames", self.frames)

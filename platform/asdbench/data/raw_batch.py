@@ -22,7 +22,7 @@ class RawBatch:
     windows
         Half[Tensor, "slot frame mel"], log-mel in dB, of the rows whose waveform no transform changes.
     samples
-        Short[Tensor, "slot sample"], those of which the windows' frames are computed; only if
+        Short[Tensor, "slot sample"], the samples of the windows; only if
         ``InputSpec.waveform``.
     rows
         Long[Tensor, "slot"], place in the batch of the row that takes a slot of ``windows`` and ``samples``;
