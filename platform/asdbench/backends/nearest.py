@@ -3,8 +3,8 @@
 A float32 product gives, for every pair of a query and a reference, a lower bound of the squared distance. The
 references with the smallest bounds are the candidates; their distances are then computed from differences in
 float64, which avoids cancellation and does not depend on the other queries. Where the distance of the last
-neighbor is at most every bound that was left out, no other reference can be nearer. Where it is not, the query is
-searched again with float64 products. The result is always that of float64.
+neighbor is at most every bound that was left out, no other reference can be nearer. Where it is not, the
+query is searched again with float64 products. The result is always that of float64.
 
 The bound: the computed product of two rounded vectors x, y of n dimensions errs by at most (λ√n + 4)u·|x||y|,
 u = 2⁻²⁴, with a probability of at least 1 - 2n·exp(-λ²/2) (N. J. Higham and T. Mary, "A new approach to

@@ -8,7 +8,7 @@ from asdbench.cluster.placement import Placement, WorkerShape
 
 
 class ClusterNodes:
-    """The nodes that are alive, without those that are excluded.
+    """The nodes that are alive, and which of them are taken out.
 
     Parameters
     ----------

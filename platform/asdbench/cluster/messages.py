@@ -99,8 +99,8 @@ class Outcome:
         ``"death"``: its process died; ``"claimed"``: another run works on the same training;
         ``"misplaced"``: it ran without a GPU on a node that has one; ``"preempted"``: it stopped at a
         checkpoint, to go on with more processes; ``"inseparable"``: it failed together with the
-        other tasks of its stack, and each is tried alone to find the one to blame; ``"released"``: nobody waits for
-        it any longer
+        other tasks of its stack, and each is tried alone to find the one to blame; ``"released"``: nobody
+        waits for it any longer
     node, host : id and host name of the node, empty if unknown
     failures : what failed, for the user
     message : the reason in one line, for logs
