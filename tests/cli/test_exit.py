@@ -1,6 +1,7 @@
 """Exit codes, and one sentence for bad input and interruptions."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,15 @@ def test_a_replaced_option_names_the_new_one(words: list[str], capsys: pytest.Ca
     assert capsys.readouterr().err == f"asdbench: {message}: give 2 in place of 0.5\n"
 
 
-@pytest.mark.usefixtures("home")
+@pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    """SIGTERM as a new process has it; a cluster of an earlier test leaves a handler of Ray behind."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("home", "default_sigterm")
 def test_sigterm_ends_a_command_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
     app = App(suppress_keyboard_interrupt=False)
 

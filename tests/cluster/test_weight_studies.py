@@ -40,7 +40,7 @@ def test_studies_on_ray_and_in_one_process_find_the_same_to_the_bit() -> None:
     given = problem("fan", "pump", "valve")
     studies = weight_studies(given)
     assert studies == (None, "fan", "pump", "valve")
-    study = partial(run_weight_study, given, evaluations=700, batch=50, seed=3)
+    study = partial(run_weight_study, given, evaluations=200, batch=50, seed=3)
     here = [study(held_out) for held_out in studies]
     on_ray: list[BatchResult] = run_weight_studies(study, studies)
     assert on_ray == here
