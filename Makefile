@@ -6,8 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(shell command -v uv >/dev/null 2>&1 \
 	&& echo 'uv pip install --quiet --python $(BIN)/python' || echo '$(BIN)/pip install --quiet --disable-pip-version-check')
-# in two processes: see conftest.py
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=15
+# in two processes: see conftest.py; if one dies, the run ends (with a new one in its place, it would wait for ever)
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --max-worker-restart=0 --durations=15
 # Without an NVIDIA GPU torch's CPU build is taken, if pip finds one: the usual build brings gigabytes of CUDA.
 CPU_TORCH = command -v nvidia-smi >/dev/null 2>&1 || $(BIN)/python -c 'import torch' 2>/dev/null || \
 	for version in 2.15.0 2.14.1 2.13.0; do $(INSTALL) "torch==$$version+cpu" 2>/dev/null && break; done || true

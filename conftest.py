@@ -26,6 +26,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Name each failure when it happens: a run that is ended from outside tells nothing at its end."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not IS_ONE_OF_SEVERAL:
+        config.pluginmanager.register(_Failures(reporter))
+
+
+class _Failures:
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter = reporter
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            cause = crash.message.splitlines()[0] if crash else report.longreprtext.splitlines()[-1]
+            self._reporter.write_line(f"\n{report.nodeid}: {cause[:300]}", red=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _copied_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let new MLflow databases be copies of one: creating one takes seconds, copying it does not."""
