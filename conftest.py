@@ -42,7 +42,8 @@ class _Failures:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
-            cause = crash.message.splitlines()[0] if crash else report.longreprtext.splitlines()[-1]
+            lines = (crash.message if crash else report.longreprtext).splitlines() or [""]
+            cause = lines[0 if crash else -1]
             self._reporter.write_line(f"\n{report.nodeid}: {cause[:300]}", red=True)
 
 
