@@ -11,6 +11,7 @@ import pytest
 import ray
 from ray.exceptions import AuthenticationError, RuntimeEnvSetupError
 
+from asdbench.cluster import autoscaling
 from asdbench.cluster.connection import Connection
 from asdbench.errors import InfrastructureError, InputError
 
@@ -140,3 +141,13 @@ def test_nodes_with_gpus_may_join_any_cluster_but_one_of_this_machine(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(Connection, "_connect", lambda self: None)
     assert Connection(address).may_have_gpus is expected
+
+
+@pytest.mark.parametrize(("address", "expected"), [("local", False), ("10.0.0.1:6379", True)])
+def test_a_cluster_that_was_started_for_the_run_does_not_grow(
+    monkeypatch: pytest.MonkeyPatch, address: str, expected: bool
+) -> None:
+    monkeypatch.setattr(autoscaling, "may_grow", lambda: True)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(Connection, "_connect", lambda self: None)
+    assert Connection(address).may_grow is expected
