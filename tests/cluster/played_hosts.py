@@ -19,6 +19,13 @@ Fault = Literal["cache", "torch", "code"]
 PLATFORM = Path(asdbench.__file__).parents[1]
 ROOT = Path(__file__).parents[2]
 MEMORY_BYTES = 80_000_000
+# Each worker imports everything. Ray starts some in advance, which are then not used, and ends those that are
+# idle for a second, unless a node has as many CPUs.
+FOR_TESTS = {
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+    "idle_worker_killing_time_threshold_ms": 600_000,
+}
 
 SITECUSTOMIZE = """
 import os
@@ -119,6 +126,7 @@ class Hosts:
                 "include_dashboard": False,
                 "object_store_memory": MEMORY_BYTES,
                 "env_vars": self._environment("head"),
+                "_system_config": FOR_TESTS,
             },
         )
         self._nodes: dict[str, Any] = {}

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import ray
 
+from asdbench.cluster import experiment
 from asdbench.data import feature_store
 from asdbench.data.sets import catalog
 from asdbench.io.workspace import Workspace
@@ -130,16 +131,27 @@ def until(condition: Callable[[], Any], *, seconds: float = 300.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_run_on_a_head_without_cpus_says_what_it_waits_for_and_starts_when_a_host_joins(
+def test_drivers_at_once_wait_for_a_host_do_nothing_twice_and_lose_nothing(
     hosts: Hosts, cluster_home: Path, drive: Callable[..., Driver]
 ) -> None:
+    """They begin on a head without CPUs, say what they wait for, and start when a host joins.
+
+    One search waits for the other.
+    """
     hosts.only()
-    driver = drive(*RUN, "--machines", "fan", "--workers", "64")
-    until(lambda: "the cluster has no node with a CPU or a GPU now" in driver.said())
+    searches = [drive(*TUNE, "--trials", "2") for _ in range(2)]
+    run = drive(*RUN, *TWO_TYPES, "--workers", "64")  # the trainings of the first trial
+    drivers = (*searches, run)
+    waits = "the cluster has no node with a CPU or a GPU now"
+    until(lambda: waits in run.said() and any(waits in search.said() for search in searches))
     assert not trainings(cluster_home)
     hosts.only("a")
-    assert driver.end() == 0, driver.said()
-    assert len(trainings(cluster_home)) == 1
+    codes = [driver.end() for driver in drivers]
+    said = "\n".join(driver.said() for driver in drivers)
+    assert codes == [0, 0, 0], said
+    assert hosts.count_trainings() == len(trainings(cluster_home)) >= 4, said
+    assert [trial["state"] for trial in trials(cluster_home)] == ["complete"] * 2
+    assert "Traceback" not in said
 
 
 def test_hosts_that_fail_in_three_ways_cost_no_task_and_are_named(
@@ -149,13 +161,15 @@ def test_hosts_that_fail_in_three_ways_cost_no_task_and_are_named(
     hosts.spoil("full", "cache")
     hosts.spoil("dying", "torch")
     hosts.spoil("older", "code")
-    code = asdbench(*RUN, "--seeds", "0", "1", "2", "3", "--set", "pause_s=0.5")
+    code = asdbench(*RUN, "--seeds", "0", "1", "2", "--set", "pause_s=0.5")
     said, complained = capsys.readouterr()
     assert code == 0, said + complained
-    assert len(trainings(cluster_home)) == 24
+    assert len(trainings(cluster_home)) == 18
     for host, why in (("full", "cannot keep copies"), ("older", "is not what it was")):
-        (line,) = [line for line in said.splitlines() if f"{host} gets no more tasks" in line]
-        assert why in line
+        # again, if a task that failed on three hosts has brought them back meanwhile
+        lines = [line for line in said.splitlines() if f"{host} gets no more tasks" in line]
+        assert lines
+        assert all(why in line for line in lines)
     assert 1 <= said.count("it failed on dying: The worker died unexpectedly") <= 9  # six build features
 
 
@@ -166,6 +180,7 @@ def test_a_search_on_bad_hosts_alone_fails_and_the_same_command_resumes_it(
     hosts.only("a", "full")
     for host in ("a", "full"):
         hosts.spoil(host, "cache")
+    monkeypatch.setattr(experiment, "_RESTARTS", 1)  # each takes a process
     assert asdbench(*TUNE, "--trials", "2", "--only-settings", "n_mels") == 1
     said = capsys.readouterr().out
     assert "no node is left to run it" in said
@@ -176,29 +191,15 @@ def test_a_search_on_bad_hosts_alone_fails_and_the_same_command_resumes_it(
 
     hosts.heal("a")
     monkeypatch.setattr(feature_store, "build", refuse)
-    assert asdbench(*TUNE, "--trials", "8", "--only-settings", "n_mels") == 0
+    assert asdbench(*TUNE, "--trials", "6", "--only-settings", "n_mels") == 0
     found = trials(cluster_home)
-    assert len(found) == 8
+    assert len(found) == 6
     assert {trial["state"] for trial in found} <= {"complete", "pruned"}
     assert all(trial["rungs"] and trial["rungs"][-1] > 0 for trial in found)
     assert "full gets no more tasks" in capsys.readouterr().out
     built = [file.stat().st_mtime for file in cluster_home.glob("store/*.arrow")]
     began = [json.loads(file.read_bytes())["began_unix_s"] for file in trainings(cluster_home)]
     assert min(began) < max(built)  # who has its features trains
-
-
-def test_two_drivers_do_nothing_twice_and_lose_nothing(
-    hosts: Hosts, cluster_home: Path, drive: Callable[..., Driver]
-) -> None:
-    hosts.only("a")
-    searches = [drive(*TUNE, "--trials", "3") for _ in range(2)]
-    runs = [drive(*RUN, *TWO_TYPES)]  # the trainings of the first trial
-    codes = [driver.end() for driver in (*searches, *runs)]
-    said = "\n".join(driver.said() for driver in (*searches, *runs))
-    assert codes == [0, 0, 0], said
-    assert hosts.count_trainings() == len(trainings(cluster_home)) >= 6, said
-    assert [trial["state"] for trial in trials(cluster_home)] == ["complete"] * 3
-    assert "Traceback" not in said
 
 
 def test_what_a_storage_that_vanishes_takes_along_is_a_failure(
