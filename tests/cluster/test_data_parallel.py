@@ -31,19 +31,35 @@ from asdbench.io.storage import Storage
 from asdbench.io.workspace import Workspace
 from asdbench.testing.conformance import threads
 from asdbench.testing.tiny import write_tiny
+from tests.cluster.played_hosts import FOR_TESTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 SETTINGS = {"epochs": 40, "batch_size": 64, "hidden": 16, "learning_rate": 1e-5}
 RUN = run_record.RunStatus.from_command("asdbench run baseline-mse --data tiny")
+QUICK_CHECKS = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500}  # of nodes, by Ray
 SHAPE = WorkerShape(cpus=1.0, gpus=1.0, threads=1, capacity=2)
 
 
+def node_of_driver() -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def on_driver() -> dict[str, Any]:
+    """Return the options of what runs on the driver's node, without a CPU."""
+    here = NodeAffinitySchedulingStrategy(node_of_driver(), soft=False)
+    return {"num_cpus": 0, "scheduling_strategy": here}
+
+
 class Scheduler:
-    """Stands for the run's scheduler: keeps what is reported, and lets every task go on."""
+    """Stands for the schedulers of runs: keeps what is reported, and lets every task go on."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+
+    def begin(self) -> None:
+        """Begin a run."""
+        self._events.clear()
 
     def report(self, event: Event) -> bool:
         self._events.append(event)
@@ -55,15 +71,16 @@ class Scheduler:
 
 @dataclass(frozen=True)
 class Lab:
-    """A cluster, a workspace with the tiny data set, and what starts groups."""
+    """A cluster, a workspace with the tiny data set, and what starts groups, one at a time."""
 
     workspace: Workspace
     folder: Path
     cluster: Any
+    scheduler: Any
 
     @property
     def driver(self) -> str:
-        return str(ray.get_runtime_context().get_node_id())
+        return node_of_driver()
 
     def task(self, **settings: Any) -> TrainingTask:
         data = catalog.load(self.workspace, "tiny")
@@ -76,16 +93,15 @@ class Lab:
         return store
 
     def start(self, task: TrainingTask, store: JobStore, **options: Any) -> "Group":
-        here = NodeAffinitySchedulingStrategy(self.driver, soft=False)
-        on_driver: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}
-        actor: Any = ray.remote(**on_driver)(Scheduler)
-        scheduler = actor.remote()
-        context = WorkerContext(RUN.run_id, scheduler, self.workspace, store.uri, self.driver, False, 1, 1)
+        ray.get(self.scheduler.begin.remote())
+        context = WorkerContext(
+            RUN.run_id, self.scheduler, self.workspace, store.uri, self.driver, False, 1, 1
+        )
         jobs = pickle.dumps([(each.job, each.keys) for each in task.jobs])
         request = TaskRequest(task.key, task.first.training_key, task.label, task.systems, (), jobs)
-        together: Any = ray.remote(**on_driver, max_retries=0)(train_together)
+        together: Any = ray.remote(**on_driver(), max_retries=0)(train_together)
         size = options.pop("size", 2)
-        return Group(scheduler, together.remote(request, [], size, SHAPE, context, **options))
+        return Group(self.scheduler, together.remote(request, [], size, SHAPE, context, **options))
 
 
 @dataclass(frozen=True)
@@ -112,12 +128,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "6")  # inherited by all workers
         node: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1}
-        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        head = {**node, "include_dashboard": False, "_system_config": FOR_TESTS | QUICK_CHECKS}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
             cluster.add_node(**node)
         ray.init(address=cluster.address, log_to_driver=False)
         try:
-            yield Lab(workspace, folder, cluster)
+            scheduler: Any = ray.remote(**on_driver())(Scheduler)
+            yield Lab(workspace, folder, cluster, scheduler.remote())
         finally:
             ray.shutdown()
             cluster.shutdown()  # type: ignore[no-untyped-call]
@@ -136,7 +154,7 @@ def until(condition: Callable[[], bool], seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def wait_for_checkpoint(task: TrainingTask, store: JobStore) -> None:
@@ -149,7 +167,7 @@ def processes(name: str) -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[:1] == [name] or " ".join(process.cmdline()).startswith(name):
+            if " ".join(process.cmdline()).startswith(name):
                 found.append(process)
     return found
 
