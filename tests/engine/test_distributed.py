@@ -86,18 +86,24 @@ def _one_step(rank: int, size: int, folder: str) -> None:
     """Take gradients of the global batch's loss; 9 rows are shared unevenly."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size)
+    torch.save(_gradients(Runtime(rank=rank, size=size)), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def _gradients(runtime: Runtime) -> dict[str, Any]:
+    """Return gradients, losses and buffers; the model ends before its group, else torch may wait for ever.
+
+    With the last reference to the group, torch's Reducer joins its thread while it holds the interpreter's
+    lock, for which that thread may wait.
+    """
     model, rows, some = _given()
-    runtime = Runtime(rank=rank, size=size)
     update = Update("all", torch.optim.SGD(model.parameters(), lr=1.0))
     [wrapped] = Distributed(model, runtime, rows=9).of(Stage("all", [update], steps=1))  # type: ignore[arg-type]
-    total, parts = total_loss(wrapped(rows[rank::size], some[rank::size]), runtime)
+    own = slice(runtime.rank, None, runtime.size)
+    total, parts = total_loss(wrapped(rows[own], some[own]), runtime)
     total.backward()
     gradients = {name: p.grad for name, p in model.named_parameters()}
-    torch.save(
-        {"gradients": gradients, "parts": parts, "buffers": dict(model.named_buffers())},
-        f"{folder}/{rank}.pt",
-    )
-    dist.destroy_process_group()
+    return {"gradients": gradients, "parts": parts, "buffers": dict(model.named_buffers())}
 
 
 @pytest.mark.cluster
