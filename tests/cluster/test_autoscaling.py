@@ -19,6 +19,7 @@ import asdbench
 from asdbench.cluster.autoscaling import pending_demand
 from asdbench.cluster.connection import Connection
 from asdbench.testing.tiny import write_tiny
+from tests.cluster.played_hosts import MEMORY_BYTES
 
 pytestmark = pytest.mark.cluster
 
@@ -28,7 +29,6 @@ HEAD_ID = (
 COMMANDS = (
     "setup", "initialization", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray",
 )  # fmt: skip
-MEMORY_BYTES = 80_000_000
 
 
 def free_port() -> int:
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def autoscaling_config(address: str) -> dict[str, Any]:
-    """Return a configuration of up to one worker, which is processes on this machine."""
+    """Return a configuration of up to one worker, whose processes run on this machine."""
     return {
         "cluster_name": "fake",
         "max_workers": 1,
